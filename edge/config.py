@@ -1,0 +1,132 @@
+"""Typed access to a checkpoint's JSON: one of the two doors where foreign data enters.
+
+A config may lie: every number is checked for its type and range, and an error names the field.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.errors import Damaged, Unsupported
+
+LIMIT = 64 << 20  # bytes of a JSON file that we are willing to parse
+_MISSING: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A JSON object, and the file it came from."""
+
+    data: Mapping[str, Any]
+    where: str
+
+    @classmethod
+    def load(cls, file: Path) -> "Config":
+        return cls(read_json(file), file.name)
+
+    def has(self, key: str) -> bool:
+        """Whether the field is there and not null."""
+        return self.data.get(key) is not None
+
+    def integer(
+        self, key: str, default: int = _MISSING, *, low: int = 1, high: int = 1 << 24
+    ) -> int:
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self._wrong(key, f"an integer from {low} to {high}")
+        return value
+
+    def number(self, key: str, default: float = _MISSING, *, low: float = 0.0) -> float:
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < 1e12:
+            raise self._wrong(key, f"a number above {low}")
+        return float(value)
+
+    def text(self, key: str, default: str = _MISSING) -> str:
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            raise self._wrong(key, "a string")
+        return value
+
+    def flag(self, key: str, default: bool = _MISSING) -> bool:
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        values = self._list(key)
+        if any(
+            isinstance(v, bool) or not isinstance(v, int) or not 0 < v < 1 << 24 for v in values
+        ):
+            raise self._wrong(key, "a list of positive integers")
+        return tuple(values)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        values = self._list(key)
+        if any(
+            isinstance(v, bool) or not isinstance(v, int | float) or not 0 < v < 1e6 for v in values
+        ):
+            raise self._wrong(key, "a list of positive numbers")
+        return tuple(float(v) for v in values)
+
+    def table(self, key: str) -> "Config | None":
+        """A nested object; None if it is missing or null."""
+        if not self.has(key):
+            return None
+        if not isinstance(self.data[key], dict):
+            raise self._wrong(key, "an object")
+        return Config(self.data[key], f"{self.where}: {key}")
+
+    def only(self, key: str, allowed: Any, default: Any = None) -> None:
+        """Refuse a setting that we would otherwise ignore."""
+        value = self.data.get(key, default)
+        if value is not None and value != allowed:
+            raise Unsupported(
+                f"{self.where}: {key} is {value!r}; only {allowed!r} is supported",
+                fix="convert a checkpoint without this setting, or add it to the spec and to edge.nn",
+            )
+
+    def _list(self, key: str) -> list[Any]:
+        value = self._get(key, _MISSING)
+        if not isinstance(value, list) or not 0 < len(value) <= 1 << 16:
+            raise self._wrong(key, "a list")
+        return value
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self.data.get(key)
+        if value is not None:
+            return value
+        if default is _MISSING:
+            raise Damaged(
+                f"{self.where}: field {key!r} is missing",
+                fix="get the complete config.json of the model",
+            )
+        return default
+
+    def _wrong(self, key: str, expected: str) -> Damaged:
+        got = repr(self.data.get(key))[:60]
+        return Damaged(f"{self.where}: {key} is {got}, not {expected}", fix="correct the field")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file of bounded size."""
+    if not file.is_file():
+        raise Damaged(
+            f"{file} does not exist", fix="name a folder that holds a whole checkpoint or artifact"
+        )
+    if file.stat().st_size > LIMIT:
+        raise Damaged(
+            f"{file} is larger than {LIMIT >> 20} MiB", fix="this is no config: get the file again"
+        )
+    try:
+        value = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise Damaged(
+            f"{file} is not JSON: {error}", fix="get the file again: it may be cut off"
+        ) from None
+    if not isinstance(value, dict):
+        raise Damaged(f"{file} does not hold a JSON object", fix="get the file again")
+    return value

@@ -1,0 +1,26 @@
+"""Phi-3 mini 4k and medium 4k (arXiv 2404.14219): Llama's maths with fused weights and a real window of 2,047 keys."""
+
+from edge.families import Family, llama
+from edge.names import NameMap, Part, gate_split, heads_split
+
+_QKV = "model.layers.{i}.self_attn.qkv_proj.weight"
+_GATE_UP = "model.layers.{i}.mlp.gate_up_proj.weight"
+
+
+FAMILY = Family(
+    name="phi3",
+    model_types=("phi3",),
+    spec=llama.spec,
+    names=NameMap(
+        {
+            **llama.FAMILY.names.entries,
+            "layers.{i}.attn.q": Part(_QKV, heads_split, 0),
+            "layers.{i}.attn.k": Part(_QKV, heads_split, 1),
+            "layers.{i}.attn.v": Part(_QKV, heads_split, 2),
+            "layers.{i}.mlp.gate": Part(_GATE_UP, gate_split, 0),
+            "layers.{i}.mlp.up": Part(_GATE_UP, gate_split, 1),
+        },
+        ignore=llama.FAMILY.names.ignore,
+    ),
+    known_as={"genai": "phi3"},
+)

@@ -1,0 +1,133 @@
+"""Canonical weight names, and how a family's checkpoint spells them.
+
+`shapes` lists every weight of a spec: `layers.3.attn.q`, unfused. A `NameMap` says where each lies in the checkpoint: a tensor,
+or some rows of a fused one. It is total both ways: a weight without a tensor, or a tensor without a weight, is an error that
+names it.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from edge.errors import Damaged
+from edge.spec import DecoderSpec, LayerSpec
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the row blocks of a fused tensor: block `part` of those whose heights `split` gives."""
+
+    tensor: str
+    split: Callable[[LayerSpec], tuple[int, ...]]
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one weight lies: these rows of that tensor, in this order; no rows: the whole tensor."""
+
+    tensor: str
+    shape: Shape  # of the weight
+    stored: Shape  # of the tensor that holds it
+    rows: tuple[range, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NameMap:
+    """canonical name -> tensor name or `Part`; `{i}` stands for the layer. `ignore`: tensors that carry no weight."""
+
+    entries: Mapping[str, str | Part]
+    ignore: tuple[str, ...] = ()
+
+    def places(self, spec: DecoderSpec) -> dict[str, Place]:
+        """Every canonical weight of the spec -> its place."""
+        return {name: self._place(name, shape, spec) for name, shape in shapes(spec).items()}
+
+    def check(self, spec: DecoderSpec, found: Mapping[str, Shape]) -> dict[str, Place]:
+        """The places, once the checkpoint holds exactly these tensors in these shapes."""
+        places = self.places(spec)
+        needed = {place.tensor: place.stored for place in places.values()}
+        missing = sorted(needed.keys() - found.keys())
+        unknown = sorted(n for n in found.keys() - needed.keys() if not self._ignored(n, spec))
+        if missing or unknown:
+            raise Damaged(
+                f"checkpoint does not match its config: {_some(missing)} missing, {_some(unknown)} unknown",
+                fix="check that config.json and the weights belong together, and that the download is whole",
+            )
+        for name, shape in needed.items():
+            if found[name] != shape:
+                raise Damaged(
+                    f"tensor {name} has shape {list(found[name])}, but config.json makes it {list(shape)}",
+                    fix="check that config.json and the weights belong together",
+                )
+        return places
+
+    def _place(self, name: str, shape: Shape, spec: DecoderSpec) -> Place:
+        match = re.match(r"layers\.(\d+)\.", name)
+        index = int(match[1]) if match else -1
+        entry = self.entries[re.sub(r"^layers\.\d+\.", "layers.{i}.", name)]
+        if isinstance(entry, str):
+            return Place(entry.replace("{i}", str(index)), shape, shape)
+        heights = entry.split(spec.layers[index])
+        start = sum(heights[: entry.part])
+        stored = (sum(heights), *shape[1:])
+        rows = (range(start, start + heights[entry.part]),)
+        return Place(entry.tensor.replace("{i}", str(index)), shape, stored, rows)
+
+    def _ignored(self, name: str, spec: DecoderSpec) -> bool:
+        """Also a head that repeats a tied embedding: some tools save it twice."""
+        repeated = spec.tied and name == self.entries.get("head")
+        return repeated or any(re.fullmatch(pattern, name) for pattern in self.ignore)
+
+
+def shapes(spec: DecoderSpec) -> dict[str, Shape]:
+    """Every weight of a decoder -> its shape, in the order of use. A matrix is [out, in]."""
+    out: dict[str, Shape] = {"embed": (spec.vocab, spec.width)}
+    for index, layer in enumerate(spec.layers):
+        out |= {f"layers.{index}.{name}": s for name, s in _layer_shapes(spec.width, layer).items()}
+    out["norm"] = (spec.width,)
+    if not spec.tied:
+        out["head"] = (spec.vocab, spec.width)
+    return out
+
+
+def _layer_shapes(width: int, layer: LayerSpec) -> dict[str, Shape]:
+    q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
+    out: dict[str, Shape] = {
+        "attn.norm": (width,),
+        "attn.q": (q, width),
+        "attn.k": (kv, width),
+        "attn.v": (kv, width),
+        "attn.o": (width, q),
+        "mlp.norm": (width,),
+        "mlp.gate": (layer.ffn_width, width),
+        "mlp.up": (layer.ffn_width, width),
+        "mlp.down": (width, layer.ffn_width),
+    }
+    if layer.qk_norm is not None:
+        out |= {"attn.q_norm": (layer.head_width,), "attn.k_norm": (layer.head_width,)}
+    return out
+
+
+def heads_split(layer: LayerSpec) -> tuple[int, ...]:
+    """Rows of a fused qkv: all of q, then all of k, then all of v."""
+    q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
+    return q, kv, kv
+
+
+def gate_split(layer: LayerSpec) -> tuple[int, ...]:
+    """Rows of a fused feed-forward input: gate, then up."""
+    return layer.ffn_width, layer.ffn_width
+
+
+def is_matrix(name: str, shapes: Mapping[str, Shape]) -> bool:
+    """Whether a recipe may lower its precision."""
+    return len(shapes[name]) == 2
+
+
+def _some(names: Collection[str]) -> str:
+    first: Iterable[str] = sorted(names)[:3]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} [{', '.join(first)}{more}]"

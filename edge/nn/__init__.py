@@ -1,0 +1,1 @@
+"""The maths of every model, written once over `edge.ops`."""

@@ -1,0 +1,68 @@
+"""The decoder that Llama, Mistral, Phi-3 and OpenELM share, written once.
+
+The residual stream travels as a pair (x, d): d is what the last sub-layer adds to x, so that every target may fuse the
+addition into the norm that follows. A range of layers is a slice of the model, never a copy: exits and splits call `layers`
+on the part they need.
+"""
+
+from edge.ops import Array, Ops, Rotation
+from edge.spec import DecoderSpec
+
+
+def decoder(ops: Ops[Array, Rotation], spec: DecoderSpec, tokens: Array) -> Array:
+    """tokens [T] -> logits [wanted rows, V]."""
+    x = ops.embed("embed", tokens)
+    x, d = layers(
+        ops, spec, x, None, ops.rope(spec.rope, spec.context), start=0, stop=len(spec.layers)
+    )
+    return head(ops, spec, x, d)
+
+
+def layers(
+    ops: Ops[Array, Rotation],
+    spec: DecoderSpec,
+    x: Array,
+    d: Array | None,
+    rope: Rotation,
+    *,
+    start: int,
+    stop: int,
+) -> tuple[Array, Array | None]:
+    """The residual pair before layer `start` -> the pair after layer `stop` - 1."""
+    for index in range(start, stop):
+        x, d = block(ops, spec, index, x, d, rope)
+    return x, d
+
+
+def block(
+    ops: Ops[Array, Rotation],
+    spec: DecoderSpec,
+    index: int,
+    x: Array,
+    d: Array | None,
+    rope: Rotation,
+) -> tuple[Array, Array]:
+    """One layer: attention, then the gated feed-forward, each after a norm."""
+    layer, at = spec.layers[index], f"layers.{index}."
+    x, h = ops.add_norm(x, d, at + "attn.norm", spec.norm)
+    q, k, v = ops.linear(h, at + "attn.q", at + "attn.k", at + "attn.v")
+    h = ops.attend(q, k, v, layer=layer, index=index, rope=rope)
+    if index == len(spec.layers) - 1:  # no later layer attends: rows that nobody asked for end here
+        x, h = ops.wanted(x), ops.wanted(h)
+    (h,) = ops.linear(h, at + "attn.o")
+    x, h = ops.add_norm(x, h, at + "mlp.norm", spec.norm)
+    g, u = ops.linear(h, at + "mlp.gate", at + "mlp.up")
+    (d,) = ops.linear(ops.gate(g, u, layer.gate), at + "mlp.down")
+    return x, d
+
+
+def head(ops: Ops[Array, Rotation], spec: DecoderSpec, x: Array, d: Array | None) -> Array:
+    """The residual pair -> logits. The same norm and head serve every exit."""
+    _, h = ops.add_norm(x, d, "norm", spec.norm)
+    (logits,) = ops.linear(h, head_name(spec))
+    return logits
+
+
+def head_name(spec: DecoderSpec) -> str:
+    """A tied head is the embedding, under the embedding's name."""
+    return "embed" if spec.tied else "head"

@@ -1,0 +1,39 @@
+"""Rotary frequencies and tables (arXiv 2104.09864), computed once for every target.
+
+W rotated width, P positions.
+"""
+
+import math
+
+import numpy as np
+
+from edge.spec import Llama3Scaling, Rope
+from edge.typing import F32
+
+
+def frequencies(rope: Rope) -> F32:
+    """Angle per position of each rotated pair: [W / 2], radians."""
+    exponent = np.arange(0, rope.width, 2, dtype=np.float32) / np.float32(rope.width)
+    inverse = (1.0 / np.float32(rope.theta) ** exponent).astype(np.float32)
+    if rope.scaling is None:
+        return inverse
+    return _llama3(inverse, rope.scaling)
+
+
+def tables(rope: Rope, context: int) -> tuple[F32, F32]:
+    """cos and sin of every position's angles: two of [P, W / 2]."""
+    angles = np.outer(np.arange(context, dtype=np.float32), frequencies(rope))  # [P, W / 2]
+    return np.cos(angles), np.sin(angles)
+
+
+def _llama3(inverse: F32, scaling: Llama3Scaling) -> F32:
+    """Short wavelengths stay, long ones are stretched by `factor`, those between are blended."""
+    wavelength = 2 * math.pi / inverse
+    low = scaling.original_context / scaling.low_freq_factor
+    high = scaling.original_context / scaling.high_freq_factor
+    smooth = (scaling.original_context / wavelength - scaling.low_freq_factor) / (
+        scaling.high_freq_factor - scaling.low_freq_factor
+    )
+    blended = (1 - smooth) * inverse / scaling.factor + smooth * inverse
+    stretched = np.where(wavelength > low, inverse / scaling.factor, blended)
+    return np.where(wavelength < high, inverse, stretched).astype(np.float32)

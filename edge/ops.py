@@ -1,0 +1,58 @@
+"""The operations a model is written in. A target is one implementation of this protocol.
+
+An operation is as large as the largest fused kernel that a target has, and no larger: `attend` takes raw q, k and v because
+fused attention kernels norm, rotate and cache by themselves. None has a shape argument, so that a target alone decides on
+batch, static or dynamic length, dtype, cache and positions. Weights are referred to by canonical name (`edge.names`): how one
+is stored is the target's business.
+
+T rows (positions), D model width, H query heads, G kv heads, W head width, F feed-forward width, V vocabulary.
+"""
+
+from typing import Protocol, TypeVar
+
+from edge.spec import GateKind, LayerSpec, Norm, Rope
+
+Array = TypeVar("Array")
+Rotation = TypeVar("Rotation")
+
+
+class Ops(Protocol[Array, Rotation]):
+    """What a decoder is made of."""
+
+    def embed(self, name: str, tokens: Array) -> Array:
+        """Rows of a table: tokens [T] -> [T, D]."""
+        ...
+
+    def add_norm(self, x: Array, d: Array | None, name: str, norm: Norm) -> tuple[Array, Array]:
+        """(x + d, its norm): one kernel wherever a target has one; without d, (x, its norm)."""
+        ...
+
+    def add(self, x: Array, d: Array) -> Array:
+        """A finished residual stream, where a graph is cut."""
+        ...
+
+    def linear(self, x: Array, *names: str) -> tuple[Array, ...]:
+        """x times each weight, transposed: one input, so that a target may fuse their rows."""
+        ...
+
+    def rope(self, rope: Rope, context: int) -> Rotation:
+        """Whatever the target wants `attend` to have: tables, positions. Called once, before the layers."""
+        ...
+
+    def attend(
+        self, q: Array, k: Array, v: Array, *, layer: LayerSpec, index: int, rope: Rotation
+    ) -> Array:
+        """Causal attention of raw q [T, H W], k, v [T, G W] -> [T, H W].
+
+        Owns qk norm, rotation, cache, window and scale. `index` is the layer's number in the whole model, also in a cut
+        graph, so that names of caches agree.
+        """
+        ...
+
+    def gate(self, g: Array, u: Array, kind: GateKind) -> Array:
+        """The gated unit: act(g) * u, [T, F]."""
+        ...
+
+    def wanted(self, x: Array) -> Array:
+        """The rows whose logits this call was asked for: all, or the last."""
+        ...

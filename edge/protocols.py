@@ -1,0 +1,40 @@
+"""What a runtime can do, as small protocols: an algorithm's signature is its requirement.
+
+T tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from edge.spec import DecoderSpec
+from edge.typing import F32
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """One sequence in progress. Owns its KV cache, which holds `length` tokens and never more than `capacity`."""
+
+    @property
+    def spec(self) -> DecoderSpec: ...
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+    def prefill(self, tokens: Sequence[int]) -> F32:
+        """Append tokens: [T] -> logits [V] of the last position."""
+        ...
+
+    def step(self, token: int) -> F32:
+        """Append one token -> logits [V]."""
+        ...
+
+    def score(self, tokens: Sequence[int]) -> F32:
+        """Append tokens: [T] -> logits [T, V] of every position."""
+        ...
+
+    def rewind(self, length: int) -> None:
+        """Forget every token from `length` on."""
+        ...

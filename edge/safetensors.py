@@ -1,0 +1,161 @@
+"""A bounds-checked reader of safetensors files that never maps them.
+
+Mapped pages count as resident memory, so tensors are read by position, a block of rows at a time. The header is checked
+before anything is allocated: its size, every offset, every shape.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edge.errors import Damaged, Unsupported
+from edge.typing import F32
+
+HEADER_LIMIT = 100 << 20  # bytes, as in the reference implementation
+_FLOATS = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor of a file: its type, shape, and first byte."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * _FLOATS[self.dtype]
+
+
+class SafetensorsFile:
+    """An open file; `entries` are its tensors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY)
+        try:
+            self.entries: Mapping[str, Entry] = _header(self._file, path)
+        except BaseException:
+            self.close()
+            raise
+
+    def rows(self, name: str, start: int, stop: int, step: int = 1) -> F32:
+        """Rows of a tensor as float32: [stop - start, ...]; a vector is a column of rows."""
+        entry = self.entries[name]
+        size = entry.row_bytes
+        raw = _read(self._file, entry.start + start * size, (stop - start) * size, self.path)
+        block = _as_f32(raw, entry.dtype).reshape(-1, *entry.shape[1:])
+        return block[::step]
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> "SafetensorsFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _header(file: int, path: Path) -> dict[str, Entry]:
+    size = os.fstat(file).st_size
+    if size < 8:
+        raise _damaged(path, "it is too short for a header")
+    length = int.from_bytes(os.pread(file, 8, 0), "little")
+    if length > min(HEADER_LIMIT, size - 8):
+        raise _damaged(path, f"its header claims {length:,} bytes of a file of {size:,}")
+    try:
+        header = json.loads(os.pread(file, length, 8), object_pairs_hook=_unique)
+        entries = dict(_entries(header, start=8 + length, size=size))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _damaged(path, f"its header is malformed ({error})") from None
+    _no_overlap(entries, path)
+    return entries
+
+
+def _entries(
+    header: Mapping[str, Mapping[str, object]], *, start: int, size: int
+) -> Iterator[tuple[str, Entry]]:
+    for name, item in header.items():
+        if name == "__metadata__":
+            continue
+        dtype, shape, offsets = item["dtype"], item["shape"], item["data_offsets"]
+        if not (isinstance(dtype, str) and isinstance(shape, list) and isinstance(offsets, list)):
+            raise ValueError(f"{name}: wrong types")  # noqa: TRY004 - told to the user as a malformed header
+        begin, end = (_count(value) for value in offsets)
+        dims = tuple(_count(value) for value in shape)
+        if start + end > size:
+            raise ValueError(
+                f"{name} ends {start + end - size:,} bytes past the file: it is cut off"
+            )
+        if dtype in _FLOATS and math.prod(dims) * _FLOATS[dtype] != end - begin:
+            raise ValueError(f"{name}: {end - begin:,} bytes do not hold {list(dims)} of {dtype}")
+        yield name, Entry(dtype, dims, start + begin)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 48:
+        raise ValueError(f"{value!r:.40} is no size")
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a name appears twice")
+    return out
+
+
+def _no_overlap(entries: Mapping[str, Entry], path: Path) -> None:
+    """Two tensors in the same bytes is no file that a writer makes."""
+    end = 0
+    floats = (
+        entry for entry in entries.values() if entry.dtype in _FLOATS and math.prod(entry.shape)
+    )
+    for entry in sorted(floats, key=lambda e: e.start):
+        if entry.start < end:
+            raise _damaged(path, "two tensors share bytes")
+        end = entry.start + math.prod(entry.shape) * _FLOATS[entry.dtype]
+
+
+def _read(file: int, start: int, size: int, path: Path) -> bytearray:
+    """Exactly these bytes: a single read may stop at 2 GiB."""
+    buffer = bytearray(size)
+    view, done = memoryview(buffer), 0
+    while done < size:
+        got = os.preadv(file, [view[done : done + (1 << 30)]], start + done)
+        if not got:
+            raise _damaged(path, "it became shorter while it was read")
+        done += got
+    return buffer
+
+
+def _as_f32(raw: bytearray, dtype: str) -> F32:
+    if dtype == "F32":
+        return np.frombuffer(raw, "<f4")
+    if dtype == "BF16":  # a bfloat16 is the upper half of a float32
+        return np.left_shift(np.frombuffer(raw, "<u2"), 16, dtype=np.uint32).view(np.float32)
+    if dtype in _FLOATS:
+        return np.frombuffer(raw, {"F16": "<f2", "F64": "<f8"}[dtype]).astype(np.float32)
+    raise Unsupported(
+        f"weights of type {dtype} cannot be read as floats",
+        fix="use a checkpoint in F32, F16 or BF16, not a quantized one",
+    )
+
+
+def _damaged(path: Path, what: str) -> Damaged:
+    return Damaged(f"{path} is no valid safetensors file: {what}", fix="get the file again")

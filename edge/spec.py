@@ -1,0 +1,76 @@
+"""What a model is, in numbers. All that a target may know of a family.
+
+A family turns a checkpoint's `config.json` into one of these; `edge.nn` turns it into maths over `edge.ops`. If a target
+needs to ask which family it has, a field is missing here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edge.errors import Damaged
+
+NormKind = Literal["rms", "layer"]
+GateKind = Literal["silu"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Norm:
+    """A normalization over the last axis, with a learned weight."""
+
+    eps: float
+    kind: NormKind = "rms"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Llama3Scaling:
+    """Llama 3.1's rescaling of low rotary frequencies; wavelengths are in tokens."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_context: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rope:
+    """Rotary positions (arXiv 2104.09864) in the rotate-half pairing: i with i + width / 2."""
+
+    theta: float
+    width: int  # how many of a head's dimensions are rotated
+    scaling: Llama3Scaling | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerSpec:
+    """One decoder layer: layers of one model may differ in every number."""
+
+    heads: int
+    kv_heads: int
+    head_width: int
+    ffn_width: int
+    gate: GateKind = "silu"
+    window: int | None = None  # keys that a query sees, itself included; None: all before it
+    qk_norm: float | None = None  # eps of the RMS norm over each head of q and k, before rotation
+
+    @property
+    def scale(self) -> float:
+        """What scores are multiplied by before the softmax."""
+        return float(self.head_width) ** -0.5
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            problem = f"{self.heads} query heads do not divide into {self.kv_heads} kv heads"
+            raise Damaged(problem, fix="correct the numbers of heads in config.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderSpec:
+    """A pre-norm decoder with rotary positions."""
+
+    vocab: int  # rows of the embedding, padding rows included
+    width: int
+    layers: tuple[LayerSpec, ...]
+    norm: Norm
+    rope: Rope
+    context: int  # longest sequence, in tokens; it fixes the rope table
+    tied: bool  # the head is the embedding

@@ -1,0 +1,11 @@
+"""Array types, named by what they hold."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+AnyArray = NDArray[Any]

@@ -1,0 +1,112 @@
+"""Ops on numpy in float32: the oracle. Slow, plain, and what every target is compared with.
+
+T new tokens, S cached and new tokens, H query heads, G kv heads, R = H / G, W head width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge.nn.rope import tables
+from edge.spec import GateKind, LayerSpec, Norm, Rope
+from edge.typing import F32, I64
+
+Tables = tuple[F32, F32]
+
+
+@dataclass(slots=True)
+class Cache:
+    """Rotated keys and values of each layer, [S, G, W], by layer number."""
+
+    keys: dict[int, F32] = field(default_factory=dict)
+    values: dict[int, F32] = field(default_factory=dict)
+
+    def append(self, index: int, k: F32, v: F32) -> Tables:
+        if index in self.keys:
+            k, v = np.concatenate((self.keys[index], k)), np.concatenate((self.values[index], v))
+        self.keys[index], self.values[index] = k, v
+        return k, v
+
+    def rewind(self, length: int) -> None:
+        for part in (self.keys, self.values):
+            for index, rows in part.items():
+                part[index] = rows[:length]
+
+
+@dataclass(slots=True)
+class NumpyOps:
+    """`weight(name, rows)` gives a weight, or only some of its rows; nothing is kept."""
+
+    weight: Callable[[str, I64 | None], F32]
+    cache: Cache
+    start: int  # position of the first new token
+    last_only: bool
+
+    def embed(self, name: str, tokens: I64) -> F32:
+        return self.weight(name, tokens)
+
+    def add_norm(self, x: F32, d: F32 | None, name: str, norm: Norm) -> tuple[F32, F32]:
+        x = x if d is None else x + d
+        return x, rms_norm(x, self.weight(name, None), norm.eps)
+
+    def add(self, x: F32, d: F32) -> F32:
+        return x + d
+
+    def linear(self, x: F32, *names: str) -> tuple[F32, ...]:
+        return tuple(x @ self.weight(name, None).T for name in names)
+
+    def rope(self, rope: Rope, context: int) -> Tables:
+        return tables(rope, context)
+
+    def attend(self, q: F32, k: F32, v: F32, *, layer: LayerSpec, index: int, rope: Tables) -> F32:
+        q, k, v = (a.reshape(len(a), -1, layer.head_width) for a in (q, k, v))  # [T, H or G, W]
+        if layer.qk_norm is not None:
+            at = f"layers.{index}.attn."
+            q = rms_norm(q, self.weight(at + "q_norm", None), layer.qk_norm)
+            k = rms_norm(k, self.weight(at + "k_norm", None), layer.qk_norm)
+        q, k = rotate(q, rope, self.start), rotate(k, rope, self.start)
+        k, v = self.cache.append(index, k, v)
+        return attention(q, k, v, scale=layer.scale, window=layer.window).reshape(len(q), -1)
+
+    def gate(self, g: F32, u: F32, kind: GateKind) -> F32:
+        with np.errstate(
+            over="ignore"
+        ):  # exp(-g) of a very negative g is infinite, and g / inf is right
+            return g / (1 + np.exp(-g)) * u
+
+    def wanted(self, x: F32) -> F32:
+        return x[-1:] if self.last_only else x
+
+
+def rms_norm(x: F32, weight: F32, eps: float) -> F32:
+    """x over the root of its mean square, along the last axis (arXiv 1910.07467)."""
+    mean = np.mean(x * x, axis=-1, keepdims=True)
+    normed: F32 = x / np.sqrt(mean + np.float32(eps)) * weight
+    return normed
+
+
+def rotate(x: F32, rope: Tables, start: int) -> F32:
+    """Turn the first rotated dimensions of each head: x [T, H, W] at positions start, start + 1, …"""
+    cos, sin = (table[start : start + len(x), None, :] for table in rope)  # [T, 1, rotated / 2]
+    half = cos.shape[-1]
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return np.concatenate((a * cos - b * sin, b * cos + a * sin, rest), axis=-1)
+
+
+def attention(q: F32, k: F32, v: F32, *, scale: float, window: int | None) -> F32:
+    """Causal grouped-query attention: q [T, H, W], k and v [S, G, W] -> [T, H, W]."""
+    (t, h, w), (s, g, _) = q.shape, k.shape
+    q = q.reshape(t, g, h // g, w)  # [T, G, R, W]
+    scores = np.einsum("tgrw,sgw->grts", q, k, optimize=True) * np.float32(scale)  # [G, R, T, S]
+
+    # The T new tokens are the last T of S: row i stands at column S - T + i.
+    age = np.arange(s - t, s)[:, None] - np.arange(s)  # [T, S]
+    hidden = (age < 0) if window is None else (age < 0) | (age >= window)
+    scores[..., hidden] = -np.inf
+
+    # Subtract the row's maximum first; exp overflows past 88.
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)  # [G, R, T, S]
+    out: F32 = np.einsum("grts,sgw->tgrw", weights, v, optimize=True)  # [T, G, R, W]
+    return out.reshape(t, h, w)
