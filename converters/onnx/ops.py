@@ -1,0 +1,257 @@
+"""Ops that emit ONNX, with the fused kernels of ONNX Runtime (domain com.microsoft).
+
+B sequences, T new positions, S rows of the cache, H query heads, G kv heads, W head width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from converters.onnx.store import DATA, Matrix, Region, Store
+from edge.errors import Unsupported
+from edge.nn.rope import tables
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import FP16, FP32, Scheme
+from edge.spec import GateKind, LayerSpec, Norm, Rope
+
+MS = "com.microsoft"
+INT8_ACTIVATIONS, FLOAT_ACTIVATIONS = 4, 0  # MatMulNBits' accuracy_level
+_FLOATS = {FP16: ir.DataType.FLOAT16, FP32: ir.DataType.FLOAT}
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Tables [P, rotated / 2] and the positions [B, T] to look up in them."""
+
+    cos: ir.Value
+    sin: ir.Value
+    positions: ir.Value
+    width: int  # rotated dimensions of a head
+
+
+@dataclass(slots=True)
+class OnnxOps:
+    """Emits into `tape`; weights lie where `store` says."""
+
+    tape: Tape
+    store: Store
+    recipe: Recipe
+    exact: bool  # float activations instead of int8 ones
+    last_only: bool
+    positions: ir.Value  # [B, T]
+    rows: ir.Value  # int32 [B]: rows of the cache that are in use, the new ones included, less one
+    total: ir.Value  # int32 scalar: rows of the cache that are in use
+    past: dict[str, ir.Value] = field(default_factory=dict)
+    present: dict[str, ir.Value] = field(default_factory=dict)
+    _packed: dict[ir.Value, ir.Value] = field(default_factory=dict)  # first part -> what was split
+    _made: dict[str, ir.Value] = field(default_factory=dict)
+
+    def embed(self, name: str, tokens: ir.Value) -> ir.Value:
+        matrix = self.store.matrix((name,), self.recipe.embed)
+        shape = [matrix.rows, matrix.columns]
+        if matrix.scheme.is_float:
+            table = self._weight(f"{name}.table", matrix.values, _FLOATS[matrix.scheme], shape)
+            return self._float(self._op("Gather", [table, tokens], {"axis": 0}), matrix.scheme)
+        group, bits = matrix.scheme.group, matrix.scheme.bits
+        _holds_rows(name, matrix)
+        assert matrix.scales is not None
+        codes = self._weight(
+            f"{name}.{matrix.scheme}.codes",
+            matrix.values,
+            ir.DataType.UINT8,
+            [shape[0], shape[1] * bits // 8],
+        )
+        scales = self._weight(
+            f"{name}.{matrix.scheme}.scales",
+            matrix.scales,
+            ir.DataType.FLOAT,
+            [shape[0], matrix.scheme.groups(shape[1])],
+        )
+        attributes = {"bits": bits, "block_size": group, "gather_axis": 0, "quantize_axis": 1}
+        return self._op("GatherBlockQuantized", [codes, tokens, scales], attributes, MS)
+
+    def add_norm(
+        self, x: ir.Value, d: ir.Value | None, name: str, norm: Norm
+    ) -> tuple[ir.Value, ir.Value]:
+        region = self.store.vector(name)
+        weight = self._weight(name, region, ir.DataType.FLOAT, [region.nbytes // 4])
+        if d is None:
+            attributes = {"axis": -1, "epsilon": norm.eps, "stash_type": 1}
+            return x, self._op("SimplifiedLayerNormalization", [x, weight], attributes)
+        normed, _, _, total = self.tape.op_multi_out(
+            "SkipSimplifiedLayerNormalization",
+            [x, d, weight],
+            {"epsilon": norm.eps},
+            num_outputs=4,
+            domain=MS,
+        )
+        return total, normed
+
+    def add(self, x: ir.Value, d: ir.Value) -> ir.Value:
+        return self._op("Add", [x, d])
+
+    def linear(self, x: ir.Value, *names: str) -> tuple[ir.Value, ...]:
+        scheme = self.recipe.head if names[0] in ("head", "embed") else self.recipe.body
+        matrix = self.store.matrix(names, scheme)
+        out = self._dense(x, matrix) if scheme.is_float else self._low_bit(x, matrix)
+        if len(names) == 1:
+            return (out,)
+        heights = [self.store.rows(name) for name in names]
+        sizes = self._constant("split." + ".".join(map(str, heights)), heights)
+        parts = tuple(
+            self.tape.op_multi_out("Split", [out, sizes], {"axis": -1}, num_outputs=len(names))
+        )
+        self._packed[parts[0]] = out
+        return parts
+
+    def rope(self, rope: Rope, context: int) -> Rotation:
+        values = []
+        for name, table in zip(("rope.cos", "rope.sin"), tables(rope, context), strict=True):
+            region = self.store.constant(name, table)
+            values.append(self._weight(name, region, ir.DataType.FLOAT, list(table.shape)))
+        return Rotation(values[0], values[1], self.positions, rope.width)
+
+    def attend(
+        self,
+        q: ir.Value,
+        k: ir.Value,
+        v: ir.Value,
+        *,
+        layer: LayerSpec,
+        index: int,
+        rope: Rotation,
+    ) -> ir.Value:
+        # GroupQueryAttention's own rotary wants tables of 8 columns; its qk norm is not on the CPU.
+        inside = layer.qk_norm is None and layer.head_width % 16 == 0 and rope.width % 16 == 0
+        if inside and q in self._packed:
+            qkv: list[ir.Value | None] = [self._packed[q], None, None]
+        elif inside:
+            qkv = [q, k, v]
+        else:
+            at = f"layers.{index}.attn."
+            q = self._rotate(self._qk_norm(q, at + "q_norm", layer), layer.heads, layer, rope)
+            k = self._rotate(self._qk_norm(k, at + "k_norm", layer), layer.kv_heads, layer, rope)
+            qkv = [q, k, v]
+        cache = [self.past[f"past_key_values.{index}.{part}"] for part in ("key", "value")]
+        angles = [rope.cos, rope.sin, rope.positions] if inside else []
+        attributes: dict[str, Any] = {
+            "num_heads": layer.heads,
+            "kv_num_heads": layer.kv_heads,
+            "scale": layer.scale,
+            "do_rotary": int(inside),
+        }
+        if layer.window is not None:
+            attributes["local_window_size"] = layer.window
+        out, key, value = self.tape.op_multi_out(
+            "GroupQueryAttention",
+            [*qkv, *cache, self.rows, self.total, *angles],
+            attributes,
+            num_outputs=3,
+            domain=MS,
+            name=f"layers.{index}.attn",
+        )
+        self.present[f"present.{index}.key"], self.present[f"present.{index}.value"] = key, value
+        return out
+
+    def gate(self, g: ir.Value, u: ir.Value, kind: GateKind) -> ir.Value:
+        # QuickGelu is x * sigmoid(alpha x): with alpha 1 it is silu, in one kernel.
+        return self._op("Mul", [self._op("QuickGelu", [g], {"alpha": 1.0}, MS), u])
+
+    def wanted(self, x: ir.Value) -> ir.Value:
+        if not self.last_only:
+            return x
+        at = [self._constant(name, value) for name, value in _LAST.items()]
+        return self._op("Slice", [x, *at])
+
+    def _low_bit(self, x: ir.Value, matrix: Matrix) -> ir.Value:
+        scheme, groups = matrix.scheme, matrix.scheme.groups(matrix.columns)
+        assert scheme.group is not None and matrix.scales is not None
+        name = f"{'+'.join(matrix.names)}.{scheme}"
+        blob = scheme.group * scheme.bits // 8
+        codes = self._weight(
+            name + ".codes.blocked", matrix.values, ir.DataType.UINT8, [matrix.rows, groups, blob]
+        )
+        scales = self._weight(
+            name + ".scales", matrix.scales, ir.DataType.FLOAT, [matrix.rows, groups]
+        )
+        attributes = {
+            "N": matrix.rows,
+            "K": matrix.columns,
+            "bits": scheme.bits,
+            "block_size": scheme.group,
+            "accuracy_level": FLOAT_ACTIVATIONS if self.exact else INT8_ACTIVATIONS,
+        }
+        return self._op("MatMulNBits", [x, codes, scales], attributes, MS)
+
+    def _dense(self, x: ir.Value, matrix: Matrix) -> ir.Value:
+        """The checkpoint's [N, K] as it lies, so that a tied head shares the embedding's bytes."""
+        name, kind = "+".join(matrix.names), _FLOATS[matrix.scheme]
+        weight = self._weight(name, matrix.values, kind, [matrix.rows, matrix.columns])
+        weight = self._float(weight, matrix.scheme)
+        return self._op("FusedMatMul", [x, weight], {"transB": 1}, MS)
+
+    def _qk_norm(self, x: ir.Value, name: str, layer: LayerSpec) -> ir.Value:
+        if layer.qk_norm is None:
+            return x
+        region = self.store.vector(name)
+        weight = self._weight(name, region, ir.DataType.FLOAT, [layer.head_width])
+        split = self._op(
+            "Reshape",
+            [x, self._constant(f"heads.{layer.head_width}", [0, 0, -1, layer.head_width])],
+        )
+        attributes = {"axis": -1, "epsilon": layer.qk_norm, "stash_type": 1}
+        normed = self._op("SimplifiedLayerNormalization", [split, weight], attributes)
+        return self._op("Reshape", [normed, self._constant("flat", [0, 0, -1])])
+
+    def _rotate(self, x: ir.Value, heads: int, layer: LayerSpec, rope: Rotation) -> ir.Value:
+        partial = rope.width != layer.head_width
+        attributes = {"num_heads": heads, "rotary_embedding_dim": rope.width if partial else 0}
+        return self._op("RotaryEmbedding", [x, rope.positions, rope.cos, rope.sin], attributes, MS)
+
+    def _float(self, x: ir.Value, scheme: Scheme) -> ir.Value:
+        return x if scheme == FP32 else self._op("Cast", [x], {"to": ir.DataType.FLOAT})
+
+    def _op(
+        self,
+        kind: str,
+        inputs: list[ir.Value],
+        attributes: dict[str, Any] | None = None,
+        domain: str = "",
+    ) -> ir.Value:
+        return self.tape.op(kind, inputs, attributes, domain=domain)
+
+    def _constant(self, name: str, value: list[int]) -> ir.Value:
+        return self._once(name, lambda: ir.tensor(value, dtype=ir.DataType.INT64, name=name))
+
+    def _weight(self, name: str, region: Region, kind: ir.DataType, shape: list[int]) -> ir.Value:
+        return self._once(
+            name,
+            lambda: ir.ExternalTensor(
+                DATA, region.offset, region.nbytes, kind, shape=ir.Shape(shape), name=name
+            ),
+        )
+
+    def _once(self, name: str, make: Callable[[], ir.TensorProtocol]) -> ir.Value:
+        if name not in self._made:
+            self._made[name] = self.tape.initializer(make(), name)
+        return self._made[name]
+
+
+_LAST = {
+    "last.start": [-1],
+    "last.stop": [(1 << 63) - 1],
+    "last.axis": [1],
+}
+
+
+def _holds_rows(name: str, matrix: Matrix) -> None:
+    """GatherBlockQuantized has no padded last block."""
+    assert matrix.scheme.group is not None
+    if matrix.columns % matrix.scheme.group:
+        raise Unsupported(
+            f"onnx cannot hold {name} as {matrix.scheme}: its rows of {matrix.columns} do not divide into groups",
+            fix="give --embed fp16 or --embed fp32",
+        )

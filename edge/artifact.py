@@ -1,0 +1,206 @@
+"""An artifact: a folder of a target's own native files, and `edge.json`, which says what they are and where they came from.
+
+It is written to a sibling folder and renamed at the end: a conversion killed at any moment leaves nothing that looks finished.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edge.config import Config, read_json
+from edge.errors import Damaged, EdgeError
+from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, Norm, Rope
+
+MANIFEST = "edge.json"
+SCHEMA = 1
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What `edge.json` holds. Hashes are sha256, by file name."""
+
+    target: str
+    family: str
+    name: str
+    recipe: str
+    embed: str
+    head: str
+    spec: DecoderSpec
+    source: Mapping[str, str]  # input file -> hash
+    files: Mapping[str, str]  # output file -> hash
+    tools: Mapping[str, str]  # package -> version
+    verified: Mapping[str, Any] | None = None  # the last result of `edge verify`
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A folder with a manifest that was read and found whole."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> "Artifact":
+        """Read the manifest; every file that it names must be there, and be a plain file of this folder."""
+        manifest = _from_json(read_json(folder / MANIFEST), folder / MANIFEST)
+        for name in manifest.files:
+            contained(folder, name)
+        return cls(folder, manifest)
+
+    @property
+    def nbytes(self) -> int:
+        return sum((self.folder / name).stat().st_size for name in self.manifest.files)
+
+    def check_hashes(self) -> tuple[str, ...]:
+        """Names of files that are not what the manifest says."""
+        return tuple(n for n, h in self.manifest.files.items() if sha256(self.folder / n) != h)
+
+    def record(self, verified: Mapping[str, Any]) -> None:
+        """Keep the result of a verification in the manifest."""
+        write_manifest(self.folder, replace(self.manifest, verified=verified))
+
+
+def is_artifact(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def contained(folder: Path, name: str) -> Path:
+    """A plain file directly in a folder: no path, no link to elsewhere."""
+    path = folder / name
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise Damaged(
+            f"{folder / MANIFEST} names {name!r:.80}, which is no file of its folder",
+            fix="do not trust it",
+        )
+    if path.is_symlink() or not path.is_file():
+        raise Damaged(
+            f"{folder} lacks the file {name}", fix="convert again: the artifact is incomplete"
+        )
+    return path
+
+
+@contextmanager
+def publishing(out: Path, *, force: bool) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` at once if the body succeeds and vanishes if it fails."""
+    if out.exists() and not force:
+        raise EdgeError(f"{out} exists already", fix="give --force to replace it, or another -o")
+    if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
+        raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was killed
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        _sync(partial)
+        replaced = out.with_name(f".{out.name}.replaced")
+        if out.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            out.rename(replaced)
+        partial.rename(out)
+        _sync(out.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest in one step."""
+    text = json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n"
+    partial = folder / f".{MANIFEST}.partial"
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / MANIFEST)
+
+
+def sha256(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
+    """The hash of a file, read in pieces."""
+    digest, buffer = hashlib.sha256(), bytearray(_CHUNK)
+    with path.open("rb", buffering=0) as file:
+        while got := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:got])
+            progress(got)
+    return digest.hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _from_json(data: dict[str, Any], file: Path) -> Manifest:
+    if data.get("schema") != SCHEMA:
+        raise Damaged(
+            f"{file} has schema {data.get('schema')!r}, this edge reads {SCHEMA}",
+            fix="convert again with this edge, or run it with the edge that made it",
+        )
+    config = Config(data, str(file))
+    spec = config.table("spec")
+    if spec is None:
+        raise Damaged(f"{file} holds no spec", fix="convert again")
+    return Manifest(
+        **{
+            name: config.text(name)
+            for name in ("target", "family", "name", "recipe", "embed", "head")
+        },
+        **{name: _strings(config, name) for name in ("source", "files", "tools")},
+        spec=_spec(spec),
+        verified=data.get("verified"),
+    )
+
+
+def _strings(config: Config, key: str) -> dict[str, str]:
+    table = config.table(key)
+    return {} if table is None else {name: table.text(name) for name in table.data}
+
+
+def _spec(config: Config) -> DecoderSpec:
+    """The inverse of `asdict`, through the same checks as a checkpoint's config."""
+    layers = config.data.get("layers")
+    norm, rope = config.table("norm"), config.table("rope")
+    if not isinstance(layers, list) or not layers or norm is None or rope is None:
+        raise Damaged(f"{config.where} is incomplete", fix="convert again")
+    scaling = rope.table("scaling")
+    return DecoderSpec(
+        vocab=config.integer("vocab"),
+        width=config.integer("width"),
+        layers=tuple(_layer(Config(layer, f"{config.where}: layer")) for layer in layers),
+        norm=Norm(eps=norm.number("eps")),
+        rope=Rope(
+            theta=rope.number("theta"),
+            width=rope.integer("width"),
+            scaling=None if scaling is None else _llama3(scaling),
+        ),
+        context=config.integer("context"),
+        tied=config.flag("tied"),
+    )
+
+
+def _layer(config: Config) -> LayerSpec:
+    if not isinstance(config.data, dict):
+        raise Damaged(f"{config.where} is no object", fix="convert again")
+    return LayerSpec(
+        **{name: config.integer(name) for name in ("heads", "kv_heads", "head_width", "ffn_width")},
+        window=config.integer("window") if config.has("window") else None,
+        qk_norm=config.number("qk_norm") if config.has("qk_norm") else None,
+    )
+
+
+def _llama3(config: Config) -> Llama3Scaling:
+    factors = ("factor", "low_freq_factor", "high_freq_factor")
+    return Llama3Scaling(
+        **{name: config.number(name) for name in factors},
+        original_context=config.integer("original_context"),
+    )
