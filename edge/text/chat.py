@@ -1,0 +1,184 @@
+"""A conversation as the text, and as the tokens, that a model was trained on."""
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edge.config import Config, read_json
+from edge.errors import Damaged, EdgeError
+from edge.text.settings import Settings
+from edge.text.tokenizer import Tokenizer
+
+LIMIT = 256 << 10  # bytes of a template; the longest in use take about 20 KiB
+SECONDS = 2  # of processor time for one rendering, which takes about a tenth of one
+PATIENCE = 8.0  # seconds by the clock: a busy machine is no hostile template
+MEGABYTES = 512
+CHARACTERS = 1 << 20  # of output, beside the conversation itself
+_OTHER_FILE = "use a template of the model's publisher, or run with --raw"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn: who speaks (system, user, assistant, ...) and what is said."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """A checkpoint's Jinja template and the texts that it may refer to, such as bos_token."""
+
+    source: str
+    tokens: Mapping[str, str]
+
+    @classmethod
+    def load(cls, folder: Path) -> "ChatTemplate | None":
+        """The template of a checkpoint folder; None where it has none, as base models do."""
+        source = _source(folder)
+        if source is None:
+            return None
+        if len(source.encode()) > LIMIT:
+            raise Damaged(
+                f"the chat template of {folder} is larger than {LIMIT >> 10} KiB", fix=_OTHER_FILE
+            )
+        return cls(source, Settings.load(folder).named)
+
+    def render(self, messages: Sequence[Message], *, generate: bool) -> str:
+        """The conversation as text; `generate` ends it where the assistant's next turn begins.
+
+        A message that the template would leave out without a word is an error, as is a template
+        that fails, or that takes more time, memory or text than any honest one.
+        """
+        chats = [tuple(messages)]
+        # A mark in the place of each message that an old template might not know how to show.
+        for i, message in enumerate(messages):
+            if message.role not in ("user", "assistant") and message.content.strip():
+                mark = "mark" + secrets.token_hex(8)
+                chats.append((*messages[:i], replace(message, content=mark), *messages[i + 1 :]))
+        texts = self._run(chats, generate=generate)
+        for chat, text in zip(chats[1:], texts[1:], strict=True):
+            changed = next(new for new, old in zip(chat, messages, strict=True) if new != old)
+            if changed.content not in text:
+                raise EdgeError(
+                    f"this model's chat template leaves out messages of the role {changed.role!r}",
+                    fix=f"put the text of the {changed.role} message into the first user message",
+                )
+        return texts[0]
+
+    def _run(self, chats: Sequence[Sequence[Message]], *, generate: bool) -> list[str]:
+        said = sum(len(message.content) for message in chats[0])
+        limits = {
+            "seconds": SECONDS,
+            "megabytes": MEGABYTES + (said * 32 * len(chats) >> 20),
+            "characters": CHARACTERS + 4 * said,
+        }
+        request = {
+            "path": [entry for entry in sys.path if entry and Path(entry).is_absolute()],
+            "template": self.source,
+            "chats": [[asdict(message) for message in chat] for chat in chats],
+            "variables": {
+                **self.tokens, "add_generation_prompt": generate, "tools": None, "documents": None,
+            },
+            "limits": limits,
+        }  # fmt: skip
+        answer = _child(json.dumps(request))
+        if "error" in answer:
+            raise EdgeError(
+                f"the model's chat template failed: {answer['error']}",
+                fix="change the messages as it says, use another template, or run with --raw",
+            )
+        texts: list[str] = answer["texts"]
+        return texts
+
+
+def encode_chat(
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    messages: Sequence[Message],
+    *,
+    generate: bool = True,
+) -> list[int]:
+    """Ids of a conversation, with one BOS where the checkpoint wants one: never two, never none."""
+    ids = tokenizer.encode(template.render(messages, generate=generate), special=False)
+    bos = tokenizer.bos_id
+    if tokenizer.adds_bos and bos is not None and ids[:1] != [bos]:
+        return [bos, *ids]
+    return ids
+
+
+def continuation(cached: Sequence[int], wanted: Sequence[int]) -> tuple[int, list[int]]:
+    """How many cached tokens to keep, and the tokens to feed after them: at least one.
+
+    An answer as sampled and the same answer encoded again may split differently; what follows the
+    first difference is fed anew.
+    """
+    assert wanted, "a conversation has at least one token"
+    most = min(len(cached), len(wanted) - 1)  # the last token is fed for its logits
+    keep = next((i for i in range(most) if cached[i] != wanted[i]), most)
+    return keep, list(wanted[keep:])
+
+
+def _source(folder: Path) -> str | None:
+    """The template's text: a file of its own comes before the tokenizer's config."""
+    file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if file.is_file():
+        if file.stat().st_size > LIMIT:
+            raise Damaged(f"{file} is larger than {LIMIT >> 10} KiB", fix=_OTHER_FILE)
+        try:
+            return file.read_bytes().decode()
+        except UnicodeDecodeError:
+            raise Damaged(f"{file} is not UTF-8 text", fix="get the file again") from None
+    if not settings.is_file():
+        return None
+    value = read_json(settings).get("chat_template")
+    return _default(value, settings) if isinstance(value, list) else _text(value, settings)
+
+
+def _default(entries: list[Any], file: Path) -> str | None:
+    """Of several named templates the one called default, or the only one."""
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise Damaged(f"{file}: chat_template is no list of templates", fix="get the file again")
+    tables = [Config(entry, f"{file}: chat_template") for entry in entries]
+    named = {table.text("name"): table.text("template") for table in tables}
+    if len(named) == 1:
+        return next(iter(named.values()))
+    if "default" not in named:
+        raise EdgeError(
+            f"{file} has the chat templates {sorted(named)} and none is called default",
+            fix="write the one to use into chat_template.jinja beside it",
+        )
+    return named["default"]
+
+
+def _text(value: object, file: Path) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise Damaged(f"{file}: chat_template is neither text nor a list", fix="get the file again")
+    return value
+
+
+def _child(request: str) -> dict[str, Any]:
+    """Run the renderer on a request; it may be killed by its limits or by our clock."""
+    script = str(Path(__file__).with_name("_render.py"))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", script],
+            input=request.encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"it was still running after {PATIENCE:g} seconds"}
+    if done.returncode < 0:
+        return {"error": f"it took more than {SECONDS} seconds or {MEGABYTES} MiB"}
+    if done.returncode:
+        tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise RuntimeError(f"the template process ended with {done.returncode}: {tail}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
