@@ -1,0 +1,159 @@
+"""The one loop that turns a decoder into tokens, and tokens into text that can be shown."""
+
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal, Protocol
+
+from edge.decode.sampling import Sampling, pick
+from edge.decode.stops import StopStrings
+from edge.errors import EdgeError
+from edge.protocols import Decoder
+from edge.typing import F32
+
+Ending = Literal["stop", "length", "context"]
+
+
+class Detokenizer(Protocol):
+    """Text of tokens, given out as soon as it is certain."""
+
+    def feed(self, token: int) -> str: ...
+
+    def finish(self) -> str: ...
+
+
+class Generation(Iterator[int]):
+    """Tokens as they are chosen, and afterwards how many, how fast and why they ended.
+
+    A stop token ends the answer and is not given out.
+    """
+
+    def __init__(
+        self, decoder: Decoder, prompt: Sequence[int], choose: Callable[[F32], int], rules: "Rules"
+    ) -> None:
+        self.prompt = tuple(prompt)
+        self.tokens: list[int] = []  # given out so far
+        self.fed = 0  # how many of `tokens` the decoder's cache holds
+        self.ending: Ending | None = None  # None while it goes on
+        self.prefill_seconds = 0.0
+        self.decode_seconds = 0.0
+        self._loop = self._run(decoder, choose, rules)
+
+    def __next__(self) -> int:
+        return next(self._loop)
+
+    def stop(self) -> None:
+        """End here, as if a stop token had come."""
+        self.ending = "stop"
+        self._loop = iter(())
+
+    @property
+    def cached(self) -> tuple[int, ...]:
+        """What went into the decoder's cache: the prompt and the tokens that were fed back."""
+        return (*self.prompt, *self.tokens[: self.fed])
+
+    @property
+    def prefill_tps(self) -> float:
+        """Prompt tokens a second."""
+        return len(self.prompt) / self.prefill_seconds if self.prefill_seconds else 0.0
+
+    @property
+    def decode_tps(self) -> float:
+        """Tokens fed back a second; time between them that the caller spends does not count."""
+        return self.fed / self.decode_seconds if self.decode_seconds else 0.0
+
+    def _run(self, decoder: Decoder, choose: Callable[[F32], int], rules: "Rules") -> Iterator[int]:
+        start = rules.clock()
+        token = choose(decoder.prefill(self.prompt))
+        self.prefill_seconds = rules.clock() - start
+        while token not in rules.stop_ids:
+            self.tokens.append(token)
+            yield token
+            if len(self.tokens) >= rules.max_tokens:
+                self.ending = "length"
+                return
+            if decoder.length >= decoder.capacity:
+                self.ending = "context"
+                return
+            start = rules.clock()
+            logits = decoder.step(token)
+            self.fed += 1
+            token = choose(logits)
+            self.decode_seconds += rules.clock() - start
+        self.ending = "stop"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """When an answer ends, and the clock that times it."""
+
+    max_tokens: int
+    stop_ids: AbstractSet[int] = frozenset()
+    clock: Callable[[], float] = perf_counter
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            problem = f"max_tokens is {self.max_tokens}, but must be 1 or more"
+            raise EdgeError(problem, fix="ask for at least one token")
+
+
+def generate(  # noqa: PLR0913 - all but two by name
+    decoder: Decoder,
+    prompt: Sequence[int],
+    *,
+    sampling: Sampling | None = None,
+    max_tokens: int,
+    stop_ids: AbstractSet[int] = frozenset(),
+    seen: Sequence[int] = (),
+    clock: Callable[[], float] = perf_counter,
+) -> Generation:
+    """Feed the prompt [T] after what the decoder's cache holds; choose up to `max_tokens` tokens.
+
+    `seen`: tokens that are in the cache already, for the repetition penalty.
+    EdgeError, before anything is run, if the prompt is empty or does not fit.
+    """
+    rules = Rules(max_tokens=max_tokens, stop_ids=stop_ids, clock=clock)
+    _fits(decoder, len(prompt))
+    return Generation(decoder, prompt, _chooser(sampling or Sampling(), [*seen, *prompt]), rules)
+
+
+def text_of(
+    generation: Generation, detokenizer: Detokenizer, *, stops: Sequence[str] = ()
+) -> Iterator[str]:
+    """The answer in pieces, none of them empty, up to the first stop string."""
+    filter_ = StopStrings(stops)
+    for token in generation:
+        text, stopped = filter_.feed(detokenizer.feed(token))
+        if text:
+            yield text
+        if stopped:
+            generation.stop()
+            return
+    text, stopped = filter_.feed(detokenizer.finish())
+    if stopped:
+        generation.stop()
+    if rest := text + filter_.finish():
+        yield rest
+
+
+def _chooser(sampling: Sampling, history: list[int]) -> Callable[[F32], int]:
+    rng = sampling.rng()
+
+    def choose(logits: F32) -> int:
+        history.append(pick(logits, sampling, history, rng))
+        return history[-1]
+
+    return choose
+
+
+def _fits(decoder: Decoder, tokens: int) -> None:
+    room = decoder.capacity - decoder.length
+    if not tokens:
+        raise EdgeError("the prompt has no tokens", fix="pass a text that is not empty")
+    if tokens > room:
+        taken = f", {decoder.length} of {decoder.capacity} being taken" if decoder.length else ""
+        raise EdgeError(
+            f"the prompt has {tokens} tokens, and {room} fit{taken}",
+            fix="shorten it, or run with a longer context if the model has one",
+        )
