@@ -67,14 +67,14 @@ def distribution(logits: F32, sampling: Sampling, history: Sequence[int]) -> F64
 def _support(logits: F32, sampling: Sampling, history: Sequence[int]) -> tuple[I64, F64]:
     """Tokens that may be drawn, in rising order [K], and their weights [K]."""
     logits = _penalized(logits, sampling.repetition_penalty, history)
-    scores = logits.astype(np.float64)
-    scores -= logits[_likeliest(logits)]  # before the division: a small temperature overflows
-    scores /= sampling.temperature
-    tokens = np.arange(len(scores))
+    highest = float(logits[_likeliest(logits)])
+    tokens = np.arange(len(logits))
     if sampling.top_k is not None and sampling.top_k < len(tokens):
-        least = np.partition(scores, -sampling.top_k)[-sampling.top_k]
-        tokens = np.flatnonzero(scores >= least)  # equals of the last one stay, too
-    weights = np.exp(scores[tokens])
+        least = np.partition(logits, -sampling.top_k)[-sampling.top_k]
+        tokens = np.flatnonzero(logits >= least)  # equals of the last one stay, too
+        logits = logits[tokens]
+    # The highest goes first: divided by a small temperature, logits overflow.
+    weights = np.exp((logits.astype(np.float64) - highest) / sampling.temperature)
     if sampling.top_p is not None and sampling.top_p < 1:
         kept = _nucleus(weights, sampling.top_p)
         tokens, weights = tokens[kept], weights[kept]
