@@ -175,6 +175,8 @@ def _child(request: str) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         return {"error": f"it was still running after {PATIENCE:g} seconds"}
+    except OSError as error:
+        return {"error": f"no process could be started to render it in: {error}"}
     if done.returncode < 0:
         return {"error": f"it took more than {SECONDS} seconds or {MEGABYTES} MiB"}
     if done.returncode:

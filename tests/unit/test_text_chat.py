@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -103,6 +104,18 @@ def test_a_hostile_template_is_one_error(name: str, monkeypatch: pytest.MonkeyPa
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_memory_is_limited() -> None:
+    with pytest.raises(EdgeError, match="MemoryError"):
+        one("{{ ('a' * 10**9)|length }}")
+
+
+def test_no_python_to_render_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    with pytest.raises(EdgeError, match="no process could be started"):
+        one("x")
+
+
 @pytest.mark.parametrize("name", ["self._TemplateReference__context", "cycler.__init__"])
 def test_what_is_private_prints_as_nothing(name: str) -> None:
     assert one("{{ " + name + " }}") == ""
@@ -131,6 +144,7 @@ def test_what_transformers_offers_is_there() -> None:
         one("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}")
         == "01"
     )
+    assert one("a\n  {% if true %}\nb\n  {% endif %}\nc") == "a\nb\nc"
     assert one("{{ tools is none }}{{ add_generation_prompt }}") == "TrueTrue"
 
 

@@ -54,6 +54,12 @@ def test_ids_equal_those_of_transformers(assets: Path, folder: str) -> None:
     ours.check(ours.vocab_size)
 
 
+def test_phi_3_swallows_the_newline_and_keeps_the_blank(assets: Path) -> None:
+    tokenizer = Tokenizer.load(assets / "tokenizers/phi-3")
+    # As llama.cpp and MLX feed it; 6324 is "▁Hi" and 18567 "Hi".
+    assert tokenizer.encode("<|user|>\nHi<|end|>\n", special=False) == [32010, 6324, 32007]
+
+
 @pytest.mark.parametrize(
     ("folder", "stops"),
     [
