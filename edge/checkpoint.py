@@ -18,7 +18,7 @@ from edge.families import Family, family_of
 from edge.names import Place, Shape
 from edge.safetensors import Entry, SafetensorsFile
 from edge.spec import DecoderSpec
-from edge.typing import F32
+from edge.typing import F32, I64
 
 BLOCK = 1 << 18  # weights that are read at a time: their float32 stays in a core's cache
 _INDEX = "model.safetensors.index.json"
@@ -73,6 +73,13 @@ class Checkpoint:
             for at in range(0, len(rows), step):
                 part = rows[at : at + step]
                 yield file.rows(place.tensor, part.start, part[-1] + 1, part.step)
+
+    def take(self, name: str, rows: I64) -> F32:
+        """Some rows of a weight, in the order asked for."""
+        place = self.places[name]
+        assert not place.rows, f"{name} is part of a fused tensor"
+        file = self._open[place.tensor]
+        return np.concatenate([file.rows(place.tensor, int(row), int(row) + 1) for row in rows])
 
     def __getitem__(self, name: str) -> F32:
         """A whole weight as float32."""

@@ -16,6 +16,7 @@ from edge.spec import DecoderSpec
 from edge.text.ids import SpecialIds
 
 ENTRIES = (STEP, SCORE, EXACT)
+TOOLS = ("onnx-ir", "onnxruntime")
 Progress = Callable[[int], None]
 
 
@@ -23,6 +24,11 @@ def plan(spec: DecoderSpec, recipe: Recipe) -> tuple[Store, dict[str, ir.Model]]
     """The data file's layout and every graph over it, from shapes alone."""
     store = Store(shapes(spec))
     return store, {entry.file: emit(spec, recipe, store, entry) for entry in ENTRIES}
+
+
+def nbytes(spec: DecoderSpec, recipe: Recipe) -> int:
+    """Bytes of the data file; refuses what ONNX Runtime cannot hold."""
+    return plan(spec, recipe)[0].nbytes
 
 
 def convert(

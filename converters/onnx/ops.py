@@ -50,7 +50,7 @@ class OnnxOps:
     _made: dict[str, ir.Value] = field(default_factory=dict)
 
     def embed(self, name: str, tokens: ir.Value) -> ir.Value:
-        matrix = self.store.matrix((name,), self.recipe.embed)
+        matrix = self.store.matrix((name,), self.recipe.scheme(name, by_row=True))
         shape = [matrix.rows, matrix.columns]
         if matrix.scheme.is_float:
             table = self._weight(f"{name}.table", matrix.values, _FLOATS[matrix.scheme], shape)
@@ -94,7 +94,7 @@ class OnnxOps:
         return self._op("Add", [x, d])
 
     def linear(self, x: ir.Value, *names: str) -> tuple[ir.Value, ...]:
-        scheme = self.recipe.head if names[0] in ("head", "embed") else self.recipe.body
+        scheme = self.recipe.scheme(names[0])
         matrix = self.store.matrix(names, scheme)
         out = self._dense(x, matrix) if scheme.is_float else self._low_bit(x, matrix)
         if len(names) == 1:

@@ -25,6 +25,12 @@ class Recipe:
     embed: Scheme
     head: Scheme
 
+    def scheme(self, name: str, *, by_row: bool = False) -> Scheme:
+        """How a matrix is stored; a tied table is the embedding where it is asked for by row, else the head."""
+        if by_row:
+            return self.embed
+        return self.head if name in ("head", "embed") else self.body
+
     def stored(self, name: str, weights: F32, scheme: Scheme) -> F32 | QTensor:
         """Rows of a weight as this recipe stores them: `weights` [N, K] -> the same as floats or codes."""
         del name  # methods with calibration will look up their activations by it

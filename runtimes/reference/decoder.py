@@ -8,19 +8,23 @@ from edge.checkpoint import Checkpoint
 from edge.names import shapes
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import FP16, FP32, QTensor
+from edge.quant.tensor import FP16, FP32, QTensor, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64
 from runtimes.reference.ops import Cache, NumpyOps
 
 Weights = Callable[[str, I64 | None], F32]
+Rounding = Callable[[str], int | None]
 
 
 class ReferenceDecoder:
     """`edge.protocols.Decoder` over any source of float32 weights."""
 
-    def __init__(self, spec: DecoderSpec, weights: Weights) -> None:
+    def __init__(
+        self, spec: DecoderSpec, weights: Weights, *, rounding: Rounding = lambda _: None
+    ) -> None:
         self.spec = spec
+        self._rounding = rounding
         self.capacity = spec.context
         self._weights = weights
         self._cache = Cache()
@@ -49,29 +53,41 @@ class ReferenceDecoder:
         assert 0 < len(tokens) <= self.capacity - self._length, (
             f"{len(tokens)} after {self._length} of {self.capacity}"
         )
-        ops = NumpyOps(self._weights, self._cache, self._length, last_only)
+        ops = NumpyOps(self._weights, self._cache, self._length, last_only, self._rounding)
         logits = decoder(ops, self.spec, np.asarray(tokens, dtype=np.int64))
         self._length += len(tokens)
         return logits
 
 
+def oracle(checkpoint: Checkpoint, recipe: Recipe, *, int8_activations: bool) -> ReferenceDecoder:
+    """The checkpoint through a recipe's rounding. `int8_activations`: inputs of low-bit products are rounded, too."""
+
+    def rounding(name: str) -> int | None:
+        return recipe.scheme(name).group if int8_activations else None
+
+    weights = checkpoint_weights(checkpoint, recipe)
+    return ReferenceDecoder(checkpoint.spec, weights, rounding=rounding)
+
+
 def checkpoint_weights(checkpoint: Checkpoint, recipe: Recipe | None = None) -> Weights:
-    """The checkpoint's weights, through a recipe's rounding if one is given. Every call reads the file anew."""
+    """The checkpoint's weights, through a recipe's rounding if one is given. Nothing is kept in memory."""
     known = shapes(checkpoint.spec)
 
     def weight(name: str, rows: I64 | None) -> F32:
         scheme = FP32
         if recipe is not None and len(known[name]) == 2:
-            # A tied table is asked for by row as the embedding and whole as the head.
-            whole = recipe.head if name in ("head", "embed") else recipe.body
-            scheme = whole if rows is None else recipe.embed
-        blocks = checkpoint.blocks(name) if rows is None else (checkpoint[name][rows],)
-        if scheme == FP32:
-            return np.concatenate(list(blocks))
-        if scheme == FP16:
-            return np.concatenate([block.astype(np.float16).astype(np.float32) for block in blocks])
-        assert recipe is not None
-        stored = (recipe.stored(name, block, scheme) for block in blocks)
-        return np.concatenate([q.dequantize() for q in stored if isinstance(q, QTensor)])
+            scheme = recipe.scheme(name, by_row=rows is not None)
+        blocks = checkpoint.blocks(name) if rows is None else (checkpoint.take(name, rows),)
+        return np.concatenate([_rounded(recipe, name, block, scheme) for block in blocks])
 
     return weight
+
+
+def _rounded(recipe: Recipe | None, name: str, block: F32, scheme: Scheme) -> F32:
+    if recipe is None or scheme == FP32:
+        return block
+    if scheme == FP16:
+        return block.astype(np.float16).astype(np.float32)
+    stored = recipe.stored(name, block, scheme)
+    assert isinstance(stored, QTensor)
+    return stored.dequantize()

@@ -42,6 +42,8 @@ class NumpyOps:
     cache: Cache
     start: int  # position of the first new token
     last_only: bool
+    # name -> group in which inputs of its product are rounded to int8, as fast kernels do
+    rounding: Callable[[str], int | None] = lambda _: None
 
     def embed(self, name: str, tokens: I64) -> F32:
         return self.weight(name, tokens)
@@ -54,6 +56,8 @@ class NumpyOps:
         return x + d
 
     def linear(self, x: F32, *names: str) -> tuple[F32, ...]:
+        group = self.rounding(names[0])
+        x = x if group is None else round_to_int8(x, group)
         return tuple(x @ self.weight(name, None).T for name in names)
 
     def rope(self, rope: Rope, context: int) -> Tables:
@@ -84,6 +88,15 @@ def rms_norm(x: F32, weight: F32, eps: float) -> F32:
     mean = np.mean(x * x, axis=-1, keepdims=True)
     normed: F32 = x / np.sqrt(mean + np.float32(eps)) * weight
     return normed
+
+
+def round_to_int8(x: F32, group: int) -> F32:
+    """x [T, K] as int8 with one scale for each group of columns: what MatMulNBits does at accuracy level 4."""
+    rows, columns = x.shape
+    grouped = np.pad(x, ((0, 0), (0, -columns % group))).reshape(rows, -1, group)
+    scale = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(127)
+    steps = np.rint(np.divide(grouped, scale, out=np.zeros_like(grouped), where=scale > 0))
+    return (steps * scale).reshape(rows, -1)[:, :columns]
 
 
 def rotate(x: F32, rope: Tables, start: int) -> F32:

@@ -1,0 +1,165 @@
+"""What each command does, as one function: the command line parses, calls one of these, and prints."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from edge import registry
+from edge.artifact import Artifact, is_artifact
+from edge.bench import Timing, bench
+from edge.convert import Options, Progress, convert
+from edge.errors import EdgeError
+from edge.evaluate import Evaluation, evaluate
+from edge.home import artifacts
+from edge.inspection import inspect
+from edge.model import Chat, Model, Wish, load
+from edge.verify import Report, verify
+
+__all__ = [
+    "Chat",
+    "Model",
+    "Wish",
+    "bench_artifact",
+    "convert_model",
+    "eval_text",
+    "inspect_path",
+    "list_models",
+]
+__all__ += ["load", "open_model", "split_prompt", "verify_artifact"]
+
+
+def convert_model(
+    model: str, out: Path | None, options: Options, progress: Progress | None = None
+) -> Artifact:
+    """Convert a registry id or a checkpoint folder."""
+    source = _checkpoint(model)
+    out = out or Path("artifacts") / f"{source.name}-{options.target}-{options.quant}"
+    return convert(source, out, options, progress)
+
+
+def open_model(
+    model: str | None, *, threads: int | None = None, progress: Progress | None = None
+) -> Model:
+    """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
+    model = model or registry.DEFAULT
+    if is_artifact(Path(model)):
+        return load(model, threads=threads)
+    source = _checkpoint(model)
+    entry = registry.find(model)
+    options = Options(quant=entry.quant if entry else Options.quant)
+    folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
+    if not is_artifact(folder):
+        convert(source, folder, options, progress)
+    return load(folder, threads=threads)
+
+
+def split_prompt(first: str | None, second: str | None) -> tuple[str | None, str | None]:
+    """The two positional arguments of `run` -> model and prompt, either of which may be missing."""
+    if first is None or second is not None:
+        return first, second
+    if registry.find(first) or Path(first).exists():
+        return first, None
+    if first == "-" or " " in first:
+        return None, first
+    raise registry.nearest(first)
+
+
+def verify_artifact(
+    folder: Path, against: str | None, *, tokens: int, progress: Progress | None = None
+) -> Report:
+    """Verify, and keep the result in the artifact's manifest."""
+    artifact = Artifact.open(folder)
+    if against is None and registry.find(artifact.manifest.name) is None:
+        raise EdgeError(
+            f"{folder} was made from {artifact.manifest.name!r}, which is not in the registry",
+            fix="give --against the checkpoint's folder",
+        )
+    source = _checkpoint(against or artifact.manifest.name)
+    report = verify(artifact, source, tokens=tokens, progress=progress)
+    artifact.record(report.json())
+    return report
+
+
+def bench_artifact(
+    folder: Path, *, prompt: int, new: int, threads: int | None, rounds: int
+) -> Timing:
+    return bench(Artifact.open(folder), prompt=prompt, new=new, threads=threads, rounds=rounds)
+
+
+def eval_text(
+    folder: Path,
+    text: Path,
+    *,
+    window: int | None,
+    threads: int | None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Loss of an artifact on a text file."""
+    try:
+        content = text.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EdgeError(
+            f"{text} cannot be read as UTF-8 text: {error}", fix="give a text file"
+        ) from None
+    model = load(folder, threads=threads)
+    ids = model.tokenizer.encode(content, special=False)
+    return evaluate(
+        model.decoder, ids, bos=model.tokenizer.bos_id, window=window, progress=progress
+    )
+
+
+def inspect_path(path: Path) -> dict[str, Any]:
+    return inspect(path)
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Models of the registry, then artifacts that `run` made on this machine."""
+    rows: list[dict[str, Any]] = [
+        {
+            "id": entry.id,
+            "kind": "model",
+            "family": entry.family,
+            "context": entry.context,
+            "parameters": entry.parameters,
+            "licence": entry.licence,
+            "gated": entry.gated,
+            "source": entry.source or "ships with edge",
+        }
+        for entry in registry.entries().values()
+    ]
+    for folder in sorted(artifacts().glob("*")):
+        if is_artifact(folder):
+            artifact = Artifact.open(folder)
+            manifest = artifact.manifest
+            rows.append(
+                {
+                    "id": str(folder),
+                    "kind": "artifact",
+                    "family": manifest.family,
+                    "context": manifest.spec.context,
+                    "recipe": manifest.recipe,
+                    "bytes": artifact.nbytes,
+                }
+            )
+    return rows
+
+
+def _checkpoint(model: str) -> Path:
+    entry = registry.find(model)
+    if entry is not None:
+        return entry.checkpoint()
+    path = Path(model)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise EdgeError(f"{model} is a file", fix="name the checkpoint's folder")
+    raise registry.nearest(model)
+
+
+def _fingerprint(source: Path) -> str:
+    """Changes when a file of the checkpoint does; reads no weights."""
+    digest = hashlib.sha256(str(source.resolve()).encode())
+    for file in sorted(source.iterdir()):
+        status = file.stat()
+        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,159 @@
+"""How fast an artifact runs here: prompt and decoding apart, median and spread, and what holds it.
+
+A decoded token reads every weight once: bytes a second beside what the machine reads says how much is left to gain.
+"""
+
+import os
+import platform
+import resource
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from edge import targets
+from edge.artifact import Artifact
+from edge.errors import EdgeError
+from edge.protocols import Decoder
+from edge.quant import recipe as recipes
+from edge.quant.recipe import Recipe
+from edge.spec import DecoderSpec
+
+_WARM_UP = 16  # tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """Medians of the rounds, and the rounds. Speeds are tokens a second, bandwidths GB a second."""
+
+    artifact: str
+    prompt: int
+    new: int
+    threads: int
+    rounds: int
+    prefill_tps: float
+    decode_tps: float
+    prefill_all: tuple[float, ...]
+    decode_all: tuple[float, ...]
+    load_seconds: float
+    peak_rss_mb: float
+    artifact_mb: float
+    bytes_per_token: int
+    read_gbs: float  # weights and cache that decoding read
+    machine_gbs: float  # what this machine reads with the same threads
+    machine: str
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def bench(  # noqa: PLR0913 - all but one by name
+    artifact: Artifact,
+    *,
+    prompt: int,
+    new: int,
+    threads: int | None = None,
+    rounds: int = 3,
+    clock: Callable[[], float] = perf_counter,
+) -> Timing:
+    """Run `rounds` times a prompt of `prompt` tokens and `new` single steps after it."""
+    manifest = artifact.manifest
+    spec = manifest.spec
+    if prompt + new > spec.context:
+        raise EdgeError(
+            f"{prompt} + {new} tokens do not fit the context of {spec.context}",
+            fix="give smaller -p and -n",
+        )
+    count = threads or os.cpu_count() or 1
+    start = clock()
+    runtime = targets.runtime(manifest.target)
+    decoder = runtime.open(artifact.folder, spec, threads=count, exact=False)
+    loaded = clock() - start
+    ids = [(1000 + 7919 * i) % spec.vocab for i in range(prompt)]
+    decoder.prefill(ids[:_WARM_UP])
+    results = [_round(decoder, ids, new, clock) for _ in range(rounds)]
+    rss = peak_rss_mb()
+    prefill, decode = ([pair[i] for pair in results] for i in (0, 1))
+    recipe = recipes.parse(manifest.recipe, embed=manifest.embed, head=manifest.head)
+    read = bytes_per_token(spec, recipe) + cache_bytes(spec, prompt + new // 2)
+    return Timing(
+        artifact=artifact.folder.name,
+        prompt=prompt,
+        new=new,
+        threads=count,
+        rounds=rounds,
+        prefill_tps=statistics.median(prefill),
+        decode_tps=statistics.median(decode),
+        prefill_all=tuple(prefill),
+        decode_all=tuple(decode),
+        load_seconds=loaded,
+        peak_rss_mb=rss,
+        artifact_mb=artifact.nbytes / 1e6,
+        bytes_per_token=read,
+        read_gbs=read * statistics.median(decode) / 1e9,
+        machine_gbs=read_bandwidth(count, clock),
+        machine=machine(),
+    )
+
+
+def _round(
+    decoder: Decoder, ids: Sequence[int], new: int, clock: Callable[[], float]
+) -> tuple[float, float]:
+    decoder.rewind(0)
+    start = clock()
+    decoder.prefill(ids)
+    middle = clock()
+    for i in range(new):
+        decoder.step((1000 + i) % decoder.spec.vocab)
+    return len(ids) / (middle - start), new / (clock() - middle)
+
+
+def bytes_per_token(spec: DecoderSpec, recipe: Recipe) -> int:
+    """Weights that one decoded token reads: all matrices but the embedding, of which it reads a row."""
+    total = recipe.head.nbytes(spec.vocab, spec.width)
+    for layer in spec.layers:
+        q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
+        total += recipe.body.nbytes(q + 2 * kv + 2 * layer.ffn_width, spec.width)
+        total += recipe.body.nbytes(spec.width, q) + recipe.body.nbytes(spec.width, layer.ffn_width)
+    return total
+
+
+def cache_bytes(spec: DecoderSpec, rows: int) -> int:
+    """A float32 cache of this many rows; a layer with a window reads no more than that."""
+    return sum(
+        8 * layer.kv_heads * layer.head_width * min(rows, layer.window or rows)
+        for layer in spec.layers
+    )
+
+
+def read_bandwidth(threads: int, clock: Callable[[], float] = perf_counter) -> float:
+    """GB a second that `threads` threads read together: the best of five passes over 256 MB each."""
+    parts = [np.ones(1 << 25, np.int64) for _ in range(threads)]
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(5):
+            start = clock()
+            list(pool.map(np.max, parts))
+            best = max(best, sum(part.nbytes for part in parts) / (clock() - start) / 1e9)
+    return best
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process was resident with, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def machine() -> str:
+    """Processor, cores and system, in words."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].partition(":")[2].strip() if lines else name
+    return f"{name}, {os.cpu_count()} cores, {platform.system()}"

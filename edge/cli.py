@@ -1,0 +1,346 @@
+"""The command line: a command parses, calls one function of `edge.api`, prints one result.
+
+Results go to stdout, talk and progress to stderr. Imports wait inside the commands, so that help is instant.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edge.model import Model, Wish
+
+app = typer.Typer(
+    name="edge",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done; 1 a verification failed; 2 a wrong request; 3 not supported here; "
+    "4 a damaged file; 130 interrupted.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Processor threads; all cores if left out.")
+]
+
+
+@app.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
+    to: Annotated[str, typer.Option(help="The target: onnx.")] = "onnx",
+    quant: Annotated[
+        str, typer.Option(help="fp32, fp16, int8, int4, or [method-]intB[-gG].")
+    ] = "int4",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The artifact's folder.")] = None,
+    embed: Annotated[
+        str | None, typer.Option(help="Precision of the embedding, if another.")
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Precision of the head, if another.")] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, help="A shorter context, in tokens.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an artifact that exists.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Convert MODEL into an artifact that a target runs.
+
+    Example: edge convert ./phi-3-mini-4k --to onnx --quant int4 -o artifacts/phi-3
+    """
+    from edge import api
+    from edge.convert import Options
+    from edge.progress import bar
+
+    options = Options(
+        target=to,
+        quant=quant,
+        embed=embed,
+        head=head,
+        context=context,
+        tokenizer=tokenizer,
+        force=force,
+    )
+    artifact = api.convert_model(model, out, options, bar)
+    result = {
+        "path": str(artifact.folder),
+        "bytes": artifact.nbytes,
+        "files": dict(artifact.manifest.files),
+    }
+    _show(result, as_json, str(artifact.folder))
+
+
+@app.command()
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
+    against: Annotated[
+        str | None, typer.Option(help="The checkpoint that it was made from.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Greedy tokens to compare.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit code 0 or 1.
+
+    Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k
+    """
+    from edge import api
+    from edge.progress import bar
+
+    report = api.verify_artifact(artifact, against, tokens=tokens, progress=bar)
+    _show(report.json(), as_json)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A checkpoint's or an artifact's folder.")],
+    as_json: Json = False,
+) -> None:
+    """Show what a checkpoint or an artifact holds, from its headers.
+
+    Example: edge inspect artifacts/phi-3
+    """
+    from edge import api
+
+    _show(api.inspect_path(path), as_json)
+
+
+@app.command()
+def run(  # noqa: PLR0913 - a flag is an argument here
+    first: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="An id, a folder, or else a prompt.")
+    ] = None,
+    second: Annotated[
+        str | None,
+        typer.Argument(metavar="[PROMPT]", help="`-` reads it from stdin; none: a chat."),
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The prompt as it is: no template.")] = False,
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,
+    top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample among the likeliest that reach this share.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Drop tokens less likely than this share of the best.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float, typer.Option(help="Above 1 makes repeated tokens rarer.")
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text; may be repeated.")
+    ] = None,
+    threads: Threads = None,
+    stats: Annotated[bool, typer.Option("--stats", help="Print speeds on stderr.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Answer a prompt, or chat. Without MODEL, the small model that ships with edge; a checkpoint is converted first.
+
+    Example: edge run "Once upon a time"
+    Example: edge run artifacts/phi-3 "Why is the sky blue?" --max-tokens 100
+    """
+    from edge import api
+    from edge.decode.sampling import Sampling
+    from edge.progress import bar
+
+    model_name, prompt = api.split_prompt(first, second)
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+    )
+    wish = api.Wish(max_tokens=max_tokens, sampling=sampling, stops=tuple(stop or ()))
+    if prompt is None and (raw or as_json):
+        raise EdgeError(
+            "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
+        )
+    text = sys.stdin.read() if prompt == "-" else prompt
+    model = api.open_model(model_name, threads=threads, progress=bar)
+    if text is None:
+        _chat(model, system, wish)
+    else:
+        _answer(model, text, wish, system=system, raw=raw, as_json=as_json, stats=stats)
+
+
+@app.command()
+def bench(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
+    prompt: Annotated[
+        int, typer.Option("--prompt", "-p", min=1, help="Tokens of the prompt.")
+    ] = 512,
+    new: Annotated[
+        int, typer.Option("--new", "-n", min=1, help="Tokens to decode after it.")
+    ] = 128,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth.
+
+    Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2
+    """
+    from edge import api
+
+    timing = api.bench_artifact(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds)
+    _show(timing.json(), as_json)
+
+
+@app.command("eval")
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
+    text: Annotated[Path, typer.Option(help="A UTF-8 text file.")],
+    window: Annotated[
+        int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
+    ] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how well an artifact predicts a text: nats per token and perplexity.
+
+    Example: edge eval artifacts/phi-3 --text wiki.test.raw
+    """
+    from edge import api
+    from edge.progress import bar
+
+    _show(
+        api.eval_text(artifact, text, window=window, threads=threads, progress=bar).json(), as_json
+    )
+
+
+@app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the models of the registry and the artifacts on this machine.
+
+    Example: edge list --json
+    """
+    from edge import api
+
+    rows = api.list_models()
+    if as_json:
+        typer.echo(json.dumps({"models": rows}))
+        return
+    for row in rows:
+        size = f"{row['parameters'] / 1e9:.2f} B" if row.get("parameters") else ""
+        typer.echo(
+            f"{row['id']:28} {row['family']:8} {row['context']:>7} {size:>8}  {row.get('source', row['kind'])}"
+        )
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show which targets work here, with versions and hardware.
+
+    Example: edge doctor
+    """
+    from edge.doctor import examine
+
+    _show(examine(), as_json)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and its exit code, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except EdgeError as error:
+        typer.echo(f"edge: {error}", err=True)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _answer(  # noqa: PLR0913 - all but three by name
+    model: "Model",
+    text: str,
+    wish: "Wish",
+    *,
+    system: str | None,
+    raw: bool,
+    as_json: bool,
+    stats: bool,
+) -> None:
+    answer = model.generate(text, system=system, raw=raw, wish=wish)
+    for piece in answer:
+        if not as_json:
+            typer.echo(piece, nl=False)
+            sys.stdout.flush()
+    made = answer.generation
+    result = {
+        "text": answer.text,
+        "tokens": made.tokens,
+        "prompt_tokens": list(made.prompt),
+        "ending": made.ending,
+        "prefill_tps": made.prefill_tps,
+        "decode_tps": made.decode_tps,
+    }
+    typer.echo(json.dumps(result) if as_json else "")
+    if stats:
+        typer.echo(
+            f"prompt {len(made.prompt)} tokens, {made.prefill_tps:.1f} tok/s; "
+            f"answer {len(made.tokens)} tokens, {made.decode_tps:.1f} tok/s; ended by {made.ending}",
+            err=True,
+        )
+
+
+def _chat(model: "Model", system: str | None, wish: "Wish") -> None:
+    """Turns until the end of input; Ctrl-C stops an answer, a second one the chat."""
+    chat = model.chat(system=system)
+    typer.echo(f"{model.artifact.manifest.name}: an empty line or Ctrl-D ends the chat", err=True)
+    while True:
+        try:
+            typer.echo("> ", nl=False, err=True)
+            line = sys.stdin.readline().strip()
+        except KeyboardInterrupt:
+            return
+        if not line:
+            return
+        try:
+            for piece in chat.say(line, wish):
+                typer.echo(piece, nl=False)
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            typer.echo(" [stopped]", nl=False, err=True)
+        typer.echo("")
+
+
+def _show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None:
+    """One JSON object on one line, or one line a field."""
+    if as_json:
+        typer.echo(json.dumps(result))
+    elif text is not None:
+        typer.echo(text)
+    else:
+        for key, value in result.items():
+            typer.echo(f"{key:20} {_plain(value)}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Which targets work on this machine, and with what."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from edge import targets
+from edge.bench import machine
+from edge.errors import EdgeError
+from edge.home import home
+
+PACKAGES = (
+    "edge-toolkit", "numpy", "onnxruntime", "onnx-ir", "onnxruntime-genai", "tokenizers", "jinja2", "torch", "transformers",
+)  # fmt: skip
+
+
+def examine() -> dict[str, Any]:
+    """Versions, hardware, and for each target whether it converts and runs here."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "machine": machine(),
+        "memory_gb": _memory_gb(),
+        "edge_home": str(home()),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "convert": {name: _works("converters", name) for name in targets.names("converters")},
+        "run": {name: _works("runtimes", name) for name in targets.names("runtimes")},
+    }
+
+
+def _works(kind: str, name: str) -> str:
+    try:
+        (targets.converter if kind == "converters" else targets.runtime)(name)
+    except EdgeError as error:
+        return str(error)
+    return "ok"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _memory_gb() -> float:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)

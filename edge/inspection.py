@@ -1,0 +1,77 @@
+"""What a checkpoint or an artifact holds, from headers alone."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from edge.artifact import Artifact, is_artifact
+from edge.checkpoint import Checkpoint
+from edge.errors import EdgeError
+from edge.names import shapes
+from edge.spec import DecoderSpec
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """A flat description, for people and for scripts."""
+    if is_artifact(path):
+        return _artifact(Artifact.open(path))
+    if (path / "config.json").is_file():
+        with Checkpoint.open(path) as checkpoint:
+            return {
+                "kind": "checkpoint",
+                "family": checkpoint.family.name,
+                **_spec(checkpoint.spec),
+                "files": {file.name: file.stat().st_size for file in checkpoint.files},
+            }
+    raise EdgeError(
+        f"{path} is neither a checkpoint nor an artifact",
+        fix="name a folder with config.json or edge.json",
+    )
+
+
+def _artifact(artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {
+        "kind": "artifact",
+        "name": manifest.name,
+        "target": manifest.target,
+        "family": manifest.family,
+        "recipe": manifest.recipe,
+        "embed": manifest.embed,
+        "head": manifest.head,
+        **_spec(manifest.spec),
+        "bytes": artifact.nbytes,
+        "files": {name: (artifact.folder / name).stat().st_size for name in manifest.files},
+        "verified": None if manifest.verified is None else manifest.verified.get("passed"),
+    }
+
+
+def _spec(spec: DecoderSpec) -> dict[str, Any]:
+    kinds = Counter(
+        (layer.heads, layer.kv_heads, layer.head_width, layer.ffn_width) for layer in spec.layers
+    )
+    return {
+        "parameters": parameters(spec),
+        "context": spec.context,
+        "vocab": spec.vocab,
+        "width": spec.width,
+        "layers": len(spec.layers),
+        "heads": sorted({layer.heads for layer in spec.layers}),
+        "kv_heads": sorted({layer.kv_heads for layer in spec.layers}),
+        "head_width": sorted({layer.head_width for layer in spec.layers}),
+        "ffn_width": sorted({layer.ffn_width for layer in spec.layers}),
+        "window": sorted({layer.window for layer in spec.layers if layer.window is not None}),
+        "layer_kinds": len(kinds),
+        "tied": spec.tied,
+    }
+
+
+def parameters(spec: DecoderSpec) -> int:
+    """How many weights a spec has; a tied head counts once."""
+    total = 0
+    for shape in shapes(spec).values():
+        count = 1
+        for size in shape:
+            count *= size
+        total += count
+    return total

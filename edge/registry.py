@@ -1,0 +1,70 @@
+"""The registry: `models.yaml`, from an id to what is known of a published checkpoint."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge.errors import EdgeError
+
+DEFAULT = "edge-stories"
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One model. `package`: a checkpoint that ships with edge; else `source` is a repository on the Hugging Face hub."""
+
+    id: str
+    family: str
+    licence: str
+    context: int
+    package: str | None = None
+    source: str | None = None
+    parameters: int | None = None
+    gated: bool = False
+    quant: str = "int4"  # what `run` converts to on first use
+    about: str = ""
+
+    def checkpoint(self) -> Path:
+        """The folder of the checkpoint on this machine."""
+        if self.package is not None:
+            return _HERE / "models" / self.package
+        raise EdgeError(
+            f"{self.id} is not on this machine",
+            fix=f"download {self.source} from the Hugging Face hub and give its folder instead of the id",
+        )
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """Every model of the registry, by id."""
+    return {key: Entry(id=key, **fields) for key, fields in _read().items()}
+
+
+def find(model: str) -> Entry | None:
+    return entries().get(model)
+
+
+def nearest(model: str) -> EdgeError:
+    """The error for a name that is neither an id nor a path."""
+    close = difflib.get_close_matches(model.lower(), entries(), n=3, cutoff=0.3)
+    known = ", ".join(close or list(entries())[:3])
+    return EdgeError(
+        f"{model!r} is no model of the registry and no path",
+        fix=f"did you mean {known}? `edge list` shows all; a prompt for the packaged model must hold a space",
+    )
+
+
+def _read() -> dict[str, dict[str, Any]]:
+    """In a wheel the file lies in the package; in a source tree, above it."""
+    file = next(
+        path for path in (_HERE / "models.yaml", _HERE.parent / "models.yaml") if path.is_file()
+    )
+    table = yaml.safe_load(file.read_text())
+    assert isinstance(table, dict), f"{file} is no table"
+    return table

@@ -1,0 +1,188 @@
+"""Proof that an artifact is its source: files, stored weights, tokens, logits, greedy choices.
+
+Teacher-forced: one pass of the oracle over the prompt and the artifact's own tokens. A low-bit artifact is compared with the
+same codes dequantized in numpy. Its exact twin, over the same weights, carries the tight bound; the fast kernels, which round
+activations to int8, are compared by the median with an oracle that rounds alike. V vocabulary, T positions.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge import targets
+from edge.artifact import Artifact
+from edge.checkpoint import Checkpoint
+from edge.convert import Progress, silent
+from edge.errors import EdgeError
+from edge.protocols import Decoder
+from edge.quant import recipe as recipes
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import FP32
+from edge.text.chat import ChatTemplate, Message
+from edge.text.tokenizer import Tokenizer
+from edge.typing import F32
+
+PROMPT = "Once upon a time, there was a little girl named Lily. She loved to play outside."
+TOKENS = 64
+FP32_ERROR, LOW_BIT_ERROR = 1e-4, 1e-3  # of logits, relative to the largest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Every figure of a verification. Errors are max |difference| / max |logit|, over positions."""
+
+    passed: bool
+    changed_files: tuple[str, ...]
+    differing_bytes: int  # of stored weights
+    same_tokens: bool
+    same_template: bool
+    logits_error: float  # of the exact twin, its worst position
+    logits_tolerance: float
+    fast_error: float  # of the fast kernels, the median position
+    greedy_tokens: int
+    greedy_differing: int  # the oracle would have chosen otherwise, by more than the error
+    greedy_near_ties: (
+        int  # the oracle would have chosen otherwise, its two best being closer than the error
+    )
+    first_differing: int | None
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def verify(
+    artifact: Artifact, source: Path, *, tokens: int = TOKENS, progress: Progress | None = None
+) -> Report:
+    """Compare an artifact with the checkpoint that it was made from."""
+    manifest = artifact.manifest
+    recipe = recipes.parse(manifest.recipe, embed=manifest.embed, head=manifest.head)
+    with Checkpoint.open(source, context=manifest.spec.context) as checkpoint:
+        if checkpoint.spec != manifest.spec:
+            raise EdgeError(
+                f"{source} is another model than {artifact.folder}: their numbers differ",
+                fix="give --against the checkpoint that the artifact was made from",
+            )
+        converter = targets.converter(manifest.target)
+        total = converter.nbytes(manifest.spec, recipe)
+        with (progress or silent)("stored weights", total) as advance:
+            differing = converter.differing(checkpoint, recipe, artifact.folder, advance)
+        prompt = _prompt(artifact.folder, manifest.spec.vocab, manifest.spec.context - tokens)
+        numbers = _numbers(artifact, checkpoint, recipe, prompt, tokens)
+    same_tokens, same_template = _same_text(artifact.folder, source)
+    tolerance = FP32_ERROR if recipe.body == FP32 else LOW_BIT_ERROR
+    changed = artifact.check_hashes()
+    good = (
+        not changed
+        and differing == 0
+        and same_tokens
+        and same_template
+        and numbers.exact <= tolerance
+        and numbers.fast <= tolerance
+        and numbers.differing == 0
+    )
+    return Report(
+        passed=good,
+        changed_files=changed,
+        differing_bytes=differing,
+        same_tokens=same_tokens,
+        same_template=same_template,
+        logits_error=numbers.exact,
+        logits_tolerance=tolerance,
+        fast_error=numbers.fast,
+        greedy_tokens=tokens,
+        greedy_differing=numbers.differing,
+        greedy_near_ties=numbers.ties,
+        first_differing=numbers.first,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    exact: float
+    fast: float
+    differing: int
+    ties: int
+    first: int | None
+
+
+def _numbers(
+    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, prompt: list[int], tokens: int
+) -> _Numbers:
+    folder, spec = artifact.folder, artifact.manifest.spec
+    runtime = targets.runtime(artifact.manifest.target)
+    exact = runtime.open(folder, spec, threads=None, exact=True)
+    chosen, got = _greedy(exact, prompt, tokens)
+    want = _forced(checkpoint, recipe, prompt, chosen, int8=False)
+    fast = _follow(runtime.open(folder, spec, threads=None, exact=False), prompt, chosen)
+    rounded = _forced(checkpoint, recipe, prompt, chosen, int8=True)
+    errors = _errors(got, want)
+    best = np.sort(want, axis=1)
+    margins = best[:, -1] - best[:, -2]
+    other = want.argmax(axis=1) != np.array(chosen)
+    tie = other & (margins <= 2 * np.abs(got - want).max(axis=1))
+    places = np.flatnonzero(other)
+    return _Numbers(
+        exact=float(errors.max()),
+        fast=float(np.median(_errors(fast, rounded))),
+        differing=int((other & ~tie).sum()),
+        ties=int(tie.sum()),
+        first=int(places[0]) if len(places) else None,
+    )
+
+
+def _greedy(decoder: Decoder, prompt: list[int], tokens: int) -> tuple[list[int], F32]:
+    """The artifact's own tokens, and the logits that each was chosen from: [T, V]."""
+    chosen, rows = [], [decoder.prefill(prompt).copy()]
+    for _ in range(tokens):
+        chosen.append(int(rows[-1].argmax()))
+        if len(chosen) < tokens:
+            rows.append(decoder.step(chosen[-1]).copy())
+    return chosen, np.stack(rows)
+
+
+def _follow(decoder: Decoder, prompt: list[int], chosen: list[int]) -> F32:
+    """Logits at the same positions for given tokens: [T, V]."""
+    rows = [decoder.prefill(prompt).copy()]
+    rows += [decoder.step(token).copy() for token in chosen[:-1]]
+    return np.stack(rows)
+
+
+def _forced(
+    checkpoint: Checkpoint, recipe: Recipe, prompt: list[int], chosen: list[int], *, int8: bool
+) -> F32:
+    """One pass of the oracle over the prompt and the tokens: [T, V]."""
+    oracle = targets.oracle().oracle(checkpoint, recipe, int8_activations=int8)
+    return oracle.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
+
+
+def _errors(got: F32, want: F32) -> F32:
+    error: F32 = np.abs(got - want).max(axis=1) / np.abs(want).max(axis=1)
+    return np.where(np.isfinite(error), error, np.inf).astype(np.float32)
+
+
+def _prompt(folder: Path, vocab: int, room: int) -> list[int]:
+    """Ids of a text; of any kind where there is no tokenizer."""
+    if (folder / "tokenizer.json").is_file():
+        ids = Tokenizer.load(folder).encode(PROMPT, special=True)
+    else:
+        ids = [(1 + 7919 * i) % vocab for i in range(24)]
+    return ids[: max(1, room)]
+
+
+def _same_text(folder: Path, source: Path) -> tuple[bool, bool]:
+    """Whether ids of a text, and a rendered conversation, are those of the source's own files."""
+    if not (source / "tokenizer.json").is_file() or not (folder / "tokenizer.json").is_file():
+        return True, True
+    ids = [
+        Tokenizer.load(at).encode(PROMPT + " Ünïcödé 123\n", special=True)
+        for at in (folder, source)
+    ]
+    chats = [_rendered(ChatTemplate.load(at)) for at in (folder, source)]
+    return ids[0] == ids[1], chats[0] == chats[1]
+
+
+def _rendered(template: ChatTemplate | None) -> str | None:
+    if template is None:
+        return None
+    return template.render([Message("user", PROMPT)], generate=True)
