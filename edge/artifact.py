@@ -90,6 +90,8 @@ def contained(folder: Path, name: str) -> Path:
 @contextmanager
 def publishing(out: Path, *, force: bool) -> Iterator[Path]:
     """A folder to fill, which becomes `out` at once if the body succeeds and vanishes if it fails."""
+    if out.name in ("", "..") or out.is_symlink():
+        raise EdgeError(f"{out} cannot become an artifact", fix="give -o the name of a new folder")
     if out.exists() and not force:
         raise EdgeError(f"{out} exists already", fix="give --force to replace it, or another -o")
     if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
