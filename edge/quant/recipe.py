@@ -53,7 +53,7 @@ def _scheme(text: str) -> tuple[str, Scheme]:
     floats = {"fp32": FP32, "fp16": FP16}
     if text in floats:
         return "rtn", floats[text]
-    match = re.fullmatch(r"(?:([a-z]+)-)?int(\d+)(?:-g(\d+))?", text)
+    match = re.fullmatch(r"(?:([a-z]+)-)?int([0-9]{1,4})(?:-g([0-9]{1,4}))?", text)
     if match is None:
         raise EdgeError(
             f"{text!r} is no recipe",

@@ -22,7 +22,7 @@ def quantize(weights: F32, scheme: Scheme) -> QTensor:
 
     high, low = grouped.max(axis=2), grouped.min(axis=2)  # [N, J]
     scales = np.where(high > -low, high, low) / np.float32(-half)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         inverse = np.where(scales == 0, np.float32(0), np.float32(1) / scales)
     inverse[~np.isfinite(inverse)] = 0  # a group of denormals is a group of zeros
 
