@@ -49,6 +49,11 @@ class SafetensorsFile:
     def rows(self, name: str, start: int, stop: int, step: int = 1) -> F32:
         """Rows of a tensor as float32: [stop - start, ...]; a vector is a column of rows."""
         entry = self.entries[name]
+        if entry.dtype not in _FLOATS:
+            raise Unsupported(
+                f"weights of type {entry.dtype} cannot be read as floats",
+                fix="use a checkpoint in F32, F16 or BF16, not a quantized one",
+            )
         size = entry.row_bytes
         raw = _read(self._file, entry.start + start * size, (stop - start) * size, self.path)
         block = _as_f32(raw, entry.dtype).reshape(-1, *entry.shape[1:])
@@ -149,12 +154,7 @@ def _as_f32(raw: bytearray, dtype: str) -> F32:
         return np.frombuffer(raw, "<f4")
     if dtype == "BF16":  # a bfloat16 is the upper half of a float32
         return np.left_shift(np.frombuffer(raw, "<u2"), 16, dtype=np.uint32).view(np.float32)
-    if dtype in _FLOATS:
-        return np.frombuffer(raw, {"F16": "<f2", "F64": "<f8"}[dtype]).astype(np.float32)
-    raise Unsupported(
-        f"weights of type {dtype} cannot be read as floats",
-        fix="use a checkpoint in F32, F16 or BF16, not a quantized one",
-    )
+    return np.frombuffer(raw, {"F16": "<f2", "F64": "<f8"}[dtype]).astype(np.float32)
 
 
 def _damaged(path: Path, what: str) -> Damaged:
