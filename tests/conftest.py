@@ -1,8 +1,13 @@
 """What every test may ask for: shared data, and a home of its own."""
 
+import io
+import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +24,46 @@ def assets() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes what the user keeps."""
     monkeypatch.setenv("EDGE_HOME", str(tmp_path / "home"))
-    yield
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on the last line; NaN and Infinity are no JSON."""
+        last = self.out.splitlines()[-1]
+        value = json.loads(last, parse_constant=lambda name: pytest.fail(f"{name} in {last}"))
+        assert isinstance(value, dict)
+        return value
+
+
+Edge = Callable[..., Outcome]
+
+
+@pytest.fixture
+def edge(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Edge:
+    """The command line in this process: edge("run", folder, "a prompt", stdin="") -> Outcome."""
+    from edge.cli import main
+
+    def call(*args: str | Path, stdin: str = "") -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["edge", *map(str, args)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capfd.readouterr()
+        try:
+            main()
+            code: object = 0
+        except SystemExit as end:
+            code = end.code
+        captured = capfd.readouterr()
+        return Outcome(int(str(code or 0)), captured.out, captured.err)
+
+    return call

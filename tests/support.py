@@ -1,0 +1,146 @@
+"""What tests of several folders share: tiny checkpoints, a safetensors writer, a process apart."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.config import Config
+from edge.convert import Options, convert
+from edge.families import family_of
+from edge.spec import DecoderSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+VOCAB = 97
+
+_COMMON = {
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "hidden_act": "silu",
+    "eos_token_id": 2,
+}
+_OPENELM = {
+    "model_type": "openelm",
+    "vocab_size": VOCAB,
+    "model_dim": 64,
+    "head_dim": 16,
+    "num_transformer_layers": 3,
+    "num_query_heads": [4, 8, 12],
+    "num_kv_heads": [1, 2, 3],
+    "ffn_multipliers": [0.5, 1.25, 2.0],
+    "ffn_dim_divisor": 32,
+    "ffn_with_glu": True,
+    "activation_fn_name": "swish",
+    "normalization_layer_name": "rms_norm",
+    "normalize_qk_projections": True,
+    "share_input_output_layers": True,
+    "rope_freq_constant": 10000,
+    "max_context_length": 64,
+}
+CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "llama": {"model_type": "llama", **_COMMON},
+    "phi3": {"model_type": "phi3", **_COMMON, "sliding_window": 9},
+    "openelm": _OPENELM,
+}
+
+
+def config_of(family: str, **changes: Any) -> dict[str, Any]:
+    """A tiny config of a family; a change to None drops the field."""
+    fields = {**CONFIGS[family], **changes}
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def spec_of(config: Mapping[str, Any]) -> DecoderSpec:
+    parsed = Config(config, "config.json")
+    return family_of(parsed).spec(parsed)
+
+
+def weights_of(config: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
+    """Random weights under the checkpoint's own names, each row of its own scale."""
+    parsed = Config(config, "config.json")
+    family = family_of(parsed)
+    rng = np.random.default_rng(seed)
+    out: dict[str, np.ndarray] = {}
+    for place in family.names.places(family.spec(parsed)).values():
+        shape = place.stored
+        noise = rng.normal(size=shape).astype(np.float32)
+        out[place.tensor] = 1 + 0.1 * noise if len(shape) == 1 else noise * shape[1] ** -0.5
+    return out
+
+
+def tiny(folder: Path, family: str = "llama", *, seed: int = 0, **changes: Any) -> Path:
+    """A whole checkpoint of random weights, written without any toolkit."""
+    config = config_of(family, **changes)
+    return checkpoint(folder, config, weights_of(config, seed))
+
+
+def checkpoint(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(safetensors(weights))
+    return folder
+
+
+_TYPES = {"float32": "F32", "float16": "F16", "float64": "F64", "int8": "I8", "uint16": "BF16"}
+
+
+def safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """A file of these tensors; uint16 stands for the bits of bfloat16."""
+    header: dict[str, Any] = {}
+    at = 0
+    for name, array in tensors.items():
+        offsets = [at, at + array.nbytes]
+        header[name] = {
+            "dtype": _TYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets,
+        }  # fmt: skip
+        at = offsets[1]
+    return with_header(json.dumps(header).encode(), b"".join(a.tobytes() for a in tensors.values()))
+
+
+def with_header(header: bytes, data: bytes = b"", *, length: int | None = None) -> bytes:
+    """A safetensors file of any header, also one that lies about its length."""
+    size = len(header) if length is None else length
+    return size.to_bytes(8, "little") + header + data
+
+
+def converted(folder: Path, source: Path, quant: str = "fp32", **options: Any) -> Path:
+    """An artifact of a checkpoint."""
+    return convert(source, folder, Options(quant=quant, **options)).folder
+
+
+def nothing_left(out: Path) -> bool:
+    """Whether neither an artifact nor its hidden siblings are there."""
+    if not out.parent.exists():
+        return True
+    return not [path for path in out.parent.iterdir() if out.name in path.name]
+
+
+def run(*args: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "edge.cli", *args],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(),
+        check=False,
+    )
+
+
+def environment() -> dict[str, str]:
+    """Where this source tree comes first, whatever is installed."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}

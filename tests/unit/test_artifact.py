@@ -1,0 +1,161 @@
+"""An artifact appears whole or not at all, and its manifest reads back as it was written."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from support import CONFIGS, config_of, nothing_left, spec_of
+
+from edge.artifact import (
+    MANIFEST,
+    Artifact,
+    Manifest,
+    is_artifact,
+    publishing,
+    sha256,
+    write_manifest,
+)
+from edge.errors import Damaged, EdgeError
+from edge.spec import DecoderSpec
+
+SCALED = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}  # fmt: skip
+
+
+def manifest(folder: Path, spec: DecoderSpec | None = None) -> Manifest:
+    files = {path.name: sha256(path) for path in folder.iterdir() if path.name != MANIFEST}
+    return Manifest(
+        target="onnx",
+        family="llama",
+        name="it",
+        recipe="int4",
+        embed="int8",
+        head="fp16",
+        spec=spec or spec_of(config_of("llama")),
+        source={"config.json": "0" * 64},
+        files=files,
+        tools={"numpy": "2"},
+    )
+
+
+def finished(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"12345")
+    write_manifest(folder, manifest(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [*(spec_of(c) for c in CONFIGS.values()), spec_of(config_of("llama", rope_scaling=SCALED))],
+    ids=[*CONFIGS, "llama3-scaling"],
+)
+def test_a_manifest_reads_back_as_written(tmp_path: Path, spec: DecoderSpec) -> None:
+    want = manifest(tmp_path, spec)
+    write_manifest(tmp_path, want)
+    assert Artifact.open(tmp_path).manifest == want
+
+
+def test_a_verification_is_kept(tmp_path: Path) -> None:
+    artifact = Artifact.open(finished(tmp_path / "it"))
+    artifact.record({"passed": True, "logits_error": 1e-6})
+    assert Artifact.open(artifact.folder).manifest.verified == {
+        "passed": True,
+        "logits_error": 1e-6,
+    }
+    assert artifact.nbytes == 5
+
+
+def test_a_changed_file_is_told(tmp_path: Path) -> None:
+    artifact = Artifact.open(finished(tmp_path / "it"))
+    assert artifact.check_hashes() == ()
+    (artifact.folder / "weights").write_bytes(b"12346")
+    assert artifact.check_hashes() == ("weights",)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None])
+def test_another_schema_is_refused(tmp_path: Path, schema: object) -> None:
+    file = finished(tmp_path / "it") / MANIFEST
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": schema}))
+    with pytest.raises(Damaged, match="schema"):
+        Artifact.open(file.parent)
+
+
+def test_publishing_gives_the_folder_its_name_at_the_end(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with publishing(out, force=False) as folder:
+        (folder / "a").write_text("1")
+        assert not out.exists()
+    assert [path.name for path in out.iterdir()] == ["a"]
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_publishing_refuses_what_exists(tmp_path: Path) -> None:
+    out = finished(tmp_path / "out")
+    with pytest.raises(EdgeError, match="--force"), publishing(out, force=False):
+        pytest.fail("the body ran")
+    assert is_artifact(out)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_publishing_never_replaces_what_is_no_artifact(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    if kind == "file":
+        out.write_text("precious")
+    else:
+        out.mkdir()
+        (out / "precious").write_text("1")
+    with pytest.raises(EdgeError, match="not an artifact"), publishing(out, force=True):
+        pytest.fail("the body ran")
+    assert out.is_file() or (out / "precious").is_file()
+
+
+def test_force_replaces_an_artifact_whole(tmp_path: Path) -> None:
+    out = finished(tmp_path / "out")
+    with publishing(out, force=True) as folder:
+        assert is_artifact(out), "the old one is there until the new one is"
+        (folder / "new").write_text("1")
+    assert [path.name for path in out.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_nothing_and_keeps_the_old(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    with pytest.raises(error), publishing(tmp_path / "out", force=False) as folder:
+        (folder / "half").write_text("1")
+        raise error
+    assert nothing_left(tmp_path / "out")
+    old = finished(tmp_path / "old")
+    with pytest.raises(error), publishing(old, force=True):
+        raise error
+    assert Artifact.open(old).check_hashes() == ()
+
+
+def test_leftovers_of_a_killed_conversion_go(tmp_path: Path) -> None:
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial" / "half").write_text("1")
+    (tmp_path / ".out.replaced").mkdir()
+    with publishing(tmp_path / "out", force=False) as folder:
+        assert not list(folder.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_output_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    os.symlink(target, tmp_path / "out")
+    with pytest.raises(EdgeError), publishing(tmp_path / "out", force=True):
+        pass
+    assert not target.exists()
+    assert not (tmp_path / ".out.partial").exists()
+
+
+def test_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(EdgeError), publishing(Path(), force=True):
+        pass

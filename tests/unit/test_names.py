@@ -1,0 +1,152 @@
+"""The name map is total both ways, and the model definition asks for exactly the weights that a spec has."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import CONFIGS, checkpoint, config_of, spec_of, tiny, weights_of
+
+from edge.checkpoint import Checkpoint
+from edge.config import Config
+from edge.errors import Damaged
+from edge.families import family_of
+from edge.names import shapes
+from edge.nn.decoder import decoder
+from edge.spec import GateKind, LayerSpec, Norm, Rope
+
+FAMILIES = sorted(CONFIGS)
+
+
+@dataclass
+class NullOps:
+    """All of the plumbing and none of the maths: a value is a name, and every weight is remembered."""
+
+    names: list[str] = field(default_factory=list)
+
+    def embed(self, name: str, tokens: str) -> str:
+        self.names.append(name)
+        return tokens
+
+    def add_norm(self, x: str, d: str | None, name: str, norm: Norm) -> tuple[str, str]:
+        self.names.append(name)
+        return x, x
+
+    def add(self, x: str, d: str) -> str:
+        return x
+
+    def linear(self, x: str, *names: str) -> tuple[str, ...]:
+        self.names += names
+        return names
+
+    def rope(self, rope: Rope, context: int) -> str:
+        return "rope"
+
+    def attend(self, q: str, k: str, v: str, *, layer: LayerSpec, index: int, rope: str) -> str:
+        if layer.qk_norm is not None:
+            self.names += [f"layers.{index}.attn.{part}" for part in ("q_norm", "k_norm")]
+        return q
+
+    def gate(self, g: str, u: str, kind: GateKind) -> str:
+        return g
+
+    def wanted(self, x: str) -> str:
+        return x
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_definition_uses_exactly_the_weights_of_its_spec(family: str, tied: bool) -> None:
+    key = "share_input_output_layers" if family == "openelm" else "tie_word_embeddings"
+    spec = spec_of(config_of(family, **{key: tied}))
+    ops = NullOps()
+    decoder(ops, spec, "tokens")
+    assert set(ops.names) == set(shapes(spec))
+    once = sorted(name for name in ops.names if not (tied and name == "embed"))
+    assert once == sorted(set(once)), "a weight is used twice"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_places_cover_every_row_of_every_tensor_once(family: str) -> None:
+    config = Config(config_of(family), "config.json")
+    found = family_of(config)
+    places = found.names.places(found.spec(config)).values()
+    rows: dict[str, list[int]] = {}
+    for place in places:
+        parts = place.rows or (range(place.stored[0]),)
+        rows.setdefault(place.tensor, []).extend(row for part in parts for row in part)
+        assert sum(map(len, parts)) == place.shape[0]
+    heights = {place.tensor: place.stored[0] for place in places}
+    assert {name: sorted(seen) for name, seen in rows.items()} == {
+        name: list(range(height)) for name, height in heights.items()
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["missing", "unknown", "misshapen", "transposed"])
+def test_a_tensor_that_does_not_fit_is_named(tmp_path: Path, family: str, kind: str) -> None:
+    config = config_of(family)
+    weights = weights_of(config)
+    name = sorted(weights)[len(weights) // 2]
+    if kind == "missing":
+        del weights[name]
+    elif kind == "unknown":
+        name = "model.layers.7.self_attn.bias"
+        weights[name] = np.ones(3, np.float32)
+    elif kind == "misshapen":
+        weights[name] = weights[name][:-1]
+    else:
+        name = next(n for n, w in weights.items() if w.ndim == 2 and w.shape[0] != w.shape[1])
+        weights[name] = np.ascontiguousarray(weights[name].T)
+    with pytest.raises(Damaged) as caught:
+        Checkpoint.open(checkpoint(tmp_path / "it", config, weights))
+    assert name in str(caught.value)
+
+
+def test_many_missing_tensors_make_a_short_error(tmp_path: Path) -> None:
+    config = config_of("llama", num_hidden_layers=500)
+    with pytest.raises(Damaged, match="and 4479 more") as caught:
+        Checkpoint.open(checkpoint(tmp_path / "it", config, weights_of(config_of("llama"))))
+    assert len(str(caught.value)) < 600
+
+
+def test_a_tied_head_that_is_saved_twice_is_no_mistake(tmp_path: Path) -> None:
+    config = config_of("llama", tie_word_embeddings=True)
+    weights = weights_of(config)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].copy()
+    with Checkpoint.open(checkpoint(tmp_path / "it", config, weights)) as opened:
+        assert "head" not in opened.places
+
+
+def test_old_rotary_buffers_carry_no_weight(tmp_path: Path) -> None:
+    config = config_of("llama")
+    weights = weights_of(config)
+    weights["model.layers.1.self_attn.rotary_emb.inv_freq"] = np.ones(8, np.float32)
+    Checkpoint.open(checkpoint(tmp_path / "it", config, weights)).close()
+
+
+def test_fused_tensors_come_apart(tmp_path: Path) -> None:
+    config = config_of("phi3")
+    weights = weights_of(config)
+    qkv = weights["model.layers.1.self_attn.qkv_proj.weight"]
+    with Checkpoint.open(tiny(tmp_path / "it", "phi3")) as opened:
+        np.testing.assert_array_equal(opened["layers.1.attn.q"], qkv[:64])
+        np.testing.assert_array_equal(opened["layers.1.attn.k"], qkv[64:96])
+        np.testing.assert_array_equal(opened["layers.1.attn.v"], qkv[96:])
+        gate_up = weights["model.layers.0.mlp.gate_up_proj.weight"]
+        np.testing.assert_array_equal(opened["layers.0.mlp.gate"], gate_up[:96])
+        np.testing.assert_array_equal(opened["layers.0.mlp.up"], gate_up[96:])
+
+
+def test_blocks_put_together_are_the_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.checkpoint.BLOCK", 7 * 64)  # seven rows, which divide nothing here
+    with Checkpoint.open(tiny(tmp_path / "it", "phi3")) as opened:
+        want = weights_of(config_of("phi3"))["model.layers.0.self_attn.qkv_proj.weight"]
+        blocks = list(opened.blocks("layers.0.attn.v"))
+        assert max(map(len, blocks)) == 7
+        np.testing.assert_array_equal(np.concatenate(blocks), want[96:])
+        rows = np.array([5, 0, 96])
+        embed = weights_of(config_of("phi3"))["model.embed_tokens.weight"]
+        np.testing.assert_array_equal(opened.take("embed", rows), embed[rows])
