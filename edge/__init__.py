@@ -1,8 +1,9 @@
-"""edge: converts published checkpoints for devices, proves them equal to their source, and runs them.
+"""edge: converts published checkpoints for devices, proves them equal to their source, and runs
+them.
 
 import edge
 for piece in edge.load("artifacts/phi-3-mini").generate("Why is the sky blue?"):
-    print(piece, end="")
+print(piece, end="")
 """
 
 from typing import TYPE_CHECKING

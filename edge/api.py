@@ -46,7 +46,7 @@ def open_model(
         return load(model, threads=threads)
     source = _checkpoint(model)
     entry = registry.find(model)
-    options = Options(quant=entry.quant if entry else Options.quant)
+    options = Options() if entry is None else Options(quant=entry.quant)
     folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
     if not is_artifact(folder):
         convert(source, folder, options, progress)

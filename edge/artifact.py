@@ -1,6 +1,8 @@
-"""An artifact: a folder of a target's own native files, and `edge.json`, which says what they are and where they came from.
+"""An artifact: a folder of a target's own native files, and `edge.json`, which says what they are
+and where they came from.
 
-It is written to a sibling folder and renamed at the end: a conversion killed at any moment leaves nothing that looks finished.
+It is written to a sibling folder and renamed at the end: a conversion killed at any moment leaves
+nothing that looks finished.
 """
 
 import hashlib
@@ -49,7 +51,9 @@ class Artifact:
 
     @classmethod
     def open(cls, folder: Path) -> "Artifact":
-        """Read the manifest; every file that it names must be there, and be a plain file of this folder."""
+        """Read the manifest; every file that it names must be there, and be a plain file of this
+        folder.
+        """
         manifest = _from_json(read_json(folder / MANIFEST), folder / MANIFEST)
         for name in manifest.files:
             contained(folder, name)
@@ -153,12 +157,16 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
     if spec is None:
         raise Damaged(f"{file} holds no spec", fix="convert again")
     return Manifest(
-        **{
-            name: config.text(name)
-            for name in ("target", "family", "name", "recipe", "embed", "head")
-        },
-        **{name: _strings(config, name) for name in ("source", "files", "tools")},
+        target=config.text("target"),
+        family=config.text("family"),
+        name=config.text("name"),
+        recipe=config.text("recipe"),
+        embed=config.text("embed"),
+        head=config.text("head"),
         spec=_spec(spec),
+        source=_strings(config, "source"),
+        files=_strings(config, "files"),
+        tools=_strings(config, "tools"),
         verified=data.get("verified"),
     )
 
@@ -194,7 +202,10 @@ def _layer(config: Config) -> LayerSpec:
     if not isinstance(config.data, dict):
         raise Damaged(f"{config.where} is no object", fix="convert again")
     return LayerSpec(
-        **{name: config.integer(name) for name in ("heads", "kv_heads", "head_width", "ffn_width")},
+        heads=config.integer("heads"),
+        kv_heads=config.integer("kv_heads"),
+        head_width=config.integer("head_width"),
+        ffn_width=config.integer("ffn_width"),
         window=config.integer("window") if config.has("window") else None,
         qk_norm=config.number("qk_norm") if config.has("qk_norm") else None,
     )

@@ -1,6 +1,7 @@
 """How fast an artifact runs here: prompt and decoding apart, median and spread, and what holds it.
 
-A decoded token reads every weight once: bytes a second beside what the machine reads says how much is left to gain.
+A decoded token reads every weight once: bytes a second beside what the machine reads says how much
+is left to gain.
 """
 
 import os
@@ -52,7 +53,7 @@ class Timing:
         return asdict(self)
 
 
-def bench(  # noqa: PLR0913 - all but one by name
+def bench(
     artifact: Artifact,
     *,
     prompt: int,
@@ -114,7 +115,9 @@ def _round(
 
 
 def bytes_per_token(spec: DecoderSpec, recipe: Recipe) -> int:
-    """Weights that one decoded token reads: all matrices but the embedding, of which it reads a row."""
+    """Weights that one decoded token reads: all matrices but the embedding, of which it reads a
+    row.
+    """
     total = recipe.head.nbytes(spec.vocab, spec.width)
     for layer in spec.layers:
         q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width

@@ -1,7 +1,7 @@
 """A Hugging Face folder as canonical weights, read a block of rows at a time.
 
-Nothing but the block is in memory, whatever the model's size. Inputs may be links into a hub's cache; no code of the folder is
-ever run, and no pickle is read.
+Nothing but the block is in memory, whatever the model's size. Inputs may be links into a hub's
+cache; no code of the folder is ever run, and no pickle is read.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,7 @@
 """The command line: a command parses, calls one function of `edge.api`, prints one result.
 
-Results go to stdout, talk and progress to stderr. Imports wait inside the commands, so that help is instant.
+Results go to stdout, talk and progress to stderr. Imports wait inside the commands, so that help is
+instant.
 """
 
 import json
@@ -90,7 +91,8 @@ def verify(
     tokens: Annotated[int, typer.Option(min=1, help="Greedy tokens to compare.")] = 64,
     as_json: Json = False,
 ) -> None:
-    """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit code 0 or 1.
+    """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit
+    code 0 or 1.
 
     Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k
     """
@@ -117,7 +119,7 @@ def inspect(
 
 
 @app.command()
-def run(  # noqa: PLR0913 - a flag is an argument here
+def run(
     first: Annotated[
         str | None, typer.Argument(metavar="[MODEL]", help="An id, a folder, or else a prompt.")
     ] = None,
@@ -147,7 +149,8 @@ def run(  # noqa: PLR0913 - a flag is an argument here
     stats: Annotated[bool, typer.Option("--stats", help="Print speeds on stderr.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Answer a prompt, or chat. Without MODEL, the small model that ships with edge; a checkpoint is converted first.
+    """Answer a prompt, or chat. Without MODEL, the small model that ships with edge; a checkpoint
+    is converted first.
 
     Example: edge run "Once upon a time"
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --max-tokens 100
@@ -267,7 +270,7 @@ def main() -> None:
         sys.exit(0)
 
 
-def _answer(  # noqa: PLR0913 - all but three by name
+def _answer(
     model: "Model",
     text: str,
     wish: "Wish",

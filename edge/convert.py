@@ -1,4 +1,6 @@
-"""A checkpoint -> an artifact: the target's files, the tokenizer's, and a manifest that ties them to their source."""
+"""A checkpoint -> an artifact: the target's files, the tokenizer's, and a manifest that ties them
+to their source.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +32,9 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how ma
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How to convert. `embed` and `head`: precisions of their own; `tokenizer`: a folder, if the source lacks one."""
+    """How to convert. `embed` and `head`: precisions of their own; `tokenizer`: a folder, if the
+    source lacks one.
+    """
 
     target: str = "onnx"
     quant: str = "int4"

@@ -11,8 +11,16 @@ from edge.errors import EdgeError
 from edge.home import home
 
 PACKAGES = (
-    "edge-toolkit", "numpy", "onnxruntime", "onnx-ir", "onnxruntime-genai", "tokenizers", "jinja2", "torch", "transformers",
-)  # fmt: skip
+    "edge-toolkit",
+    "numpy",
+    "onnxruntime",
+    "onnx-ir",
+    "onnxruntime-genai",
+    "tokenizers",
+    "jinja2",
+    "torch",
+    "transformers",
+)
 
 
 def examine() -> dict[str, Any]:

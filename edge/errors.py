@@ -4,7 +4,8 @@
 class EdgeError(Exception):
     """A mistake the user can fix: what is wrong, where, and what would work.
 
-    The command line prints it without a traceback and exits with `code`; see `edge --help` for the codes.
+    The command line prints it without a traceback and exits with `code`; see `edge --help` for the
+    codes.
     """
 
     code = 2

@@ -53,7 +53,8 @@ class Model:
     ) -> Answer:
         """Answer one prompt, with nothing before it.
 
-        The prompt becomes a user's turn in the model's chat template; `raw`, or a model without one, takes it as it is.
+        The prompt becomes a user's turn in the model's chat template; `raw`, or a model without
+        one, takes it as it is.
         """
         self.decoder.rewind(0)
         if raw and system is not None:
@@ -61,7 +62,7 @@ class Model:
                 "a raw prompt has no system message",
                 fix="leave out --raw, or write it in the prompt",
             )
-        if raw or self.template is None and system is None:
+        if raw or (self.template is None and system is None):
             return self._answer(self.tokenizer.encode(prompt, special=True), (), wish or Wish())
         return self._answer(self._encode(_turns(system, prompt)), (), wish or Wish())
 
@@ -105,7 +106,9 @@ class Chat:
     cached: list[int] = field(default_factory=list)
 
     def say(self, text: str, wish: Wish | None = None) -> Iterator[str]:
-        """The user's turn -> the assistant's, in pieces. A turn that fails or is left early is not remembered."""
+        """The user's turn -> the assistant's, in pieces. A turn that fails or is left early is not
+        remembered.
+        """
         asked = [*self.messages, Message("user", text)]
         keep, new = continuation(self.cached, self.model._encode(asked))
         self.model.decoder.rewind(keep)

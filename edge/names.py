@@ -1,8 +1,8 @@
 """Canonical weight names, and how a family's checkpoint spells them.
 
-`shapes` lists every weight of a spec: `layers.3.attn.q`, unfused. A `NameMap` says where each lies in the checkpoint: a tensor,
-or some rows of a fused one. It is total both ways: a weight without a tensor, or a tensor without a weight, is an error that
-names it.
+`shapes` lists every weight of a spec: `layers.3.attn.q`, unfused. A `NameMap` says where each lies
+in the checkpoint: a tensor, or some rows of a fused one. It is total both ways: a weight without a
+tensor, or a tensor without a weight, is an error that names it.
 """
 
 import re
@@ -36,7 +36,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class NameMap:
-    """canonical name -> tensor name or `Part`; `{i}` stands for the layer. `ignore`: tensors that carry no weight."""
+    """canonical name -> tensor name or `Part`; `{i}` stands for the layer. `ignore`: tensors that
+    carry no weight.
+    """
 
     entries: Mapping[str, str | Part]
     ignore: tuple[str, ...] = ()

@@ -1,11 +1,13 @@
 """The operations a model is written in. A target is one implementation of this protocol.
 
-An operation is as large as the largest fused kernel that a target has, and no larger: `attend` takes raw q, k and v because
-fused attention kernels norm, rotate and cache by themselves. None has a shape argument, so that a target alone decides on
-batch, static or dynamic length, dtype, cache and positions. Weights are referred to by canonical name (`edge.names`): how one
-is stored is the target's business.
+An operation is as large as the largest fused kernel that a target has, and no larger: `attend`
+takes raw q, k and v because fused attention kernels norm, rotate and cache by themselves. None has
+a shape argument, so that a target alone decides on batch, static or dynamic length, dtype, cache
+and positions. Weights are referred to by canonical name (`edge.names`): how one is stored is the
+target's business.
 
-T rows (positions), D model width, H query heads, G kv heads, W head width, F feed-forward width, V vocabulary.
+T rows (positions), D model width, H query heads, G kv heads, W head width, F feed-forward width, V
+vocabulary.
 """
 
 from typing import Protocol, TypeVar
@@ -36,7 +38,9 @@ class Ops(Protocol[Array, Rotation]):
         ...
 
     def rope(self, rope: Rope, context: int) -> Rotation:
-        """Whatever the target wants `attend` to have: tables, positions. Called once, before the layers."""
+        """Whatever the target wants `attend` to have: tables, positions. Called once, before the
+        layers.
+        """
         ...
 
     def attend(
@@ -44,8 +48,8 @@ class Ops(Protocol[Array, Rotation]):
     ) -> Array:
         """Causal attention of raw q [T, H W], k, v [T, G W] -> [T, H W].
 
-        Owns qk norm, rotation, cache, window and scale. `index` is the layer's number in the whole model, also in a cut
-        graph, so that names of caches agree.
+        Owns qk norm, rotation, cache, window and scale. `index` is the layer's number in the whole
+        model, also in a cut graph, so that names of caches agree.
         """
         ...
 

@@ -12,7 +12,9 @@ from edge.typing import F32
 
 @runtime_checkable
 class Decoder(Protocol):
-    """One sequence in progress. Owns its KV cache, which holds `length` tokens and never more than `capacity`."""
+    """One sequence in progress. Owns its KV cache, which holds `length` tokens and never more than
+    `capacity`.
+    """
 
     @property
     def spec(self) -> DecoderSpec: ...

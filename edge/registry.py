@@ -17,7 +17,9 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One model. `package`: a checkpoint that ships with edge; else `source` is a repository on the Hugging Face hub."""
+    """One model. `package`: a checkpoint that ships with edge; else `source` is a repository on the
+    Hugging Face hub.
+    """
 
     id: str
     family: str

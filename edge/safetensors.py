@@ -1,7 +1,7 @@
 """A bounds-checked reader of safetensors files that never maps them.
 
-Mapped pages count as resident memory, so tensors are read by position, a block of rows at a time. The header is checked
-before anything is allocated: its size, every offset, every shape.
+Mapped pages count as resident memory, so tensors are read by position, a block of rows at a time.
+The header is checked before anything is allocated: its size, every offset, every shape.
 """
 
 import json
@@ -18,7 +18,7 @@ from edge.errors import Damaged, Unsupported
 from edge.typing import F32
 
 HEADER_LIMIT = 100 << 20  # bytes, as in the reference implementation
-_FLOATS = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
+_FLOATS: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class Entry:
     @property
     def row_bytes(self) -> int:
         return math.prod(self.shape[1:]) * _FLOATS[self.dtype]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * _FLOATS[self.dtype]
 
 
 class SafetensorsFile:
@@ -100,7 +104,7 @@ def _entries(
             continue
         dtype, shape, offsets = item["dtype"], item["shape"], item["data_offsets"]
         if not (isinstance(dtype, str) and isinstance(shape, list) and isinstance(offsets, list)):
-            raise ValueError(f"{name}: wrong types")  # noqa: TRY004 - told to the user as a malformed header
+            raise ValueError(f"{name}: wrong types")
         begin, end = (_count(value) for value in offsets)
         dims = tuple(_count(value) for value in shape)
         if start + end > size:
@@ -128,13 +132,11 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _no_overlap(entries: Mapping[str, Entry], path: Path) -> None:
     """Two tensors in the same bytes is no file that a writer makes."""
     end = 0
-    floats = (
-        entry for entry in entries.values() if entry.dtype in _FLOATS and math.prod(entry.shape)
-    )
+    floats = [entry for entry in entries.values() if entry.dtype in _FLOATS and entry.nbytes]
     for entry in sorted(floats, key=lambda e: e.start):
         if entry.start < end:
             raise _damaged(path, "two tensors share bytes")
-        end = entry.start + math.prod(entry.shape) * _FLOATS[entry.dtype]
+        end = entry.start + entry.nbytes
 
 
 def _read(file: int, start: int, size: int, path: Path) -> bytearray:

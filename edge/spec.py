@@ -1,9 +1,10 @@
 """What a model is, in numbers. All that a target may know of a family.
 
-A family turns a checkpoint's `config.json` into one of these; `edge.nn` turns it into maths over `edge.ops`. If a target
-needs to ask which family it has, a field is missing here.
+A family turns a checkpoint's `config.json` into one of these; `edge.nn` turns it into maths over
+`edge.ops`. If a target needs to ask which family it has, a field is missing here.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,7 +56,7 @@ class LayerSpec:
     @property
     def scale(self) -> float:
         """What scores are multiplied by before the softmax."""
-        return float(self.head_width) ** -0.5
+        return 1 / math.sqrt(self.head_width)
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:

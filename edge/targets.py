@@ -1,4 +1,6 @@
-"""Targets by name: `converters.NAME` makes an artifact, `runtimes.NAME` runs it. Found lazily, never imported by name."""
+"""Targets by name: `converters.NAME` makes an artifact, `runtimes.NAME` runs it. Found lazily,
+never imported by name.
+"""
 
 import importlib
 import importlib.util

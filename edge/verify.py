@@ -1,8 +1,9 @@
 """Proof that an artifact is its source: files, stored weights, tokens, logits, greedy choices.
 
-Teacher-forced: one pass of the oracle over the prompt and the artifact's own tokens. A low-bit artifact is compared with the
-same codes dequantized in numpy. Its exact twin, over the same weights, carries the tight bound; the fast kernels, which round
-activations to int8, are compared by the median with an oracle that rounds alike. V vocabulary, T positions.
+Teacher-forced: one pass of the oracle over the prompt and the artifact's own tokens. A low-bit
+artifact is compared with the same codes dequantized in numpy. Its exact twin, over the same
+weights, carries the tight bound; the fast kernels, which round activations to int8, are compared by
+the median with an oracle that rounds alike. V vocabulary, T positions.
 """
 
 from dataclasses import asdict, dataclass

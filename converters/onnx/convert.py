@@ -1,4 +1,6 @@
-"""A checkpoint -> a folder that ONNX Runtime, and where it has the architecture onnxruntime-genai, loads."""
+"""A checkpoint -> a folder that ONNX Runtime, and where it has the architecture onnxruntime-genai,
+loads.
+"""
 
 import json
 from collections.abc import Callable
@@ -54,7 +56,9 @@ def differing(checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Pr
 
 
 def genai_config(checkpoint: Checkpoint, ids: SpecialIds) -> dict[str, Any] | None:
-    """What onnxruntime-genai reads; None where it cannot: it has one number of heads for all layers."""
+    """What onnxruntime-genai reads; None where it cannot: it has one number of heads for all
+    layers.
+    """
     spec, kind = checkpoint.spec, checkpoint.family.known_as.get("genai")
     if kind is None or len(set(spec.layers)) > 1:
         return None

@@ -1,5 +1,6 @@
 """Entry points: one graph of a few kilobytes for each way in which the same weights are used."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -68,7 +69,9 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
 
 
 def _lengths(tape: Tape, mask: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """What GroupQueryAttention wants to know of the cache: rows in use less one [B], and rows in use."""
+    """What GroupQueryAttention wants to know of the cache: rows in use less one [B], and rows in
+    use.
+    """
     axis = tape.initializer(ir.tensor([1], dtype=ir.DataType.INT64, name="mask.axis"))
     one = tape.initializer(ir.tensor([1], dtype=ir.DataType.INT64, name="mask.one"))
     second = tape.initializer(ir.tensor(1, dtype=ir.DataType.INT64, name="mask.second"))
@@ -81,19 +84,19 @@ def _lengths(tape: Tape, mask: ir.Value) -> tuple[ir.Value, ir.Value]:
 def _past(spec: DecoderSpec) -> dict[str, ir.Value]:
     out = {}
     for index, layer in enumerate(spec.layers):
-        shape = ["batch", layer.kv_heads, "past", layer.head_width]
+        shape: list[int | str] = ["batch", layer.kv_heads, "past", layer.head_width]
         for part in ("key", "value"):
             name = f"past_key_values.{index}.{part}"
             out[name] = _declare(ir.Value(name=name), name, shape)
     return out
 
 
-def _input(name: str, shape: list[int | str]) -> ir.Value:
+def _input(name: str, shape: Sequence[int | str]) -> ir.Value:
     return _declare(ir.Value(name=name), name, shape, ir.DataType.INT64)
 
 
 def _declare(
-    value: ir.Value, name: str, shape: list[int | str], kind: ir.DataType = ir.DataType.FLOAT
+    value: ir.Value, name: str, shape: Sequence[int | str], kind: ir.DataType = ir.DataType.FLOAT
 ) -> ir.Value:
     value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(kind)
     return value

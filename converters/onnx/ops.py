@@ -168,7 +168,8 @@ class OnnxOps:
 
     def _low_bit(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         scheme, groups = matrix.scheme, matrix.scheme.groups(matrix.columns)
-        assert scheme.group is not None and matrix.scales is not None
+        assert scheme.group is not None
+        assert matrix.scales is not None
         name = f"{'+'.join(matrix.names)}.{scheme}"
         blob = scheme.group * scheme.bits // 8
         codes = self._weight(

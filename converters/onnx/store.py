@@ -1,7 +1,9 @@
-"""One data file that several graphs share: planned from shapes alone, then filled a block of rows at a time.
+"""One data file that several graphs share: planned from shapes alone, then filled a block of rows
+at a time.
 
-Graphs are emitted before any weight is read, because they need only where a weight will lie. The same plan over an existing
-file compares instead of writing: that is how an artifact is proved to hold its source. N rows, K columns.
+Graphs are emitted before any weight is read, because they need only where a weight will lie. The
+same plan over an existing file compares instead of writing: that is how an artifact is proved to
+hold its source. N rows, K columns.
 """
 
 import os
@@ -46,7 +48,9 @@ class Matrix:
 
 
 class Store:
-    """The plan of a data file. Asking twice for the same weights in the same scheme gives the same bytes."""
+    """The plan of a data file. Asking twice for the same weights in the same scheme gives the same
+    bytes.
+    """
 
     def __init__(self, shapes: dict[str, Shape]) -> None:
         self._shapes = shapes

@@ -98,7 +98,7 @@ class Rules:
             raise EdgeError(problem, fix="ask for at least one token")
 
 
-def generate(  # noqa: PLR0913 - all but two by name
+def generate(
     decoder: Decoder,
     prompt: Sequence[int],
     *,

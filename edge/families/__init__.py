@@ -1,6 +1,8 @@
-"""Model families as data: config.json -> spec, and checkpoint names -> canonical names. One file a family.
+"""Model families as data: config.json -> spec, and checkpoint names -> canonical names. One file a
+family.
 
-A family is found by the `model_type` of a config. To add one, put a file here with a `FAMILY` in it.
+A family is found by the `model_type` of a config. To add one, put a file here with a `FAMILY` in
+it.
 """
 
 import importlib

@@ -1,4 +1,6 @@
-"""Both spellings of rotary settings: transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters)."""
+"""Both spellings of rotary settings: transformers 4 (rope_theta, rope_scaling) and 5
+(rope_parameters).
+"""
 
 from edge.config import Config
 from edge.errors import Unsupported

@@ -1,4 +1,6 @@
-"""Llama 2, 3, 3.1, 3.2, Vicuna, and Mistral (FILM-7B): a plain pre-norm decoder with grouped queries."""
+"""Llama 2, 3, 3.1, 3.2, Vicuna, and Mistral (FILM-7B): a plain pre-norm decoder with grouped
+queries.
+"""
 
 from edge.config import Config
 from edge.families import Family

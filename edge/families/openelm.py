@@ -1,4 +1,6 @@
-"""OpenELM (arXiv 2404.14619): every layer has its own number of heads and its own feed-forward width."""
+"""OpenELM (arXiv 2404.14619): every layer has its own number of heads and its own feed-forward
+width.
+"""
 
 from edge.config import Config
 from edge.errors import Damaged
@@ -23,7 +25,8 @@ def spec(config: Config) -> DecoderSpec:
     ffn = _ffn_widths(config, width, count)
     if not len(heads) == len(kv_heads) == len(ffn) == count:
         raise Damaged(
-            f"{config.where}: {count} layers, but lists of {len(heads)} heads, {len(kv_heads)} kv heads, {len(ffn)} widths",
+            f"{config.where}: {count} layers, but lists of {len(heads)} heads, "
+            f"{len(kv_heads)} kv heads, {len(ffn)} widths",
             fix="give num_query_heads, num_kv_heads and ffn_multipliers one value a layer",
         )
     layers = tuple(

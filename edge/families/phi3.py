@@ -1,4 +1,6 @@
-"""Phi-3 mini 4k and medium 4k (arXiv 2404.14219): Llama's maths with fused weights and a real window of 2,047 keys."""
+"""Phi-3 mini 4k and medium 4k (arXiv 2404.14219): Llama's maths with fused weights and a real
+window of 2,047 keys.
+"""
 
 from edge.families import Family, llama
 from edge.names import NameMap, Part, gate_split, heads_split

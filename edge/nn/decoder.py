@@ -1,8 +1,8 @@
 """The decoder that Llama, Mistral, Phi-3 and OpenELM share, written once.
 
-The residual stream travels as a pair (x, d): d is what the last sub-layer adds to x, so that every target may fuse the
-addition into the norm that follows. A range of layers is a slice of the model, never a copy: exits and splits call `layers`
-on the part they need.
+The residual stream travels as a pair (x, d): d is what the last sub-layer adds to x, so that every
+target may fuse the addition into the norm that follows. A range of layers is a slice of the model,
+never a copy: exits and splits call `layers` on the part they need.
 """
 
 from edge.ops import Array, Ops, Rotation

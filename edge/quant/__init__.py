@@ -1,1 +1,3 @@
-"""Low-bit weights: the neutral form (`tensor`), what to make of which weight (`recipe`), and one file a method."""
+"""Low-bit weights: the neutral form (`tensor`), what to make of which weight (`recipe`), and one
+file a method.
+"""

@@ -1,6 +1,7 @@
 """What precision each weight gets: `fp32`, `fp16`, `int8`, `int4`, or `[method-]intB[-gG]`.
 
-`int4` is `rtn-int4-g32`. The embedding and the head follow the body unless they are given a precision of their own.
+`int4` is `rtn-int4-g32`. The embedding and the head follow the body unless they are given a
+precision of their own.
 """
 
 import re
@@ -26,13 +27,17 @@ class Recipe:
     head: Scheme
 
     def scheme(self, name: str, *, by_row: bool = False) -> Scheme:
-        """How a matrix is stored; a tied table is the embedding where it is asked for by row, else the head."""
+        """How a matrix is stored; a tied table is the embedding where it is asked for by row, else
+        the head.
+        """
         if by_row:
             return self.embed
         return self.head if name in ("head", "embed") else self.body
 
     def stored(self, name: str, weights: F32, scheme: Scheme) -> F32 | QTensor:
-        """Rows of a weight as this recipe stores them: `weights` [N, K] -> the same as floats or codes."""
+        """Rows of a weight as this recipe stores them: `weights` [N, K] -> the same as floats or
+        codes.
+        """
         del name  # methods with calibration will look up their activations by it
         return weights if scheme.is_float else METHODS[self.method](weights, scheme)
 

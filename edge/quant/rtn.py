@@ -1,7 +1,7 @@
 """Round to nearest, symmetric, without calibration.
 
-The value of largest magnitude in a group becomes the lowest code exactly, so that all codes are used on its side: the choice
-of llama.cpp's Q4_0. N rows, K columns, J groups.
+The value of largest magnitude in a group becomes the lowest code exactly, so that all codes are
+used on its side: the choice of llama.cpp's Q4_0. N rows, K columns, J groups.
 """
 
 import numpy as np
@@ -11,7 +11,9 @@ from edge.typing import F32
 
 
 def quantize(weights: F32, scheme: Scheme) -> QTensor:
-    """weights [N, K] -> codes and scales; every error is at most half a step but at the clipped end, there one step."""
+    """weights [N, K] -> codes and scales; every error is at most half a step but at the clipped
+    end, there one step.
+    """
     assert scheme.group is not None
     rows, columns = weights.shape
     groups = scheme.groups(columns)

@@ -12,7 +12,9 @@ from edge.typing import F32, U8
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A precision: a float of `bits`, or integers of `bits` with one scale for each `group` of a row's columns."""
+    """A precision: a float of `bits`, or integers of `bits` with one scale for each `group` of a
+    row's columns.
+    """
 
     bits: int
     group: int | None = None
@@ -42,7 +44,8 @@ FP32, FP16 = Scheme(32), Scheme(16)
 
 @dataclass(frozen=True, slots=True)
 class QTensor:
-    """w = (codes - 2^(bits - 1)) * scale, symmetric: codes [N, J group] in 0..2^bits - 1, scales [N, J].
+    """w = (codes - 2^(bits - 1)) * scale, symmetric: codes [N, J group] in 0..2^bits - 1, scales
+    [N, J].
 
     Columns past K are padding and hold the code of zero.
     """

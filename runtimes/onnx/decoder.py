@@ -1,7 +1,8 @@
 """ONNX Runtime behind `edge.protocols.Decoder`: bound buffers, past and present in one.
 
-Every input and output is bound by address, so that a step copies nothing and allocates nothing. The cache grows by doubling:
-a model of a long context does not claim memory that nobody uses. S rows of the cache, G kv heads, W head width.
+Every input and output is bound by address, so that a step copies nothing and allocates nothing. The
+cache grows by doubling: a model of a long context does not claim memory that nobody uses. S rows of
+the cache, G kv heads, W head width.
 """
 
 from collections.abc import Sequence

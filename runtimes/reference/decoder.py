@@ -7,11 +7,12 @@ import numpy as np
 from edge.checkpoint import Checkpoint
 from edge.names import shapes
 from edge.nn.decoder import decoder
+from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP16, FP32, QTensor, Scheme
 from edge.spec import DecoderSpec
-from edge.typing import F32, I64
-from runtimes.reference.ops import Cache, NumpyOps
+from edge.typing import F32, I64, AnyArray
+from runtimes.reference.ops import Cache, NumpyOps, Tables
 
 Weights = Callable[[str, I64 | None], F32]
 Rounding = Callable[[str], int | None]
@@ -53,14 +54,18 @@ class ReferenceDecoder:
         assert 0 < len(tokens) <= self.capacity - self._length, (
             f"{len(tokens)} after {self._length} of {self.capacity}"
         )
-        ops = NumpyOps(self._weights, self._cache, self._length, last_only, self._rounding)
+        ops: Ops[AnyArray, Tables] = NumpyOps(
+            self._weights, self._cache, self._length, last_only, self._rounding
+        )
         logits = decoder(ops, self.spec, np.asarray(tokens, dtype=np.int64))
         self._length += len(tokens)
         return logits
 
 
 def oracle(checkpoint: Checkpoint, recipe: Recipe, *, int8_activations: bool) -> ReferenceDecoder:
-    """The checkpoint through a recipe's rounding. `int8_activations`: inputs of low-bit products are rounded, too."""
+    """The checkpoint through a recipe's rounding. `int8_activations`: inputs of low-bit products
+    are rounded, too.
+    """
 
     def rounding(name: str) -> int | None:
         return recipe.scheme(name).group if int8_activations else None
@@ -70,7 +75,9 @@ def oracle(checkpoint: Checkpoint, recipe: Recipe, *, int8_activations: bool) ->
 
 
 def checkpoint_weights(checkpoint: Checkpoint, recipe: Recipe | None = None) -> Weights:
-    """The checkpoint's weights, through a recipe's rounding if one is given. Nothing is kept in memory."""
+    """The checkpoint's weights, through a recipe's rounding if one is given. Nothing is kept in
+    memory.
+    """
     known = shapes(checkpoint.spec)
 
     def weight(name: str, rows: I64 | None) -> F32:

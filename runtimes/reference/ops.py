@@ -91,7 +91,9 @@ def rms_norm(x: F32, weight: F32, eps: float) -> F32:
 
 
 def round_to_int8(x: F32, group: int) -> F32:
-    """x [T, K] as int8 with one scale for each group of columns: what MatMulNBits does at accuracy level 4."""
+    """x [T, K] as int8 with one scale for each group of columns: what MatMulNBits does at accuracy
+    level 4.
+    """
     rows, columns = x.shape
     grouped = np.pad(x, ((0, 0), (0, -columns % group))).reshape(rows, -1, group)
     scale = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(127)
