@@ -1,7 +1,6 @@
 """An artifact appears whole or not at all, and its manifest reads back as it was written."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +38,12 @@ def manifest(folder: Path, spec: DecoderSpec | None = None) -> Manifest:
         files=files,
         tools={"numpy": "2"},
     )
+
+
+def half(out: Path, error: type[BaseException]) -> None:
+    with publishing(out, force=True) as folder:
+        (folder / "half").write_text("1")
+        raise error
 
 
 def finished(folder: Path) -> Path:
@@ -126,13 +131,12 @@ def test_force_replaces_an_artifact_whole(tmp_path: Path) -> None:
 def test_a_failure_leaves_nothing_and_keeps_the_old(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
-    with pytest.raises(error), publishing(tmp_path / "out", force=False) as folder:
-        (folder / "half").write_text("1")
-        raise error
+    with pytest.raises(error):
+        half(tmp_path / "out", error)
     assert nothing_left(tmp_path / "out")
     old = finished(tmp_path / "old")
-    with pytest.raises(error), publishing(old, force=True):
-        raise error
+    with pytest.raises(error):
+        half(old, error)
     assert Artifact.open(old).check_hashes() == ()
 
 
@@ -147,7 +151,7 @@ def test_leftovers_of_a_killed_conversion_go(tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "elsewhere"
-    os.symlink(target, tmp_path / "out")
+    (tmp_path / "out").symlink_to(target)
     with pytest.raises(EdgeError), publishing(tmp_path / "out", force=True):
         pass
     assert not target.exists()

@@ -1,4 +1,4 @@
-"""The name map is total both ways, and the model definition asks for exactly the weights that a spec has."""
+"""The name map is total both ways; the model definition asks for the weights that a spec has."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ FAMILIES = sorted(CONFIGS)
 
 @dataclass
 class NullOps:
-    """All of the plumbing and none of the maths: a value is a name, and every weight is remembered."""
+    """All of the plumbing and none of the maths: every weight's name is remembered."""
 
     names: list[str] = field(default_factory=list)
 

@@ -17,10 +17,11 @@ def test_tables_are_the_closed_form(theta: float, width: int) -> None:
     np.testing.assert_allclose(sin, np.sin(angle), atol=5e-5)
 
 
+BLENDED = [1.207484, 1.553415, 2.026313, 2.69453, 3.684253, 5.257327]
 PUBLISHED = [  # width, factor, divisors as llama.cpp writes them into rope_freqs
     (64, 32.0, [1.0] * 15 + [1.651329, 3.292262, 9.666729] + [32.0] * 14),
-    (128, 8.0, [1.0] * 29 + [1.207484, 1.553415, 2.026313, 2.69453, 3.684253, 5.257327] + [8.0] * 29),
-]  # fmt: skip
+    (128, 8.0, [1.0] * 29 + BLENDED + [8.0] * 29),
+]
 
 
 @pytest.mark.parametrize(("width", "factor", "divisors"), PUBLISHED, ids=["3.2-1b", "3.1-8b"])

@@ -1,4 +1,4 @@
-"""Tensors come out as the reference library wrote them, whatever their float type and whichever rows are asked for."""
+"""Tensors come out as the reference library wrote them, whatever their type and the rows."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import safetensors
 
-from edge.errors import Unsupported
+from edge.errors import Damaged, Unsupported
 from edge.safetensors import SafetensorsFile
 
 RNG = np.random.default_rng(0)
@@ -75,8 +75,6 @@ def test_integers_are_listed_but_not_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
-    from edge.errors import Damaged
-
     path = tmp_path / "a"
     path.write_bytes(safetensors({"w": coarse((9, 4))}))
     with SafetensorsFile(path) as file:
