@@ -76,6 +76,18 @@ def oracle() -> Oracle:
     return cast(Oracle, _find("runtimes", "reference"))
 
 
+class Trainer(Protocol):
+    """What `runtimes.torch.train` offers."""
+
+    def train(self, recipe: Path | str, out: Path, *, resume: bool) -> Path:
+        """Run a recipe; the folder of the checkpoint that it made."""
+        ...
+
+
+def trainer() -> Trainer:
+    return cast(Trainer, _import("runtimes.torch.train", "torch"))
+
+
 def names(kind: str) -> tuple[str, ...]:
     """Targets of a kind (`converters` or `runtimes`), by the folders that are there."""
     spec = importlib.util.find_spec(kind)
@@ -87,10 +99,14 @@ def _find(kind: str, target: str) -> ModuleType:
     known = names(kind)
     if target not in known:
         raise EdgeError(f"there is no target {target!r}", fix=f"use one of: {', '.join(known)}")
+    return _import(f"{kind}.{target}", target)
+
+
+def _import(module: str, target: str) -> ModuleType:
     try:
-        return importlib.import_module(f"{kind}.{target}")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("edge", kind):
+        if error.name is None or error.name.split(".")[0] in ("edge", "converters", "runtimes"):
             raise
         raise Unsupported(
             f"{target} needs the package {error.name}, which is not installed",

@@ -1,0 +1,160 @@
+"""Speed beside the engines that a user would pick instead: same weights, same threads, one run.
+
+    python tests/bench/speed.py --edge ARTIFACT --genai FOLDER --gguf FILE [-p 512] [-n 64]
+
+Rounds are interleaved, so that a change in the machine's speed hits all alike. Prints a table of
+medians with the least and the most of the rounds; --out keeps every number as JSON. `--python` runs
+the peers, for they may live in an environment of their own (onnxruntime-genai, llama-cpp-python).
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+SPEEDS = ("prefill_tps", "decode_tps")
+WARM_UP = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine is asked to do."""
+
+    path: str
+    prompt: int
+    new: int
+    threads: int
+
+    @property
+    def ids(self) -> list[int]:
+        return [1000 + 7919 * i % 20000 for i in range(self.prompt)]
+
+
+def llama_cpp(load: Load) -> tuple[float, float]:
+    import llama_cpp as engine
+
+    room = load.prompt + load.new + 8
+    model = engine.Llama(
+        load.path,
+        n_ctx=room,
+        n_batch=512,
+        n_threads=load.threads,
+        n_threads_batch=load.threads,
+        verbose=False,
+    )
+    model.eval(load.ids[:WARM_UP])
+    model.reset()
+    return _timed(load, lambda: model.eval(load.ids), lambda i: model.eval([1000 + i]))
+
+
+def genai(load: Load) -> tuple[float, float]:
+    import onnxruntime_genai as engine
+
+    config = engine.Config(load.path)
+    options = {"session_options": {"intra_op_num_threads": load.threads}}
+    config.overlay(json.dumps({"model": {"decoder": options}}))
+    model = engine.Model(config)
+    params = engine.GeneratorParams(model)
+    room = load.prompt + load.new + 2
+    params.set_search_options(max_length=room, min_length=room - 1, do_sample=False)
+    engine.Generator(model, params).append_tokens(np.array(load.ids[:WARM_UP], np.int32))
+    generator = engine.Generator(model, params)
+
+    def prefill() -> None:
+        generator.append_tokens(np.array(load.ids, np.int32))
+        generator.get_logits()
+
+    return _timed(load, prefill, lambda _: generator.generate_next_token())
+
+
+def _timed(
+    load: Load, prefill: Callable[[], object], step: Callable[[int], object]
+) -> tuple[float, float]:
+    start = perf_counter()
+    prefill()
+    middle = perf_counter()
+    for i in range(load.new):
+        step(i)
+    return load.prompt / (middle - start), load.new / (perf_counter() - middle)
+
+
+ENGINES = {"gguf": llama_cpp, "genai": genai}
+TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI"}
+
+
+def one(kind: str, load: Load) -> None:
+    """A peer's round, in a process of its own."""
+    prefill, decode = ENGINES[kind](load)
+    print(json.dumps(dict(zip(SPEEDS, (prefill, decode), strict=True))))
+
+
+def command(kind: str, load: Load, python: str) -> list[str]:
+    numbers = ["-p", str(load.prompt), "-n", str(load.new), "--threads", str(load.threads)]
+    if kind == "edge":
+        own = [sys.executable, "-m", "edge.cli", "bench", load.path, "--rounds", "1", "--json"]
+        return own + numbers
+    return [python, __file__, "--one", kind, f"--{kind}", load.path, *numbers]
+
+
+def measure(loads: dict[str, Load], rounds: int, python: str) -> dict[str, list[dict[str, float]]]:
+    results: dict[str, list[dict[str, float]]] = {kind: [] for kind in loads}
+    for number in range(rounds):
+        for kind, load in loads.items():
+            print(f"round {number + 1} of {rounds}: {TITLES[kind]}", file=sys.stderr)
+            done = subprocess.run(command(kind, load, python), capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"{kind} failed:\n{done.stderr[-2000:]}")
+            results[kind].append(json.loads(done.stdout.strip().splitlines()[-1]))
+    return results
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    rows = ["| engine | prefill tok/s | decode tok/s |", "|---|---|---|"]
+    for kind, found in results.items():
+        cells = []
+        for key in SPEEDS:
+            values = [row[key] for row in found]
+            cells.append(f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})")
+        rows.append(f"| {TITLES[kind]} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for kind in TITLES:
+        parser.add_argument(f"--{kind}")
+    parser.add_argument("-p", "--prompt", type=int, default=512)
+    parser.add_argument("-n", "--new", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", choices=sorted(ENGINES), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    given = {kind: getattr(args, kind) for kind in TITLES if getattr(args, kind)}
+    loads = {kind: Load(path, args.prompt, args.new, args.threads) for kind, path in given.items()}
+    if args.one:
+        one(args.one, loads[args.one])
+        return
+    results = measure(loads, args.rounds, args.python)
+    print(table(results))
+    if args.out:
+        machine = results.get("edge", [{}])[0].get("machine", "unknown")
+        settings = {kind: asdict(load) | {"path": Path(load.path).name} for kind, load in loads.items()}
+        tools = {"onnxruntime": version("onnxruntime")}
+        record = {"machine": machine, "settings": settings, "tools": tools, "rounds": results}
+        args.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
