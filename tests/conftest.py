@@ -47,6 +47,28 @@ class Outcome:
 
 
 Edge = Callable[..., Outcome]
+Recorder = Callable[..., None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", type=Path, help="keep what proofs measured in this JSON file")
+
+
+@pytest.fixture
+def record(pytestconfig: pytest.Config) -> Recorder:
+    """Keep the figures of a proof, if --record asks for it."""
+    file: Path | None = pytestconfig.getoption("--record")
+
+    def keep(**figures: Any) -> None:
+        if file is None:
+            return
+        rows = json.loads(file.read_text()) if file.exists() else []
+        same = {key: value for key, value in figures.items() if isinstance(value, str)}
+        rows = [row for row in rows if not same.items() <= row.items()] + [figures]
+        rows.sort(key=lambda row: (row["family"], row["target"], row["recipe"]))
+        file.write_text(json.dumps(rows, indent=1) + "\n")
+
+    return keep
 
 
 @pytest.fixture

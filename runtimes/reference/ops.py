@@ -96,8 +96,11 @@ def round_to_int8(x: F32, group: int) -> F32:
     """
     rows, columns = x.shape
     grouped = np.pad(x, ((0, 0), (0, -columns % group))).reshape(rows, -1, group)
-    scale = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(127)
-    steps = np.rint(np.divide(grouped, scale, out=np.zeros_like(grouped), where=scale > 0))
+    largest = np.abs(grouped).max(axis=2, keepdims=True)
+    scale = largest / np.float32(127)
+    # Times the inverse, not divided by the scale: a tie must round as it does in the kernel.
+    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
+    steps = np.rint(grouped * inverse)
     return (steps * scale).reshape(rows, -1)[:, :columns]
 
 

@@ -122,7 +122,9 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
         cells = []
         for key in SPEEDS:
             values = [row[key] for row in found]
-            cells.append(f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})")
+            cells.append(
+                f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+            )
         rows.append(f"| {TITLES[kind]} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -150,7 +152,9 @@ def main() -> None:
     print(table(results))
     if args.out:
         machine = results.get("edge", [{}])[0].get("machine", "unknown")
-        settings = {kind: asdict(load) | {"path": Path(load.path).name} for kind, load in loads.items()}
+        settings = {
+            kind: asdict(load) | {"path": Path(load.path).name} for kind, load in loads.items()
+        }
         tools = {"onnxruntime": version("onnxruntime")}
         record = {"machine": machine, "settings": settings, "tools": tools, "rounds": results}
         args.out.write_text(json.dumps(record, indent=1) + "\n")
