@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from edge import registry
+from edge import registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
 from edge.convert import Options, Progress, convert
@@ -14,6 +14,8 @@ from edge.home import artifacts
 from edge.inspection import inspect
 from edge.model import Chat, Model, Wish, load
 from edge.verify import Report, verify
+
+RECIPES = Path(__file__).parent / "train" / "recipes"
 
 __all__ = [
     "Chat",
@@ -106,6 +108,39 @@ def eval_text(
     return evaluate(
         model.decoder, ids, bos=model.tokenizer.bos_id, window=window, progress=progress
     )
+
+
+def ask_questions(
+    folder: Path, *, per_distance: int, seed: int, threads: int | None
+) -> dict[str, Any]:
+    """Exact answers about held-out people of the small world, by how far back the fact lies."""
+    from edge.train.measure import by_distance
+
+    model = load(folder, threads=threads)
+    wish = Wish(max_tokens=64)
+
+    def answer(prompt: str) -> str:
+        return "".join(model.generate(prompt, wish=wish))
+
+    scores = by_distance(answer, seed=seed, per_distance=per_distance)
+    return {
+        "per_distance": per_distance,
+        "seed": seed,
+        "exact_match": {str(score.distance): score.share for score in scores},
+        "kinds": {str(score.distance): score.kinds for score in scores},
+    }
+
+
+def train_recipe(recipe: str, out: Path, *, resume: bool) -> Path:
+    """Train by a recipe: a name of `edge/train/recipes`, or a YAML file."""
+    named = RECIPES / f"{recipe}.yaml"
+    file = named if named.is_file() else Path(recipe)
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+        raise EdgeError(
+            f"there is no recipe {recipe!r}", fix=f"use one of: {known}; or a YAML file"
+        )
+    return targets.trainer().train(file, out, resume=resume)
 
 
 def inspect_path(path: Path) -> dict[str, Any]:

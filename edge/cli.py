@@ -207,7 +207,12 @@ def bench(
 @app.command("eval")
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
-    text: Annotated[Path, typer.Option(help="A UTF-8 text file.")],
+    text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
+    questions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask about the small world instead: so many a distance."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the questions.")] = 0,
     window: Annotated[
         int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
     ] = None,
@@ -216,14 +221,40 @@ def evaluate(
 ) -> None:
     """Measure how well an artifact predicts a text: nats per token and perplexity.
 
+    With --questions: exact answers about held-out people, by how many tokens ago the fact was told.
+
     Example: edge eval artifacts/phi-3 --text wiki.test.raw
+    Example: edge eval artifacts/edge-stories --questions 120
     """
     from edge import api
     from edge.progress import bar
 
-    _show(
-        api.eval_text(artifact, text, window=window, threads=threads, progress=bar).json(), as_json
-    )
+    if (text is None) == (questions is None):
+        raise EdgeError("eval takes either --text or --questions", fix="give one of them")
+    if text is not None:
+        found = api.eval_text(artifact, text, window=window, threads=threads, progress=bar).json()
+    else:
+        found = api.ask_questions(artifact, per_distance=questions or 1, seed=seed, threads=threads)
+    _show(found, as_json)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe of edge/train/recipes, or a YAML file.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the run; the model lies in it.")
+    ],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model by a recipe, on torch.
+
+    Example: edge train stories -o runs/stories
+    """
+    from edge import api
+
+    path = api.train_recipe(recipe, out, resume=resume)
+    _show({"path": str(path)}, as_json, str(path))
 
 
 @app.command("list")

@@ -1,0 +1,81 @@
+"""The generated parts of README.md: from recorded proofs and benchmarks, never typed by hand.
+
+    python tests/readme.py --write      the parts between `<!-- NAME -->` and `<!-- end -->`
+
+docs/parity.json is kept by `pytest tests/parity/test_matrix.py --record docs/parity.json`,
+docs/speed-*.json by `python tests/bench/speed.py ... --out`.
+"""
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI"}
+
+
+def parity() -> str:
+    """Families x targets: the worst relative error of logits, by recipe."""
+    rows = json.loads((ROOT / "docs" / "parity.json").read_text())
+    recipes = sorted({row["recipe"] for row in rows}, key=_by_size)
+    lines = [f"| family | target | {' | '.join(recipes)} |", "|---" * (len(recipes) + 2) + "|"]
+    for family, target in sorted({(row["family"], row["target"]) for row in rows}):
+        found = {
+            row["recipe"]: f"{row['error']:.0e}"
+            for row in rows
+            if (row["family"], row["target"]) == (family, target)
+        }
+        cells = " | ".join(found.get(recipe, "-") for recipe in recipes)
+        lines.append(f"| {family} | {target} | {cells} |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """Each recorded benchmark beside its peers: medians, and least to most of the rounds."""
+    lines = []
+    for file in sorted((ROOT / "docs").glob("speed-*.json")):
+        record = json.loads(file.read_text())
+        some = next(iter(record["settings"].values()))
+        title = file.stem.removeprefix("speed-")
+        lines.append(f"**{title}**, {some['prompt']} prompt tokens, {some['threads']} threads")
+        lines += ["", "| engine | prefill tok/s | decode tok/s |", "|---|---|---|"]
+        for kind, rounds in record["rounds"].items():
+            cells = (_spread(rounds, key) for key in ("prefill_tps", "decode_tps"))
+            lines.append(f"| {TITLES[kind]} | {' | '.join(cells)} |")
+        lines.append("")
+        lines.append(f"{record['machine']}; {len(record['rounds']['edge'])} rounds, interleaved.")
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+PARTS = {"parity": parity, "speed": speed}
+
+
+def generated(text: str) -> str:
+    """README's text with its generated parts made anew."""
+    for name, make in PARTS.items():
+        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+        text = re.sub(pattern, lambda m, make=make: m[1] + make() + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
+    return text
+
+
+def _spread(rounds: list[dict[str, Any]], key: str) -> str:
+    values = [row[key] for row in rounds]
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _by_size(recipe: str) -> tuple[int, str]:
+    bits = re.search(r"\d+", recipe)
+    return -int(bits[0]) if bits else 0, recipe
+
+
+if __name__ == "__main__":
+    made = generated(README.read_text())
+    if "--write" in sys.argv:
+        README.write_text(made)
+    elif made != README.read_text():
+        sys.exit("README.md is out of date: python tests/readme.py --write")
