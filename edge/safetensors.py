@@ -17,6 +17,7 @@ import numpy as np
 from edge.errors import Damaged, Unsupported
 from edge.typing import F32
 
+_DIMENSIONS = 8  # the most of a tensor: a product of a million sizes takes minutes
 HEADER_LIMIT = 100 << 20  # bytes, as in the reference implementation
 _FLOATS: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 
@@ -91,7 +92,7 @@ def _header(file: int, path: Path) -> dict[str, Entry]:
         header = json.loads(os.pread(file, length, 8), object_pairs_hook=_unique)
         entries = dict(_entries(header, start=8 + length, size=size))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _damaged(path, f"its header is malformed ({error})") from None
+        raise _damaged(path, f"its header is malformed ({str(error)[:200]})") from None
     _no_overlap(entries, path)
     return entries
 
@@ -105,6 +106,8 @@ def _entries(
         dtype, shape, offsets = item["dtype"], item["shape"], item["data_offsets"]
         if not (isinstance(dtype, str) and isinstance(shape, list) and isinstance(offsets, list)):
             raise ValueError(f"{name}: wrong types")
+        if len(shape) > _DIMENSIONS:
+            raise ValueError(f"{name} has {len(shape)} dimensions")
         begin, end = (_count(value) for value in offsets)
         dims = tuple(_count(value) for value in shape)
         if start + end > size:
