@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from edge.errors import EdgeError
+import numpy as np
+
+from edge.errors import Damaged, EdgeError
 from edge.quant import rtn
 from edge.quant.tensor import FP16, FP32, QTensor, Scheme
 from edge.typing import F32
@@ -38,8 +40,15 @@ class Recipe:
         """Rows of a weight as this recipe stores them: `weights` [N, K] -> the same as floats or
         codes.
         """
-        del name  # methods with calibration will look up their activations by it
-        return weights if scheme.is_float else METHODS[self.method](weights, scheme)
+        if scheme.is_float:
+            return weights
+        made = METHODS[self.method](weights, scheme)
+        if not np.isfinite(made.scales).all():
+            raise Damaged(
+                f"{name} holds NaN or infinity, which {scheme} cannot",
+                fix="get the checkpoint again, or convert with --quant fp32 to look into it",
+            )
+        return made
 
     def __str__(self) -> str:
         text = str(self.body) if self.body.is_float else f"{self.method}-{self.body}"

@@ -10,6 +10,7 @@ from edge.quant.tensor import QTensor, Scheme
 from edge.typing import F32
 
 
+@np.errstate(divide="ignore", over="ignore", invalid="ignore")  # NaN shows in the scales
 def quantize(weights: F32, scheme: Scheme) -> QTensor:
     """weights [N, K] -> codes and scales; every error is at most half a step but at the clipped
     end, there one step.
@@ -24,8 +25,7 @@ def quantize(weights: F32, scheme: Scheme) -> QTensor:
 
     high, low = grouped.max(axis=2), grouped.min(axis=2)  # [N, J]
     scales = np.where(high > -low, high, low) / np.float32(-half)
-    with np.errstate(divide="ignore", over="ignore"):
-        inverse = np.where(scales == 0, np.float32(0), np.float32(1) / scales)
+    inverse = np.where(scales == 0, np.float32(0), np.float32(1) / scales)
     inverse[~np.isfinite(inverse)] = 0  # a group of denormals is a group of zeros
 
     steps = grouped * inverse[:, :, None]
