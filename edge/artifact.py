@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.config import Config, read_json
+from edge.config import Config, is_plain, read_json
 from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, Norm, Rope
 
@@ -79,7 +79,7 @@ def is_artifact(folder: Path) -> bool:
 def contained(folder: Path, name: str) -> Path:
     """A plain file directly in a folder: no path, no link to elsewhere."""
     path = folder / name
-    if Path(name).name != name or name in ("", ".", ".."):
+    if not is_plain(name):
         raise Damaged(
             f"{folder / MANIFEST} names {name!r:.80}, which is no file of its folder",
             fix="do not trust it",
@@ -153,7 +153,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
             fix="convert again with this edge, or run it with the edge that made it",
         )
     config = Config(data, str(file))
-    spec = config.table("spec")
+    spec, verified = config.table("spec"), config.table("verified")
     if spec is None:
         raise Damaged(f"{file} holds no spec", fix="convert again")
     return Manifest(
@@ -167,7 +167,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         source=_strings(config, "source"),
         files=_strings(config, "files"),
         tools=_strings(config, "tools"),
-        verified=data.get("verified"),
+        verified=None if verified is None else verified.data,
     )
 
 

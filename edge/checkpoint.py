@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.config import Config, read_json
+from edge.config import Config, is_plain, read_json
 from edge.errors import Damaged, Unsupported
 from edge.families import Family, family_of
 from edge.names import Place, Shape
@@ -136,7 +136,7 @@ def _from_index(folder: Path, index: Mapping[str, Any]) -> tuple[Path, ...]:
         raise Damaged(f"{folder / _INDEX} has no weight_map", fix="get the file again")
     names = sorted(set(table.values()))
     for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
+        if not is_plain(name) or not name.endswith(".safetensors"):
             raise Damaged(
                 f"{folder / _INDEX} names {name!r:.80}, not a file beside it",
                 fix="do not trust this checkpoint",

@@ -111,6 +111,12 @@ class Config:
         return Damaged(f"{self.where}: {key} is {got}, not {expected}", fix="correct the field")
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name found in a file is that of a file beside it, and no path."""
+    short = len(name.encode(errors="replace")) < 256
+    return short and Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file of bounded size."""
     if not file.is_file():
