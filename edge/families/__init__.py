@@ -46,6 +46,6 @@ def family_of(config: Config) -> Family:
             return family
     known = ", ".join(sorted(t for family in families() for t in family.model_types))
     raise Unsupported(
-        f"{config.where}: no family for model_type {model_type!r}",
+        f"{config.where}: no family for model_type {model_type!r:.60}",
         fix=f"use one of: {known}; or add a file to edge/families",
     )
