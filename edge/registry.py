@@ -35,7 +35,10 @@ class Entry:
     def checkpoint(self) -> Path:
         """The folder of the checkpoint on this machine."""
         if self.package is not None:
-            return _HERE / "models" / self.package
+            folder = _HERE / "models" / self.package
+            if not folder.is_dir():
+                raise EdgeError(f"{self.id} is not in this installation", fix="install edge again")
+            return folder
         raise EdgeError(
             f"{self.id} is not on this machine",
             fix=f"download {self.source} from the Hugging Face hub and give its folder instead of the id",
