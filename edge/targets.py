@@ -69,7 +69,10 @@ def converter(target: str) -> Converter:
 
 
 def runtime(target: str) -> Runtime:
-    return cast(Runtime, _find("runtimes", target))
+    module = _find("runtimes", target)
+    if "open" not in vars(module):
+        raise EdgeError(f"the target {target!r} runs no artifacts", fix="use the target onnx")
+    return cast(Runtime, module)
 
 
 def oracle() -> Oracle:

@@ -115,6 +115,7 @@ class _Call:
             raise Damaged(
                 f"onnxruntime cannot load {file}: {reason}", fix="convert again"
             ) from None
+        _agree(self._session, spec, file)
         self._binding = self._session.io_binding()
         self._vocab = spec.vocab
         self._mask = np.ones(0, np.int64)
@@ -149,6 +150,18 @@ class _Call:
 
     def _bind_output(self, name: str, array: F32, shape: tuple[int, ...]) -> None:
         self._binding.bind_output(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
+
+
+def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path) -> None:
+    """A manifest may lie: its spec must have the graph's caches and vocabulary."""
+    caches = {v.name: v.shape[1::2] for v in session.get_inputs() if len(v.shape) == 4}
+    want = {
+        f"past_key_values.{index}.{part}": [layer.kv_heads, layer.head_width]
+        for index, layer in enumerate(spec.layers)
+        for part in ("key", "value")
+    }
+    if caches != want or session.get_outputs()[0].shape[-1] != spec.vocab:
+        raise Damaged(f"{file} is of another model than its edge.json", fix="convert again")
 
 
 def _buffers(spec: DecoderSpec, rows: int) -> dict[str, F32]:
