@@ -1,0 +1,270 @@
+"""The dependency rules of the design, read from the code: each with a source that breaks it.
+
+A rule is a function from a file's place and syntax tree to what it finds wrong.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import ROOT, environment
+
+from edge.families import families
+from edge.targets import names as targets
+
+Rule = Callable[[Path, ast.AST], Iterator[str]]
+
+# 4. Where a toolkit may be imported, by the start of a file's path.
+TOOLKITS = {
+    "onnxruntime": ("runtimes/onnx/",),
+    "onnx_ir": ("converters/onnx/",),
+    "onnx": (),
+    "onnxruntime_genai": (),
+    "torch": ("runtimes/torch/",),
+    "safetensors": ("runtimes/torch/",),
+    "transformers": (),
+    "coremltools": ("converters/coreml/", "runtimes/coreml/"),
+    "mlx": ("converters/mlx/", "runtimes/mlx/"),
+    "mlx_lm": (),
+    "llama_cpp": ("runtimes/gguf/",),
+    "gguf": (),
+    "tokenizers": ("edge/text/tokenizer.py", "edge/train/", "runtimes/torch/"),
+    "jinja2": ("edge/text/_render.py",),
+    "yaml": ("edge/registry.py", "edge/train/recipe.py"),
+    "rich": ("edge/progress.py",),
+    "typer": ("edge/cli.py",),
+    "platformdirs": ("edge/home.py",),
+}
+
+# 3. Layers of edge: a module imports its own layer and those before it.
+LAYERS = (
+    {"errors", "typing"},
+    {"spec", "names", "protocols", "ops", "config", "home"},
+    {"safetensors", "checkpoint", "artifact", "quant", "nn", "families", "text", "registry"},
+    {"decode", "pipeline", "targets"},
+    {"convert", "verify", "evaluate", "bench", "inspection", "model", "doctor", "plan", "progress"},
+    {"train"},
+    {"api"},
+    {"cli"},
+)
+# The checkpoint reader asks which family a config is of; a family knows only spec and names.
+INNER = {"families": {"errors", "typing", "spec", "names", "config", "families"}}
+
+TARGET_NAMES = {"onnx", "onnxruntime", "mlx", "gguf", "coreml", "llama_cpp", "genai"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Full names of what is imported anywhere in a file, a function's own imports included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports are not used here"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def compared(tree: ast.AST) -> Iterator[str]:
+    """Texts that a branch depends on: in comparisons, match cases, and tests of a prefix."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare | ast.MatchValue | ast.MatchOr) or (
+            isinstance(node, ast.Call) and ast.unparse(node.func).endswith("swith")
+        ):
+            yield from _texts(node)
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            yield inner.value.lower()
+
+
+def inward(file: Path, tree: ast.AST) -> Iterator[str]:
+    """Rule 1: edge imports neither converters nor runtimes."""
+    if file.parts[0] == "edge":
+        yield from (m for m in imported(tree) if m.split(".")[0] in ("converters", "runtimes"))
+
+
+def apart(file: Path, tree: ast.AST) -> Iterator[str]:
+    """Rule 2: converters and runtimes import neither each other nor a sibling target."""
+    if file.parts[0] in ("converters", "runtimes"):
+        own = ".".join(file.parts[:2])
+        for module in imported(tree):
+            outside = module.split(".")[0] in ("converters", "runtimes")
+            if outside and module != own and not module.startswith(own + "."):
+                yield module
+
+
+def layered(file: Path, tree: ast.AST) -> Iterator[str]:
+    """Rule 3: edge's own layers point one way."""
+    if file.parts[0] != "edge" or (len(file.parts) == 2 and file.stem == "__init__"):
+        return
+    here = file.parts[1].removesuffix(".py")
+    for module in imported(tree):
+        parts = module.split(".")
+        if parts[0] != "edge" or len(parts) < 2 or parts[1] == here:
+            continue
+        there = parts[1]
+        if here in INNER:
+            if there not in INNER[here]:
+                yield module
+        elif level(there) > level(here):
+            yield module
+
+
+def level(part: str) -> int:
+    found = [i for i, layer in enumerate(LAYERS) if part in layer]
+    assert found, f"edge.{part} has no layer: give it one in this test"
+    return found[0]
+
+
+def toolkits_at_home(file: Path, tree: ast.AST) -> Iterator[str]:
+    """Rule 4: a toolkit is imported only in the files of its target."""
+    for module in imported(tree):
+        homes = TOOLKITS.get(module.split(".")[0])
+        if homes is not None and not file.as_posix().startswith(homes or ("nowhere",)):
+            yield module
+
+
+def family_blind(file: Path, tree: ast.AST) -> Iterator[str]:
+    """Rule 5: no branch on a family in converters and runtimes."""
+    if file.parts[0] in ("converters", "runtimes"):
+        known = {t for family in families() for t in (family.name, *family.model_types)}
+        yield from (text for text in compared(tree) if any(name in text for name in known))
+        yield from (m for m in imported(tree) if m.startswith("edge.families"))
+
+
+def target_blind(file: Path, tree: ast.AST) -> Iterator[str]:
+    """Rule 5: no branch on a target in the maths, in quantization and in decoding."""
+    if file.parts[:2] in (("edge", "nn"), ("edge", "quant"), ("edge", "decode")):
+        yield from (text for text in compared(tree) if text in TARGET_NAMES)
+
+
+def no_foreign_code(file: Path, tree: ast.AST) -> Iterator[str]:
+    """Rule 6: nothing unpickles, evaluates, or trusts a model folder's code."""
+    yield from (m for m in imported(tree) if m.split(".")[0] in FORBIDDEN_MODULES)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
+            yield node.arg
+        elif isinstance(node, ast.Call):
+            yield from _dangerous(node)
+
+
+def _dangerous(call: ast.Call) -> Iterator[str]:
+    name = ast.unparse(call.func)
+    if name in FORBIDDEN_CALLS or name.endswith(("yaml.load", "spec_from_file_location")):
+        yield name
+    elif name.endswith("torch.load"):
+        safe = any(
+            key.arg == "weights_only" and getattr(key.value, "value", False) is True
+            for key in call.keywords
+        )
+        if not safe:
+            yield name
+
+
+RULES: dict[Rule, tuple[str, str]] = {  # rule -> a file that breaks it
+    inward: ("edge/verify.py", "def f():\n    from runtimes.onnx import open"),
+    apart: ("runtimes/onnx/decoder.py", "import converters.onnx.store"),
+    layered: ("edge/spec.py", "from edge.artifact import Artifact"),
+    toolkits_at_home: ("edge/quant/rtn.py", "def f():\n    import torch"),
+    family_blind: ("converters/onnx/ops.py", "if spec.family == 'phi3': pass"),
+    target_blind: ("edge/nn/decoder.py", "if ops.name in ('onnx', 'mlx'): pass"),
+    no_foreign_code: ("edge/checkpoint.py", "torch.load(path)"),
+}
+BROKEN = [
+    *((rule, *offence) for rule, offence in RULES.items()),
+    (apart, "runtimes/onnx/decoder.py", "from runtimes.reference.ops import NumpyOps"),
+    (apart, "converters/onnx/ops.py", "from runtimes import onnx"),
+    (layered, "edge/families/llama.py", "from edge.checkpoint import Checkpoint"),
+    (layered, "edge/decode/generate.py", "from edge.model import Model"),
+    (layered, "edge/api.py", "from edge import cli"),
+    (toolkits_at_home, "runtimes/reference/ops.py", "import onnxruntime as ort"),
+    (toolkits_at_home, "edge/text/chat.py", "from transformers import AutoTokenizer"),
+    (family_blind, "runtimes/onnx/decoder.py", "match name:\n    case 'openelm': pass"),
+    (family_blind, "runtimes/onnx/decoder.py", "name.startswith('Llama')"),
+    (no_foreign_code, "edge/text/chat.py", "eval(template)"),
+    (no_foreign_code, "edge/convert.py", "AutoModel.from_pretrained(p, trust_remote_code=True)"),
+    (no_foreign_code, "edge/train/rows.py", "np.load(p, allow_pickle=True)"),
+    (no_foreign_code, "edge/train/rows.py", "import pickle"),
+    (no_foreign_code, "edge/registry.py", "yaml.load(text)"),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_code_keeps_the_rule(rule: Rule) -> None:
+    found = {
+        str(file.relative_to(ROOT)): wrong
+        for file in sources("edge", "converters", "runtimes")
+        if (wrong := sorted(set(rule(file.relative_to(ROOT), ast.parse(file.read_text())))))
+    }
+    assert not found, f"{rule.__doc__} {found}"
+
+
+@pytest.mark.parametrize(("rule", "file", "source"), BROKEN)
+def test_the_rule_can_fail(rule: Rule, file: str, source: str) -> None:
+    assert list(rule(Path(file), ast.parse(source)))
+
+
+def test_code_is_loaded_by_name_only_from_this_project() -> None:
+    """importlib finds families and targets by the folders of the package, never a model's folder."""
+    users = {
+        str(file.relative_to(ROOT))
+        for file in sources("edge", "converters", "runtimes")
+        if any(
+            m.split(".")[0] in ("importlib", "runpy") for m in imported(ast.parse(file.read_text()))
+        )
+    }
+    metadata = {"edge/convert.py", "edge/doctor.py"}  # versions of packages
+    assert users - metadata <= {"edge/families/__init__.py", "edge/targets.py"}
+
+
+HEAVY = {"onnxruntime", "onnx_ir", "torch", "transformers", "tokenizers", "jinja2", "numpy", "yaml"}
+HEAVY |= {"rich", "converters", "runtimes", "safetensors", "ml_dtypes"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import edge", "import sys; sys.argv = ['edge', '--help']; from edge.cli import main; main()"],
+    ids=["import", "help"],
+)
+def test_what_a_start_imports(code: str) -> None:
+    watch = f"import atexit, sys; atexit.register(lambda: print('MODULES', *sys.modules)); {code}"
+    done = subprocess.run(
+        [sys.executable, "-c", watch],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    modules = done.stdout.partition("MODULES ")[2].split()
+    assert "edge" in modules
+    assert not HEAVY & set(modules)
+
+
+def test_the_waist_works_without_any_toolkit() -> None:
+    """Specs, names, checkpoints, quantization and decoding need numpy alone."""
+    code = (
+        "import sys, edge.checkpoint, edge.artifact, edge.nn.decoder, edge.quant.recipe;"
+        "import edge.decode.generate, edge.protocols, edge.families as f; f.families();"
+        "import runtimes.reference; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & (set(TOOLKITS) - {"yaml", "platformdirs"})
+
+
+def test_every_target_has_a_folder_and_an_open() -> None:
+    assert "onnx" in targets("converters")
+    assert {"onnx", "reference"} <= set(targets("runtimes"))
