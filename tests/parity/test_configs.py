@@ -1,0 +1,195 @@
+"""Configs and tensor names as really published; those that are not supported are refused by field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import spec_of
+
+from edge.config import Config
+from edge.errors import EdgeError, Unsupported
+from edge.families import family_of
+from edge.inspection import parameters
+from edge.names import shapes
+from edge.spec import DecoderSpec
+
+FROM_CODE = "hf-config/from-code"
+
+
+def read(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("file", "count", "window", "kv_heads", "theta"),
+    [
+        (f"{FROM_CODE}/mlc-llm.llama2_7b.config.json", 6_738_415_616, None, 32, 1e4),
+        (f"{FROM_CODE}/onnx-tool.llama2_7b.config.json", 6_738_415_616, None, 32, 1e4),
+        (f"{FROM_CODE}/mlc-llm.llama3_1_8b.config.json", 8_030_261_248, None, 8, 5e5),
+        (f"{FROM_CODE}/onnx-tool.Llama3_8B.config.json", 8_030_261_248, None, 8, 5e5),
+        (f"{FROM_CODE}/onnx-tool.llama_31_70B.config.json", 70_553_706_496, None, 8, 5e5),
+        (f"{FROM_CODE}/mlc-llm.mistral_7b.config.json", 7_241_732_096, None, 8, 1e4),
+        (f"{FROM_CODE}/mlc-llm.tinyllama_1b_chat_v1.0.config.json", 1_100_048_384, None, 4, 1e4),
+        (f"{FROM_CODE}/onnx-tool.phi3_mini.config.json", 3_821_079_552, 2047, 32, 1e4),
+        (f"{FROM_CODE}/onnx-tool.Phi_3_medium_4k_instruct.config.json", 13_960_238_080, 2047, 10, 1e4),
+        ("hf-config/llama3-8b-finetune/config.json", 8_030_261_248, None, 8, 5e5),
+        ("hf-config/llama3-8b-modelstock/config.json", 8_030_261_248, None, 8, 5e5),
+    ],
+)  # fmt: skip
+def test_published_configs(
+    assets: Path, file: str, count: int, window: int | None, kv_heads: int, theta: float
+) -> None:
+    spec = spec_of(read(assets / file))
+    assert parameters(spec) == count
+    assert {(layer.window, layer.kv_heads) for layer in spec.layers} == {(window, kv_heads)}
+    assert spec.rope.theta == theta
+
+
+def test_llama_3_1_is_scaled(assets: Path) -> None:
+    spec = spec_of(read(assets / f"{FROM_CODE}/mlc-llm.llama3_1_8b.config.json"))
+    assert spec.rope.scaling is not None
+    assert (spec.rope.scaling.factor, spec.rope.scaling.original_context) == (8.0, 8192)
+    assert (
+        spec_of(read(assets / f"{FROM_CODE}/onnx-tool.Llama3_8B.config.json")).rope.scaling is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "field"),
+    [
+        (f"{FROM_CODE}/mlc-llm.phi-3_5.config.json", "longrope"),
+        ("hf-config/phi3-eedi/config.json", "longrope"),
+        (f"{FROM_CODE}/mlc-llm.internlm2.config.json", "internlm2"),
+        (f"{FROM_CODE}/mlc-llm.internlm2_5_7b.config.json", "internlm2"),
+        (f"{FROM_CODE}/onnx-tool.Phi_3_small_8k_instruct.config.json", "phi3small"),
+        (f"{FROM_CODE}/onnx-tool.phi2.config.json", "phi"),
+        ("hf-config/internvl2-2b-ft/config.json", "internvl_chat"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_field(assets: Path, file: str, field: str) -> None:
+    with pytest.raises(Unsupported, match=f"'{field}'") as caught:
+        spec_of(read(assets / file))
+    assert "config.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["llama3-8b-finetune", "llama3-8b-modelstock"])
+def test_tensor_names_are_the_published_ones(assets: Path, folder: str) -> None:
+    config = Config(read(assets / "hf-config" / folder / "config.json"), "config.json")
+    index = read(assets / "hf-config" / folder / "model.safetensors.index.json")
+    family = family_of(config)
+    places = family.names.places(family.spec(config)).values()
+    assert {place.tensor for place in places} == set(index["weight_map"])
+
+
+def test_tensor_names_of_phi3_are_the_published_ones(assets: Path) -> None:
+    """Of Phi-3.5, whose names are Phi-3's; only its rotary scaling is another."""
+    folder = assets / "hf-config/phi3-eedi"
+    config = Config({**read(folder / "config.json"), "rope_scaling": None}, "config.json")
+    family = family_of(config)
+    places = family.names.places(family.spec(config)).values()
+    weights = read(folder / "model.safetensors.index.json")["weight_map"]
+    assert {place.tensor for place in places} == set(weights)
+
+
+# Facts of arXiv 2404.14619's checkpoints: runs of heads, feed-forward widths.
+OPENELM: dict[str, tuple[dict[str, int], list[int], list[int]]] = {
+    "270m": (
+        {"num_transformer_layers": 16, "model_dim": 1280, "head_dim": 64},
+        [12] * 5 + [16] * 7 + [20] * 4,
+        [
+            768, 1024, 1280, 1536, 1792, 2048, 2560, 2816, 3072, 3328, 3584, 3840, 4352, 4608,
+            4864, 5120,
+        ],
+    ),
+    "450m": (
+        {"num_transformer_layers": 20, "model_dim": 1536, "head_dim": 64},
+        [12] * 3 + [16] * 7 + [20] * 6 + [24] * 4,
+        [
+            768, 1024, 1280, 1536, 1792, 2304, 2560, 2816, 3072, 3328, 3584, 3840, 4096, 4352,
+            4608, 5120, 5376, 5632, 5888, 6144,
+        ],
+    ),
+    "1.1b": (
+        {"num_transformer_layers": 28, "model_dim": 2048, "head_dim": 64},
+        [16] * 3 + [20] * 7 + [24] * 8 + [28] * 6 + [32] * 4,
+        [
+            1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328, 3584, 3840, 4096, 4608,
+            4608, 5120, 5376, 5632, 5888, 6144, 6400, 6656, 6912, 7168, 7424, 7680, 7936, 8192,
+        ],
+    ),
+    "3b": (
+        {"num_transformer_layers": 36, "model_dim": 3072, "head_dim": 128},
+        [12] * 4 + [16] * 14 + [20] * 12 + [24] * 6,
+        [
+            1536, 1792, 2048, 2560, 2816, 3072, 3328, 3584, 4096, 4352, 4608, 4864, 5120, 5632,
+            5888, 6144, 6400, 6656, 7168, 7424, 7680, 7936, 8192, 8704, 8960, 9216, 9472, 9728,
+            10240, 10496, 10752, 11008, 11264, 11776, 12032, 12288,
+        ],
+    ),
+}  # fmt: skip
+COUNTS = {"270m": 271_527_168, "450m": 457_179_136, "1.1b": 1_079_891_456, "3b": 3_036_647_424}
+
+
+def openelm(size: str, multipliers: list[float]) -> DecoderSpec:
+    numbers, heads, _ = OPENELM[size]
+    return spec_of(
+        {
+            "model_type": "openelm",
+            "vocab_size": 32000,
+            "num_query_heads": heads,
+            "num_kv_heads": [count // 4 for count in heads],
+            "ffn_multipliers": multipliers,
+            "ffn_dim_divisor": 256,
+            "ffn_with_glu": True,
+            "activation_fn_name": "swish",
+            "normalization_layer_name": "rms_norm",
+            "normalize_qk_projections": True,
+            "share_input_output_layers": True,
+            "rope_freq_constant": 10000,
+            "rope_max_length": 4096,
+            "max_context_length": 2048,
+            **numbers,
+        }
+    )
+
+
+@pytest.mark.parametrize("form", ["ends", "list"])
+@pytest.mark.parametrize("size", OPENELM)
+def test_openelm_sizes_are_the_published_tables(size: str, form: str) -> None:
+    numbers, heads, widths = OPENELM[size]
+    count = numbers["num_transformer_layers"]
+    listed = [round(0.5 + 3.5 * i / (count - 1), 2) for i in range(count)]
+    spec = openelm(size, [0.5, 4.0] if form == "ends" else listed)
+    assert [layer.heads for layer in spec.layers] == heads
+    assert [layer.kv_heads * 4 for layer in spec.layers] == heads
+    assert [layer.ffn_width for layer in spec.layers] == widths
+    assert parameters(spec) == COUNTS[size]
+    assert len(shapes(spec)) == 11 * count + 2  # 8 tensors a layer, three of them unfused
+    assert spec.context == 2048
+
+
+def test_a_real_openelm_config(assets: Path) -> None:
+    config = read(assets / f"{FROM_CODE}/OpenELM-1_1B-Instruct-4bit.config.json")
+    assert spec_of(config) == openelm("1.1b", [0.5, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"mlp_bias": True}, "mlp_bias"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "rope_scaling"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_scaling"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "rope_parameters"),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_refused(
+    assets: Path, change: dict[str, Any], field: str
+) -> None:
+    config = read(assets / f"{FROM_CODE}/onnx-tool.Llama3_8B.config.json")
+    with pytest.raises(EdgeError, match=field):
+        spec_of({**config, **change})
