@@ -1,0 +1,1 @@
+"""Training: recipes and corpora as data. The steps themselves run in `runtimes.torch`."""
