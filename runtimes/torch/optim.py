@@ -1,0 +1,90 @@
+"""Muon for matrices, Adam for the rest.
+
+Muon (Jordan et al. 2024, arXiv 2502.16982): momentum, orthogonalized by five Newton-Schulz steps. Matrices of one shape
+are stepped together: N of them, [N, R, C].
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+Tensors = dict[str, torch.Tensor]
+
+MOMENTUM = 0.95
+BETAS = (0.9, 0.95)
+EPS = 1e-8
+
+
+class Optimizer:
+    """State is a flat dict of tensors by name, so that it can be saved as they are."""
+
+    def __init__(self, weights: Tensors) -> None:
+        self.weights = weights
+        self.state: Tensors = {}
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for name, weight in weights.items():
+            if is_matrix(name):
+                groups.setdefault(tuple(weight.shape), []).append(name)
+                self.state[f"momentum/{name}"] = torch.zeros_like(weight)
+            else:
+                self.state[f"mean/{name}"] = torch.zeros_like(weight)
+                self.state[f"square/{name}"] = torch.zeros_like(weight)
+        self._groups = list(groups.values())
+        self._others = [name for name in weights if not is_matrix(name)]
+
+    @torch.no_grad()
+    def step(self, count: int, *, matrix: float, other: float, shrink: float) -> None:
+        """One update from the weights' gradients, which are then dropped; `count` starts at 1."""
+        for names in self._groups:
+            self._muon(names, matrix, shrink)
+        for name in self._others:
+            self._adam(name, other, count)
+        for weight in self.weights.values():
+            weight.grad = None
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        for name, saved in state.items():
+            self.state[name].copy_(saved)
+
+    def _muon(self, names: list[str], rate: float, shrink: float) -> None:
+        gradients = []
+        for name in names:
+            gradient, momentum = _gradient(self.weights[name]), self.state[f"momentum/{name}"]
+            momentum.lerp_(gradient, 1 - MOMENTUM)
+            gradients.append(gradient.lerp(momentum, MOMENTUM))  # Nesterov's look ahead
+        stacked = orthogonal(torch.stack(gradients))
+        rows, columns = stacked.shape[1:]
+        scale = max(1.0, rows / columns) ** 0.5
+        for name, update in zip(names, stacked, strict=True):
+            self.weights[name].mul_(1 - rate * shrink).sub_(update, alpha=rate * scale)
+
+    def _adam(self, name: str, rate: float, count: int) -> None:
+        weight = self.weights[name]
+        gradient = _gradient(weight)
+        mean = self.state[f"mean/{name}"].lerp_(gradient, 1 - BETAS[0])
+        square = self.state[f"square/{name}"].lerp_(gradient.square(), 1 - BETAS[1])
+        scale = (square / (1 - BETAS[1] ** count)).sqrt_().add_(EPS)
+        weight.addcdiv_(mean, scale, value=-rate / (1 - BETAS[0] ** count))
+
+
+def is_matrix(name: str) -> bool:
+    """Projections inside the layers, not embedding, head or norms."""
+    return name.startswith("layers.") and not name.endswith("norm")
+
+
+def orthogonal(x: torch.Tensor) -> torch.Tensor:
+    """[N, R, C] -> nearly the nearest matrices with singular values of one."""
+    a, b, c = 3.4445, -4.7750, 2.0315  # Jordan's quintic: steepest at zero
+    flip = x.shape[1] > x.shape[2]
+    y = (x.mT if flip else x).bfloat16()
+    y = y / (torch.linalg.matrix_norm(y.float(), keepdim=True).bfloat16() + 1e-7)
+    for _ in range(5):
+        gram = y @ y.mT
+        y = a * y + (b * gram + c * gram @ gram) @ y
+    found: torch.Tensor = y.mT if flip else y
+    return found.to(x.dtype)
+
+
+def _gradient(weight: torch.Tensor) -> torch.Tensor:
+    """A weight that this step did not use has none: then zero."""
+    return torch.zeros_like(weight) if weight.grad is None else weight.grad

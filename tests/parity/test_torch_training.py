@@ -1,0 +1,52 @@
+"""The model definition on torch against transformers: logits and gradients of a tiny Phi-3."""
+
+import dataclasses
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from edge.nn.decoder import decoder  # noqa: E402
+from edge.spec import DecoderSpec, LayerSpec, Norm, Rope  # noqa: E402
+from runtimes.torch import export  # noqa: E402
+from runtimes.torch.ops import TorchOps  # noqa: E402
+from runtimes.torch.train import initial  # noqa: E402
+
+LAYER = LayerSpec(heads=4, kv_heads=2, head_width=16, ffn_width=96)
+SPEC = DecoderSpec(
+    vocab=64, width=64, layers=(LAYER,) * 3, norm=Norm(eps=1e-5),
+    rope=Rope(theta=10000.0, width=16), context=512, tied=True,
+)  # fmt: skip
+IDS = {"<s>": 1, "<|endoftext|>": 2, "<|end|>": 3}
+
+
+def weights() -> dict[str, torch.Tensor]:
+    """Nothing zero and no norm of one: every tensor must matter."""
+    rng = torch.Generator().manual_seed(0)
+    return {
+        name: (w + 0.1 * torch.randn(w.shape, generator=rng)).requires_grad_()
+        for name, w in initial(SPEC, seed=0).items()
+    }
+
+
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("length", [7, 300])  # within a block of queries, and across blocks
+def test_logits_and_gradients_are_transformers(length: int, window: int | None) -> None:
+    layers = tuple(dataclasses.replace(layer, window=window) for layer in SPEC.layers)
+    spec, ours = dataclasses.replace(SPEC, layers=layers), weights()
+    config = transformers.Phi3Config(**export.config(spec, IDS) | {"sliding_window": window})
+    theirs = transformers.Phi3ForCausalLM(config).float()
+    missing, unknown = theirs.load_state_dict(export.fused(spec, ours), strict=False)
+    assert (missing, unknown) == (["lm_head.weight"], [])
+    tokens = torch.randint(4, SPEC.vocab, (2, length), generator=torch.Generator().manual_seed(1))
+
+    got = decoder(TorchOps(ours), spec, tokens)
+    want = theirs(tokens).logits
+
+    assert (got - want).norm() / want.norm() < 1e-5
+    got.square().mean().backward()
+    want.square().mean().backward()
+    for name, gradient in export.fused(spec, {n: w.grad for n, w in ours.items()}).items():
+        expected = theirs.get_parameter(name).grad
+        assert (gradient - expected).norm() / expected.norm() < 1e-4, name
