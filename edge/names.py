@@ -5,6 +5,7 @@ in the checkpoint: a tensor, or some rows of a fused one. It is total both ways:
 tensor, or a tensor without a weight, is an error that names it.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,14 +14,15 @@ from edge.errors import Damaged
 from edge.spec import DecoderSpec, LayerSpec
 
 Shape = tuple[int, ...]
+Rows = tuple[range, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the row blocks of a fused tensor: block `part` of those whose heights `split` gives."""
+    """One of the weights in a fused tensor: `split` gives the rows of each, in order."""
 
     tensor: str
-    split: Callable[[LayerSpec], tuple[int, ...]]
+    split: Callable[[LayerSpec], tuple[Rows, ...]]
     part: int
 
 
@@ -31,7 +33,7 @@ class Place:
     tensor: str
     shape: Shape  # of the weight
     stored: Shape  # of the tensor that holds it
-    rows: tuple[range, ...] = ()
+    rows: Rows = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,10 @@ class NameMap:
         entry = self.entries[re.sub(r"^layers\.\d+\.", "layers.{i}.", name)]
         if isinstance(entry, str):
             return Place(entry.replace("{i}", str(index)), shape, shape)
-        heights = entry.split(spec.layers[index])
-        start = sum(heights[: entry.part])
-        stored = (sum(heights), *shape[1:])
-        rows = (range(start, start + heights[entry.part]),)
-        return Place(entry.tensor.replace("{i}", str(index)), shape, stored, rows)
+        parts = entry.split(spec.layers[index])
+        height = sum(len(rows) for part in parts for rows in part)
+        tensor = entry.tensor.replace("{i}", str(index))
+        return Place(tensor, shape, (height, *shape[1:]), parts[entry.part])
 
     def _ignored(self, name: str, spec: DecoderSpec) -> bool:
         """Also a head that repeats a tied embedding: some tools save it twice."""
@@ -113,20 +114,32 @@ def _layer_shapes(width: int, layer: LayerSpec) -> dict[str, Shape]:
     return out
 
 
-def heads_split(layer: LayerSpec) -> tuple[int, ...]:
-    """Rows of a fused qkv: all of q, then all of k, then all of v."""
+def heads_split(layer: LayerSpec) -> tuple[Rows, ...]:
+    """A fused qkv: all of q, then all of k, then all of v."""
     q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
-    return q, kv, kv
+    return _stacked(q, kv, kv)
 
 
-def gate_split(layer: LayerSpec) -> tuple[int, ...]:
-    """Rows of a fused feed-forward input: gate, then up."""
-    return layer.ffn_width, layer.ffn_width
+def groups_split(layer: LayerSpec) -> tuple[Rows, ...]:
+    """A fused qkv in groups: for each kv head its query heads, itself, and its value head."""
+    queries, width = layer.heads // layer.kv_heads, layer.head_width
+    group = (queries + 2) * width
+    starts = [head * group for head in range(layer.kv_heads)]
+    cuts = (0, queries * width, (queries + 1) * width, group)
+    return tuple(
+        tuple(range(at + start, at + stop) for at in starts)
+        for start, stop in itertools.pairwise(cuts)
+    )
 
 
-def is_matrix(name: str, shapes: Mapping[str, Shape]) -> bool:
-    """Whether a recipe may lower its precision."""
-    return len(shapes[name]) == 2
+def gate_split(layer: LayerSpec) -> tuple[Rows, ...]:
+    """A fused feed-forward input: gate, then up."""
+    return _stacked(layer.ffn_width, layer.ffn_width)
+
+
+def _stacked(*heights: int) -> tuple[Rows, ...]:
+    cuts = itertools.accumulate(heights, initial=0)
+    return tuple((range(start, stop),) for start, stop in itertools.pairwise(cuts))
 
 
 def _some(names: Collection[str]) -> str:

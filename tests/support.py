@@ -54,6 +54,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "llama": {"model_type": "llama", **_COMMON},
     "phi3": {"model_type": "phi3", **_COMMON, "sliding_window": 9},
     "openelm": _OPENELM,
+    "internlm2": {"model_type": "internlm2", **_COMMON, "bias": False},
 }
 
 

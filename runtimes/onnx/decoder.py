@@ -176,6 +176,7 @@ def _buffers(spec: DecoderSpec, rows: int) -> dict[str, F32]:
 def _options(threads: int | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.enable_mem_pattern = False  # every step has a new shape: no pattern is used twice
     if threads is not None:
         options.intra_op_num_threads = threads
     return options

@@ -33,6 +33,8 @@ def read(file: Path) -> dict[str, Any]:
         (f"{FROM_CODE}/onnx-tool.llama_31_70B.config.json", 70_553_706_496, None, 8, 5e5),
         (f"{FROM_CODE}/mlc-llm.mistral_7b.config.json", 7_241_732_096, None, 8, 1e4),
         (f"{FROM_CODE}/mlc-llm.tinyllama_1b_chat_v1.0.config.json", 1_100_048_384, None, 4, 1e4),
+        (f"{FROM_CODE}/mlc-llm.internlm2.config.json", 7_737_708_544, None, 8, 1e6),
+        (f"{FROM_CODE}/mlc-llm.internlm2_5_7b.config.json", 7_737_708_544, None, 8, 1e6),
         (f"{FROM_CODE}/onnx-tool.phi3_mini.config.json", 3_821_079_552, 2047, 32, 1e4),
         (f"{FROM_CODE}/onnx-tool.Phi_3_medium_4k_instruct.config.json", 13_960_238_080, 2047, 10, 1e4),
         ("hf-config/llama3-8b-finetune/config.json", 8_030_261_248, None, 8, 5e5),
@@ -62,8 +64,6 @@ def test_llama_3_1_is_scaled(assets: Path) -> None:
     [
         (f"{FROM_CODE}/mlc-llm.phi-3_5.config.json", "longrope"),
         ("hf-config/phi3-eedi/config.json", "longrope"),
-        (f"{FROM_CODE}/mlc-llm.internlm2.config.json", "internlm2"),
-        (f"{FROM_CODE}/mlc-llm.internlm2_5_7b.config.json", "internlm2"),
         (f"{FROM_CODE}/onnx-tool.Phi_3_small_8k_instruct.config.json", "phi3small"),
         (f"{FROM_CODE}/onnx-tool.phi2.config.json", "phi"),
         ("hf-config/internvl2-2b-ft/config.json", "internvl_chat"),
