@@ -49,7 +49,7 @@ class Skip:
     """Layer dropout and early-exit loss (arXiv 2404.16710)."""
 
     dropout: float  # p_max: what the last layer reaches at the end of training
-    exit_scale: float  # e_scale: weight of the early exits against the last
+    exit_scale: float  # e_scale at the end: it grows with p, since what is deep must form first
     exit_every: int  # R: each step trains every R-th exit, in rotation
 
 

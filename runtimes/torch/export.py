@@ -25,7 +25,9 @@ def write(folder: Path, spec: DecoderSpec, weights: Mapping[str, torch.Tensor]) 
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
         for name, tensor in fused(spec, weights).items()
     }
-    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    file = folder / "model.safetensors"
+    save_file(stored, file, metadata={"format": "pt"})
+    file.chmod(0o644)  # safetensors keeps files to their owner; this one goes into a package
 
 
 def fused(spec: DecoderSpec, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -148,7 +148,7 @@ class Run:
         plan = Plan(
             kept=layerskip.keep(count, len(batch.tokens), progress, skip.dropout, seeded),
             exits=layerskip.exit_weights(
-                count, skip.exit_scale, step=at.step, every=skip.exit_every
+                count, skip.exit_scale * progress, step=at.step, every=skip.exit_every
             ),
         )
         loss, share = self._gradients(batch, plan)
