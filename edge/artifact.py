@@ -102,8 +102,8 @@ def publishing(out: Path, *, force: bool) -> Iterator[Path]:
         raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was killed
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         yield partial
         _sync(partial)
         replaced = out.with_name(f".{out.name}.replaced")
