@@ -52,6 +52,8 @@ def convert(
     progress = progress or silent
     recipe = recipes.parse(options.quant, embed=options.embed, head=options.head)
     converter = targets.converter(options.target)
+    if options.tokenizer and not (options.tokenizer / "tokenizer.json").is_file():
+        raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
     with Checkpoint.open(source, context=options.context) as checkpoint:
         spec = checkpoint.spec
         total = converter.nbytes(spec, recipe)
