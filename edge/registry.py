@@ -36,7 +36,7 @@ class Entry:
         """The folder of the checkpoint on this machine."""
         if self.package is not None:
             folder = _HERE / "models" / self.package
-            if not folder.is_dir():
+            if not (folder / "config.json").is_file():
                 raise EdgeError(f"{self.id} is not in this installation", fix="install edge again")
             return folder
         raise EdgeError(
