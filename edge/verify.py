@@ -8,14 +8,14 @@ rounding tie; from there on errors are as large as what rounding itself does to 
 larger: that is their bound. V vocabulary, T positions.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from edge import targets
 from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.checkpoint import Checkpoint, shorten
 from edge.convert import Progress, silent
 from edge.errors import EdgeError
 from edge.protocols import Decoder
@@ -61,7 +61,14 @@ def verify(
     """Compare an artifact with the checkpoint that it was made from."""
     manifest = artifact.manifest
     recipe = recipes.parse(manifest.recipe, embed=manifest.embed, head=manifest.head)
-    with Checkpoint.open(source, context=manifest.spec.context) as checkpoint:
+    if tokens >= manifest.spec.context:
+        raise EdgeError(
+            f"{tokens} tokens and a prompt do not fit the context of {manifest.spec.context}",
+            fix="give smaller --tokens",
+        )
+    with Checkpoint.open(source) as checkpoint:
+        context = min(checkpoint.spec.context, manifest.spec.context)
+        checkpoint = replace(checkpoint, spec=shorten(checkpoint.spec, context))
         if checkpoint.spec != manifest.spec:
             raise EdgeError(
                 f"{source} is another model than {artifact.folder}: their numbers differ",
@@ -129,9 +136,9 @@ def _numbers(
     tie = other & (margins <= 2 * np.abs(got - want).max(axis=1))
     places = np.flatnonzero(other)
     return _Numbers(
-        exact=float(errors.max()),
-        fast=float(np.median(_errors(fast, rounded))),
-        rounding=float(np.median(_errors(rounded, want))),
+        exact=_figure(float(errors.max())),
+        fast=_figure(float(np.median(_errors(fast, rounded)))),
+        rounding=_figure(float(np.median(_errors(rounded, want)))),
         differing=int((other & ~tie).sum()),
         ties=int(tie.sum()),
         first=int(places[0]) if len(places) else None,
@@ -166,6 +173,11 @@ def _forced(
 def _errors(got: F32, want: F32) -> F32:
     error: F32 = np.abs(got - want).max(axis=1) / np.abs(want).max(axis=1)
     return np.where(np.isfinite(error), error, np.inf).astype(np.float32)
+
+
+def _figure(error: float) -> float:
+    """For a report: JSON has no infinity, the largest number stands for it."""
+    return min(error, float(np.finfo(np.float32).max))
 
 
 def _prompt(folder: Path, vocab: int, room: int) -> list[int]:
