@@ -1,0 +1,334 @@
+"""The contracts that scripts rely on: keys of --json, exit codes, what is refused and how."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Edge
+from support import converted, run, tiny
+
+from edge import registry
+from edge.artifact import MANIFEST, sha256
+
+STORIES = "llm/stories-260k"
+PROMPT = "Once upon a time"
+COMMANDS = ("convert", "verify", "inspect", "run", "bench", "eval", "list", "doctor")
+
+
+@pytest.fixture(scope="module")
+def artifact(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return converted(tmp_path_factory.mktemp("cli") / "stories", assets / STORIES, "int4")
+
+
+@pytest.fixture
+def copy(artifact: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for file in artifact.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def answer(edge: Edge, artifact: Path, *args: str, stdin: str = "") -> dict[str, Any]:
+    done = edge("run", artifact, *args, "--json", stdin=stdin)
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 1
+    return done.json
+
+
+# convert
+
+
+def test_convert(edge: Edge, assets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    done = edge("convert", assets / STORIES, "--to", "onnx", "--quant", "int4", "-o", out, "--json")
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 1
+    assert done.json["path"] == str(out)
+    assert done.json["bytes"] == sum((out / name).stat().st_size for name in done.json["files"])
+    assert done.json["files"] == {name: sha256(out / name) for name in done.json["files"]}
+    assert {p.name for p in out.iterdir()} == {*done.json["files"], MANIFEST}
+
+
+def test_an_artifact_is_replaced_only_by_force(edge: Edge, assets: Path, copy: Path) -> None:
+    before = (copy / MANIFEST).read_bytes()
+    refused = edge("convert", assets / STORIES, "--quant", "fp32", "-o", copy)
+    assert refused.code == 2
+    assert "--force" in refused.err
+    assert (copy / MANIFEST).read_bytes() == before
+    assert edge("convert", assets / STORIES, "--quant", "fp32", "-o", copy, "--force").code == 0
+    assert json.loads((copy / MANIFEST).read_text())["recipe"] == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("--quant", "int3"), 2, "int3"),
+        (("--to", "toaster"), 2, "onnx"),
+        (("--context", "513"), 3, "512"),
+        (("--context", "0"), 2, "context"),
+        (("--embed", "int4-g128"), 3, "--embed"),
+        (("--tokenizer", "/nowhere"), 2, "tokenizer"),
+    ],
+    ids=str,
+)
+def test_convert_refuses(
+    edge: Edge, assets: Path, tmp_path: Path, args: tuple[str, ...], code: int, words: str
+) -> None:
+    done = edge("convert", assets / STORIES, "-o", tmp_path / "out", *args)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert not (tmp_path / "out").exists()
+
+
+# verify
+
+
+def test_verify_passes(edge: Edge, assets: Path, copy: Path) -> None:
+    done = edge("verify", copy, "--against", assets / STORIES, "--tokens", "12", "--json")
+    assert done.code == 0
+    assert done.json["passed"] is True
+    assert done.json["greedy_tokens"] == 12
+    assert done.json["differing_bytes"] == 0
+    assert done.json["logits_error"] <= done.json["logits_tolerance"]
+    assert edge("inspect", copy, "--json").json["verified"] is True
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["plain", "hash corrected"])
+def test_verify_fails_when_one_scale_is_changed(
+    edge: Edge, assets: Path, copy: Path, hidden: bool
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(copy / "model.onnx", load_external_data=False)
+    (scales,) = [
+        t
+        for t in model.graph.initializer
+        if t.name.endswith("down.int4-g32.scales") and ".2." in t.name
+    ]
+    place = int(next(field.value for field in scales.external_data if field.key == "offset"))
+    data = bytearray((copy / "model.onnx.data").read_bytes())
+    one = np.frombuffer(data, np.float32, 1, place)
+    data[place : place + 4] = (one * np.float32(1.0001)).tobytes()
+    (copy / "model.onnx.data").write_bytes(data)
+    if hidden:
+        manifest = json.loads((copy / MANIFEST).read_text())
+        manifest["files"]["model.onnx.data"] = sha256(copy / "model.onnx.data")
+        (copy / MANIFEST).write_text(json.dumps(manifest))
+    done = edge("verify", copy, "--against", assets / STORIES, "--tokens", "4", "--json")
+    assert done.code == 1
+    assert done.json["passed"] is False
+    assert 1 <= done.json["differing_bytes"] <= 4
+    assert done.json["changed_files"] == ([] if hidden else ["model.onnx.data"])
+
+
+def test_verify_fails_when_a_scale_is_no_number(edge: Edge, assets: Path, copy: Path) -> None:
+    """And its report is still JSON."""
+    data = np.frombuffer((copy / "model.onnx.data").read_bytes(), np.float32).copy()
+    data[:] = np.nan
+    (copy / "model.onnx.data").write_bytes(data.tobytes())
+    done = edge("verify", copy, "--against", assets / STORIES, "--tokens", "4", "--json")
+    assert done.code == 1
+    assert done.json["passed"] is False
+
+
+def test_verify_against_another_model(edge: Edge, copy: Path, tmp_path: Path) -> None:
+    done = edge("verify", copy, "--against", tiny(tmp_path / "other"))
+    assert done.code == 2
+    assert "another model" in done.err
+    assert edge("verify", copy).code == 2, "its checkpoint is not in the registry"
+
+
+def test_verify_of_more_tokens_than_fit(edge: Edge, assets: Path, copy: Path) -> None:
+    done = edge("verify", copy, "--against", assets / STORIES, "--tokens", "512")
+    assert done.code == 2
+    assert "512" in done.err
+
+
+# run
+
+
+def test_run(edge: Edge, artifact: Path) -> None:
+    found = answer(edge, artifact, PROMPT, "--raw", "--max-tokens", "20", "--temperature", "0")
+    assert {"text", "tokens", "prompt_tokens", "prefill_tps", "decode_tps"} <= set(found)
+    assert len(found["tokens"]) == 20
+    assert found["prompt_tokens"][0] == 1, "BOS"
+    assert found["prefill_tps"] > 0
+    assert found["decode_tps"] > 0
+    plain = edge("run", artifact, PROMPT, "--raw", "--max-tokens", "20")
+    assert (plain.code, plain.out) == (0, found["text"] + "\n")
+    assert answer(edge, artifact, PROMPT, "--raw", "--max-tokens", "20")["text"] == found["text"]
+
+
+def test_a_dash_reads_stdin(edge: Edge, artifact: Path) -> None:
+    args = ("--raw", "--max-tokens", "5")
+    want = answer(edge, artifact, PROMPT, *args)
+    got = answer(edge, artifact, "-", *args, stdin=PROMPT)
+    assert got["tokens"] == want["tokens"]
+    assert got["prompt_tokens"] == want["prompt_tokens"]
+
+
+def test_raw_strips_nothing(edge: Edge, artifact: Path) -> None:
+    args = ("--raw", "--max-tokens", "1")
+    bare = answer(edge, artifact, "-", *args, stdin=PROMPT)
+    more = answer(edge, artifact, "-", *args, stdin=f"  {PROMPT}\n\n")
+    assert len(more["prompt_tokens"]) > len(bare["prompt_tokens"])
+
+
+def test_sampling_repeats_by_its_seed(edge: Edge, artifact: Path) -> None:
+    args = ("--raw", "--max-tokens", "12", "--temperature", "1.5")
+    runs = [answer(edge, artifact, PROMPT, *args, "--seed", seed)["tokens"] for seed in "778"]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_a_stop_string_ends_before_itself(edge: Edge, artifact: Path) -> None:
+    found = answer(edge, artifact, PROMPT, "--raw", "--stop", " girl", "--stop", "nowhere")
+    assert found["text"] == ", there was a little"
+    assert found["ending"] == "stop"
+
+
+def test_raw_has_no_system_message(edge: Edge, artifact: Path) -> None:
+    done = edge("run", artifact, PROMPT, "--raw", "--system", "Be brief.")
+    assert done.code == 2
+    assert "--raw" in done.err
+    no_template = edge("run", artifact, PROMPT, "--system", "Be brief.")
+    assert no_template.code == 2
+    assert "template" in no_template.err
+
+
+def test_a_prompt_that_does_not_fit_says_what_fits(edge: Edge, artifact: Path) -> None:
+    done = edge("run", artifact, "-", "--raw", "--json", stdin="word " * 2000)
+    assert done.code == 2
+    assert done.out == ""
+    assert "512 fit" in done.err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("phi-3-mini",), "phi-3-mini-4k"),
+        (("lama-2-7b", "a prompt"), "llama-2-7b"),
+        (("phi-3-mini-4k", "a prompt"), "microsoft/Phi-3-mini-4k-instruct"),
+        (("--raw",), "chat"),
+        (("--json",), "chat"),
+        (("a prompt", "--temperature", "-1"), "temperature"),
+        (("a prompt", "--top-p", "2"), "top_p"),
+        (("a prompt", "--max-tokens", "0"), "max-tokens"),
+    ],
+    ids=str,
+)
+def test_run_refuses(edge: Edge, args: tuple[str, ...], words: str) -> None:
+    done = edge("run", *args)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+
+
+def test_an_empty_prompt_is_refused(edge: Edge, artifact: Path) -> None:
+    done = edge("run", artifact, "-", stdin="")
+    assert done.code in (0, 2)
+    assert "Traceback" not in done.err
+
+
+def test_a_checkpoint_is_converted_on_first_use(edge: Edge, assets: Path) -> None:
+    args = ("--raw", "--max-tokens", "4")
+    first = answer(edge, assets / STORIES, PROMPT, *args)
+    kept = [row for row in edge("list", "--json").json["models"] if row["kind"] == "artifact"]
+    assert len(kept) == 1
+    stamp = Path(kept[0]["id"], MANIFEST).stat().st_mtime_ns
+    assert answer(edge, assets / STORIES, PROMPT, *args)["tokens"] == first["tokens"]
+    assert Path(kept[0]["id"], MANIFEST).stat().st_mtime_ns == stamp
+
+
+def test_a_single_argument_that_is_a_prompt(
+    edge: Edge, assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes to the packaged model: here a stand-in."""
+    entry = registry.entries()[registry.DEFAULT]
+    monkeypatch.setattr(type(entry), "checkpoint", lambda _: assets / STORIES)
+    done = edge("run", PROMPT, "--max-tokens", "4", "--json")
+    assert done.code == 0, done.err
+    assert len(done.json["tokens"]) == 4
+    assert done.json["text"].startswith(", there")
+
+
+# bench, eval, inspect, list, doctor
+
+
+def test_bench(edge: Edge, artifact: Path) -> None:
+    args = ("-p", "64", "-n", "4", "--threads", "1", "--rounds", "2", "--json")
+    done = edge("bench", artifact, *args)
+    assert done.code == 0, done.err
+    for key in ("prefill_tps", "decode_tps", "peak_rss_mb"):
+        assert done.json[key] > 0
+    assert len(done.json["decode_all"]) == 2
+    refused = edge("bench", artifact, "-p", "512", "-n", "64")
+    assert refused.code == 2
+    assert "512" in refused.err
+
+
+def test_eval(edge: Edge, artifact: Path, assets: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text((assets / "text/tinystories/tinystories_sample.txt").read_text()[:900])
+    done = edge("eval", artifact, "--text", text, "--json")
+    assert done.code == 0, done.err
+    assert {"nats_per_token", "stderr", "perplexity", "tokens"} <= set(done.json)
+    assert done.json["perplexity"] == pytest.approx(np.exp(done.json["nats_per_token"]))
+    assert 1 < done.json["nats_per_token"] < 3
+    shorter = edge("eval", artifact, "--text", text, "--window", "32", "--json").json
+    assert shorter["tokens"] == done.json["tokens"]
+    assert shorter["nats_per_token"] > done.json["nats_per_token"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", None])
+def test_eval_of_no_text(edge: Edge, artifact: Path, tmp_path: Path, content: bytes | None) -> None:
+    text = tmp_path / "text.txt"
+    if content is not None:
+        text.write_bytes(content)
+    done = edge("eval", artifact, "--text", text)
+    assert (done.code, done.out) == (2, "")
+    assert "Traceback" not in done.err
+
+
+def test_inspect(edge: Edge, artifact: Path, assets: Path) -> None:
+    checkpoint = edge("inspect", assets / STORIES, "--json").json
+    found = edge("inspect", artifact, "--json").json
+    assert (checkpoint["kind"], found["kind"]) == ("checkpoint", "artifact")
+    same = ("parameters", "context", "vocab", "width", "layers", "heads", "kv_heads", "tied")
+    assert {key: found[key] for key in same} == {key: checkpoint[key] for key in same}
+    assert found["recipe"] == "int4"
+    assert found["target"] == "onnx"
+
+
+def test_list_and_doctor(edge: Edge) -> None:
+    listed = edge("list", "--json")
+    assert len(listed.out.splitlines()) == 1
+    assert {row["id"] for row in listed.json["models"]} >= {"edge-stories", "llama-3.2-1b"}
+    doctor = edge("doctor", "--json")
+    assert len(doctor.out.splitlines()) == 1
+    assert doctor.json["convert"]["onnx"] == doctor.json["run"]["onnx"] == "ok"
+    assert doctor.json["packages"]["onnxruntime"]
+    assert "phi-3-mini-4k" in edge("list").out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(edge: Edge, command: str) -> None:
+    done = edge(command, "--help")
+    assert done.code == 0
+    assert f"Example: edge {command}" in done.out
+
+
+def test_help_documents_the_exit_codes(edge: Edge) -> None:
+    out = " ".join(edge("--help").out.split())
+    assert (
+        "0 done; 1 a verification failed; 2 a wrong request; 3 not supported here; 4 a damaged file"
+        in out
+    )
+    assert not [command for command in COMMANDS if command not in out]
+
+
+def test_a_closed_pipe_is_no_error(artifact: Path) -> None:
+    done = run("run", str(artifact), PROMPT, "--raw", "--max-tokens", "3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(",")
+    assert done.stderr == ""
