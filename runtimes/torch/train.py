@@ -15,18 +15,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from edge.errors import EdgeError
-from edge.spec import DecoderSpec
 from edge.train import recipe as recipes
 from edge.train import vocabulary
 from edge.train.recipe import Recipe
-from edge.train.rows import Part, Stage, Writer
+from edge.train.rows import Writer
 from runtimes.torch import export, layerskip
+from runtimes.torch.batches import Batch, Plan, Share, judge, make_batch, weighted
+from runtimes.torch.initial import initial
 from runtimes.torch.ops import TorchOps
 from runtimes.torch.optim import Optimizer, Tensors
 
@@ -47,39 +47,6 @@ class Position:
     seconds: float = 0.0
     loss: float = 0.0
     right: dict[int, float] = field(default_factory=dict)  # by stage: share of right answers
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """tokens and parts [B, T + 1]."""
-
-    tokens: torch.Tensor
-    parts: torch.Tensor
-
-    def split(self, count: int) -> list["Batch"]:
-        both = zip(self.tokens.tensor_split(count), self.parts.tensor_split(count), strict=True)
-        return [Batch(tokens=tokens, parts=parts) for tokens, parts in both]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What a step skips and where it exits: kept [L, B]."""
-
-    kept: torch.Tensor
-    exits: dict[int, float]
-
-    def split(self, count: int) -> list["Plan"]:
-        return [Plan(kept=kept, exits=self.exits) for kept in self.kept.tensor_split(count, dim=1)]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """What one worker gives back."""
-
-    gradients: tuple[torch.Tensor, ...]
-    loss: float
-    right: int
-    answers: int
 
 
 def train(recipe: Path | str, out: Path, *, resume: bool = False) -> Path:
@@ -251,55 +218,3 @@ class Run:
             file=sys.stderr,
             flush=True,
         )
-
-
-def initial(spec: DecoderSpec, seed: int) -> Tensors:
-    """Random weights by canonical name; what writes to the residual stream starts at zero."""
-    rng = torch.Generator().manual_seed(seed)
-
-    def normal(rows: int, columns: int, spread: float) -> torch.Tensor:
-        return torch.randn(rows, columns, generator=rng) * spread
-
-    weights = {"embed": normal(spec.vocab, spec.width, 0.02)}
-    inner = spec.width**-0.5
-    for index, layer in enumerate(spec.layers):
-        at, wide = f"layers.{index}.", layer.heads * layer.head_width
-        narrow = layer.kv_heads * layer.head_width
-        weights |= {
-            at + "attn.norm": torch.ones(spec.width),
-            at + "attn.q": normal(wide, spec.width, inner / 2),
-            at + "attn.k": normal(narrow, spec.width, inner / 2),
-            at + "attn.v": normal(narrow, spec.width, inner),
-            at + "attn.o": torch.zeros(spec.width, wide),
-            at + "mlp.norm": torch.ones(spec.width),
-            at + "mlp.gate": normal(layer.ffn_width, spec.width, inner),
-            at + "mlp.up": normal(layer.ffn_width, spec.width, inner),
-            at + "mlp.down": torch.zeros(spec.width, layer.ffn_width),
-        }
-    return weights | {"norm": torch.ones(spec.width)}
-
-
-def make_batch(writer: Writer, rng: random.Random, stage: Stage) -> Batch:
-    rows = [writer.row(rng, stage) for _ in range(stage.batch)]
-    return Batch(
-        tokens=torch.tensor([row.ids for row in rows]),
-        parts=torch.tensor([row.parts for row in rows]),
-    )
-
-
-def weighted(logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy: logits [B, T, V], targets and weight [B, T] -> a number."""
-    each = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
-    return (each * weight.flatten()).sum()
-
-
-def judge(logits: torch.Tensor, targets: torch.Tensor, parts: torch.Tensor) -> tuple[int, int]:
-    """Answers of which every token is the likeliest, and all answers: targets and parts [B, T]."""
-    answer = (parts == Part.ANSWER).cpu()
-    before = F.pad(answer, (1, 0))[:, :-1]
-    number = (answer & ~before).flatten().cumsum(0)[answer.flatten()] - 1
-    if not len(number):
-        return 0, 0
-    wrong = (logits.detach().argmax(-1) != targets).cpu().flatten()[answer.flatten()]
-    counts = torch.zeros(int(number.max()) + 1).index_add_(0, number, wrong.float())
-    return int((counts == 0).sum()), len(counts)

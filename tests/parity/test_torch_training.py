@@ -10,8 +10,8 @@ transformers = pytest.importorskip("transformers")
 from edge.nn.decoder import decoder  # noqa: E402
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope  # noqa: E402
 from runtimes.torch import export  # noqa: E402
+from runtimes.torch.initial import initial  # noqa: E402
 from runtimes.torch.ops import TorchOps  # noqa: E402
-from runtimes.torch.train import initial  # noqa: E402
 
 LAYER = LayerSpec(heads=4, kv_heads=2, head_width=16, ffn_width=96)
 SPEC = DecoderSpec(

@@ -1,0 +1,31 @@
+"""Where training starts from."""
+
+import torch
+
+from edge.spec import DecoderSpec
+
+
+def initial(spec: DecoderSpec, seed: int) -> dict[str, torch.Tensor]:
+    """Random weights by canonical name; what writes to the residual stream starts at zero."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(rows: int, columns: int, spread: float) -> torch.Tensor:
+        return torch.randn(rows, columns, generator=rng) * spread
+
+    weights = {"embed": normal(spec.vocab, spec.width, 0.02)}
+    inner = spec.width**-0.5
+    for index, layer in enumerate(spec.layers):
+        at, wide = f"layers.{index}.", layer.heads * layer.head_width
+        narrow = layer.kv_heads * layer.head_width
+        weights |= {
+            at + "attn.norm": torch.ones(spec.width),
+            at + "attn.q": normal(wide, spec.width, inner / 2),
+            at + "attn.k": normal(narrow, spec.width, inner / 2),
+            at + "attn.v": normal(narrow, spec.width, inner),
+            at + "attn.o": torch.zeros(spec.width, wide),
+            at + "mlp.norm": torch.ones(spec.width),
+            at + "mlp.gate": normal(layer.ffn_width, spec.width, inner),
+            at + "mlp.up": normal(layer.ffn_width, spec.width, inner),
+            at + "mlp.down": torch.zeros(spec.width, layer.ffn_width),
+        }
+    return weights | {"norm": torch.ones(spec.width)}
