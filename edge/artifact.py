@@ -17,7 +17,7 @@ from typing import Any
 
 from edge.config import Config, is_plain, read_json
 from edge.errors import Damaged, EdgeError
-from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, Norm, Rope
+from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, LongRope, Norm, Rope
 
 MANIFEST = "edge.json"
 SCHEMA = 1
@@ -191,7 +191,7 @@ def _spec(config: Config) -> DecoderSpec:
         rope=Rope(
             theta=rope.number("theta"),
             width=rope.integer("width"),
-            scaling=None if scaling is None else _llama3(scaling),
+            scaling=None if scaling is None else _scaling(scaling),
         ),
         context=config.integer("context"),
         tied=config.flag("tied"),
@@ -211,7 +211,15 @@ def _layer(config: Config) -> LayerSpec:
     )
 
 
-def _llama3(config: Config) -> Llama3Scaling:
+def _scaling(config: Config) -> Llama3Scaling | LongRope:
+    if config.has("long"):
+        return LongRope(
+            short=config.numbers("short"),
+            long=config.numbers("long"),
+            short_attention=config.number("short_attention"),
+            long_attention=config.number("long_attention"),
+            original_context=config.integer("original_context"),
+        )
     factors = ("factor", "low_freq_factor", "high_freq_factor")
     return Llama3Scaling(
         **{name: config.number(name) for name in factors},

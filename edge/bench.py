@@ -72,8 +72,7 @@ def bench(
         )
     count = threads or os.cpu_count() or 1
     start = clock()
-    runtime = targets.runtime(manifest.target)
-    decoder = runtime.open(artifact.folder, spec, threads=count, exact=False)
+    decoder = targets.open_decoder(artifact, threads=count, exact=False)
     loaded = clock() - start
     ids = [(1000 + 7919 * i) % spec.vocab for i in range(prompt)]
     decoder.prefill(ids[:_WARM_UP])

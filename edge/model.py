@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge import targets
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.sampling import Sampling
 from edge.errors import EdgeError
 from edge.protocols import Decoder
+from edge.targets import open_decoder
 from edge.text.chat import ChatTemplate, Message, continuation, encode_chat
 from edge.text.tokenizer import Tokenizer
 
@@ -125,9 +125,7 @@ class Chat:
 def load(path: Path | str, *, threads: int | None = None, exact: bool = False) -> Model:
     """Open an artifact's folder; `exact` uses float activations where the fast kernels round them."""
     artifact = Artifact.open(Path(path))
-    runtime = targets.runtime(artifact.manifest.target)
-    spec = artifact.manifest.spec
-    return Model(artifact, runtime.open(artifact.folder, spec, threads=threads, exact=exact))
+    return Model(artifact, open_decoder(artifact, threads=threads, exact=exact))
 
 
 def _turns(system: str | None, prompt: str) -> list[Message]:

@@ -5,7 +5,8 @@ A family turns a checkpoint's `config.json` into one of these; `edge.nn` turns i
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge.errors import Damaged
@@ -33,12 +34,25 @@ class Llama3Scaling:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LongRope:
+    """LongRoPE's factors a rotated pair (arXiv 2402.13753): one set up to the original context, one
+    for all positions of a sequence that is longer. Cosines and sines are times the attention factor.
+    """
+
+    short: tuple[float, ...]
+    long: tuple[float, ...]
+    short_attention: float
+    long_attention: float
+    original_context: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rope:
     """Rotary positions (arXiv 2104.09864) in the rotate-half pairing: i with i + width / 2."""
 
     theta: float
     width: int  # how many of a head's dimensions are rotated
-    scaling: Llama3Scaling | None = None
+    scaling: Llama3Scaling | LongRope | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,3 +89,13 @@ class DecoderSpec:
     rope: Rope
     context: int  # longest sequence, in tokens; it fixes the rope table
     tied: bool  # the head is the embedding
+
+
+def parts(spec: DecoderSpec) -> Mapping[str, DecoderSpec]:
+    """The specs that a model is, by what their entry points are called: two where a longer sequence
+    has other rotary tables, else one. The last is the whole.
+    """
+    scaling = spec.rope.scaling
+    if isinstance(scaling, LongRope) and spec.context > scaling.original_context:
+        return {"short-": replace(spec, context=scaling.original_context), "": spec}
+    return {"": spec}

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
+from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
+from edge.decode.switching import switching
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
@@ -51,8 +53,19 @@ class Converter(Protocol):
 class Runtime(Protocol):
     """What a package in `runtimes` offers."""
 
-    def open(self, folder: Path, spec: DecoderSpec, *, threads: int | None, exact: bool) -> Decoder:
-        """A decoder over an artifact's folder; `exact`: with float activations, for proof."""
+    def open(
+        self,
+        folder: Path,
+        spec: DecoderSpec,
+        *,
+        threads: int | None,
+        exact: bool,
+        part: str = "",
+    ) -> Decoder:
+        """A decoder over an artifact's folder, of one of its parts (`edge.spec.parts`).
+
+        `exact`: with float activations, for proof.
+        """
         ...
 
 
@@ -60,8 +73,23 @@ class Oracle(Protocol):
     """What `runtimes.reference` offers: any checkpoint, through any recipe, in numpy."""
 
     def oracle(
-        self, checkpoint: Checkpoint, recipe: Recipe, *, int8_activations: bool
-    ) -> Decoder: ...
+        self,
+        checkpoint: Checkpoint,
+        recipe: Recipe,
+        *,
+        int8_activations: bool,
+        spec: DecoderSpec | None = None,
+    ) -> Decoder:
+        """`spec`: one of the parts of the checkpoint's, if not the whole."""
+        ...
+
+
+class Trainer(Protocol):
+    """What `runtimes.torch.train` offers."""
+
+    def train(self, recipe: Path | str, out: Path, *, resume: bool) -> Path:
+        """Run a recipe; the folder of the checkpoint that it made."""
+        ...
 
 
 def converter(target: str) -> Converter:
@@ -75,16 +103,19 @@ def runtime(target: str) -> Runtime:
     return cast(Runtime, module)
 
 
+def open_decoder(artifact: Artifact, *, threads: int | None, exact: bool) -> Decoder:
+    """A decoder of an artifact, whatever parts it has."""
+    folder, spec = artifact.folder, artifact.manifest.spec
+    module = runtime(artifact.manifest.target)
+
+    def open_part(label: str, part: DecoderSpec) -> Decoder:
+        return module.open(folder, part, threads=threads, exact=exact, part=label)
+
+    return switching(spec, open_part)
+
+
 def oracle() -> Oracle:
     return cast(Oracle, _find("runtimes", "reference"))
-
-
-class Trainer(Protocol):
-    """What `runtimes.torch.train` offers."""
-
-    def train(self, recipe: Path | str, out: Path, *, resume: bool) -> Path:
-        """Run a recipe; the folder of the checkpoint that it made."""
-        ...
 
 
 def trainer() -> Trainer:

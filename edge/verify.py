@@ -22,6 +22,7 @@ from edge.protocols import Decoder
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32
+from edge.spec import parts
 from edge.text.chat import ChatTemplate, Message
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
@@ -78,19 +79,21 @@ def verify(
         total = converter.nbytes(manifest.spec, recipe)
         with (progress or silent)("stored weights", total) as advance:
             differing = converter.differing(checkpoint, recipe, artifact.folder, advance)
-        prompt = _prompt(artifact.folder, manifest.spec.vocab, manifest.spec.context - tokens)
-        numbers = _numbers(artifact, checkpoint, recipe, prompt, tokens)
+        numbers = [
+            _numbers(artifact, checkpoint, recipe, label, tokens) for label in parts(manifest.spec)
+        ]
     same_tokens, same_template = _same_text(artifact.folder, source)
     tolerance = FP32_ERROR if recipe.body == FP32 else LOW_BIT_ERROR
     changed = artifact.check_hashes()
+    worst = max(numbers, key=lambda part: part.fast / max(tolerance, part.rounding))
     good = (
         not changed
         and differing == 0
         and same_tokens
         and same_template
-        and numbers.exact <= tolerance
-        and numbers.fast <= max(tolerance, numbers.rounding)
-        and numbers.differing == 0
+        and max(part.exact for part in numbers) <= tolerance
+        and worst.fast <= max(tolerance, worst.rounding)
+        and not any(part.differing for part in numbers)
     )
     return Report(
         passed=good,
@@ -98,14 +101,14 @@ def verify(
         differing_bytes=differing,
         same_tokens=same_tokens,
         same_template=same_template,
-        logits_error=numbers.exact,
+        logits_error=max(part.exact for part in numbers),
         logits_tolerance=tolerance,
-        fast_error=numbers.fast,
-        fast_tolerance=max(tolerance, numbers.rounding),
-        greedy_tokens=tokens,
-        greedy_differing=numbers.differing,
-        greedy_near_ties=numbers.ties,
-        first_differing=numbers.first,
+        fast_error=worst.fast,
+        fast_tolerance=max(tolerance, worst.rounding),
+        greedy_tokens=tokens * len(numbers),
+        greedy_differing=sum(part.differing for part in numbers),
+        greedy_near_ties=sum(part.ties for part in numbers),
+        first_differing=next((part.first for part in numbers if part.first is not None), None),
     )
 
 
@@ -120,15 +123,24 @@ class _Numbers:
 
 
 def _numbers(
-    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, prompt: list[int], tokens: int
+    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, label: str, tokens: int
 ) -> _Numbers:
-    folder, spec = artifact.folder, artifact.manifest.spec
-    runtime = targets.runtime(artifact.manifest.target)
-    exact = runtime.open(folder, spec, threads=None, exact=True)
-    chosen, got = _greedy(exact, prompt, tokens)
-    want = _forced(checkpoint, recipe, prompt, chosen, int8=False)
-    fast = _follow(runtime.open(folder, spec, threads=None, exact=False), prompt, chosen)
-    rounded = _forced(checkpoint, recipe, prompt, chosen, int8=True)
+    """The figures of one part (`edge.spec.parts`), each with its own rotary tables."""
+    spec = parts(artifact.manifest.spec)[label]
+    prompt = _prompt(artifact.folder, spec.vocab, spec.context - tokens)
+    runtime, oracle = targets.runtime(artifact.manifest.target), targets.oracle()
+
+    def opened(*, exact: bool) -> Decoder:
+        return runtime.open(artifact.folder, spec, threads=None, exact=exact, part=label)
+
+    def forced(*, int8: bool) -> F32:
+        """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""
+        pure = oracle.oracle(checkpoint, recipe, int8_activations=int8, spec=spec)
+        return pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
+
+    chosen, got = _greedy(opened(exact=True), prompt, tokens)
+    want, rounded = forced(int8=False), forced(int8=True)
+    fast = _follow(opened(exact=False), prompt, chosen)
     errors = _errors(got, want)
     best = np.sort(want, axis=1)
     margins = best[:, -1] - best[:, -2]
@@ -160,14 +172,6 @@ def _follow(decoder: Decoder, prompt: list[int], chosen: list[int]) -> F32:
     rows = [decoder.prefill(prompt).copy()]
     rows += [decoder.step(token).copy() for token in chosen[:-1]]
     return np.stack(rows)
-
-
-def _forced(
-    checkpoint: Checkpoint, recipe: Recipe, prompt: list[int], chosen: list[int], *, int8: bool
-) -> F32:
-    """One pass of the oracle over the prompt and the tokens: [T, V]."""
-    oracle = targets.oracle().oracle(checkpoint, recipe, int8_activations=int8)
-    return oracle.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
 
 
 def _errors(got: F32, want: F32) -> F32:

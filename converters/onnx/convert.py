@@ -14,7 +14,7 @@ from converters.onnx.store import DATA, DataFile, Store
 from edge.checkpoint import Checkpoint
 from edge.names import shapes
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, parts
 from edge.text.ids import SpecialIds
 
 ENTRIES = (STEP, SCORE, EXACT)
@@ -25,7 +25,12 @@ Progress = Callable[[int], None]
 def plan(spec: DecoderSpec, recipe: Recipe) -> tuple[Store, dict[str, ir.Model]]:
     """The data file's layout and every graph over it, from shapes alone."""
     store = Store(shapes(spec))
-    return store, {entry.file: emit(spec, recipe, store, entry) for entry in ENTRIES}
+    models = {
+        label + entry.file: emit(part, recipe, store, entry)
+        for label, part in parts(spec).items()
+        for entry in ENTRIES
+    }
+    return store, models
 
 
 def nbytes(spec: DecoderSpec, recipe: Recipe) -> int:
@@ -60,7 +65,7 @@ def genai_config(checkpoint: Checkpoint, ids: SpecialIds) -> dict[str, Any] | No
     layers.
     """
     spec, kind = checkpoint.spec, checkpoint.family.known_as.get("genai")
-    if kind is None or len(set(spec.layers)) > 1:
+    if kind is None or len(set(spec.layers)) > 1 or len(parts(spec)) > 1:
         return None
     layer = spec.layers[0]
     decoder: dict[str, Any] = {

@@ -109,7 +109,8 @@ class OnnxOps:
 
     def rope(self, rope: Rope, context: int) -> Rotation:
         values = []
-        for name, table in zip(("rope.cos", "rope.sin"), tables(rope, context), strict=True):
+        for name, table in zip(("cos", "sin"), tables(rope, context), strict=True):
+            name = f"rope.{name}.{context}"
             region = self.store.constant(name, table)
             values.append(self._weight(name, region, ir.DataType.FLOAT, list(table.shape)))
         return Rotation(values[0], values[1], self.positions, rope.width)

@@ -2,9 +2,11 @@
 (rope_parameters).
 """
 
+import math
+
 from edge.config import Config
-from edge.errors import Unsupported
-from edge.spec import Llama3Scaling, Rope
+from edge.errors import Damaged, Unsupported
+from edge.spec import Llama3Scaling, LongRope, Rope
 
 
 def rope(config: Config, head_width: int) -> Rope:
@@ -20,18 +22,48 @@ def rope(config: Config, head_width: int) -> Rope:
             f"{config.where}: {width} rotated of {head_width} dimensions",
             fix="correct partial_rotary_factor: an even number of at most the head's width is rotated",
         )
-    return Rope(theta=theta, width=width, scaling=_scaling(table, config))
+    return Rope(theta=theta, width=width, scaling=_scaling(table, config, width // 2))
 
 
-def _scaling(table: Config, config: Config) -> Llama3Scaling | None:
+def _scaling(table: Config, config: Config, pairs: int) -> Llama3Scaling | LongRope | None:
     kind = table.text("rope_type", table.text("type", "default"))
     if kind == "default":
         return None
-    if kind != "llama3":
-        raise Unsupported(
-            f"{table.where}: rope type {kind!r} is not supported",
-            fix="use a checkpoint of rope type default or llama3",
-        )
+    if kind == "llama3":
+        return _llama3(table, config)
+    # Early Phi-3 uploads say su, later ones longrope; yarn with factor lists means the same.
+    if kind in ("longrope", "su") or (kind == "yarn" and table.has("long_factor")):
+        return _longrope(table, config, pairs)
+    raise Unsupported(
+        f"{table.where}: rope type {kind!r} is not supported",
+        fix="use a checkpoint of rope type default, llama3 or longrope",
+    )
+
+
+def _longrope(table: Config, config: Config, pairs: int) -> LongRope:
+    lists = [table.numbers(f"{name}_factor") for name in ("short", "long")]
+    for name, values in zip(("short", "long"), lists, strict=True):
+        if len(values) != pairs:
+            raise Damaged(
+                f"{table.where}: {name}_factor has {len(values)} values for {pairs} rotated pairs",
+                fix="get the config of the model again",
+            )
+    longest = config.integer("max_position_embeddings", high=1 << 20)
+    inside = table.integer("original_max_position_embeddings", longest)
+    original = config.integer("original_max_position_embeddings", inside)
+    factor = table.number("factor", longest / original)
+    stretched = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
+    attention = table.number("attention_factor", stretched)
+    return LongRope(
+        short=lists[0],
+        long=lists[1],
+        short_attention=table.number("short_mscale", attention),
+        long_attention=table.number("long_mscale", attention),
+        original_context=original,
+    )
+
+
+def _llama3(table: Config, config: Config) -> Llama3Scaling:
     original = config.integer("original_max_position_embeddings", 8192)
     return Llama3Scaling(
         factor=table.number("factor"),

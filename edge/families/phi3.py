@@ -1,5 +1,5 @@
-"""Phi-3 mini 4k and medium 4k (arXiv 2404.14219): Llama's maths with fused weights and a real
-window of 2,047 keys.
+"""Phi-3 mini, medium and 3.5-mini (arXiv 2404.14219): Llama's maths with fused weights; a real
+window of 2,047 keys in the 4k models, LongRoPE in the 128k ones.
 """
 
 from edge.families import Family, llama

@@ -7,23 +7,38 @@ import math
 
 import numpy as np
 
-from edge.spec import Llama3Scaling, Rope
+from edge.spec import Llama3Scaling, LongRope, Rope
 from edge.typing import F32
 
 
-def frequencies(rope: Rope) -> F32:
-    """Angle per position of each rotated pair: [W / 2], radians."""
+def frequencies(rope: Rope, context: int) -> F32:
+    """Angle per position of each rotated pair, in a model of this context: [W / 2], radians."""
     exponent = np.arange(0, rope.width, 2, dtype=np.float32) / np.float32(rope.width)
     inverse = (1.0 / np.float32(rope.theta) ** exponent).astype(np.float32)
-    if rope.scaling is None:
-        return inverse
-    return _llama3(inverse, rope.scaling)
+    if isinstance(rope.scaling, LongRope):
+        factors: F32 = np.array(_factors(rope.scaling, context)[0], np.float32)
+        return inverse / factors
+    if rope.scaling is not None:
+        return _llama3(inverse, rope.scaling)
+    return inverse
 
 
 def tables(rope: Rope, context: int) -> tuple[F32, F32]:
     """cos and sin of every position's angles: two of [P, W / 2]."""
-    angles = np.outer(np.arange(context, dtype=np.float32), frequencies(rope))  # [P, W / 2]
-    return np.cos(angles), np.sin(angles)
+    angles = np.outer(
+        np.arange(context, dtype=np.float32), frequencies(rope, context)
+    )  # [P, W / 2]
+    if not isinstance(rope.scaling, LongRope):
+        return np.cos(angles), np.sin(angles)
+    attention = np.float32(_factors(rope.scaling, context)[1])
+    return np.cos(angles) * attention, np.sin(angles) * attention
+
+
+def _factors(scaling: LongRope, context: int) -> tuple[tuple[float, ...], float]:
+    """The context decides, not the sequence: see `edge.spec.parts`."""
+    if context > scaling.original_context:
+        return scaling.long, scaling.long_attention
+    return scaling.short, scaling.short_attention
 
 
 def _llama3(inverse: F32, scaling: Llama3Scaling) -> F32:

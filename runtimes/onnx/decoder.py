@@ -22,7 +22,10 @@ _FIRST_ROWS = 512
 
 
 class OnnxDecoder:
-    """One sequence over an artifact's folder. `exact`: the twin with float activations."""
+    """One sequence over an artifact's folder.
+
+    `exact`: the twin with float activations. `part`: a key of `edge.spec.parts`.
+    """
 
     def __init__(
         self,
@@ -31,17 +34,20 @@ class OnnxDecoder:
         *,
         threads: int | None = None,
         exact: bool = False,
+        part: str = "",
     ) -> None:
         self.spec = spec
         self.capacity = spec.context
         self._folder = folder
         self._options = _options(threads)
-        self._step_file, self._score_file = (EXACT, EXACT) if exact else (STEP, SCORE)
+        self._exact = exact
+        files = (EXACT, EXACT) if exact else (STEP, SCORE)
+        self._step_file, self._score_file = (part + file for file in files)
         self._calls: dict[str, _Call] = {}
         self._length = 0
         self._cache = _buffers(spec, min(_FIRST_ROWS, spec.context))
         if not exact:
-            self._call(STEP)
+            self._call(self._step_file)
 
     @property
     def length(self) -> int:
@@ -92,7 +98,7 @@ class OnnxDecoder:
         assert len(tokens) > 0, "no tokens"
         assert total <= self.capacity, f"{len(tokens)} after {self._length} of {self.capacity}"
         self.reserve(total)
-        every = file == EXACT or not last
+        every = self._exact or not last
         logits = self._call(file).run(tokens, self._length, rows=len(tokens) if every else 1)
         self._length = total
         return logits

@@ -62,7 +62,13 @@ class ReferenceDecoder:
         return logits
 
 
-def oracle(checkpoint: Checkpoint, recipe: Recipe, *, int8_activations: bool) -> ReferenceDecoder:
+def oracle(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    *,
+    int8_activations: bool,
+    spec: DecoderSpec | None = None,
+) -> ReferenceDecoder:
     """The checkpoint through a recipe's rounding. `int8_activations`: inputs of low-bit products
     are rounded, too.
     """
@@ -71,7 +77,7 @@ def oracle(checkpoint: Checkpoint, recipe: Recipe, *, int8_activations: bool) ->
         return recipe.scheme(name).group if int8_activations else None
 
     weights = checkpoint_weights(checkpoint, recipe)
-    return ReferenceDecoder(checkpoint.spec, weights, rounding=rounding)
+    return ReferenceDecoder(spec or checkpoint.spec, weights, rounding=rounding)
 
 
 def checkpoint_weights(checkpoint: Checkpoint, recipe: Recipe | None = None) -> Weights:

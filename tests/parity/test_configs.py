@@ -12,7 +12,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.families import family_of
 from edge.inspection import parameters
 from edge.names import shapes
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, Llama3Scaling, LongRope, parts
 
 FROM_CODE = "hf-config/from-code"
 
@@ -35,6 +35,8 @@ def read(file: Path) -> dict[str, Any]:
         (f"{FROM_CODE}/mlc-llm.tinyllama_1b_chat_v1.0.config.json", 1_100_048_384, None, 4, 1e4),
         (f"{FROM_CODE}/mlc-llm.internlm2.config.json", 7_737_708_544, None, 8, 1e6),
         (f"{FROM_CODE}/mlc-llm.internlm2_5_7b.config.json", 7_737_708_544, None, 8, 1e6),
+        (f"{FROM_CODE}/mlc-llm.phi-3_5.config.json", 3_821_079_552, 262144, 32, 1e4),
+        ("hf-config/phi3-eedi/config.json", 3_821_079_552, 262144, 32, 1e4),
         (f"{FROM_CODE}/onnx-tool.phi3_mini.config.json", 3_821_079_552, 2047, 32, 1e4),
         (f"{FROM_CODE}/onnx-tool.Phi_3_medium_4k_instruct.config.json", 13_960_238_080, 2047, 10, 1e4),
         ("hf-config/llama3-8b-finetune/config.json", 8_030_261_248, None, 8, 5e5),
@@ -52,18 +54,25 @@ def test_published_configs(
 
 def test_llama_3_1_is_scaled(assets: Path) -> None:
     spec = spec_of(read(assets / f"{FROM_CODE}/mlc-llm.llama3_1_8b.config.json"))
-    assert spec.rope.scaling is not None
+    assert isinstance(spec.rope.scaling, Llama3Scaling)
     assert (spec.rope.scaling.factor, spec.rope.scaling.original_context) == (8.0, 8192)
     assert (
         spec_of(read(assets / f"{FROM_CODE}/onnx-tool.Llama3_8B.config.json")).rope.scaling is None
     )
 
 
+def test_phi_3_5_has_two_sets_of_factors(assets: Path) -> None:
+    spec = spec_of(read(assets / "hf-config/phi3-eedi/config.json"))
+    scaling = spec.rope.scaling
+    assert isinstance(scaling, LongRope)
+    assert (len(scaling.short), len(scaling.long), scaling.original_context) == (48, 48, 4096)
+    assert scaling.short_attention == scaling.long_attention == pytest.approx(1.1902380714238083)
+    assert [part.context for part in parts(spec).values()] == [4096, 131072]
+
+
 @pytest.mark.parametrize(
     ("file", "field"),
     [
-        (f"{FROM_CODE}/mlc-llm.phi-3_5.config.json", "longrope"),
-        ("hf-config/phi3-eedi/config.json", "longrope"),
         (f"{FROM_CODE}/onnx-tool.Phi_3_small_8k_instruct.config.json", "phi3small"),
         (f"{FROM_CODE}/onnx-tool.phi2.config.json", "phi"),
         ("hf-config/internvl2-2b-ft/config.json", "internvl_chat"),

@@ -31,6 +31,6 @@ def test_llama3_divisors_are_the_published_ones(
     scaling = Llama3Scaling(
         factor=factor, low_freq_factor=1.0, high_freq_factor=4.0, original_context=8192
     )
-    plain = frequencies(Rope(theta=5e5, width=width))
-    scaled = frequencies(Rope(theta=5e5, width=width, scaling=scaling))
+    plain = frequencies(Rope(theta=5e5, width=width), 8192)
+    scaled = frequencies(Rope(theta=5e5, width=width, scaling=scaling), 8192)
     np.testing.assert_allclose(plain / scaled, divisors, rtol=2e-5)
