@@ -57,7 +57,7 @@ def convert(
     with Checkpoint.open(source, context=options.context) as checkpoint:
         spec = checkpoint.spec
         total = converter.nbytes(spec, recipe)
-        text = text_files(options.tokenizer or source)
+        text = [source / "config.json", *text_files(options.tokenizer or source)]
         ids = _special_ids(options.tokenizer or source, spec.vocab)
         _room(out, total)
         with publishing(out, force=options.force) as folder:
@@ -65,7 +65,7 @@ def convert(
                 converter.convert(checkpoint, recipe, folder, ids=ids, progress=advance)
             for file in text:
                 shutil.copyfile(file, folder / file.name)
-            inputs = [source / "config.json", *checkpoint.files, *text]
+            inputs = [*checkpoint.files, *text]
             outputs = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
             hashes = _hashes([*inputs, *outputs], progress)
             manifest = Manifest(
