@@ -58,8 +58,8 @@ PARTS = {"parity": parity, "speed": speed}
 def generated(text: str) -> str:
     """README's text with its generated parts made anew."""
     for name, make in PARTS.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
-        text = re.sub(pattern, lambda m, make=make: m[1] + make() + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
     return text
 
 
