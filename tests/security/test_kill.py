@@ -15,7 +15,7 @@ from edge.artifact import Artifact, is_artifact
 from edge.convert import Options, convert
 
 KILLS = 10
-VOCAB = 60_000  # a conversion of a good part of a second
+VOCAB = 120_000  # writing takes a good part of a second
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +24,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(source: Path) -> tuple[Mapping[str, str], float, float]:
-    """Hashes of a whole artifact; when a process begins to write, and when it is done."""
+def undisturbed(source: Path) -> tuple[Mapping[str, str], float]:
+    """Hashes of a whole artifact, and the seconds that a process takes to write it."""
     out = source.parent / "undisturbed"
-    start = time.monotonic()
     process = begin(source, out)
-    while not (out.parent / f".{out.name}.partial").exists() and process.poll() is None:
-        time.sleep(0.002)
-    began = time.monotonic() - start
+    until_writing(process, out, None)
+    start = time.monotonic()
+    while not is_artifact(out) and process.poll() is None:
+        time.sleep(0.001)
+    seconds = time.monotonic() - start
     assert process.wait(60) == 0
-    return Artifact.open(out).manifest.files, began, time.monotonic() - start
+    return Artifact.open(out).manifest.files, seconds
 
 
 def begin(source: Path, out: Path) -> subprocess.Popen[str]:
@@ -48,21 +49,35 @@ def begin(source: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
+def touched(out: Path) -> int | None:
+    """When the folder that becomes `out` last changed."""
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        return partial.stat().st_ctime_ns
+    except FileNotFoundError:
+        return None
+
+
+def until_writing(process: subprocess.Popen[str], out: Path, before: int | None) -> None:
+    while touched(out) in (None, before):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+
+
 def test_killed_at_any_moment(
-    source: Path, undisturbed: tuple[Mapping[str, str], float, float], tmp_path: Path
+    source: Path, undisturbed: tuple[Mapping[str, str], float], tmp_path: Path
 ) -> None:
     """One output folder for all of them, so that each also meets what the last one left."""
-    hashes, began, ended = undisturbed
+    hashes, seconds = undisturbed
     rng, out = random.Random(0), tmp_path / "out"
     interrupted = 0
     for kill in range(KILLS):
+        before = touched(out)
         process = begin(source, out)
-        # Evenly over the time of writing, and a little past its end.
-        part = (kill + rng.random()) / KILLS
-        time.sleep(began + part * (ended - began) * 1.1)
+        until_writing(process, out, before)
+        time.sleep((kill + rng.random()) / KILLS * seconds)
         process.kill()
-        process.wait(60)
-        process.communicate()
+        process.communicate(timeout=60)
         if is_artifact(out):
             artifact = Artifact.open(out)
             assert artifact.check_hashes() == ()
@@ -79,13 +94,11 @@ def test_killed_at_any_moment(
 
 
 def test_interrupted_by_the_user(
-    source: Path, undisturbed: tuple[Mapping[str, str], float, float], tmp_path: Path
+    source: Path, undisturbed: tuple[Mapping[str, str], float], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     process = begin(source, out)
-    while not (tmp_path / ".out.partial").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
+    until_writing(process, out, None)
     process.send_signal(signal.SIGINT)
     talk = process.communicate(timeout=30)
     assert process.returncode == 130, talk
