@@ -1,13 +1,15 @@
 """The contracts that scripts rely on: keys of --json, exit codes, what is refused and how."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Edge
-from support import converted, run, tiny
+from support import converted, environment, run, tiny
 
 from edge import registry
 from edge.artifact import MANIFEST, sha256
@@ -252,6 +254,17 @@ def test_a_single_argument_that_is_a_prompt(
     assert done.json["text"].startswith(", there")
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data", "tokenizer.json", MANIFEST])
+def test_a_damaged_artifact_is_one_error(edge: Edge, copy: Path, name: str) -> None:
+    """The runtime's own log included: nothing but our words on stderr."""
+    (copy / name).write_bytes((copy / name).read_bytes()[:200])
+    done = edge("run", copy, PROMPT, "--raw", "--max-tokens", "2")
+    assert (done.code, done.out) == (4, "")
+    assert done.err.startswith("edge: ")
+    assert len(done.err.splitlines()) == 2, done.err
+    assert "Traceback" not in done.err
+
+
 # bench, eval, inspect, list, doctor
 
 
@@ -327,8 +340,23 @@ def test_help_documents_the_exit_codes(edge: Edge) -> None:
     assert not [command for command in COMMANDS if command not in out]
 
 
-def test_a_closed_pipe_is_no_error(artifact: Path) -> None:
+def test_a_process_of_its_own_answers(artifact: Path) -> None:
     done = run("run", str(artifact), PROMPT, "--raw", "--max-tokens", "3")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(",")
     assert done.stderr == ""
+
+
+def test_a_closed_pipe_says_nothing() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge.cli", "list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.wait(30)
+    assert process.stderr is not None
+    assert process.stderr.read() == ""

@@ -1,0 +1,115 @@
+"""A conversation keeps its cache between turns, and answers as if it had not."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Edge
+from support import converted
+
+from edge.errors import EdgeError
+from edge.model import Chat, Model, Wish, load
+from edge.text.chat import Message, encode_chat
+
+STORIES = "llm/stories-260k"
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Tom said: {% endif %}"
+)
+WISH = Wish(max_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def talking(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("chat") / "talking"
+    source.mkdir()
+    for file in (assets / STORIES).iterdir():
+        (source / file.name).write_bytes(file.read_bytes())
+    (source / "chat_template.jinja").write_text(TEMPLATE)
+    return converted(source.parent / "artifact", source)
+
+
+@pytest.fixture
+def model(talking: Path) -> Model:
+    return load(talking, threads=1)
+
+
+def fresh(talking: Path, *messages: Message) -> str:
+    """What a model answers that has seen nothing before."""
+    new = load(talking, threads=1)
+    assert new.template is not None
+    ids = encode_chat(new.tokenizer, new.template, messages)
+    return "".join(new._answer(ids, (), WISH))
+
+
+def said(chat: Chat, text: str) -> str:
+    return "".join(chat.say(text, WISH))
+
+
+def test_each_turn_answers_as_a_fresh_model(talking: Path, model: Model) -> None:
+    chat = model.chat()
+    first = said(chat, "Lily found a ball.")
+    assert first == fresh(talking, Message("user", "Lily found a ball."))
+    fed: list[int] = []
+    inner = model.decoder.prefill
+    model.decoder.prefill = lambda ids: fed.extend(ids) or inner(ids)  # type: ignore[method-assign]
+    second = said(chat, "What did Tom do?")
+    assert second == fresh(talking, *chat.messages[:-1])
+    assert [message.role for message in chat.messages] == ["user", "assistant"] * 2
+    assert len(fed) < model.decoder.length - 12, "the first turn was not fed again"
+
+
+def test_a_turn_that_is_left_early_is_forgotten(talking: Path, model: Model) -> None:
+    chat = model.chat()
+    said(chat, "Lily found a ball.")
+    kept = list(chat.messages)
+    answer = chat.say("Tell me a long story.", WISH)
+    next(answer)
+    answer.close()
+    assert chat.messages == kept
+    assert said(chat, "And then?") == fresh(talking, *kept, Message("user", "And then?"))
+
+
+def test_a_turn_that_does_not_fit_changes_nothing(talking: Path, model: Model) -> None:
+    chat = model.chat()
+    said(chat, "Lily found a ball.")
+    kept = list(chat.messages)
+    with pytest.raises(EdgeError, match="fit"):
+        said(chat, "word " * 2000)
+    assert chat.messages == kept
+    assert said(chat, "And then?") == fresh(talking, *kept, Message("user", "And then?"))
+
+
+def test_a_system_message_leads(talking: Path, model: Model) -> None:
+    chat = model.chat(system="You are Tom.")
+    messages = Message("system", "You are Tom."), Message("user", "Hi.")
+    assert said(chat, "Hi.") == fresh(talking, *messages)
+    assert chat.messages[0] == messages[0]
+
+
+def test_a_prompt_is_a_turn_of_the_template(edge: Edge, talking: Path, model: Model) -> None:
+    args = ("--max-tokens", "12", "--system", "You are Tom.", "--json")
+    done = edge("run", talking, "Hi.", *args)
+    assert done.code == 0, done.err
+    messages = Message("system", "You are Tom."), Message("user", "Hi.")
+    assert model.template is not None
+    assert done.json["prompt_tokens"] == encode_chat(model.tokenizer, model.template, messages)
+    assert done.json["text"] == fresh(talking, *messages)
+    raw = edge("run", talking, "Hi.", "--raw", "--max-tokens", "1", "--json").json
+    assert raw["prompt_tokens"] == model.tokenizer.encode("Hi.", special=True)
+
+
+def test_a_chat_on_the_command_line(edge: Edge, talking: Path) -> None:
+    lines = "Lily found a ball.\nWhat did Tom do?\n"
+    done = edge("run", talking, "--max-tokens", "12", stdin=lines)
+    assert done.code == 0, done.err
+    first = fresh(talking, Message("user", "Lily found a ball."))
+    assert done.out.startswith(first + "\n")
+    assert len(done.out) > len(first) + 2
+    assert "Traceback" not in done.err
+
+
+def test_a_model_without_a_template_does_not_chat(edge: Edge, assets: Path, tmp_path: Path) -> None:
+    artifact = converted(tmp_path / "out", assets / STORIES)
+    done = edge("run", artifact, stdin="Hi.\n")
+    assert (done.code, done.out) == (2, "")
+    assert "--raw" in done.err
