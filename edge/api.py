@@ -1,6 +1,9 @@
 """What each command does, as one function: the command line parses, calls one of these, and prints."""
 
 import hashlib
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from edge.bench import Timing, bench
 from edge.convert import Options, Progress, convert
 from edge.errors import EdgeError
 from edge.evaluate import Evaluation, evaluate
-from edge.home import artifacts
+from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
 from edge.model import Chat, Model, Wish, load
 from edge.verify import Report, verify
@@ -80,6 +83,42 @@ def verify_artifact(
     report = verify(artifact, source, tokens=tokens, progress=progress)
     artifact.record(report.json())
     return report
+
+
+def pull_model(model: str, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Fetch a model of the registry, or any owner/name of the hub."""
+    from edge.pull import pull, read_pins
+
+    entry = registry.find(model)
+    source = model if entry is None else entry.source
+    if source is None:
+        raise EdgeError(f"{model} ships with edge: there is nothing to fetch", fix="edge run it")
+    if entry is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise registry.nearest(model)
+    name = model.replace("/", "--")
+    folder = pull(name, source, say=say)
+    pin = read_pins()[name]
+    return {"path": str(folder), "source": source, "revision": pin.revision, "files": pin.files}
+
+
+def remove(model: str) -> dict[str, Any]:
+    """Remove what edge keeps of a model: its checkpoint, its pin, and artifacts made from it."""
+    from edge.pull import forget
+
+    name = model.replace("/", "--")
+    folders = [checkpoints() / name, *artifacts().glob(f"{name}-*")]
+    found = [folder for folder in folders if folder.is_dir() and contains(folder)]
+    freed = sum(file.stat().st_size for folder in found for file in folder.rglob("*"))
+    for folder in found:
+        shutil.rmtree(folder)
+    if not forget(name) and not found:
+        raise EdgeError(f"nothing is kept of {model!r}", fix="`edge list` shows what there is")
+    return {"removed": [str(folder) for folder in found], "bytes": freed}
+
+
+def contains(folder: Path) -> bool:
+    """Whether a folder lies where edge keeps things: nothing else is ever removed."""
+    return folder.resolve().is_relative_to(home().resolve())
 
 
 def bench_artifact(

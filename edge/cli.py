@@ -257,6 +257,37 @@ def train(
     _show({"path": str(path)}, as_json, str(path))
 
 
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help="An id of the registry, or owner/name on the hub.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch a checkpoint: pinned from the first pull on, checked, and resumed if it was cut off.
+
+    A gated model needs a token of yours in HF_TOKEN.
+
+    Example: edge pull phi-3-mini-4k
+    """
+    from edge import api
+
+    result = api.pull_model(model, say=lambda line: typer.echo(line, err=True))
+    _show(result, as_json, str(result["path"]))
+
+
+@app.command("rm")
+def remove(
+    model: Annotated[str, typer.Argument(help="An id, or owner/name, that was pulled.")],
+    as_json: Json = False,
+) -> None:
+    """Remove what edge keeps of a model: its checkpoint, its pin, artifacts made from it.
+
+    Example: edge rm phi-3-mini-4k
+    """
+    from edge import api
+
+    _show(api.remove(model), as_json)
+
+
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models of the registry and the artifacts on this machine.

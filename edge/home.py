@@ -12,6 +12,11 @@ def home() -> Path:
     return Path(given).expanduser() if given else user_data_path("edge", appauthor=False)
 
 
+def checkpoints() -> Path:
+    """Checkpoints that `edge pull` fetched, each under its id."""
+    return home() / "checkpoints"
+
+
 def artifacts() -> Path:
     """Artifacts that `edge run` made on first use."""
     return home() / "artifacts"

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from edge.errors import EdgeError
+from edge.home import checkpoints
 
 DEFAULT = "edge-stories"
 _HERE = Path(__file__).parent
@@ -39,10 +40,10 @@ class Entry:
             if not (folder / "config.json").is_file():
                 raise EdgeError(f"{self.id} is not in this installation", fix="install edge again")
             return folder
-        raise EdgeError(
-            f"{self.id} is not on this machine",
-            fix=f"download {self.source} from the Hugging Face hub and give its folder instead of the id",
-        )
+        folder = checkpoints() / self.id
+        if not (folder / "config.json").is_file():
+            raise EdgeError(f"{self.id} is not on this machine", fix=f"edge pull {self.id}")
+        return folder
 
 
 @cache
