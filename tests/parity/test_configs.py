@@ -202,3 +202,11 @@ def test_a_setting_that_would_be_ignored_is_refused(
     config = read(assets / f"{FROM_CODE}/onnx-tool.Llama3_8B.config.json")
     with pytest.raises(EdgeError, match=field):
         spec_of({**config, **change})
+
+
+def test_of_two_spellings_the_newer_one_counts(assets: Path) -> None:
+    """A config that transformers 5 saved over an older one may hold both."""
+    config = read(assets / f"{FROM_CODE}/onnx-tool.Llama3_8B.config.json")
+    both = {"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 1e4}
+    newer = {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}
+    assert spec_of({**config, **both, **newer}) == spec_of(config)

@@ -163,3 +163,20 @@ def test_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(EdgeError), publishing(Path(), force=True):
         pass
+
+
+def test_one_rename_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever came before it was not seen; if it fails, nothing is there."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("no renames today")
+
+    monkeypatch.setattr("os.rename", refuse)
+    with pytest.raises(OSError, match="no renames"):
+        publish(tmp_path / "out")
+    assert nothing_left(tmp_path / "out")
+
+
+def publish(out: Path) -> None:
+    with publishing(out, force=False) as folder:
+        (folder / "a").write_text("1")
