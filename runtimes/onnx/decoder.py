@@ -117,10 +117,8 @@ class _Call:
         try:
             self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has no public base class
-            reason = str(error).splitlines()[0][:300]
-            raise Damaged(
-                f"onnxruntime cannot load {file}: {reason}", fix="convert again"
-            ) from None
+            raise _refused(file, error) from None
+        self._file = file
         _agree(self._session, spec, file)
         self._binding = self._session.io_binding()
         self._vocab = spec.vocab
@@ -148,7 +146,10 @@ class _Call:
         self._bind_input("attention_mask", self._mask, (1, start + count))
         self._bind_input("position_ids", self._positions[start:], (1, count))
         self._bind_output("logits", self._logits, (1, rows, self._vocab))
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except RuntimeError as error:
+            raise _refused(self._file, error) from None
         return self._logits[:rows]
 
     def _bind_input(self, name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -156,6 +157,11 @@ class _Call:
 
     def _bind_output(self, name: str, array: F32, shape: tuple[int, ...]) -> None:
         self._binding.bind_output(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
+
+
+def _refused(file: Path, error: Exception) -> Damaged:
+    reason = str(error).splitlines()[0][:300]
+    return Damaged(f"onnxruntime refuses {file}: {reason}", fix="convert again")
 
 
 def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path) -> None:
@@ -181,7 +187,7 @@ def _buffers(spec: DecoderSpec, rows: int) -> dict[str, F32]:
 
 def _options(threads: int | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it logs as an error, it also raises
     options.enable_mem_pattern = False  # every step has a new shape: no pattern is used twice
     if threads is not None:
         options.intra_op_num_threads = threads

@@ -440,6 +440,7 @@ LIES: dict[str, Change] = {  # each of them true of another model
     "more layers": lambda d: d["spec"].update(layers=d["spec"]["layers"] * 2),
     "fewer layers": lambda d: d["spec"].update(layers=d["spec"]["layers"][:1]),
     "other heads": lambda d: [layer.update(kv_heads=4) for layer in d["spec"]["layers"]],
+    "longer context": lambda d: d["spec"].update(context=4096),
     "narrower heads": lambda d: [layer.update(head_width=8) for layer in d["spec"]["layers"]],
 }
 
@@ -449,7 +450,7 @@ def test_a_spec_that_is_not_the_graph_s(artifact: Path, assets: Path, change: Ch
     give_tokenizer(artifact, assets)
     rewrite(artifact, change)
     with refused(Damaged, "model.onnx"):
-        api.load(artifact).decoder.prefill([1, 2, 3])
+        api.load(artifact).decoder.prefill([1, 2, 3] * 30)
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "sub/../../secret"])
