@@ -211,7 +211,7 @@ def test_a_prompt_that_does_not_fit_says_what_fits(edge: Edge, artifact: Path) -
     [
         (("phi-3-mini",), "phi-3-mini-4k"),
         (("lama-2-7b", "a prompt"), "llama-2-7b"),
-        (("phi-3-mini-4k", "a prompt"), "microsoft/Phi-3-mini-4k-instruct"),
+        (("phi-3-mini-4k", "a prompt"), "edge pull phi-3-mini-4k"),
         (("--raw",), "chat"),
         (("--json",), "chat"),
         (("a prompt", "--temperature", "-1"), "temperature"),

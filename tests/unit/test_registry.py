@@ -44,7 +44,7 @@ def test_a_typo_finds_its_neighbour(typed: str, meant: str) -> None:
 def test_an_absent_checkpoint_says_where_it_is() -> None:
     entry = registry.find("phi-3-mini-4k")
     assert entry is not None
-    with pytest.raises(EdgeError, match="microsoft/Phi-3-mini-4k-instruct"):
+    with pytest.raises(EdgeError, match="edge pull phi-3-mini-4k"):
         entry.checkpoint()
 
 
