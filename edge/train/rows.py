@@ -14,6 +14,7 @@ from edge.train.world import COLOURS, THINGS, Person, names, people, places
 
 CROWD = 160  # more people than any row can hold
 WORDS = (*names(False)[::6], *places(False)[::6], *COLOURS, *THINGS)
+FILLERS = ("a", "had", "lived", "in", "was", "the")
 ECHO_TOKENS = 32  # what a person's two facts take, told twice
 
 
@@ -37,6 +38,7 @@ class Stage:
     free: float  # share of rows that are stories without questions
     echo: float  # share of rows whose facts are told again: from them, copying forms first
     lists: float  # share of rows of words without sense, told again: every token must be copied
+    pairs: float  # share of rows of names and a word for each, told again in another order
     until: float  # the share of answers, all tokens right, that ends the stage
 
 
@@ -75,6 +77,8 @@ class Writer:
                 self._echo(row, rng, crowd, stage)
             elif draw < stage.free + stage.echo + stage.lists:
                 self._list(row, rng, stage)
+            elif draw < stage.free + stage.echo + stage.lists + stage.pairs:
+                self._pairs(row, rng, stage)
             else:
                 self._chat(row, rng, crowd, stage)
         return Row(row.ids[: stage.length + 1], row.parts[: stage.length + 1])
@@ -123,8 +127,9 @@ class Writer:
         if mixed := rng.random() < 0.7:
             rng.shuffle(facts)
         for fact in facts:
-            name, rest = (fact + ".").split(" ", 1)
-            self._say(row, name, Part.SCAFFOLD if mixed else Part.ECHO)  # which comes next is free
+            name, verb, rest = (fact + ".").split(" ", 2)
+            free = Part.SCAFFOLD if mixed else Part.ECHO  # which fact comes next cannot be known
+            self._say(row, f"{name} {verb}", free)
             self._say(row, rest, Part.ECHO)
         self._mark(row, "<|end|>", part=Part.ECHO)
         self._mark(row, "<|endoftext|>")
@@ -132,12 +137,32 @@ class Writer:
     def _list(self, row: Row, rng: random.Random, stage: Stage) -> None:
         """Words without sense, told again in the same order."""
         words = [rng.choice(WORDS) for _ in range(rng.randint(3, stage.length // 8))]
-        self._mark(row, "<|user|>")
-        self._say(row, " ".join(words), Part.SCAFFOLD)
-        self._say(row, RETELL, Part.SCAFFOLD)
-        self._mark(row, "<|end|>", "<|assistant|>")
+        self._retell(row, " ".join(words))
         self._say(row, " ".join(words), Part.ANSWER)
         self._mark(row, "<|end|>", part=Part.ANSWER)
+
+    def _pairs(self, row: Row, rng: random.Random, stage: Stage) -> None:
+        """A word for each of some names, told again in another order.
+
+        What stands between the two differs from the first time: the asking side and the told side
+        learn one by one to look past it, which together they do not.
+        """
+        told, again = (rng.choices(FILLERS, k=rng.choice((0, 0, 1, 2, 3))) for _ in range(2))
+        size = 6 + len(told) + len(again)  # names are two tokens, words one or two
+        count = rng.randint(2, max(2, stage.length // size))
+        pairs = [(name, rng.choice(WORDS)) for name in rng.sample(names(False), count)]
+        self._retell(row, " ".join(" ".join([name, *told, word]) for name, word in pairs))
+        rng.shuffle(pairs)
+        for name, word in pairs:
+            self._say(row, " ".join([name, *again]), Part.SCAFFOLD)
+            self._say(row, word, Part.ECHO)
+        self._mark(row, "<|end|>")
+
+    def _retell(self, row: Row, text: str) -> None:
+        self._mark(row, "<|user|>")
+        self._say(row, text, Part.SCAFFOLD)
+        self._say(row, RETELL, Part.SCAFFOLD)
+        self._mark(row, "<|end|>", "<|assistant|>")
 
     def _ask(self, row: Row, question: Question) -> None:
         self._say(row, question.text, Part.SCAFFOLD)

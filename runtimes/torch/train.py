@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,7 @@ class Run:
         self.weights = {name: w.to(self.device).requires_grad_() for name, w in weights.items()}
         self.optimizer = Optimizer(self.weights)
         self.at = Position()
+        self.stopped = False
         on_cpu = self.device.type == "cpu"
         self.workers = (os.cpu_count() or 1) if on_cpu else 1
         self.compiled = on_cpu and shutil.which("g++") is not None
@@ -84,10 +86,11 @@ class Run:
             torch.set_num_threads(1)
 
     def go(self) -> None:
-        """Train to the recipe's last token."""
+        """Train to the recipe's last token, or until asked to stop: either way the state is saved."""
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
         logged = saved = started = time.monotonic()
         before = self.at.seconds
-        while self.at.tokens < self.recipe.tokens:
+        while self.at.tokens < self.recipe.tokens and not self.stopped:
             self.step()
             now = time.monotonic()
             self.at.seconds = before + now - started

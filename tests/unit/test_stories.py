@@ -12,7 +12,9 @@ from edge.train.rows import Part, Stage, Writer
 tokenizers = pytest.importorskip("tokenizers")
 
 TOKENIZER = tokenizers.Tokenizer.from_str(json.dumps(vocabulary.tokenizer()))
-STAGE = Stage(length=400, batch=1, people=6, prose=0.5, free=0.3, echo=0.2, lists=0.1, until=1.0)
+STAGE = Stage(
+    length=400, batch=1, people=6, prose=0.5, free=0.3, echo=0.2, lists=0.1, pairs=0.1, until=1.0
+)
 
 
 def encode(text: str) -> list[int]:
@@ -81,7 +83,7 @@ def test_words_are_tokenized_one_by_one() -> None:
 
 
 def test_a_row_holds_whole_answers_to_what_it_tells() -> None:
-    stage = dataclasses.replace(STAGE, free=0.0, echo=0.0, lists=0.0)
+    stage = dataclasses.replace(STAGE, free=0.0, echo=0.0, lists=0.0, pairs=0.0)
     row = Writer(encode).row(random.Random(5), stage)
     assert len(row.ids) == len(row.parts) == STAGE.length + 1
     answer = [token for token, part in zip(row.ids, row.parts, strict=True) if part == Part.ANSWER]
