@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge import registry, targets
 from edge.artifact import Artifact, is_artifact
@@ -17,6 +17,9 @@ from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
 from edge.model import Chat, Model, Wish, load
 from edge.verify import Report, verify
+
+if TYPE_CHECKING:
+    from edge.decode.grammar import Grammar
 
 RECIPES = Path(__file__).parent / "train" / "recipes"
 
@@ -56,6 +59,36 @@ def open_model(
     if not is_artifact(folder):
         convert(source, folder, options, progress)
     return load(folder, threads=threads)
+
+
+def answer_form(
+    *, json_schema: Path | None, regex: str | None, lark: Path | None
+) -> "Grammar | None":
+    """The form that an answer must have; a bad one is found before any model is loaded."""
+    given = [form for form in (json_schema, regex, lark) if form is not None]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise EdgeError(
+            "an answer has one form", fix="give one of --json-schema, --regex and --grammar"
+        )
+    from edge.decode.grammar import Grammar
+
+    if regex is not None:
+        return Grammar.of_regex(regex)
+    if json_schema is not None:
+        return Grammar.of_schema(_text(json_schema))
+    assert lark is not None
+    return Grammar.of_lark(_text(lark))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EdgeError(
+            f"{file} cannot be read as UTF-8 text: {error}", fix="give a text file"
+        ) from None
 
 
 def split_prompt(first: str | None, second: str | None) -> tuple[str | None, str | None]:
@@ -136,12 +169,7 @@ def eval_text(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Loss of an artifact on a text file."""
-    try:
-        content = text.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgeError(
-            f"{text} cannot be read as UTF-8 text: {error}", fix="give a text file"
-        ) from None
+    content = _text(text)
     model = load(folder, threads=threads)
     ids = model.tokenizer.encode(content, special=False)
     return evaluate(

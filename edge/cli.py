@@ -145,6 +145,15 @@ def run(
     stop: Annotated[
         list[str] | None, typer.Option(help="End before this text; may be repeated.")
     ] = None,
+    json_schema: Annotated[
+        Path | None, typer.Option(help="A file: the answer is JSON of this schema.")
+    ] = None,
+    regex: Annotated[
+        str | None, typer.Option(help="The answer matches this regular expression.")
+    ] = None,
+    grammar: Annotated[
+        Path | None, typer.Option(help="A file: the answer follows this Lark grammar.")
+    ] = None,
     threads: Threads = None,
     stats: Annotated[bool, typer.Option("--stats", help="Print speeds on stderr.")] = False,
     as_json: Json = False,
@@ -154,6 +163,7 @@ def run(
 
     Example: edge run "Once upon a time"
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --max-tokens 100
+    Example: edge run artifacts/phi-3 "A cat, as JSON." --json-schema cat.schema.json
     """
     from edge import api
     from edge.decode.sampling import Sampling
@@ -168,7 +178,8 @@ def run(
         repetition_penalty=repetition_penalty,
         seed=seed,
     )
-    wish = api.Wish(max_tokens=max_tokens, sampling=sampling, stops=tuple(stop or ()))
+    form = api.answer_form(json_schema=json_schema, regex=regex, lark=grammar)
+    wish = api.Wish(max_tokens=max_tokens, sampling=sampling, stops=tuple(stop or ()), grammar=form)
     if prompt is None and (raw or as_json):
         raise EdgeError(
             "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
@@ -353,6 +364,7 @@ def _answer(
         "tokens": made.tokens,
         "prompt_tokens": list(made.prompt),
         "ending": made.ending,
+        "complete": answer.complete,
         "prefill_tps": made.prefill_tps,
         "decode_tps": made.decode_tps,
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
@@ -12,6 +13,9 @@ from edge.protocols import Decoder
 from edge.targets import open_decoder
 from edge.text.chat import ChatTemplate, Message, continuation, encode_chat
 from edge.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from edge.decode.grammar import Grammar, GrammarConstraint
 
 MAX_TOKENS = 512
 
@@ -23,15 +27,27 @@ class Wish:
     max_tokens: int = MAX_TOKENS
     sampling: Sampling = field(default_factory=Sampling)
     stops: Sequence[str] = ()
+    grammar: "Grammar | None" = None  # the form that the answer must have
 
 
 class Answer(Iterator[str]):
     """Pieces of text as they come; afterwards, all of it and what it took."""
 
-    def __init__(self, generation: Generation, pieces: Iterator[str]) -> None:
+    def __init__(
+        self,
+        generation: Generation,
+        pieces: Iterator[str],
+        form: "GrammarConstraint | None" = None,
+    ) -> None:
         self.generation = generation
+        self._form = form
         self.text = ""
         self._pieces = pieces
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether the answer has the form that was asked for; None where none was."""
+        return None if self._form is None else self._form.complete
 
     def __next__(self) -> str:
         piece = next(self._pieces)
@@ -85,6 +101,9 @@ class Model:
         return encode_chat(self.tokenizer, self.template, messages)
 
     def _answer(self, prompt: Sequence[int], seen: Sequence[int], wish: Wish) -> Answer:
+        form = None
+        if wish.grammar is not None:
+            form = wish.grammar.constraint(self.tokenizer, self.tokenizer.stop_ids)
         generation = generate(
             self.decoder,
             prompt,
@@ -92,9 +111,10 @@ class Model:
             max_tokens=wish.max_tokens,
             stop_ids=self.tokenizer.stop_ids,
             seen=seen,
+            constraint=form,
         )
         pieces = text_of(generation, self.tokenizer.stream(), stops=wish.stops)
-        return Answer(generation, pieces)
+        return Answer(generation, pieces, form)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal, Protocol
 
@@ -21,6 +21,42 @@ class Detokenizer(Protocol):
     def feed(self, token: int) -> str: ...
 
     def finish(self) -> str: ...
+
+
+class Constraint(Protocol):
+    """What the answer may be: tokens that it forbids are never chosen."""
+
+    def mask(self, logits: F32) -> F32:
+        """Logits [V] with -inf where a token would break the answer's form."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """This token was chosen."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Tokens that alone can follow: they are taken at once, without asking the model."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow."""
+        ...
+
+
+class Free:
+    """Any answer."""
+
+    ended = False
+
+    def mask(self, logits: F32) -> F32:
+        return logits
+
+    def accept(self, token: int) -> None:
+        """Every token is right."""
+
+    def forced(self) -> list[int]:
+        return []
 
 
 class Generation(Iterator[int]):
@@ -65,23 +101,33 @@ class Generation(Iterator[int]):
 
     def _run(self, decoder: Decoder, choose: Callable[[F32], int], rules: "Rules") -> Iterator[int]:
         start = rules.clock()
-        token = choose(decoder.prefill(self.prompt))
+        logits = decoder.prefill([*self.prompt, *rules.lead])
+        self.fed = len(rules.lead)
+        token = choose(logits)
         self.prefill_seconds = rules.clock() - start
+        yield from self._give(rules.lead)
         while token not in rules.stop_ids:
-            self.tokens.append(token)
-            yield token
+            run = [token, *rules.constraint.forced()]
+            yield from self._give(run[: rules.max_tokens - len(self.tokens)])
             if len(self.tokens) >= rules.max_tokens:
                 self.ending = "length"
                 return
-            if decoder.length >= decoder.capacity:
+            if rules.constraint.ended:
+                break
+            if decoder.length + len(run) > decoder.capacity:
                 self.ending = "context"
                 return
             start = rules.clock()
-            logits = decoder.step(token)
-            self.fed += 1
+            logits = decoder.step(token) if len(run) == 1 else decoder.prefill(run)
+            self.fed += len(run)
             token = choose(logits)
             self.decode_seconds += rules.clock() - start
         self.ending = "stop"
+
+    def _give(self, tokens: Sequence[int]) -> Iterator[int]:
+        for token in tokens:
+            self.tokens.append(token)
+            yield token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +136,8 @@ class Rules:
 
     max_tokens: int
     stop_ids: AbstractSet[int] = frozenset()
+    constraint: Constraint = field(default_factory=Free)
+    lead: tuple[int, ...] = ()  # what the answer can only begin with: read together with the prompt
     clock: Callable[[], float] = perf_counter
 
     def __post_init__(self) -> None:
@@ -106,6 +154,7 @@ def generate(
     max_tokens: int,
     stop_ids: AbstractSet[int] = frozenset(),
     seen: Sequence[int] = (),
+    constraint: Constraint | None = None,
     clock: Callable[[], float] = perf_counter,
 ) -> Generation:
     """Feed the prompt [T] after what the decoder's cache holds; choose up to `max_tokens` tokens.
@@ -113,9 +162,12 @@ def generate(
     `seen`: tokens that are in the cache already, for the repetition penalty.
     EdgeError, before anything is run, if the prompt is empty or does not fit.
     """
-    rules = Rules(max_tokens=max_tokens, stop_ids=stop_ids, clock=clock)
-    _fits(decoder, len(prompt))
-    return Generation(decoder, prompt, _chooser(sampling or Sampling(), [*seen, *prompt]), rules)
+    form = constraint or Free()
+    lead = tuple(form.forced()[:max_tokens])
+    rules = Rules(max_tokens=max_tokens, stop_ids=stop_ids, constraint=form, lead=lead, clock=clock)
+    _fits(decoder, len(prompt) + len(lead))
+    choose = _chooser(sampling or Sampling(), [*seen, *prompt], rules)
+    return Generation(decoder, prompt, choose, rules)
 
 
 def text_of(
@@ -137,12 +189,15 @@ def text_of(
         yield rest
 
 
-def _chooser(sampling: Sampling, history: list[int]) -> Callable[[F32], int]:
+def _chooser(sampling: Sampling, history: list[int], rules: Rules) -> Callable[[F32], int]:
     rng = sampling.rng()
 
     def choose(logits: F32) -> int:
-        history.append(pick(logits, sampling, history, rng))
-        return history[-1]
+        token = pick(rules.constraint.mask(logits), sampling, history, rng)
+        history.append(token)
+        if token not in rules.stop_ids:
+            rules.constraint.accept(token)
+        return token
 
     return choose
 

@@ -83,6 +83,11 @@ class Tokenizer:
         )
         return Stream(partial(self._piece, skip_special), pieces_of(decoder)())
 
+    def definition(self) -> str:
+        """The whole tokenizer as a tokenizer.json, added tokens and their flags included."""
+        text: str = self._library.to_str()
+        return text
+
     def check(self, rows: int) -> None:
         """Refuse a vocabulary with ids that a model of `rows` embedding rows does not have."""
         if self.vocab_size > rows:
