@@ -44,6 +44,7 @@ class Timing:
     load_seconds: float
     peak_rss_mb: float
     artifact_mb: float
+    cache_mb: float  # of the rows that were in use at the end
     bytes_per_token: int
     read_gbs: float  # weights and cache that decoding read
     machine_gbs: float  # what this machine reads with the same threads
@@ -94,6 +95,7 @@ def bench(
         load_seconds=loaded,
         peak_rss_mb=rss,
         artifact_mb=artifact.nbytes / 1e6,
+        cache_mb=cache_bytes(spec, prompt + new) / 1e6,
         bytes_per_token=read,
         read_gbs=read * statistics.median(decode) / 1e9,
         machine_gbs=read_bandwidth(count, clock),

@@ -52,19 +52,50 @@ def speed() -> str:
     return "\n".join(lines).strip()
 
 
-PARTS = {"parity": parity, "speed": speed}
+def footprint() -> str:
+    """Seconds and memory of the commands: medians, and least to most of the rounds."""
+    file = ROOT / "docs" / "footprint.json"
+    if not file.exists():
+        return ""
+    found = json.loads(file.read_text())
+    titles = {
+        "help_seconds": "`edge --help`, s",
+        "first_text_seconds": "first text of a warm `edge run`, s",
+        "convert_seconds": f"{found.get('converted')} to int4, s",
+        "convert_peak_mb": f"{found.get('converted')} to int4, peak resident MB",
+        "run_peak_mb": f"{found.get('ran')} run, peak resident MB",
+        "read_gbs": f"{found.get('ran')} decoding reads, GB/s",
+        "machine_gbs": "this machine reads, GB/s",
+    }
+    lines = ["| what | median (least to most) |", "|---|---|"]
+    lines += [f"| {titles[key]} | {_range(found[key])} |" for key in titles if key in found]
+    if "artifact_mb" in found:
+        lines.append(
+            f"| {found['ran']}: artifact + cache, MB | {found['artifact_mb']:.0f} + {found['cache_mb']:.0f} |"
+        )
+    return "\n".join([*lines, "", found["machine"] + "."])
+
+
+PARTS = {"parity": parity, "speed": speed, "footprint": footprint}
 
 
 def generated(text: str) -> str:
     """README's text with its generated parts made anew."""
     for name, make in PARTS.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
+        text = re.sub(
+            pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], text, flags=re.DOTALL
+        )  # type: ignore[misc]
     return text
 
 
 def _spread(rounds: list[dict[str, Any]], key: str) -> str:
-    values = [row[key] for row in rounds]
+    return _range([row[key] for row in rounds])
+
+
+def _range(values: list[float]) -> str:
+    if statistics.median(values) < 10:
+        return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
