@@ -19,6 +19,11 @@ from edge.config import Config, is_plain, read_json
 from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, LongRope, Norm, Rope
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
 MANIFEST = "edge.json"
 SCHEMA = 1
 _CHUNK = 1 << 22
@@ -35,6 +40,10 @@ class Manifest:
     embed: str
     head: str
     spec: DecoderSpec
+    bos: int | None  # starts a text
+    stop: tuple[int, ...]  # any of these ends an answer
+    repository: str | None  # where the source was pulled from, and at which commit
+    revision: str | None
     source: Mapping[str, str]  # input file -> hash
     files: Mapping[str, str]  # output file -> hash
     tools: Mapping[str, str]  # package -> version
@@ -101,20 +110,40 @@ def publishing(out: Path, *, force: bool) -> Iterator[Path]:
     if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
         raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
     partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was killed
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        _sync(partial)
-        replaced = out.with_name(f".{out.name}.replaced")
-        if out.exists():
+    with _alone(out):
+        shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was killed
+        try:
+            partial.mkdir()
+            yield partial
+            _sync(partial)
+            replaced = out.with_name(f".{out.name}.replaced")
+            if out.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                out.rename(replaced)
+            partial.rename(out)
+            _sync(out.parent)
             shutil.rmtree(replaced, ignore_errors=True)
-            out.rename(replaced)
-        partial.rename(out)
-        _sync(out.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Refuse a second conversion into the same place; the lock of a killed one is free again."""
+    lock = out.with_name(f".{out.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EdgeError(
+                    f"another conversion is writing {out}", fix="wait for it, or give another -o"
+                ) from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -164,6 +193,10 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         embed=config.text("embed"),
         head=config.text("head"),
         spec=_spec(spec),
+        bos=config.integer("bos", low=0) if config.has("bos") else None,
+        stop=config.integers("stop", low=0) if config.data.get("stop") else (),
+        repository=config.text("repository") if config.has("repository") else None,
+        revision=config.text("revision") if config.has("revision") else None,
         source=_strings(config, "source"),
         files=_strings(config, "files"),
         tools=_strings(config, "tools"),

@@ -5,7 +5,7 @@ instant.
 """
 
 import json
-import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -331,6 +331,8 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one message and its exit code, never a traceback."""
+    if hasattr(signal, "SIGPIPE"):  # `edge list | head` ends as other tools do, without a word
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         app(standalone_mode=True)
     except EdgeError as error:
@@ -338,9 +340,6 @@ def main() -> None:
         sys.exit(error.code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _answer(

@@ -56,12 +56,12 @@ class Config:
             raise self._wrong(key, "true or false")
         return value
 
-    def integers(self, key: str) -> tuple[int, ...]:
+    def integers(self, key: str, *, low: int = 1) -> tuple[int, ...]:
         values = self._list(key)
         if any(
-            isinstance(v, bool) or not isinstance(v, int) or not 0 < v < 1 << 24 for v in values
+            isinstance(v, bool) or not isinstance(v, int) or not low <= v < 1 << 24 for v in values
         ):
-            raise self._wrong(key, "a list of positive integers")
+            raise self._wrong(key, f"a list of integers from {low}")
         return tuple(values)
 
     def numbers(self, key: str) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from edge import targets
 from edge.artifact import MANIFEST, Artifact, Manifest, publishing, sha256, write_manifest
 from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
+from edge.pull import pin_of
 from edge.quant import recipe as recipes
 from edge.text.ids import SpecialIds
 
@@ -57,17 +58,18 @@ def convert(
     with Checkpoint.open(source, context=options.context) as checkpoint:
         spec = checkpoint.spec
         total = converter.nbytes(spec, recipe)
-        text = [source / "config.json", *text_files(options.tokenizer or source)]
-        ids = _special_ids(options.tokenizer or source, spec.vocab)
+        text = text_files(source, options.tokenizer)
         _room(out, total)
         with publishing(out, force=options.force) as folder:
-            with progress(f"{options.target} {recipe}", total) as advance:
-                converter.convert(checkpoint, recipe, folder, ids=ids, progress=advance)
             for file in text:
                 shutil.copyfile(file, folder / file.name)
+            ids = _special_ids(folder, spec.vocab)
+            with progress(f"{options.target} {recipe}", total) as advance:
+                converter.convert(checkpoint, recipe, folder, ids=ids, progress=advance)
             inputs = [*checkpoint.files, *text]
             outputs = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
             hashes = _hashes([*inputs, *outputs], progress)
+            pin = pin_of(source)
             manifest = Manifest(
                 target=options.target,
                 family=checkpoint.family.name,
@@ -76,6 +78,10 @@ def convert(
                 embed=options.embed or options.quant,
                 head=options.head or options.quant,
                 spec=spec,
+                bos=ids.bos,
+                stop=tuple(sorted(ids.stop)),
+                repository=None if pin is None else pin.source,
+                revision=None if pin is None else pin.revision,
                 source={path.name: hashes[path] for path in inputs},
                 files={path.name: hashes[path] for path in outputs},
                 tools=_versions(converter.TOOLS),
@@ -84,8 +90,14 @@ def convert(
     return Artifact.open(out)
 
 
-def text_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint that concern text, those that it has."""
+def text_files(source: Path, tokenizer: Path | None = None) -> list[Path]:
+    """The config and the files that concern text; those of a tokenizer's own folder come first."""
+    found = {file.name: file for file in _present(source)}
+    found |= {} if tokenizer is None else {file.name: file for file in _present(tokenizer)}
+    return [source / "config.json", *found.values()]
+
+
+def _present(folder: Path) -> list[Path]:
     return [folder / name for name in TEXT_FILES if (folder / name).is_file()]
 
 

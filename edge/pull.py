@@ -77,6 +77,13 @@ def read_pins() -> dict[str, Pin]:
         raise Damaged(f"{file} is no lock file of edge", fix="remove it and pull again") from None
 
 
+def pin_of(folder: Path) -> Pin | None:
+    """What a pulled checkpoint's folder holds; None for any other folder."""
+    folder = folder.resolve()
+    known = folder.parent == checkpoints().resolve()
+    return read_pins().get(folder.name) if known else None
+
+
 def forget(model: str) -> bool:
     """Drop a model's pin; whether there was one."""
     pins = read_pins()

@@ -52,6 +52,7 @@ _OPENELM = {
 }
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "llama": {"model_type": "llama", **_COMMON},
+    "mistral": {"model_type": "mistral", **_COMMON, "sliding_window": 11},
     "phi3": {"model_type": "phi3", **_COMMON, "sliding_window": 9},
     "openelm": _OPENELM,
     "internlm2": {"model_type": "internlm2", **_COMMON, "bias": False},

@@ -1,6 +1,6 @@
-"""Llama 2, 3, 3.1, 3.2, Vicuna, and Mistral (FILM-7B): a plain pre-norm decoder with grouped
-queries.
-"""
+"""Llama 2, 3, 3.1, 3.2 and Vicuna: a plain pre-norm decoder with grouped queries."""
+
+from dataclasses import replace
 
 from edge.config import Config
 from edge.families import Family
@@ -20,7 +20,6 @@ def spec(config: Config) -> DecoderSpec:
         kv_heads=config.integer("num_key_value_heads", heads),
         head_width=head_width,
         ffn_width=config.integer("intermediate_size"),
-        window=config.integer("sliding_window") if config.has("sliding_window") else None,
     )
     return DecoderSpec(
         vocab=config.integer("vocab_size"),
@@ -33,9 +32,18 @@ def spec(config: Config) -> DecoderSpec:
     )
 
 
+def windowed(config: Config) -> DecoderSpec:
+    """The same with a window where the config has one; Llama itself ignores that field."""
+    plain = spec(config)
+    if not config.has("sliding_window"):
+        return plain
+    window = config.integer("sliding_window")
+    return replace(plain, layers=tuple(replace(layer, window=window) for layer in plain.layers))
+
+
 FAMILY = Family(
     name="llama",
-    model_types=("llama", "mistral"),
+    model_types=("llama",),
     spec=spec,
     names=NameMap(
         {

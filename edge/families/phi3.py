@@ -12,7 +12,7 @@ _GATE_UP = "model.layers.{i}.mlp.gate_up_proj.weight"
 FAMILY = Family(
     name="phi3",
     model_types=("phi3",),
-    spec=llama.spec,
+    spec=llama.windowed,
     names=NameMap(
         {
             **llama.FAMILY.names.entries,

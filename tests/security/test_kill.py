@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from support import environment, tiny
 
-from edge.artifact import Artifact, is_artifact
+from edge.artifact import Artifact, is_artifact, publishing
 from edge.convert import Options, convert
+from edge.errors import EdgeError
 
 KILLS = 10
 VOCAB = 120_000  # writing takes a good part of a second
@@ -104,3 +105,13 @@ def test_interrupted_by_the_user(
     assert process.returncode == 130, talk
     assert "Traceback" not in talk[1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_conversions_into_one_place(tmp_path: Path) -> None:
+    out = tmp_path / "it"
+    with publishing(out, force=False) as first:
+        (first / "file").write_text("of the first")
+        with pytest.raises(EdgeError, match="another conversion"), publishing(out, force=False):
+            pytest.fail("the second began")
+        assert (first / "file").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"it"}
