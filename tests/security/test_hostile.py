@@ -270,8 +270,8 @@ def test_a_checkpoint_without_weights(tmp_path: Path) -> None:
     ids=str,
 )
 def test_configs_that_lie(tmp_path: Path, change: dict[str, Any], field: str) -> None:
-    source = tiny(tmp_path / "source")
-    (source / "config.json").write_text(json.dumps(config_of("llama", **change)))
+    source = tiny(tmp_path / "source", "mistral")
+    (source / "config.json").write_text(json.dumps(config_of("mistral", **change)))
     attempt(source, Damaged if "partial_rotary_factor" not in change else Unsupported, field)
 
 
