@@ -46,12 +46,16 @@ def convert_model(
 
 
 def open_model(
-    model: str | None, *, threads: int | None = None, progress: Progress | None = None
+    model: str | None,
+    *,
+    threads: int | None = None,
+    unchecked: bool = False,
+    progress: Progress | None = None,
 ) -> Model:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     model = model or registry.DEFAULT
     if is_artifact(Path(model)):
-        return load(model, threads=threads)
+        return load(model, threads=threads, unchecked=unchecked)
     source = _checkpoint(model)
     entry = registry.find(model)
     options = Options() if entry is None else Options(quant=entry.quant)

@@ -155,6 +155,9 @@ def run(
         Path | None, typer.Option(help="A file: the answer follows this Lark grammar.")
     ] = None,
     threads: Threads = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
+    ] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print speeds on stderr.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -185,7 +188,7 @@ def run(
             "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
         )
     text = sys.stdin.read() if prompt == "-" else prompt
-    model = api.open_model(model_name, threads=threads, progress=bar)
+    model = api.open_model(model_name, threads=threads, unchecked=unchecked, progress=bar)
     if text is None:
         _chat(model, system, wish)
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge import integrity
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.sampling import Sampling
@@ -142,9 +143,20 @@ class Chat:
             self.cached = [*seen, *answer.generation.cached][:length]
 
 
-def load(path: Path | str, *, threads: int | None = None, exact: bool = False) -> Model:
-    """Open an artifact's folder; `exact` uses float activations where the fast kernels round them."""
+def load(
+    path: Path | str,
+    *,
+    threads: int | None = None,
+    exact: bool = False,
+    unchecked: bool = False,
+) -> Model:
+    """Open an artifact's folder; refuse it if a file is not what its manifest says.
+
+    `exact` uses float activations where the fast kernels round them; `unchecked` trusts the files.
+    """
     artifact = Artifact.open(Path(path))
+    if not unchecked:
+        integrity.check(artifact)
     return Model(artifact, open_decoder(artifact, threads=threads, exact=exact))
 
 

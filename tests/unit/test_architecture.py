@@ -57,6 +57,7 @@ LAYERS = (
         "plan",
         "progress",
         "pull",
+        "integrity",
     },
     {"train"},
     {"api"},
