@@ -21,6 +21,7 @@ from edge.text.ids import SpecialIds
 
 TEXT_FILES = (
     "tokenizer.json",
+    "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -53,7 +54,7 @@ def convert(
     progress = progress or silent
     recipe = recipes.parse(options.quant, embed=options.embed, head=options.head)
     converter = targets.converter(options.target)
-    if options.tokenizer and not (options.tokenizer / "tokenizer.json").is_file():
+    if options.tokenizer and not _has_tokenizer(options.tokenizer):
         raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
     with Checkpoint.open(source, context=options.context) as checkpoint:
         spec = checkpoint.spec
@@ -63,6 +64,7 @@ def convert(
         with publishing(out, force=options.force) as folder:
             for file in text:
                 shutil.copyfile(file, folder / file.name)
+            _complete_tokenizer(folder)
             ids = _special_ids(folder, spec.vocab)
             with progress(f"{options.target} {recipe}", total) as advance:
                 converter.convert(checkpoint, recipe, folder, ids=ids, progress=advance)
@@ -97,8 +99,22 @@ def text_files(source: Path, tokenizer: Path | None = None) -> list[Path]:
     return [source / "config.json", *found.values()]
 
 
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+
+
 def _present(folder: Path) -> list[Path]:
     return [folder / name for name in TEXT_FILES if (folder / name).is_file()]
+
+
+def _complete_tokenizer(folder: Path) -> None:
+    """A SentencePiece model alone gets a tokenizer.json beside it, once, so that no run needs more."""
+    file = folder / "tokenizer.json"
+    if (folder / "tokenizer.model").is_file() and not file.is_file():
+        from edge.text.settings import Settings
+        from edge.text.tokenizer import definition_of
+
+        file.write_text(definition_of(folder, Settings.load(folder)))
 
 
 def _special_ids(folder: Path, vocab: int) -> SpecialIds:

@@ -195,7 +195,8 @@ def _prompt(folder: Path, vocab: int, room: int) -> list[int]:
 
 def _same_text(folder: Path, source: Path) -> tuple[bool, bool]:
     """Whether ids of a text, and a rendered conversation, are those of the source's own files."""
-    if not (source / "tokenizer.json").is_file() or not (folder / "tokenizer.json").is_file():
+    files = [source / "tokenizer.json", source / "tokenizer.model"]
+    if not any(file.is_file() for file in files) or not (folder / "tokenizer.json").is_file():
         return True, True
     ids = [
         Tokenizer.load(at).encode(PROMPT + " Ünïcödé 123\n", special=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tokenizers
 
-from edge.errors import Damaged, EdgeError, Unsupported
+from edge.errors import Damaged, EdgeError
 from edge.text.settings import Added, Settings
 from edge.text.stream import Stream, pieces_of
 
@@ -43,12 +43,13 @@ class Tokenizer:
     def load(cls, folder: Path) -> "Tokenizer":
         """Read the tokenizer of a checkpoint or artifact folder."""
         settings = Settings.load(folder)
-        library = _read(folder)
+        library = _read(folder, settings)
         _add(library, settings, folder)
         added = library.get_added_tokens_decoder()
         bos = _id_of(library, settings.named.get("bos_token"))
         bos = settings.bos_id if bos is None else bos
         lead, tail = _around(library, settings, bos)
+        bos = lead[0] if bos is None and len(lead) == 1 else bos
         return cls(
             vocab_size=1 + max(library.get_vocab(with_added_tokens=True).values(), default=-1),
             bos_id=bos,
@@ -105,20 +106,28 @@ class Tokenizer:
         return piece
 
 
-def _read(folder: Path) -> tokenizers.Tokenizer:
-    file = folder / "tokenizer.json"
+def definition_of(folder: Path, settings: Settings) -> str:
+    """The tokenizer.json of a checkpoint, or what its tokenizer.model says in that form."""
+    file, model = folder / "tokenizer.json", folder / "tokenizer.model"
+    if not file.is_file() and model.is_file():
+        from edge.text.sentencepiece import tokenizer_json
+
+        names = {token.id: token.text for token in settings.added}
+        # Llama's tokenizers start a text with BOS unless their config says otherwise.
+        return tokenizer_json(model, names, add_bos=settings.add_bos is not False)
     if not file.is_file():
-        if (folder / "tokenizer.model").is_file():
-            raise Unsupported(
-                f"{folder} has a SentencePiece tokenizer.model but no tokenizer.json",
-                fix="save the tokenizer with transformers' save_pretrained, which writes one",
-            )
         raise Damaged(f"{file} does not exist", fix="name a folder that holds a tokenizer.json")
     if file.stat().st_size > LIMIT:
         problem = f"{file} is larger than {LIMIT >> 20} MiB"
         raise Damaged(problem, fix="this is no tokenizer: get the file again")
+    return file.read_bytes().decode(errors="replace")
+
+
+def _read(folder: Path, settings: Settings) -> tokenizers.Tokenizer:
+    file = folder / "tokenizer.json"
+    definition = definition_of(folder, settings)
     try:
-        library = tokenizers.Tokenizer.from_str(file.read_bytes().decode())
+        library = tokenizers.Tokenizer.from_str(definition)
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # a panic inside the library is no Exception

@@ -35,6 +35,7 @@ TOOLKITS = {
     "jinja2": ("edge/text/_render.py",),
     "yaml": ("edge/registry.py", "edge/train/recipe.py"),
     "rich": ("edge/progress.py",),
+    "sentencepiece": ("edge/text/sentencepiece.py",),
     "llguidance": ("edge/decode/grammar.py",),
     "typer": ("edge/cli.py",),
     "platformdirs": ("edge/home.py",),
