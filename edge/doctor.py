@@ -33,7 +33,7 @@ def examine() -> dict[str, Any]:
         "edge_home": str(home()),
         "packages": {name: _version(name) for name in PACKAGES},
         "convert": {name: _works("converters", name) for name in targets.names("converters")},
-        "run": {name: _works("runtimes", name) for name in targets.names("runtimes")},
+        "run": {name: _works("runtimes", name) for name in targets.names("converters")},
     }
 
 
