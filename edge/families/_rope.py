@@ -27,7 +27,7 @@ def rope(config: Config, head_width: int) -> Rope:
 
 def _scaling(table: Config, config: Config, pairs: int) -> Llama3Scaling | LongRope | None:
     kind = table.text("rope_type", table.text("type", "default"))
-    if kind == "default":
+    if kind in ("default", "dynamic"):  # dynamic NTK changes nothing up to the published context
         return None
     if kind == "llama3":
         return _llama3(table, config)

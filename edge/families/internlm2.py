@@ -1,48 +1,16 @@
-"""InternLM2 1.8B, 7B, 20B (arXiv 2403.17297): Llama's maths; q, k and v lie fused in groups.
-
-Its dynamic NTK scaling changes nothing up to the published context, which is as far as edge goes.
-"""
+"""InternLM2 1.8B, 7B, 20B (arXiv 2403.17297): Llama's maths; q, k and v lie fused in groups."""
 
 from edge.config import Config
-from edge.errors import Unsupported
-from edge.families import Family
+from edge.families import Family, llama
 from edge.names import NameMap, Part, groups_split
-from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
+from edge.spec import DecoderSpec
 
 _QKV = "model.layers.{i}.attention.wqkv.weight"
 
 
 def spec(config: Config) -> DecoderSpec:
-    config.only("hidden_act", "silu")
     config.only("bias", allowed=False, default=True)  # the published config class defaults to true
-    width, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
-    head_width = config.integer("head_dim", max(width // heads, 1))
-    layer = LayerSpec(
-        heads=heads,
-        kv_heads=config.integer("num_key_value_heads", heads),
-        head_width=head_width,
-        ffn_width=config.integer("intermediate_size"),
-    )
-    return DecoderSpec(
-        vocab=config.integer("vocab_size"),
-        width=width,
-        layers=(layer,) * config.integer("num_hidden_layers", high=1024),
-        norm=Norm(eps=config.number("rms_norm_eps")),
-        rope=Rope(theta=_theta(config), width=head_width),
-        context=config.integer("max_position_embeddings", high=1 << 20),
-        tied=config.flag("tie_word_embeddings", default=False),
-    )
-
-
-def _theta(config: Config) -> float:
-    scaling = config.table("rope_scaling")
-    kind = "dynamic" if scaling is None else scaling.text("rope_type", scaling.text("type", ""))
-    if kind != "dynamic":
-        raise Unsupported(
-            f"{config.where}: rope_scaling of type {kind!r} is not supported",
-            fix="use a checkpoint whose rope_scaling is null or dynamic",
-        )
-    return config.number("rope_theta")
+    return llama.spec(config)
 
 
 FAMILY = Family(

@@ -193,7 +193,7 @@ def test_a_real_openelm_config(assets: Path) -> None:
         ({"mlp_bias": True}, "mlp_bias"),
         ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "rope_scaling"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_scaling"),
-        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "rope_parameters"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "rope_parameters"),
     ],
 )
 def test_a_setting_that_would_be_ignored_is_refused(
