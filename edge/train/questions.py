@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edge.train.stories import lives, owns
+from edge.train.stories import lives, owns, pleases
 from edge.train.world import Person
 
 Kind = Literal["what", "who", "where", "colour", "two facts", "two people"]
@@ -17,6 +17,9 @@ REQUESTS = (
 )
 RETELL = "Tell it again."
 KINDS: tuple[Kind, ...] = ("what", "who", "where", "colour", "two facts", "two people")
+
+ABOUT_THINGS: tuple[Kind, ...] = ("what", "who", "colour", "two facts", "two people")
+ODDS = (2, 4, 2, 2, 2)  # who owns a thing is the hardest to learn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,15 +37,18 @@ def ask(kind: Kind, person: Person, other: Person) -> Question:
     name, has, home = person.name, owns(person), lives(person)
     texts: dict[Kind, tuple[str, tuple[str, ...]]] = {
         "what": (f"What did {name} have?", (has,)),
-        "who": (f"Who had a {person.colour} {person.thing}?", (has,)),
+        "who": (f"Who had a {person.colour} {person.thing}?", (pleases(person),)),
         "where": (f"Where did {name} live?", (home,)),
         "colour": (f"What colour was {name}'s {person.thing}?", (has,)),
         "two facts": (f"What did {name} have and where did {name} live?", (has, home)),
         "two people": (f"What did {name} and {other.name} have?", (has, owns(other))),
     }
     text, about = texts[kind]
-    short = f"{name}'s {person.thing} was {person.colour}."
-    answer = short if kind == "colour" else " ".join(about)
+    answers: dict[Kind, str] = {
+        "who": has,
+        "colour": f"{name}'s {person.thing} was {person.colour}.",
+    }
+    answer = answers.get(kind, " ".join(about))
     return Question(kind=kind, text=text, answer=answer, about=about)
 
 
@@ -52,7 +58,7 @@ def once_each(rng: random.Random, cast: Sequence[Person]) -> list[Question]:
     asked = []
     while things:
         person = things.pop()
-        kind: Kind = rng.choice(("what", "who", "colour", "two facts", "two people"))
+        kind: Kind = rng.choices(ABOUT_THINGS, ODDS)[0]
         if kind == "two people" and not things:
             kind = "what"
         asked.append(ask(kind, person, things.pop() if kind == "two people" else person))

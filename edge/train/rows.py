@@ -14,8 +14,9 @@ from edge.train.world import COLOURS, THINGS, Person, names, people, places
 
 CROWD = 160  # more people than any row can hold
 WORDS = (*names(False)[::6], *places(False)[::6], *COLOURS, *THINGS)
+BELONGINGS = tuple(f"{colour} {thing}" for colour in COLOURS for thing in THINGS)
 FILLERS = ("a", "had", "lived", "in", "was", "the")
-ECHO_TOKENS = 32  # what a person's two facts take, told twice
+ECHO_TOKENS = 48  # what a person's facts take, told twice
 
 
 class Part(IntEnum):
@@ -142,20 +143,23 @@ class Writer:
         self._mark(row, "<|end|>", part=Part.ANSWER)
 
     def _pairs(self, row: Row, rng: random.Random, stage: Stage) -> None:
-        """A word for each of some names, told again in another order.
+        """A word for each of some names or a name for each word, told again in another order.
 
         What stands between the two differs from the first time: the asking side and the told side
         learn one by one to look past it, which together they do not.
         """
         told, again = (rng.choices(FILLERS, k=rng.choice((0, 0, 1, 2, 3))) for _ in range(2))
         size = 6 + len(told) + len(again)  # names are two tokens, words one or two
-        count = rng.randint(2, max(2, stage.length // size))
-        pairs = [(name, rng.choice(WORDS)) for name in rng.sample(names(False), count)]
-        self._retell(row, " ".join(" ".join([name, *told, word]) for name, word in pairs))
+        count = rng.randint(2, max(2, min(rng.choice((3, 5, 8, 99)), stage.length // size)))
+        words = rng.sample(WORDS if rng.random() < 0.5 else BELONGINGS, count)
+        pairs = list(zip(rng.sample(names(False), count), words, strict=True))
+        if rng.random() < 0.5:
+            pairs = [(word, name) for name, word in pairs]
+        self._retell(row, " ".join(" ".join([given, *told, wanted]) for given, wanted in pairs))
         rng.shuffle(pairs)
-        for name, word in pairs:
-            self._say(row, " ".join([name, *again]), Part.SCAFFOLD)
-            self._say(row, word, Part.ECHO)
+        for given, wanted in pairs:
+            self._say(row, " ".join([given, *again]), Part.SCAFFOLD)
+            self._say(row, wanted, Part.ECHO)
         self._mark(row, "<|end|>")
 
     def _retell(self, row: Row, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Short stories of the small world. Every person in one has a thing and a home, both said once."""
+"""Short stories of the small world. Every person in one has a thing that pleases them, and a home."""
 
 import random
 from collections.abc import Sequence
@@ -116,7 +116,13 @@ def lives(person: Person) -> str:
     return f"{person.name} lived in {person.place}."
 
 
+def pleases(person: Person) -> str:
+    """Who owns a thing, with the name after it: reading forward from the thing finds its owner."""
+    return f"The {person.colour} {person.thing} made {person.name} happy."
+
+
 def _facts(rng: random.Random, person: Person) -> list[str]:
-    facts = [owns(person), lives(person)]
-    rng.shuffle(facts)
+    """In any order, but a thing is owned before it pleases."""
+    facts = [owns(person), pleases(person)]
+    facts.insert(rng.randint(0, 2), lives(person))
     return facts
