@@ -58,6 +58,7 @@ def convert(
 ) -> None:
     """Convert MODEL into an artifact that a target runs.
 
+    \b
     Example: edge convert ./phi-3-mini-4k --to onnx --quant int4 -o artifacts/phi-3
     """
     from edge import api
@@ -94,6 +95,7 @@ def verify(
     """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit
     code 0 or 1.
 
+    \b
     Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k
     """
     from edge import api
@@ -111,6 +113,7 @@ def inspect(
 ) -> None:
     """Show what a checkpoint or an artifact holds, from its headers.
 
+    \b
     Example: edge inspect artifacts/phi-3
     """
     from edge import api
@@ -121,11 +124,11 @@ def inspect(
 @app.command()
 def run(
     first: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="An id, a folder, or else a prompt.")
+        str | None, typer.Argument(metavar="MODEL", help="An id, a folder, or else a prompt.")
     ] = None,
     second: Annotated[
         str | None,
-        typer.Argument(metavar="[PROMPT]", help="`-` reads it from stdin; none: a chat."),
+        typer.Argument(metavar="PROMPT", help="`-` reads it from stdin; none: a chat."),
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The prompt as it is: no template.")] = False,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
@@ -164,6 +167,7 @@ def run(
     """Answer a prompt, or chat. Without MODEL, the small model that ships with edge; a checkpoint
     is converted first.
 
+    \b
     Example: edge run "Once upon a time"
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --max-tokens 100
     Example: edge run artifacts/phi-3 "A cat, as JSON." --json-schema cat.schema.json
@@ -210,6 +214,7 @@ def bench(
 ) -> None:
     """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth.
 
+    \b
     Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2
     """
     from edge import api
@@ -237,6 +242,7 @@ def evaluate(
 
     With --questions: exact answers about held-out people, by how many tokens ago the fact was told.
 
+    \b
     Example: edge eval artifacts/phi-3 --text wiki.test.raw
     Example: edge eval artifacts/edge-stories --questions 120
     """
@@ -263,6 +269,7 @@ def train(
 ) -> None:
     """Train a model by a recipe, on torch.
 
+    \b
     Example: edge train stories -o runs/stories
     """
     from edge import api
@@ -280,6 +287,7 @@ def pull(
 
     A gated model needs a token of yours in HF_TOKEN.
 
+    \b
     Example: edge pull phi-3-mini-4k
     """
     from edge import api
@@ -295,6 +303,7 @@ def remove(
 ) -> None:
     """Remove what edge keeps of a model: its checkpoint, its pin, artifacts made from it.
 
+    \b
     Example: edge rm phi-3-mini-4k
     """
     from edge import api
@@ -306,6 +315,7 @@ def remove(
 def list_models(as_json: Json = False) -> None:
     """List the models of the registry and the artifacts on this machine.
 
+    \b
     Example: edge list --json
     """
     from edge import api
@@ -325,6 +335,7 @@ def list_models(as_json: Json = False) -> None:
 def doctor(as_json: Json = False) -> None:
     """Show which targets work here, with versions and hardware.
 
+    \b
     Example: edge doctor
     """
     from edge.doctor import examine
