@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from edge import registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
+from edge.config import Config
 from edge.convert import Options, Progress, convert
 from edge.errors import EdgeError
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
 from edge.model import Chat, Model, Wish, load
+from edge.plan import Plan, plan
+from edge.quant.recipe import Recipe
 from edge.verify import Report, verify
 
 if TYPE_CHECKING:
@@ -120,6 +123,19 @@ def verify_artifact(
     report = verify(artifact, source, tokens=tokens, progress=progress)
     artifact.record(report.json())
     return report
+
+
+def plan_model(
+    model: str, *, target: str, recipe: Recipe, context: int | None, threads: int | None
+) -> Plan:
+    """What converting and running a model will take, before any of it is done."""
+    entry = registry.find(model)
+    if entry is not None and entry.source is not None and not entry.here():
+        from edge.pull import config_of
+
+        return plan(config_of(entry.source), target, recipe, context=context, threads=threads)
+    config = Config.load(_checkpoint(model) / "config.json")
+    return plan(config, target, recipe, context=context, threads=threads)
 
 
 def pull_model(model: str, *, say: Callable[[str], None]) -> dict[str, Any]:

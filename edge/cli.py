@@ -279,6 +279,29 @@ def train(
 
 
 @app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
+    to: Annotated[str, typer.Option(help="The target: onnx.")] = "onnx",
+    quant: Annotated[str, typer.Option(help="Weight recipe.")] = "int4",
+    context: Annotated[int | None, typer.Option(min=1, help="Tokens of the sequence.")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a model will take here: disk, memory to convert and to run, context, speed.
+
+    From its config alone: no weight is read, and of a model that is not here only that is fetched.
+
+    \b
+    Example: edge plan phi-3-mini-4k --quant int4
+    """
+    from edge import api
+    from edge.quant.recipe import parse
+
+    found = api.plan_model(model, target=to, recipe=parse(quant), context=context, threads=threads)
+    _show(found.json(), as_json)
+
+
+@app.command()
 def pull(
     model: Annotated[str, typer.Argument(help="An id of the registry, or owner/name on the hub.")],
     as_json: Json = False,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.artifact import sha256
-from edge.config import read_json
+from edge.config import Config, read_json
 from edge.errors import Damaged, EdgeError
 from edge.home import checkpoints, home
 
@@ -64,6 +64,14 @@ def pull(model: str, source: str, *, say: Say = lambda _: None) -> Path:
         _same(model, pin, got)
     _write_pins({**pins, model: got})
     return folder
+
+
+def config_of(source: str) -> Config:
+    """The config.json of a repository, and nothing else of it."""
+    revision, _ = _listing(source, None)
+    folder = home() / "configs" / source.replace("/", "--")
+    _download(source, revision, "config.json", folder)
+    return Config.load(folder / "config.json")
 
 
 def read_pins() -> dict[str, Pin]:

@@ -33,6 +33,10 @@ class Entry:
     quant: str = "int4"  # what `run` converts to on first use
     about: str = ""
 
+    def here(self) -> bool:
+        """Whether its checkpoint is on this machine."""
+        return self.package is not None or (checkpoints() / self.id / "config.json").is_file()
+
     def checkpoint(self) -> Path:
         """The folder of the checkpoint on this machine."""
         if self.package is not None:

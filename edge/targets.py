@@ -31,6 +31,10 @@ class Converter(Protocol):
         """Size of the weights that `convert` will write; refuses what the target cannot hold."""
         ...
 
+    def memory(self, spec: DecoderSpec) -> int:
+        """Peak resident bytes of a conversion."""
+        ...
+
     def convert(
         self,
         checkpoint: Checkpoint,
@@ -66,6 +70,10 @@ class Runtime(Protocol):
 
         `exact`: with float activations, for proof.
         """
+        ...
+
+    def memory(self, spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
+        """Peak resident bytes of a run whose sequence reaches this many tokens."""
         ...
 
 

@@ -18,6 +18,7 @@ from edge.spec import DecoderSpec, parts
 from edge.text.ids import SpecialIds
 
 ENTRIES = (STEP, SCORE, EXACT)
+BASE = 92_000_000  # bytes: interpreter, numpy, the ONNX writer, a tokenizer, blocks in flight
 TOOLS = ("onnx-ir", "onnxruntime")
 Progress = Callable[[int], None]
 
@@ -36,6 +37,12 @@ def plan(spec: DecoderSpec, recipe: Recipe) -> tuple[Store, dict[str, ir.Model]]
 def nbytes(spec: DecoderSpec, recipe: Recipe) -> int:
     """Bytes of the data file; refuses what ONNX Runtime cannot hold."""
     return plan(spec, recipe)[0].nbytes
+
+
+def memory(spec: DecoderSpec) -> int:
+    """Peak resident bytes of a conversion: blocks of rows, and rotary tables while they are made."""
+    tables = sum(4 * part.context * part.rope.width for part in parts(spec).values())
+    return BASE + 5 * tables // 2
 
 
 def convert(

@@ -1,7 +1,8 @@
 """ONNX Runtime on the CPU."""
 
 from runtimes.onnx.decoder import OnnxDecoder
+from runtimes.onnx.memory import memory
 
 open = OnnxDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
 
-__all__ = ["open"]
+__all__ = ["memory", "open"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import Edge
 from support import tiny
+
+from edge import registry
 
 SHA = "a" * 40
 
@@ -160,3 +163,15 @@ def test_what_is_not_there_is_refused(hub: Hub, edge: Edge) -> None:
     assert "did you mean" in edge("pull", "phi-3-mini").err
     assert "ships with edge" in edge("pull", "edge-stories").err
     assert edge("rm", "../../etc").code == 2
+
+
+def test_a_plan_fetches_only_the_config(
+    hub: Hub, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = registry.Entry(id="it", family="llama", licence="MIT", context=64, source="some/model")
+    monkeypatch.setattr(registry, "entries", lambda: {"it": entry})
+    result = edge("plan", "it", "--context", "32", "--json")
+    assert result.code == 0, result.err
+    assert result.json["parameters"] > 0
+    assert hub.ranges == []
+    assert not list(Path(os.environ["EDGE_HOME"]).rglob("*.safetensors"))

@@ -1,0 +1,84 @@
+"""What a model will take on this machine, from its config alone: nothing is converted or loaded."""
+
+import os
+from dataclasses import asdict, dataclass
+
+from edge import targets
+from edge.bench import bytes_per_token, cache_bytes, read_bandwidth
+from edge.checkpoint import shorten
+from edge.config import Config
+from edge.families import family_of
+from edge.inspection import parameters
+from edge.quant.recipe import Recipe
+from edge.spec import DecoderSpec
+
+DEFAULT_TOKENS = 2048  # of a sequence, where none is asked for
+_SPARE = 0.9  # share of the memory that a run may take
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Bytes, tokens, and tokens a second; `bound_tps` is what bandwidth allows, not a promise."""
+
+    family: str
+    parameters: int
+    recipe: str
+    tokens: int
+    disk_bytes: int
+    convert_bytes: int
+    run_bytes: int
+    memory_bytes: int
+    fits: bool
+    largest_context: int
+    bytes_per_token: int
+    machine_gbs: float
+    bound_tps: float
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def plan(
+    config: Config, target: str, recipe: Recipe, *, context: int | None, threads: int | None
+) -> Plan:
+    """Plan the conversion of a model and a run whose sequence reaches `context` tokens."""
+    family = family_of(config)
+    spec = shorten(family.spec(config), None)
+    tokens = min(context or DEFAULT_TOKENS, spec.context) if context is None else context
+    shorten(spec, tokens)  # refuses more than the model has
+    converter, runtime = targets.converter(target), targets.runtime(target)
+    memory = _memory()
+    run = runtime.memory(spec, recipe, tokens=tokens)
+    read = bytes_per_token(spec, recipe) + cache_bytes(spec, tokens)
+    speed = read_bandwidth(threads or os.cpu_count() or 1)
+    return Plan(
+        family=family.name,
+        parameters=parameters(spec),
+        recipe=str(recipe),
+        tokens=tokens,
+        disk_bytes=converter.nbytes(spec, recipe),
+        convert_bytes=converter.memory(spec),
+        run_bytes=run,
+        memory_bytes=memory,
+        fits=run <= _SPARE * memory,
+        largest_context=_largest(spec, recipe, runtime, int(_SPARE * memory)),
+        bytes_per_token=read,
+        machine_gbs=speed,
+        bound_tps=speed * 1e9 / read,
+    )
+
+
+def _largest(spec: DecoderSpec, recipe: Recipe, runtime: targets.Runtime, room: int) -> int:
+    """The longest sequence whose run fits: bytes grow with tokens, so halve the interval."""
+    low, high = 0, spec.context
+    while low < high:
+        middle = (low + high + 1) // 2
+        if runtime.memory(spec, recipe, tokens=middle) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
