@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from edge.text.chat import ChatTemplate, Message, continuation, encode_chat
 from edge.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from edge.decode.grammar import Grammar, GrammarConstraint
+    from edge.decode.grammar import Grammar, GrammarConstraint, Vocabulary
 
 MAX_TOKENS = 512
 
@@ -64,6 +65,8 @@ class Model:
         self.decoder = decoder
         self.tokenizer = Tokenizer.load(artifact.folder)
         self.template = ChatTemplate.load(artifact.folder)
+        self._seen: list[int] = []  # what the cache held when the last reply began
+        self._last: Generation | None = None
 
     def generate(
         self, prompt: str, *, system: str | None = None, raw: bool = False, wish: Wish | None = None
@@ -73,15 +76,15 @@ class Model:
         The prompt becomes a user's turn in the model's chat template; `raw`, or a model without
         one, takes it as it is.
         """
-        self.decoder.rewind(0)
+        self.forget()
         if raw and system is not None:
             raise EdgeError(
                 "a raw prompt has no system message",
                 fix="leave out --raw, or write it in the prompt",
             )
         if raw or (self.template is None and system is None):
-            return self._answer(self.tokenizer.encode(prompt, special=True), (), wish or Wish())
-        return self._answer(self._encode(_turns(system, prompt)), (), wish or Wish())
+            return self.reply(self.tokenizer.encode(prompt, special=True), wish)
+        return self.reply(self.encode(_turns(system, prompt)), wish)
 
     def chat(self, *, system: str | None = None) -> "Chat":
         """A conversation whose cache is kept between turns."""
@@ -91,56 +94,73 @@ class Model:
                 f"{name} has no chat template: it only continues text",
                 fix="give a prompt and --raw",
             )
-        self.decoder.rewind(0)
+        self.forget()
         return Chat(self, [] if system is None else [Message("system", system)])
 
-    def _encode(self, messages: Sequence[Message]) -> list[int]:
+    def forget(self) -> None:
+        """Begin a new sequence with the next reply."""
+        self.decoder.rewind(0)
+        self._seen, self._last = [], None
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
         if self.template is None:
             raise EdgeError(
                 "the model has no chat template, so no system message", fix="leave out --system"
             )
         return encode_chat(self.tokenizer, self.template, messages)
 
-    def _answer(self, prompt: Sequence[int], seen: Sequence[int], wish: Wish) -> Answer:
-        form = None
-        if wish.grammar is not None:
-            form = wish.grammar.constraint(self.tokenizer, self.tokenizer.stop_ids)
+    @property
+    def cached(self) -> list[int]:
+        """Ids that the decoder's cache holds."""
+        made = () if self._last is None else self._last.cached
+        return [*self._seen, *made][: self.decoder.length]
+
+    @cached_property
+    def vocabulary(self) -> "Vocabulary":
+        """The tokens as a grammar knows them: made once, for it takes a second with a large one."""
+        from edge.decode.grammar import Vocabulary
+
+        return Vocabulary.of(self.tokenizer, self.tokenizer.stop_ids)
+
+    def reply(self, ids: Sequence[int], wish: Wish | None = None) -> Answer:
+        """Answer a whole sequence of ids; what the cache holds of its beginning is not read again.
+
+        A reply that is left early is over: the next one takes it from there.
+        """
+        wish = wish or Wish()
+        keep, new = continuation(self.cached, ids)
+        self.decoder.rewind(keep)
+        self._seen, self._last = list(ids[:keep]), None
+        form = None if wish.grammar is None else wish.grammar.constraint(self.vocabulary)
         generation = generate(
             self.decoder,
-            prompt,
+            new,
             sampling=wish.sampling,
             max_tokens=wish.max_tokens,
             stop_ids=self.tokenizer.stop_ids,
-            seen=seen,
+            seen=self._seen,
             constraint=form,
         )
+        self._last = generation
         pieces = text_of(generation, self.tokenizer.stream(), stops=wish.stops)
         return Answer(generation, pieces, form)
 
 
 @dataclass(slots=True)
 class Chat:
-    """Messages so far, and the ids that the decoder's cache holds of them."""
+    """A conversation; the decoder's cache keeps what was read of it."""
 
     model: Model
     messages: list[Message]
-    cached: list[int] = field(default_factory=list)
 
     def say(self, text: str, wish: Wish | None = None) -> Iterator[str]:
         """The user's turn -> the assistant's, in pieces. A turn that fails or is left early is not
         remembered.
         """
         asked = [*self.messages, Message("user", text)]
-        keep, new = continuation(self.cached, self.model._encode(asked))
-        self.model.decoder.rewind(keep)
-        seen, self.cached = self.cached[:keep], self.cached[:keep]
-        answer = self.model._answer(new, seen, wish or Wish())
-        try:
-            yield from answer
-            self.messages = [*asked, Message("assistant", answer.text)]
-        finally:
-            length = self.model.decoder.length
-            self.cached = [*seen, *answer.generation.cached][:length]
+        answer = self.model.reply(self.model.encode(asked), wish)
+        yield from answer
+        self.messages = [*asked, Message("assistant", answer.text)]
 
 
 def load(

@@ -54,18 +54,30 @@ class Grammar:
             raise _invalid(kind, problem)
         return cls(source)
 
-    def constraint(self, tokenizer: Tokenizer, stop_ids: AbstractSet[int]) -> "GrammarConstraint":
+    def constraint(self, vocabulary: "Vocabulary") -> "GrammarConstraint":
         """The form over a vocabulary, for one answer."""
+        matcher = llguidance.LLMatcher(vocabulary.tokens, self.source)
+        return GrammarConstraint(matcher, vocabulary.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokens that a grammar chooses from."""
+
+    tokens: llguidance.LLTokenizer
+    size: int
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, stop_ids: AbstractSet[int]) -> "Vocabulary":
         if not stop_ids:
             raise EdgeError(
                 "the model has no token that ends an answer, so no form can be complete",
                 fix="use a model with an eos token",
             )
-        vocabulary = llguidance.LLTokenizer(
-            tokenizer.definition(), n_vocab=tokenizer.vocab_size, eos_token=sorted(stop_ids)
-        )
-        return GrammarConstraint(
-            llguidance.LLMatcher(vocabulary, self.source), tokenizer.vocab_size
+        size = tokenizer.vocab_size
+        definition = tokenizer.definition()
+        return cls(
+            llguidance.LLTokenizer(definition, n_vocab=size, eos_token=sorted(stop_ids)), size
         )
 
 

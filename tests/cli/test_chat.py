@@ -38,7 +38,7 @@ def fresh(talking: Path, *messages: Message) -> str:
     new = load(talking, threads=1)
     assert new.template is not None
     ids = encode_chat(new.tokenizer, new.template, messages)
-    return "".join(new._answer(ids, (), WISH))
+    return "".join(new.reply(ids, WISH))
 
 
 def said(chat: Chat, text: str) -> str:

@@ -102,7 +102,7 @@ def test_forced_text_is_not_asked_of_the_model(model: Model) -> None:
             return read(tokens)
 
     model.decoder.rewind(0)
-    form = grammar.constraint(model.tokenizer, model.tokenizer.stop_ids)
+    form = grammar.constraint(model.vocabulary)
     made = generate(
         Counting(), [1, 2, 3], max_tokens=100, stop_ids=model.tokenizer.stop_ids, constraint=form
     )
