@@ -84,6 +84,12 @@ def case(rng: random.Random, number: int, distance: int) -> Case:
     return Case(prompt=prompt, distance=reached, question=question)
 
 
+def text(*, seed: int = 0, count: int = 100) -> str:
+    """Stories about people that training never saw, one after the other: for `edge eval --text`."""
+    rng = random.Random(f"text {seed}")
+    return " ".join(story(rng, people(rng, rng.randint(1, 3), held_out=True)) for _ in range(count))
+
+
 def tokens(text: str) -> int:
     """Tokens of a text of the small world: a word or a mark is one, a name or a place two."""
     words = re.findall(r"[A-Za-z]+|[^A-Za-z\s]", text.replace("'s", "'"))

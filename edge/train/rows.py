@@ -5,7 +5,7 @@ A row is one context. All people in it are distinct, so that what one chat says 
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from edge.train.questions import REQUESTS, RETELL, Question, once_each
@@ -41,6 +41,10 @@ class Stage:
     lists: float  # share of rows of words without sense, told again: every token must be copied
     pairs: float  # share of rows of names and a word for each, told again in another order
     until: float  # the share of answers, all tokens right, that ends the stage
+
+    def reviewed(self) -> "Stage":
+        """The same without what only teaches to copy: a model that goes on telling again forgets to answer."""
+        return replace(self, echo=0.0, lists=0.0, pairs=0.0)
 
 
 @dataclass(slots=True)
@@ -99,7 +103,8 @@ class Writer:
         """Stories, then every question that they allow; sometimes in several such turns."""
         count = max(rng.randint(1, stage.people), rng.randint(1, stage.people))
         cast = [next(crowd) for _ in range(count)]
-        turns = rng.choice((1, 1, 2, 3))
+        turns = rng.choice((1, 1, 2, 4, 8))
+        few = rng.random() < 0.4  # as a user asks: once or twice, in the turn that tells
         pending: list[Question] = []
         while cast:
             told = cast[: -(-count // turns)]
@@ -109,7 +114,7 @@ class Writer:
                 self._say(row, text, Part.STORY)
             pending += once_each(rng, told)
             rng.shuffle(pending)
-            asked = len(pending) if not cast else min(len(pending), len(told))
+            asked = min(len(pending), rng.randint(1, 2)) if cast or few else len(pending)
             for index in range(asked):
                 if index:
                     self._mark(row, "<|user|>")

@@ -107,10 +107,10 @@ class Run:
         """One batch, one update, and a look at whether the stage is done."""
         at, skip = self.at, self.recipe.skip
         rng = random.Random(f"{self.recipe.seed}/{at.step}")
-        number = at.stage
+        number, stage = at.stage, self.recipe.stages[at.stage]
         if at.stage and rng.random() < self.recipe.review:
             number = rng.randrange(at.stage)
-        stage = self.recipe.stages[number]
+            stage = self.recipe.stages[number].reviewed()
         batch = make_batch(self.writer, rng, stage)
         count = len(self.spec.layers)
         seeded = torch.Generator().manual_seed(rng.getrandbits(62))
