@@ -12,7 +12,7 @@ from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
 from edge.config import Config
 from edge.convert import Options, Progress, convert
-from edge.errors import EdgeError
+from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
@@ -123,6 +123,27 @@ def verify_artifact(
     report = verify(artifact, source, tokens=tokens, progress=progress)
     artifact.record(report.json())
     return report
+
+
+def serve_model(
+    model: str | None,
+    *,
+    host: str,
+    port: int,
+    key: str | None,
+    names: tuple[str, ...],
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Serve until interrupted; answers in progress are finished first."""
+    try:
+        from edge.serve.run import run
+    except ModuleNotFoundError as error:
+        raise Unsupported(
+            f"edge serve needs the package {error.name}, which is not installed",
+            fix="pip install 'edge-toolkit[serve]'",
+        ) from None
+    run(open_model(model, threads=threads, progress=progress), host, port, key=key, names=names)
 
 
 def plan_model(

@@ -334,6 +334,36 @@ def remove(
     _show(api.remove(model), as_json)
 
 
+@app.command()
+def serve(
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="An id or a folder.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; loopback needs no key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="EDGE_API_KEY", help="What clients must give as bearer token."),
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A host name that clients use; may be repeated.")
+    ] = None,
+    threads: Threads = None,
+) -> None:
+    """Serve a model with OpenAI's API, and a chat page at /.
+
+    \b
+    Example: edge serve artifacts/phi-3 --port 8080
+    """
+    from edge import api
+    from edge.progress import bar
+
+    names = tuple(name or ())
+    api.serve_model(
+        model, host=host, port=port, key=key, names=names, threads=threads, progress=bar
+    )
+
+
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models of the registry and the artifacts on this machine.

@@ -35,6 +35,9 @@ TOOLKITS = {
     "jinja2": ("edge/text/_render.py",),
     "yaml": ("edge/registry.py", "edge/train/recipe.py"),
     "rich": ("edge/progress.py",),
+    "fastapi": ("edge/serve/app.py",),
+    "pydantic": ("edge/serve/requests.py",),
+    "uvicorn": ("edge/serve/run.py",),
     "sentencepiece": ("edge/text/sentencepiece.py",),
     "llguidance": ("edge/decode/grammar.py",),
     "typer": ("edge/cli.py",),
@@ -60,7 +63,7 @@ LAYERS = (
         "pull",
         "integrity",
     },
-    {"train"},
+    {"train", "serve"},
     {"api"},
     {"cli"},
 )

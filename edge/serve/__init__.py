@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server for one artifact: `requests` checks, `engine` answers, `app` speaks HTTP."""

@@ -1,0 +1,241 @@
+"""HTTP: the routes of OpenAI's API that a local model can honour, a chat page, and who may ask.
+
+Loopback by default. A request must name this server in Host, so that a page elsewhere cannot reach
+it through a name it controls (DNS rebinding), and come from this server's own page if it has an
+Origin. Elsewhere than on loopback a key is needed.
+"""
+
+import asyncio
+import hmac
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+
+from edge.errors import EdgeError
+from edge.model import Answer, Model
+from edge.serve.engine import Busy, Engine
+from edge.serve.requests import Ask, ChatAsk, CompletionAsk
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_PAGE = Path(__file__).with_name("page.html")
+_ENDS = {"stop": "stop", "length": "length", "context": "length"}
+Next = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one client can take."""
+
+    body: int = 4 << 20  # bytes
+    queue: int = 16
+    tokens: int = 4096
+    seconds: float = 600.0
+
+
+def create(model: Model, *, hosts: tuple[str, ...], key: str | None, limits: Limits) -> FastAPI:
+    """The application. `hosts`: names that Host may have, apart from loopback's."""
+    app = FastAPI(title="edge", docs_url=None, redoc_url=None, openapi_url=None)
+    allowed = {*LOOPBACK, *hosts}
+
+    @app.middleware("http")
+    async def guard(request: Request, call: Next) -> Response:
+        problem = _problem(request, allowed, key, limits)
+        return await call(request) if problem is None else _error(*problem)
+
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(EdgeError)(_refused)
+    app.exception_handler(Busy)(_busy)
+    _reading(app, model.artifact.manifest.name)
+    _answering(app, model, limits)
+    return app
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    return _error(400, f"{where or 'body'}: {first['msg']}")
+
+
+async def _refused(_: Request, error: EdgeError) -> Response:
+    return _error(400, str(error))
+
+
+async def _busy(_: Request, __: Busy) -> Response:
+    return _error(503, "too many requests wait: try again later")
+
+
+def _reading(app: FastAPI, name: str) -> None:
+    """Routes that ask nothing of the model."""
+
+    @app.get("/", response_class=HTMLResponse)
+    async def page() -> str:
+        return _PAGE.read_text()
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        entry = {"id": name, "object": "model", "created": 0, "owned_by": "edge"}
+        return {"object": "list", "data": [entry]}
+
+
+def _answering(app: FastAPI, model: Model, limits: Limits) -> None:
+    """Routes that the model answers."""
+    engine = Engine(model, queue=limits.queue, seconds=limits.seconds)
+    name = model.artifact.manifest.name
+
+    @app.post("/v1/chat/completions")
+    async def chat(ask: ChatAsk) -> Response:
+        ids = await asyncio.to_thread(model.encode, [turn.message() for turn in ask.messages])
+        return await _answer(engine, ask, ids, _Shape("chat.completion", name), limits)
+
+    @app.post("/v1/completions")
+    async def complete(ask: CompletionAsk) -> Response:
+        ids = model.tokenizer.encode(ask.prompt, special=True)
+        return await _answer(engine, ask, ids, _Shape("text_completion", name), limits)
+
+
+def _problem(
+    request: Request, allowed: set[str], key: str | None, limits: Limits
+) -> tuple[int, str] | None:
+    """Why a request is refused before it is read."""
+    host = request.headers.get("host", "")
+    if _name(host) not in allowed:
+        return 403, f"this server is not {host[:80]!r}"
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != host:
+        return 403, "requests from other pages are not answered"
+    length = request.headers.get("content-length", "0")
+    if request.method == "POST" and "transfer-encoding" in request.headers:
+        return 411, "send a Content-Length"
+    if not length.isdigit() or int(length) > limits.body:
+        return 413, f"the body is larger than {limits.body} bytes"
+    open_paths = ("/", "/health")
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    wrong = key is not None and not hmac.compare_digest(given.encode(), key.encode())
+    return (
+        (401, "give the key as a bearer token")
+        if wrong and request.url.path not in open_paths
+        else None
+    )
+
+
+def _name(host: str) -> str:
+    """A Host header without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] or host
+
+
+def _error(status: int, message: str) -> JSONResponse:
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How OpenAI's API writes an answer of one kind."""
+
+    kind: str  # chat.completion or text_completion
+    model: str
+
+    def head(self, chunk: bool) -> dict[str, Any]:
+        chat = self.kind == "chat.completion"
+        return {
+            "id": ("chatcmpl-" if chat else "cmpl-") + secrets.token_hex(12),
+            "object": self.kind + (".chunk" if chunk and chat else ""),
+            "created": int(time.time()),
+            "model": self.model,
+        }
+
+    def choice(self, text: str, end: str | None, *, chunk: bool) -> dict[str, Any]:
+        out: dict[str, Any] = {"index": 0, "finish_reason": end, "logprobs": None}
+        if self.kind == "text_completion":
+            return out | {"text": text}
+        content = {"role": "assistant", "content": text}
+        return out | {"delta" if chunk else "message": content if text or not chunk else {}}
+
+
+async def _answer(
+    engine: Engine, ask: Ask, ids: list[int], shape: _Shape, limits: Limits
+) -> Response:
+    wish = ask.wish(limits.tokens)
+
+    def begin() -> Answer:
+        return engine.model.reply(ids, wish)
+
+    if ask.stream:
+        return await _streamed(engine, begin, ask, ids, shape)
+    async with engine.turn():
+        texts = [(text, answer) async for text, answer in engine.pieces(begin)]
+    answer = texts[-1][1]
+    end = _ENDS[answer.generation.ending or "length"]
+    choice = shape.choice(answer.text, end, chunk=False)
+    body = shape.head(chunk=False) | {"choices": [choice], "usage": _usage(ids, answer)}
+    return JSONResponse(body)
+
+
+async def _streamed(
+    engine: Engine, begin: Callable[[], Answer], ask: Ask, ids: list[int], shape: _Shape
+) -> Response:
+    """Server-sent events. The first piece is awaited here, so that an error is still a status."""
+    head = shape.head(chunk=True)
+    events = _events(engine, begin, shape, (head, ask, ids))
+    first = await anext(events)
+
+    async def body() -> AsyncIterator[str]:
+        try:
+            yield first
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+
+    return StreamingResponse(body(), media_type="text/event-stream")
+
+
+async def _events(
+    engine: Engine,
+    begin: Callable[[], Answer],
+    shape: _Shape,
+    about: tuple[dict[str, Any], Ask, list[int]],
+) -> AsyncGenerator[str, None]:
+    head, ask, ids = about
+    async with engine.turn():
+        pieces = engine.pieces(begin)
+        try:
+            async for text, answer in pieces:
+                last = answer
+                if text:
+                    yield _event(head | {"choices": [shape.choice(text, None, chunk=True)]})
+        finally:
+            await pieces.aclose()
+    end = _ENDS[last.generation.ending or "length"]
+    yield _event(head | {"choices": [shape.choice("", end, chunk=True)]})
+    if ask.stream_options is not None and ask.stream_options.include_usage:
+        yield _event(head | {"choices": [], "usage": _usage(ids, last)})
+    yield "data: [DONE]\n\n"
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value)}\n\n"
+
+
+def _usage(ids: list[int], answer: Answer) -> dict[str, Any]:
+    made, read = len(answer.generation.tokens), len(answer.generation.prompt)
+    return {
+        "prompt_tokens": len(ids),
+        "completion_tokens": made,
+        "total_tokens": len(ids) + made,
+        "prompt_tokens_details": {"cached_tokens": len(ids) - read},
+    }
