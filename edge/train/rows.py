@@ -4,6 +4,7 @@ A row is one context. All people in it are distinct, so that what one chat says 
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -110,11 +111,14 @@ class Writer:
             told = cast[: -(-count // turns)]
             del cast[: len(told)]
             self._mark(row, "<|user|>")
-            for text in _tell(rng, list(told), stage.prose):
-                self._say(row, text, Part.STORY)
-            pending += once_each(rng, told)
+            text = _cut(rng, " ".join(_tell(rng, list(told), stage.prose)))
+            self._say(row, text, Part.STORY)
+            asking = once_each(rng, told)
+            pending += [new for new in asking if all(fact in text for fact in new.about)]
             rng.shuffle(pending)
             asked = min(len(pending), rng.randint(1, 2)) if cast or few else len(pending)
+            if not asked:
+                self._mark(row, "<|end|>")
             for index in range(asked):
                 if index:
                     self._mark(row, "<|user|>")
@@ -188,6 +192,14 @@ class Writer:
     def _mark(self, row: Row, *tokens: str, part: Part = Part.SCAFFOLD) -> None:
         for token in tokens:
             self._say(row, token, part)
+
+
+def _cut(rng: random.Random, text: str) -> str:
+    """Often a question comes before a story has ended: it is no reason to go on telling."""
+    sentences = re.split(r"(?<=\.) ", text)
+    if rng.random() < 0.5:
+        return text
+    return " ".join(sentences[: rng.randint((len(sentences) + 1) // 2, len(sentences))])
 
 
 def _tell(rng: random.Random, cast: list[Person], prose: float) -> Iterator[str]:
