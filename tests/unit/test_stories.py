@@ -90,6 +90,22 @@ def test_a_row_holds_whole_answers_to_what_it_tells() -> None:
     assert decode(answer).count("<|end|>") > 3
 
 
+def test_every_answer_is_told_before_it_is_asked() -> None:
+    """Also where a story is cut short by the question."""
+    stage = dataclasses.replace(
+        STAGE, length=1200, prose=1.0, free=0.0, echo=0.0, lists=0.0, pairs=0.0
+    )
+    row = Writer(encode).row(random.Random(1), stage)
+    chats = decode(row.ids).split("<|endoftext|>")
+    for chat in chats:
+        before, *turns = chat.split("<|assistant|>")
+        for turn in turns:
+            answer = turn.split("<|end|>")[0].strip()
+            for fact in answer.split(". ") if " had a " in answer and "<|end|>" in turn else []:
+                assert fact.removesuffix(".") in before
+            before += turn
+
+
 def test_no_fact_is_asked_for_twice() -> None:
     rng = random.Random(0)
     for count in range(1, 8):
