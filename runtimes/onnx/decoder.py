@@ -19,6 +19,7 @@ STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
 _SCORES = 1 << 22  # attention scores a head and call: long caches take shorter chunks
 _FIRST_ROWS = 512
+_ANSWER = 256  # rows kept free after a prompt
 
 
 class OnnxDecoder:
@@ -54,6 +55,8 @@ class OnnxDecoder:
         return self._length
 
     def prefill(self, tokens: Sequence[int]) -> F32:
+        # An answer follows a prompt: its first step should not be the one that grows the cache.
+        self.reserve(min(self._length + len(tokens) + _ANSWER, self.capacity))
         at = 0
         while True:
             end = min(at + self._chunk(), len(tokens))
