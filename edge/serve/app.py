@@ -10,7 +10,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingRes
 
 from edge.errors import EdgeError
 from edge.model import Answer, Model
-from edge.serve.engine import Busy, Engine
+from edge.serve.engine import Busy, Engine, Job
 from edge.serve.requests import Ask, ChatAsk, CompletionAsk
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PAGE = Path(__file__).with_name("page.html")
-_ENDS = {"stop": "stop", "length": "length", "context": "length"}
 Next = Callable[[Request], Awaitable[Response]]
 
 
@@ -174,23 +173,20 @@ async def _answer(
     def begin() -> Answer:
         return engine.model.reply(ids, wish)
 
+    job = engine.start(begin)
     if ask.stream:
-        return await _streamed(engine, begin, ask, ids, shape)
-    async with engine.turn():
-        texts = [(text, answer) async for text, answer in engine.pieces(begin)]
-    answer = texts[-1][1]
-    end = _ENDS[answer.generation.ending or "length"]
-    choice = shape.choice(answer.text, end, chunk=False)
-    body = shape.head(chunk=False) | {"choices": [choice], "usage": _usage(ids, answer)}
+        return await _streamed(job, ask, ids, shape)
+    async for _ in job.pieces():
+        pass
+    assert job.answer is not None
+    choice = shape.choice(job.answer.text, _end(job.answer), chunk=False)
+    body = shape.head(chunk=False) | {"choices": [choice], "usage": _usage(ids, job.answer)}
     return JSONResponse(body)
 
 
-async def _streamed(
-    engine: Engine, begin: Callable[[], Answer], ask: Ask, ids: list[int], shape: _Shape
-) -> Response:
+async def _streamed(job: Job, ask: Ask, ids: list[int], shape: _Shape) -> Response:
     """Server-sent events. The first piece is awaited here, so that an error is still a status."""
-    head = shape.head(chunk=True)
-    events = _events(engine, begin, shape, (head, ask, ids))
+    events = _events(job, ask, ids, shape)
     first = await anext(events)
 
     async def body() -> AsyncIterator[str]:
@@ -199,32 +195,25 @@ async def _streamed(
             async for event in events:
                 yield event
         finally:
-            await events.aclose()
+            job.leave()  # also where the client went away
 
     return StreamingResponse(body(), media_type="text/event-stream")
 
 
-async def _events(
-    engine: Engine,
-    begin: Callable[[], Answer],
-    shape: _Shape,
-    about: tuple[dict[str, Any], Ask, list[int]],
-) -> AsyncGenerator[str, None]:
-    head, ask, ids = about
-    async with engine.turn():
-        pieces = engine.pieces(begin)
-        try:
-            async for text, answer in pieces:
-                last = answer
-                if text:
-                    yield _event(head | {"choices": [shape.choice(text, None, chunk=True)]})
-        finally:
-            await pieces.aclose()
-    end = _ENDS[last.generation.ending or "length"]
-    yield _event(head | {"choices": [shape.choice("", end, chunk=True)]})
+async def _events(job: Job, ask: Ask, ids: list[int], shape: _Shape) -> AsyncIterator[str]:
+    head = shape.head(chunk=True)
+    async for text in job.pieces():
+        yield _event(head | {"choices": [shape.choice(text, None, chunk=True)]})
+    assert job.answer is not None
+    yield _event(head | {"choices": [shape.choice("", _end(job.answer), chunk=True)]})
     if ask.stream_options is not None and ask.stream_options.include_usage:
-        yield _event(head | {"choices": [], "usage": _usage(ids, last)})
+        yield _event(head | {"choices": [], "usage": _usage(ids, job.answer)})
     yield "data: [DONE]\n\n"
+
+
+def _end(answer: Answer) -> str:
+    """Why it ended, in OpenAI's words; one that ran out of time was cut off, too."""
+    return "stop" if answer.generation.ending == "stop" else "length"
 
 
 def _event(value: dict[str, Any]) -> str:

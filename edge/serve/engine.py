@@ -1,9 +1,13 @@
-"""One model, one answer at a time: requests wait in turn, and a client that leaves stops its answer."""
+"""One model, one answer at a time: requests wait in turn, and a client that leaves stops its answer.
+
+The turn belongs to a task of its own, never to the request: a request may be cancelled at any
+moment, and the model must be at rest before the next answer begins.
+"""
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from time import monotonic
 
 from edge.model import Answer, Model
@@ -13,54 +17,68 @@ class Busy(Exception):
     """Too many requests wait already."""
 
 
+class Job:
+    """An answer that is being made, or waits to be. Whoever asked reads `pieces`, or leaves."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None  # once it has begun
+        self._loop = asyncio.get_running_loop()
+        self._made: asyncio.Queue[str | BaseException | None] = asyncio.Queue()
+        self._left = threading.Event()
+
+    async def pieces(self) -> AsyncGenerator[str, None]:
+        """Text as it is made. What goes wrong comes out here."""
+        try:
+            while isinstance(piece := await self._made.get(), str):
+                yield piece
+            if piece is not None:
+                raise piece
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Nobody wants the rest."""
+        self._left.set()
+
+    def run(self, begin: Callable[[], Answer], seconds: float) -> None:
+        """Make the answer, on a thread."""
+        end = monotonic() + seconds
+        try:
+            if not self._left.is_set():
+                self.answer = begin()
+                for piece in self.answer:
+                    self._give(piece)
+                    if self._left.is_set() or monotonic() > end:
+                        break
+            self._give(None)
+        except BaseException as error:
+            self._give(error)
+
+    def _give(self, piece: str | BaseException | None) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and the reader with it
+            self._loop.call_soon_threadsafe(self._made.put_nowait, piece)
+
+
 class Engine:
-    """Runs a model on a thread of its own. `queue`: requests that may wait; `seconds`: for one."""
+    """Runs a model. `queue`: requests that may wait; `seconds`: the longest that one may take."""
 
     def __init__(self, model: Model, *, queue: int, seconds: float) -> None:
         self.model = model
         self._queue = queue
         self._seconds = seconds
-        self._waiting = 0
         self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Hold the model, after those who came before."""
-        if self._waiting > self._queue:
+    def start(self, begin: Callable[[], Answer]) -> Job:
+        """Put an answer in the queue."""
+        if len(self._tasks) > self._queue:
             raise Busy
-        self._waiting += 1
-        try:
-            async with self._turn:
-                yield
-        finally:
-            self._waiting -= 1
+        job = Job()
+        task = asyncio.create_task(self._work(job, begin))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return job
 
-    async def pieces(self, begin: Callable[[], Answer]) -> AsyncGenerator[tuple[str, Answer], None]:
-        """Text as it is made, inside a `turn`. Errors of `begin` come out before the first piece."""
-        answer = await asyncio.to_thread(begin)
-        loop = asyncio.get_running_loop()
-        made: asyncio.Queue[str | BaseException | None] = asyncio.Queue()
-        left = threading.Event()
-        end = monotonic() + self._seconds
-
-        def work() -> None:
-            result: BaseException | None = None
-            try:
-                for piece in answer:
-                    loop.call_soon_threadsafe(made.put_nowait, piece)
-                    if left.is_set() or monotonic() > end:
-                        break
-            except BaseException as error:
-                result = error
-            loop.call_soon_threadsafe(made.put_nowait, result)
-
-        worker = loop.run_in_executor(None, work)
-        try:
-            while isinstance(piece := await made.get(), str):
-                yield piece, answer
-            if piece is not None:
-                raise piece
-            yield "", answer
-        finally:
-            left.set()
-            await asyncio.shield(worker)  # the next in turn finds the model at rest
+    async def _work(self, job: Job, begin: Callable[[], Answer]) -> None:
+        async with self._turn:
+            await asyncio.to_thread(job.run, begin, self._seconds)
