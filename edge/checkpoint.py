@@ -7,11 +7,11 @@ cache; no code of the folder is ever run, and no pickle is read.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from edge.closing import Closing
 from edge.config import Config, is_plain, read_json
 from edge.errors import Damaged, Unsupported
 from edge.families import Family, family_of
@@ -26,7 +26,7 @@ _SINGLE = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Closing):
     """An open checkpoint whose tensors are exactly those of its spec."""
 
     folder: Path
@@ -88,17 +88,6 @@ class Checkpoint:
     def close(self) -> None:
         for file in set(self._open.values()):
             file.close()
-
-    def __enter__(self) -> "Checkpoint":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def shorten(spec: DecoderSpec, context: int | None) -> DecoderSpec:

@@ -43,8 +43,8 @@ def plan(
 ) -> Plan:
     """Plan the conversion of a model and a run whose sequence reaches `context` tokens."""
     family = family_of(config)
-    spec = shorten(family.spec(config), None)
-    tokens = min(context or DEFAULT_TOKENS, spec.context) if context is None else context
+    spec = family.spec(config)
+    tokens = min(DEFAULT_TOKENS, spec.context) if context is None else context
     shorten(spec, tokens)  # refuses more than the model has
     converter, runtime = targets.converter(target), targets.runtime(target)
     memory = _memory()

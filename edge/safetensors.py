@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
+from edge.closing import Closing
 from edge.errors import Damaged, Unsupported
 from edge.typing import F32
 
@@ -39,7 +39,7 @@ class Entry:
         return math.prod(self.shape) * _FLOATS[self.dtype]
 
 
-class SafetensorsFile:
+class SafetensorsFile(Closing):
     """An open file; `entries` are its tensors."""
 
     def __init__(self, path: Path) -> None:
@@ -68,17 +68,6 @@ class SafetensorsFile:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-    def __enter__(self) -> "SafetensorsFile":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _header(file: int, path: Path) -> dict[str, Entry]:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from edge.checkpoint import Checkpoint
+from edge.closing import Closing
 from edge.names import Shape
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP16, QTensor, Scheme
@@ -154,11 +154,12 @@ def pack(codes: U8, bits: int) -> U8:
     return (pairs | pairs >> 4).astype(np.uint8)
 
 
-class DataFile:
+class DataFile(Closing):
     """A data file being written, or compared with what it should hold."""
 
     def __init__(self, path: Path, nbytes: int, *, compare: bool = False) -> None:
-        self.path, self.differing = path, 0
+        self.differing = 0
+        self._compare = compare
         flags = os.O_RDONLY if compare else os.O_RDWR | os.O_CREAT | os.O_EXCL
         self._file = os.open(path, flags, 0o644)
         if not compare:
@@ -175,15 +176,8 @@ class DataFile:
         got = np.frombuffer(os.pread(self._file, len(want), offset), np.uint8)
         self.differing += len(want) - len(got) + int(np.count_nonzero(got != want[: len(got)]))
 
-    def __enter__(self) -> "DataFile":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None and not self.path.is_symlink():
+    def close(self) -> None:
+        """What was written is on the disk before its folder is renamed."""
+        if not self._compare:
             os.fsync(self._file)
         os.close(self._file)

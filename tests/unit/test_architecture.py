@@ -46,7 +46,7 @@ TOOLKITS = {
 
 # 3. Layers of edge: a module imports its own layer and those before it.
 LAYERS = (
-    {"errors", "typing"},
+    {"closing", "errors", "typing"},
     {"spec", "names", "protocols", "ops", "config", "home"},
     {"safetensors", "checkpoint", "artifact", "quant", "nn", "families", "text", "registry"},
     {"decode", "pipeline", "targets"},
