@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -159,6 +160,7 @@ class DataFile(Closing):
 
     def __init__(self, path: Path, nbytes: int, *, compare: bool = False) -> None:
         self.differing = 0
+        self._lock = Lock()
         self._compare = compare
         flags = os.O_RDONLY if compare else os.O_RDWR | os.O_CREAT | os.O_EXCL
         self._file = os.open(path, flags, 0o644)
@@ -174,7 +176,9 @@ class DataFile(Closing):
         """Count bytes that differ from what they should be."""
         want = np.frombuffer(content, np.uint8)
         got = np.frombuffer(os.pread(self._file, len(want), offset), np.uint8)
-        self.differing += len(want) - len(got) + int(np.count_nonzero(got != want[: len(got)]))
+        count = len(want) - len(got) + int(np.count_nonzero(got != want[: len(got)]))
+        with self._lock:  # blocks are compared on several threads: no count may be lost
+            self.differing += count
 
     def close(self) -> None:
         """What was written is on the disk before its folder is renamed."""
