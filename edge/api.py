@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge import registry, targets
+from edge import integrity, registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
 from edge.config import Config
-from edge.convert import Options, Progress, convert
+from edge.convert import Options, Progress, convert, silent
 from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
@@ -19,7 +19,7 @@ from edge.inspection import inspect
 from edge.model import Chat, Model, Wish, load
 from edge.plan import Plan, plan
 from edge.quant.recipe import Recipe
-from edge.verify import Report, verify
+from edge.verify import TOKENS, Report, verify
 
 if TYPE_CHECKING:
     from edge.decode.grammar import Grammar
@@ -110,7 +110,7 @@ def split_prompt(first: str | None, second: str | None) -> tuple[str | None, str
 
 
 def verify_artifact(
-    folder: Path, against: str | None, *, tokens: int, progress: Progress | None = None
+    folder: Path, against: str | None, *, tokens: int | None, progress: Progress | None = None
 ) -> Report:
     """Verify, and keep the result in the artifact's manifest."""
     artifact = Artifact.open(folder)
@@ -120,9 +120,17 @@ def verify_artifact(
             fix="give --against the checkpoint's folder",
         )
     source = _checkpoint(against or artifact.manifest.name)
-    report = verify(artifact, source, tokens=tokens, progress=progress)
+    report = verify(artifact, source, tokens=tokens or TOKENS, progress=progress)
     artifact.record(report.json())
     return report
+
+
+def verify_files(
+    folder: Path, against: str | None, progress: Progress | None = None
+) -> integrity.Files:
+    """Compare only hashes: the artifact's files and, with `against`, the inputs it was made from."""
+    source = None if against is None else _checkpoint(against)
+    return integrity.compare(Artifact.open(folder), source, progress or silent)
 
 
 def serve_model(

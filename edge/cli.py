@@ -89,7 +89,13 @@ def verify(
     against: Annotated[
         str | None, typer.Option(help="The checkpoint that it was made from.")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Greedy tokens to compare.")] = 64,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Greedy tokens to compare; 64 if left out.")
+    ] = None,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Compare only hashes of files; the inputs' with --against."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit
@@ -97,11 +103,18 @@ def verify(
 
     \b
     Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k
+    Example: edge verify artifacts/phi-3 --files
     """
     from edge import api
     from edge.progress import bar
 
-    report = api.verify_artifact(artifact, against, tokens=tokens, progress=bar)
+    if files and tokens is not None:
+        raise EdgeError("--files compares no tokens", fix="leave out --files or --tokens")
+    report = (
+        api.verify_files(artifact, against, bar)
+        if files
+        else api.verify_artifact(artifact, against, tokens=tokens, progress=bar)
+    )
     _show(report.json(), as_json)
     raise typer.Exit(0 if report.passed else 1)
 

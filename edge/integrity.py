@@ -5,14 +5,66 @@ the next load of an unchanged artifact costs one look at each file.
 """
 
 import json
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from edge.artifact import Artifact, sha256
+from edge.artifact import MANIFEST, Artifact, sha256
+from edge.config import is_plain
 from edge.errors import Damaged
 from edge.home import home
 
 _LIMIT = 4096  # entries kept
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """Which files are not those that the manifest names; inputs only where their folder was given."""
+
+    passed: bool
+    changed_files: tuple[str, ...]
+    changed_inputs: tuple[str, ...] | None
+    missing_inputs: tuple[str, ...] | None
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def compare(artifact: Artifact, source: Path | None, progress: Progress) -> Files:
+    """Hash every file again: the artifact's own and, in `source`, those that it was made from."""
+    changed = _changed(artifact.folder, artifact.manifest.files, progress)
+    if source is None:
+        return Files(
+            passed=not changed, changed_files=changed, changed_inputs=None, missing_inputs=None
+        )
+    wanted = artifact.manifest.source
+    strange = [name for name in wanted if not is_plain(name)]
+    if strange:
+        raise Damaged(
+            f"{artifact.folder / MANIFEST} names the input {strange[0]!r:.80}, which is no file name",
+            fix="do not trust it",
+        )
+    missing = tuple(name for name in wanted if not (source / name).is_file())
+    present = {name: digest for name, digest in wanted.items() if name not in missing}
+    inputs = _changed(source, present, progress)
+    return Files(
+        passed=not (changed or inputs or missing),
+        changed_files=changed,
+        changed_inputs=inputs,
+        missing_inputs=missing,
+    )
+
+
+def _changed(folder: Path, wanted: Mapping[str, str], progress: Progress) -> tuple[str, ...]:
+    files = [folder / name for name in wanted]
+    total = sum(file.stat().st_size for file in files)
+    with progress(f"sha256 {folder.name}", total) as advance, ThreadPoolExecutor() as pool:
+        found = pool.map(partial(sha256, progress=advance), files)
+        return tuple(n for n, got in zip(wanted, found, strict=True) if got != wanted[n])
 
 
 def check(artifact: Artifact) -> None:

@@ -1,5 +1,6 @@
 """A file that is not the one that was converted is refused at load, unless asked."""
 
+import json
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from conftest import Edge
 from support import converted, tiny
 
 from edge import integrity
-from edge.artifact import Artifact
+from edge.artifact import MANIFEST, Artifact
 from edge.errors import Damaged
 
 
@@ -66,3 +67,40 @@ def test_on_the_command_line(artifact: Artifact, edge: Edge) -> None:
     result = edge("run", artifact.folder, "hi", "--raw")
     assert (result.code, "--unchecked" in result.err) == (4, True)
     assert "hash" not in edge("run", artifact.folder, "hi", "--raw", "--unchecked").err
+
+
+def test_only_the_hashes(artifact: Artifact, edge: Edge) -> None:
+    result = edge("verify", artifact.folder, "--files", "--json")
+    assert (result.code, result.json["passed"], result.json["changed_inputs"]) == (0, True, None)
+    flip(artifact.folder / "model.onnx.data", 0)
+    result = edge("verify", artifact.folder, "--files", "--json")
+    assert (result.code, result.json["changed_files"]) == (1, ["model.onnx.data"])
+    (artifact.folder / "model.onnx.data").unlink()
+    assert edge("verify", artifact.folder, "--files").code == 4
+
+
+def test_hashes_of_the_inputs(artifact: Artifact, edge: Edge, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    asked = ("verify", artifact.folder, "--files", "--against", source, "--json")
+    result = edge(*asked)
+    assert (result.code, result.json["changed_inputs"]) == (0, [])
+    flip(source / "model.safetensors", -1)
+    result = edge(*asked)
+    assert (result.code, result.json["changed_inputs"]) == (1, ["model.safetensors"])
+    assert result.json["changed_files"] == []
+    (source / "config.json").unlink()
+    result = edge(*asked)
+    assert (result.code, result.json["missing_inputs"]) == (1, ["config.json"])
+
+
+def test_inputs_are_names_not_paths(artifact: Artifact, edge: Edge, tmp_path: Path) -> None:
+    manifest = json.loads((artifact.folder / MANIFEST).read_text())
+    manifest["source"]["../../secret"] = "0" * 64
+    (artifact.folder / MANIFEST).write_text(json.dumps(manifest))
+    result = edge("verify", artifact.folder, "--files", "--against", tmp_path / "source")
+    assert (result.code, "../../secret" in result.err) == (4, True)
+
+
+def test_an_option_that_would_be_ignored(artifact: Artifact, edge: Edge) -> None:
+    result = edge("verify", artifact.folder, "--files", "--tokens", "3")
+    assert (result.code, "--tokens" in result.err) == (2, True)
