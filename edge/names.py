@@ -89,16 +89,20 @@ def shapes(spec: DecoderSpec) -> dict[str, Shape]:
     """Every weight of a decoder -> its shape, in the order of use. A matrix is [out, in]."""
     out: dict[str, Shape] = {"embed": (spec.vocab, spec.width)}
     for index, layer in enumerate(spec.layers):
-        out |= {f"layers.{index}.{name}": s for name, s in _layer_shapes(spec.width, layer).items()}
+        parts = _layer_shapes(spec, layer).items()
+        out |= {f"layers.{index}.{name}": shape for name, shape in parts}
     out["norm"] = (spec.width,)
+    if spec.norm.kind == "layer":
+        out["norm.bias"] = (spec.width,)
     if not spec.tied:
         out["head"] = (spec.vocab, spec.width)
     return out
 
 
-def _layer_shapes(width: int, layer: LayerSpec) -> dict[str, Shape]:
+def _layer_shapes(spec: DecoderSpec, layer: LayerSpec) -> dict[str, Shape]:
+    width = spec.width
     q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
-    out: dict[str, Shape] = {
+    weights: dict[str, Shape] = {
         "attn.norm": (width,),
         "attn.q": (q, width),
         "attn.k": (kv, width),
@@ -109,6 +113,11 @@ def _layer_shapes(width: int, layer: LayerSpec) -> dict[str, Shape]:
         "mlp.up": (layer.ffn_width, width),
         "mlp.down": (width, layer.ffn_width),
     }
+    out: dict[str, Shape] = {}
+    for name, shape in weights.items():
+        out[name] = shape
+        if layer.bias if len(shape) == 2 else spec.norm.kind == "layer":
+            out[f"{name}.bias"] = shape[:1]
     if layer.qk_norm is not None:
         out |= {"attn.q_norm": (layer.head_width,), "attn.k_norm": (layer.head_width,)}
     return out

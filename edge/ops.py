@@ -12,7 +12,7 @@ vocabulary.
 
 from typing import Protocol, TypeVar
 
-from edge.spec import GateKind, LayerSpec, Norm, Rope
+from edge.spec import LayerSpec, Norm, Rope
 
 Array = TypeVar("Array")
 Rotation = TypeVar("Rotation")
@@ -26,15 +26,21 @@ class Ops(Protocol[Array, Rotation]):
         ...
 
     def add_norm(self, x: Array, d: Array | None, name: str, norm: Norm) -> tuple[Array, Array]:
-        """(x + d, its norm): one kernel wherever a target has one; without d, (x, its norm)."""
+        """(x + d, its norm): one kernel wherever a target has one; without d, (x, its norm).
+
+        A layer norm's bias is `name`.bias.
+        """
         ...
 
     def add(self, x: Array, d: Array) -> Array:
         """A finished residual stream, where a graph is cut."""
         ...
 
-    def linear(self, x: Array, *names: str) -> tuple[Array, ...]:
-        """x times each weight, transposed: one input, so that a target may fuse their rows."""
+    def linear(self, x: Array, *names: str, bias: bool = False) -> tuple[Array, ...]:
+        """x times each weight, transposed: one input, so that a target may fuse their rows.
+
+        With `bias`, each has its own, under its name and .bias.
+        """
         ...
 
     def rope(self, rope: Rope, context: int) -> Rotation:
@@ -48,13 +54,23 @@ class Ops(Protocol[Array, Rotation]):
     ) -> Array:
         """Causal attention of raw q [T, H W], k, v [T, G W] -> [T, H W].
 
-        Owns qk norm, rotation, cache, window and scale. `index` is the layer's number in the whole
+        Owns qk norm, rotation, cache, window, sparsity and scale. `index` is the layer's number in the whole
         model, also in a cut graph, so that names of caches agree.
         """
         ...
 
-    def gate(self, g: Array, u: Array, kind: GateKind) -> Array:
-        """The gated unit: act(g) * u, [T, F]."""
+    def gate(self, g: Array, u: Array, layer: LayerSpec) -> Array:
+        """The gated unit, [T, F]: silu(g) * u, or gegelu's g sigmoid(1.702 g) * (u + 1), of g and u
+        within the layer's limit.
+        """
+        ...
+
+    def scale(self, x: Array, by: float) -> Array:
+        """x * by; asked for only where by is not 1."""
+        ...
+
+    def forbid(self, logits: Array, ids: tuple[int, ...]) -> Array:
+        """Logits [T, V], minus infinity in these columns; asked for only where there are any."""
         ...
 
     def wanted(self, x: Array) -> Array:

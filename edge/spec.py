@@ -12,12 +12,12 @@ from typing import Literal
 from edge.errors import Damaged
 
 NormKind = Literal["rms", "layer"]
-GateKind = Literal["silu"]
+GateKind = Literal["silu", "gegelu"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Norm:
-    """A normalization over the last axis, with a learned weight."""
+    """A normalization over the last axis, with a learned weight; a layer norm has a bias, too."""
 
     eps: float
     kind: NormKind = "rms"
@@ -47,12 +47,40 @@ class LongRope:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DynamicNtk:
+    """A base that grows with the context, past the original one: theta as it is up to there."""
+
+    factor: float
+    original_context: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rope:
     """Rotary positions (arXiv 2104.09864) in the rotate-half pairing: i with i + width / 2."""
 
     theta: float
     width: int  # how many of a head's dimensions are rotated
-    scaling: Llama3Scaling | LongRope | None = None
+    scaling: Llama3Scaling | LongRope | DynamicNtk | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockSparse:
+    """Attention by blocks of positions (arXiv 2404.14219): a query's block sees the `local` last
+    blocks, its own included, and of those before them each `stride`-th, which ones depends on the head.
+    """
+
+    block: int = 64
+    local: int = 16
+    stride: int = 8
+
+    @property
+    def reach(self) -> int:
+        """Tokens up to which nothing is hidden."""
+        return self.block * self.local
+
+    def shift(self, heads: int) -> int:
+        """Blocks by which the columns that one head sees lie before those of the head before."""
+        return max(1, self.stride // heads)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,13 +92,17 @@ class LayerSpec:
     head_width: int
     ffn_width: int
     gate: GateKind = "silu"
+    gate_limit: float | None = None  # gegelu: g at most this, u within plus and minus this
+    bias: bool = False  # q, k, v, o, gate, up and down have one each
+    score_scale: float | None = None  # None: one over the root of the head's width
+    sparse: BlockSparse | None = None  # None: dense
     window: int | None = None  # keys that a query sees, itself included; None: all before it
     qk_norm: float | None = None  # eps of the RMS norm over each head of q and k, before rotation
 
     @property
     def scale(self) -> float:
         """What scores are multiplied by before the softmax."""
-        return 1 / math.sqrt(self.head_width)
+        return 1 / math.sqrt(self.head_width) if self.score_scale is None else self.score_scale
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -89,6 +121,16 @@ class DecoderSpec:
     rope: Rope
     context: int  # longest sequence, in tokens; it fixes the rope table
     tied: bool  # the head is the embedding
+    embed_scale: float = 1.0  # times the embedding
+    logit_scale: float = 1.0  # times the logits
+    forbidden: tuple[int, ...] = ()  # ids that are never predicted: their logits are minus infinity
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise Damaged("a model without layers", fix="correct the number of layers")
+        if any(token >= self.vocab for token in self.forbidden):
+            problem = f"forbidden id {max(self.forbidden)} of a vocabulary of {self.vocab}"
+            raise Damaged(problem, fix="correct the dummy ids in config.json")
 
 
 def parts(spec: DecoderSpec) -> Mapping[str, DecoderSpec]:

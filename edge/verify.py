@@ -145,7 +145,7 @@ def _numbers(
     best = np.sort(want, axis=1)
     margins = best[:, -1] - best[:, -2]
     other = want.argmax(axis=1) != np.array(chosen)
-    tie = other & (margins <= 2 * np.abs(got - want).max(axis=1))
+    tie = other & (margins <= 2 * _apart(got, want).max(axis=1))
     places = np.flatnonzero(other)
     return _Numbers(
         exact=_figure(float(errors.max())),
@@ -175,8 +175,15 @@ def _follow(decoder: Decoder, prompt: list[int], chosen: list[int]) -> F32:
 
 
 def _errors(got: F32, want: F32) -> F32:
-    error: F32 = np.abs(got - want).max(axis=1) / np.abs(want).max(axis=1)
+    largest = np.abs(want).max(axis=1, where=np.isfinite(want), initial=0)
+    error: F32 = _apart(got, want).max(axis=1) / largest
     return np.where(np.isfinite(error), error, np.inf).astype(np.float32)
+
+
+def _apart(got: F32, want: F32) -> F32:
+    """How far logits [T, V] are from each other; a forbidden id is at minus infinity in both."""
+    forbidden = np.isneginf(got) & np.isneginf(want)
+    return np.abs(np.subtract(got, want, where=~forbidden, out=np.zeros_like(got)))
 
 
 def _figure(error: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
@@ -15,7 +16,7 @@ from edge.errors import Unsupported
 from edge.nn.rope import tables
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP16, FP32, Scheme
-from edge.spec import GateKind, LayerSpec, Norm, Rope
+from edge.spec import LayerSpec, Norm, Rope
 
 MS = "com.microsoft"
 INT8_ACTIVATIONS, FLOAT_ACTIVATIONS = 4, 0  # MatMulNBits' accuracy_level
@@ -76,14 +77,15 @@ class OnnxOps:
     def add_norm(
         self, x: ir.Value, d: ir.Value | None, name: str, norm: Norm
     ) -> tuple[ir.Value, ir.Value]:
-        region = self.store.vector(name)
-        weight = self._weight(name, region, ir.DataType.FLOAT, [region.nbytes // 4])
+        kind, learned = "SimplifiedLayerNormalization", [self._vector(name)]
+        if norm.kind == "layer":
+            kind, learned = "LayerNormalization", [*learned, self._vector(f"{name}.bias")]
         if d is None:
             attributes = {"axis": -1, "epsilon": norm.eps, "stash_type": 1}
-            return x, self._op("SimplifiedLayerNormalization", [x, weight], attributes)
+            return x, self._op(kind, [x, *learned], attributes)
         normed, _, _, total = self.tape.op_multi_out(
-            "SkipSimplifiedLayerNormalization",
-            [x, d, weight],
+            f"Skip{kind}",
+            [x, d, *learned],
             {"epsilon": norm.eps},
             num_outputs=4,
             domain=MS,
@@ -93,10 +95,12 @@ class OnnxOps:
     def add(self, x: ir.Value, d: ir.Value) -> ir.Value:
         return self._op("Add", [x, d])
 
-    def linear(self, x: ir.Value, *names: str) -> tuple[ir.Value, ...]:
+    def linear(self, x: ir.Value, *names: str, bias: bool = False) -> tuple[ir.Value, ...]:
         scheme = self.recipe.scheme(names[0])
         matrix = self.store.matrix(names, scheme)
         out = self._dense(x, matrix) if scheme.is_float else self._low_bit(x, matrix)
+        if bias:
+            out = self._op("Add", [out, self._stacked([f"{name}.bias" for name in names])])
         if len(names) == 1:
             return (out,)
         heights = [self.store.rows(name) for name in names]
@@ -157,9 +161,26 @@ class OnnxOps:
         self.present[f"present.{index}.key"], self.present[f"present.{index}.value"] = key, value
         return out
 
-    def gate(self, g: ir.Value, u: ir.Value, kind: GateKind) -> ir.Value:
+    def gate(self, g: ir.Value, u: ir.Value, layer: LayerSpec) -> ir.Value:
         # QuickGelu is x * sigmoid(alpha x): with alpha 1 it is silu, in one kernel.
-        return self._op("Mul", [self._op("QuickGelu", [g], {"alpha": 1.0}, MS), u])
+        if layer.gate == "silu":
+            return self._op("Mul", [self._op("QuickGelu", [g], {"alpha": 1.0}, MS), u])
+        if layer.gate_limit is not None:
+            limits = [self._number(sign * layer.gate_limit) for sign in (-1, 1)]
+            g, u = self._op("Min", [g, limits[1]]), self._op("Clip", [u, *limits])
+        raised = self._op("Add", [u, self._number(1.0)])
+        return self._op("Mul", [self._op("QuickGelu", [g], {"alpha": 1.702}, MS), raised])
+
+    def scale(self, x: ir.Value, by: float) -> ir.Value:
+        return self._op("Mul", [x, self._number(by)])
+
+    def forbid(self, logits: ir.Value, ids: tuple[int, ...]) -> ir.Value:
+        rows = self.store.rows("embed")
+        added = np.zeros(rows, np.float32)
+        added[list(ids)] = -np.inf
+        region = self.store.constant("forbidden", added)
+        table = self._weight("forbidden", region, ir.DataType.FLOAT, [rows])
+        return self._op("Add", [logits, table])
 
     def wanted(self, x: ir.Value) -> ir.Value:
         if not self.last_only:
@@ -198,14 +219,12 @@ class OnnxOps:
     def _qk_norm(self, x: ir.Value, name: str, layer: LayerSpec) -> ir.Value:
         if layer.qk_norm is None:
             return x
-        region = self.store.vector(name)
-        weight = self._weight(name, region, ir.DataType.FLOAT, [layer.head_width])
         split = self._op(
             "Reshape",
             [x, self._constant(f"heads.{layer.head_width}", [0, 0, -1, layer.head_width])],
         )
         attributes = {"axis": -1, "epsilon": layer.qk_norm, "stash_type": 1}
-        normed = self._op("SimplifiedLayerNormalization", [split, weight], attributes)
+        normed = self._op("SimplifiedLayerNormalization", [split, self._vector(name)], attributes)
         return self._op("Reshape", [normed, self._constant("flat", [0, 0, -1])])
 
     def _rotate(self, x: ir.Value, heads: int, layer: LayerSpec, rope: Rotation) -> ir.Value:
@@ -227,6 +246,19 @@ class OnnxOps:
 
     def _constant(self, name: str, value: list[int]) -> ir.Value:
         return self._once(name, lambda: ir.tensor(value, dtype=ir.DataType.INT64, name=name))
+
+    def _number(self, value: float) -> ir.Value:
+        name = f"number.{value}"
+        return self._once(name, lambda: ir.tensor(value, dtype=ir.DataType.FLOAT, name=name))
+
+    def _vector(self, name: str) -> ir.Value:
+        region = self.store.vector(name)
+        return self._weight(name, region, ir.DataType.FLOAT, [region.nbytes // 4])
+
+    def _stacked(self, names: list[str]) -> ir.Value:
+        """Vectors end to end; ONNX Runtime joins constants once, when it loads."""
+        vectors = [self._vector(name) for name in names]
+        return vectors[0] if len(vectors) == 1 else self._op("Concat", vectors, {"axis": 0})
 
     def _weight(self, name: str, region: Region, kind: ir.DataType, shape: list[int]) -> ir.Value:
         return self._once(

@@ -1,4 +1,4 @@
-"""The decoder that Llama, Mistral, Phi-3 and OpenELM share, written once.
+"""The decoder that every family of language models here shares, written once.
 
 The residual stream travels as a pair (x, d): d is what the last sub-layer adds to x, so that every
 target may fuse the addition into the norm that follows. A range of layers is a slice of the model,
@@ -11,11 +11,17 @@ from edge.spec import DecoderSpec
 
 def decoder(ops: Ops[Array, Rotation], spec: DecoderSpec, tokens: Array) -> Array:
     """tokens [T] -> logits [wanted rows, V]."""
-    x = ops.embed("embed", tokens)
+    x = embed(ops, spec, tokens)
     x, d = layers(
         ops, spec, x, None, ops.rope(spec.rope, spec.context), start=0, stop=len(spec.layers)
     )
     return head(ops, spec, x, d)
+
+
+def embed(ops: Ops[Array, Rotation], spec: DecoderSpec, tokens: Array) -> Array:
+    """tokens [T] -> the residual stream before the first layer, [T, D]."""
+    x = ops.embed("embed", tokens)
+    return x if spec.embed_scale == 1 else ops.scale(x, spec.embed_scale)
 
 
 def layers(
@@ -44,15 +50,16 @@ def block(
 ) -> tuple[Array, Array]:
     """One layer: attention, then the gated feed-forward, each after a norm."""
     layer, at = spec.layers[index], f"layers.{index}."
+    bias = layer.bias
     x, h = ops.add_norm(x, d, at + "attn.norm", spec.norm)
-    q, k, v = ops.linear(h, at + "attn.q", at + "attn.k", at + "attn.v")
+    q, k, v = ops.linear(h, at + "attn.q", at + "attn.k", at + "attn.v", bias=bias)
     h = ops.attend(q, k, v, layer=layer, index=index, rope=rope)
     if index == len(spec.layers) - 1:  # no later layer attends: rows that nobody asked for end here
         x, h = ops.wanted(x), ops.wanted(h)
-    (h,) = ops.linear(h, at + "attn.o")
+    (h,) = ops.linear(h, at + "attn.o", bias=bias)
     x, h = ops.add_norm(x, h, at + "mlp.norm", spec.norm)
-    g, u = ops.linear(h, at + "mlp.gate", at + "mlp.up")
-    (d,) = ops.linear(ops.gate(g, u, layer.gate), at + "mlp.down")
+    g, u = ops.linear(h, at + "mlp.gate", at + "mlp.up", bias=bias)
+    (d,) = ops.linear(ops.gate(g, u, layer), at + "mlp.down", bias=bias)
     return x, d
 
 
@@ -60,7 +67,9 @@ def head(ops: Ops[Array, Rotation], spec: DecoderSpec, x: Array, d: Array | None
     """The residual pair -> logits. The same norm and head serve every exit."""
     _, h = ops.add_norm(x, d, "norm", spec.norm)
     (logits,) = ops.linear(h, head_name(spec))
-    return logits
+    if spec.logit_scale != 1:
+        logits = ops.scale(logits, spec.logit_scale)
+    return ops.forbid(logits, spec.forbidden) if spec.forbidden else logits
 
 
 def head_name(spec: DecoderSpec) -> str:

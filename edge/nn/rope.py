@@ -7,18 +7,21 @@ import math
 
 import numpy as np
 
-from edge.spec import Llama3Scaling, LongRope, Rope
+from edge.spec import DynamicNtk, Llama3Scaling, LongRope, Rope
 from edge.typing import F32
 
 
 def frequencies(rope: Rope, context: int) -> F32:
     """Angle per position of each rotated pair, in a model of this context: [W / 2], radians."""
+    theta = rope.theta
+    if isinstance(rope.scaling, DynamicNtk):
+        theta *= _growth(rope.scaling, context) ** (rope.width / (rope.width - 2))
     exponent = np.arange(0, rope.width, 2, dtype=np.float32) / np.float32(rope.width)
-    inverse = (1.0 / np.float32(rope.theta) ** exponent).astype(np.float32)
+    inverse = (1.0 / np.float32(theta) ** exponent).astype(np.float32)
     if isinstance(rope.scaling, LongRope):
         factors: F32 = np.array(_factors(rope.scaling, context)[0], np.float32)
         return inverse / factors
-    if rope.scaling is not None:
+    if isinstance(rope.scaling, Llama3Scaling):
         return _llama3(inverse, rope.scaling)
     return inverse
 
@@ -32,6 +35,12 @@ def tables(rope: Rope, context: int) -> tuple[F32, F32]:
         return np.cos(angles), np.sin(angles)
     attention = np.float32(_factors(rope.scaling, context)[1])
     return np.cos(angles) * attention, np.sin(angles) * attention
+
+
+def _growth(scaling: DynamicNtk, context: int) -> float:
+    """What the base is multiplied by, before its power: 1 up to the original context."""
+    times = max(1.0, context / scaling.original_context)
+    return scaling.factor * times - (scaling.factor - 1)
 
 
 def _factors(scaling: LongRope, context: int) -> tuple[tuple[float, ...], float]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge.nn.rope import tables
-from edge.spec import GateKind, LayerSpec, Norm, Rope
+from edge.nn.sparse import hidden as sparsely_hidden
+from edge.spec import LayerSpec, Norm, Rope
 from edge.typing import F32, I64
 
 Tables = tuple[F32, F32]
@@ -50,15 +51,23 @@ class NumpyOps:
 
     def add_norm(self, x: F32, d: F32 | None, name: str, norm: Norm) -> tuple[F32, F32]:
         x = x if d is None else x + d
-        return x, rms_norm(x, self.weight(name, None), norm.eps)
+        weight = self.weight(name, None)
+        if norm.kind == "layer":
+            return x, layer_norm(x, weight, self.weight(f"{name}.bias", None), norm.eps)
+        return x, rms_norm(x, weight, norm.eps)
 
     def add(self, x: F32, d: F32) -> F32:
         return x + d
 
-    def linear(self, x: F32, *names: str) -> tuple[F32, ...]:
+    def linear(self, x: F32, *names: str, bias: bool = False) -> tuple[F32, ...]:
         group = self.rounding(names[0])
         x = x if group is None else round_to_int8(x, group)
-        return tuple(x @ self.weight(name, None).T for name in names)
+        out = tuple(x @ self.weight(name, None).T for name in names)
+        if not bias:
+            return out
+        return tuple(
+            y + self.weight(f"{name}.bias", None) for y, name in zip(out, names, strict=True)
+        )
 
     def rope(self, rope: Rope, context: int) -> Tables:
         return tables(rope, context)
@@ -71,13 +80,20 @@ class NumpyOps:
             k = rms_norm(k, self.weight(at + "k_norm", None), layer.qk_norm)
         q, k = rotate(q, rope, self.start), rotate(k, rope, self.start)
         k, v = self.cache.append(index, k, v)
-        return attention(q, k, v, scale=layer.scale, window=layer.window).reshape(len(q), -1)
+        return attention(q, k, v, layer).reshape(len(q), -1)
 
-    def gate(self, g: F32, u: F32, kind: GateKind) -> F32:
-        with np.errstate(
-            over="ignore"
-        ):  # exp(-g) of a very negative g is infinite, and g / inf is right
-            return g / (1 + np.exp(-g)) * u
+    def gate(self, g: F32, u: F32, layer: LayerSpec) -> F32:
+        # exp(-g) of a very negative g is infinite, and g / inf is right
+        with np.errstate(over="ignore"):
+            return gegelu(g, u, layer.gate_limit) if layer.gate == "gegelu" else silu(g) * u
+
+    def scale(self, x: F32, by: float) -> F32:
+        return x * np.float32(by)
+
+    def forbid(self, logits: F32, ids: tuple[int, ...]) -> F32:
+        out = logits.copy()
+        out[:, list(ids)] = -np.inf
+        return out
 
     def wanted(self, x: F32) -> F32:
         return x[-1:] if self.last_only else x
@@ -88,6 +104,25 @@ def rms_norm(x: F32, weight: F32, eps: float) -> F32:
     mean = np.mean(x * x, axis=-1, keepdims=True)
     normed: F32 = x / np.sqrt(mean + np.float32(eps)) * weight
     return normed
+
+
+def layer_norm(x: F32, weight: F32, bias: F32, eps: float) -> F32:
+    """x less its mean, over its standard deviation, along the last axis (arXiv 1607.06450)."""
+    centred = x - np.mean(x, axis=-1, keepdims=True)
+    variance = np.mean(centred * centred, axis=-1, keepdims=True)
+    normed: F32 = centred / np.sqrt(variance + np.float32(eps)) * weight + bias
+    return normed
+
+
+def silu(g: F32) -> F32:
+    return g / (1 + np.exp(-g))
+
+
+def gegelu(g: F32, u: F32, limit: float | None) -> F32:
+    """Phi-3-small's gate (arXiv 2404.14219): a fast GELU of g, times u + 1, both within a limit."""
+    if limit is not None:
+        g, u = np.minimum(g, np.float32(limit)), np.clip(u, -limit, limit)
+    return g / (1 + np.exp(np.float32(-1.702) * g)) * (u + 1)
 
 
 def round_to_int8(x: F32, group: int) -> F32:
@@ -112,16 +147,20 @@ def rotate(x: F32, rope: Tables, start: int) -> F32:
     return np.concatenate((a * cos - b * sin, b * cos + a * sin, rest), axis=-1)
 
 
-def attention(q: F32, k: F32, v: F32, *, scale: float, window: int | None) -> F32:
+def attention(q: F32, k: F32, v: F32, layer: LayerSpec) -> F32:
     """Causal grouped-query attention: q [T, H, W], k and v [S, G, W] -> [T, H, W]."""
     (t, h, w), (s, g, _) = q.shape, k.shape
     q = q.reshape(t, g, h // g, w)  # [T, G, R, W]
-    scores = np.einsum("tgrw,sgw->grts", q, k, optimize=True) * np.float32(scale)  # [G, R, T, S]
+    scores = np.einsum("tgrw,sgw->grts", q, k, optimize=True)  # [G, R, T, S]
+    scores *= np.float32(layer.scale)
 
     # The T new tokens are the last T of S: row i stands at column S - T + i.
     age = np.arange(s - t, s)[:, None] - np.arange(s)  # [T, S]
-    hidden = (age < 0) if window is None else (age < 0) | (age >= window)
+    hidden = (age < 0) if layer.window is None else (age < 0) | (age >= layer.window)
     scores[..., hidden] = -np.inf
+    if layer.sparse is not None:
+        unseen = sparsely_hidden(layer.sparse, h, np.arange(s - t, s), np.arange(s))  # [H, T, S]
+        scores[unseen.reshape(scores.shape)] = -np.inf
 
     # Subtract the row's maximum first; exp overflows past 88.
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from edge.nn.decoder import head, layers
+from edge.nn.decoder import embed, head, layers
 from edge.spec import DecoderSpec
 from runtimes.torch.ops import TorchOps
 
@@ -59,7 +59,7 @@ def loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """tokens [B, T], kept [L, B] -> the weighted loss of all exits, and the last logits [B, T, V]."""
     rope = ops.rope(spec.rope, spec.context)
-    x: torch.Tensor = ops.embed("embed", tokens)
+    x: torch.Tensor = embed(ops, spec, tokens)
     d: torch.Tensor | None = None
     total, logits = x.new_zeros(()), x
     for index in range(len(spec.layers)):

@@ -47,7 +47,7 @@ TOOLKITS = {
 # 3. Layers of edge: a module imports its own layer and those before it.
 LAYERS = (
     {"closing", "errors", "typing"},
-    {"spec", "names", "protocols", "ops", "config", "home"},
+    {"spec", "names", "protocols", "ops", "config", "fields", "home"},
     {"safetensors", "checkpoint", "artifact", "quant", "nn", "families", "text", "registry"},
     {"decode", "pipeline", "targets"},
     {

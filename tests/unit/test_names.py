@@ -13,7 +13,7 @@ from edge.errors import Damaged
 from edge.families import family_of
 from edge.names import shapes
 from edge.nn.decoder import decoder
-from edge.spec import GateKind, LayerSpec, Norm, Rope
+from edge.spec import LayerSpec, Norm, Rope
 
 FAMILIES = sorted(CONFIGS)
 
@@ -29,14 +29,15 @@ class NullOps:
         return tokens
 
     def add_norm(self, x: str, d: str | None, name: str, norm: Norm) -> tuple[str, str]:
-        self.names.append(name)
+        self.names += [name, f"{name}.bias"] if norm.kind == "layer" else [name]
         return x, x
 
     def add(self, x: str, d: str) -> str:
         return x
 
-    def linear(self, x: str, *names: str) -> tuple[str, ...]:
+    def linear(self, x: str, *names: str, bias: bool = False) -> tuple[str, ...]:
         self.names += names
+        self.names += [f"{name}.bias" for name in names] if bias else []
         return names
 
     def rope(self, rope: Rope, context: int) -> str:
@@ -47,8 +48,14 @@ class NullOps:
             self.names += [f"layers.{index}.attn.{part}" for part in ("q_norm", "k_norm")]
         return q
 
-    def gate(self, g: str, u: str, kind: GateKind) -> str:
+    def gate(self, g: str, u: str, layer: LayerSpec) -> str:
         return g
+
+    def scale(self, x: str, by: float) -> str:
+        return x
+
+    def forbid(self, logits: str, ids: tuple[int, ...]) -> str:
+        return logits
 
     def wanted(self, x: str) -> str:
         return x
