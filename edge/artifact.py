@@ -17,7 +17,8 @@ from typing import Any
 
 from edge.config import Config, is_plain, read_json
 from edge.errors import Damaged, EdgeError
-from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, LongRope, Norm, Rope
+from edge.fields import read
+from edge.spec import DecoderSpec
 
 try:
     import fcntl
@@ -192,7 +193,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         recipe=config.text("recipe"),
         embed=config.text("embed"),
         head=config.text("head"),
-        spec=_spec(spec),
+        spec=read(DecoderSpec, spec),
         bos=config.integer("bos", low=0) if config.has("bos") else None,
         stop=config.integers("stop", low=0) if config.data.get("stop") else (),
         repository=config.text("repository") if config.has("repository") else None,
@@ -207,54 +208,3 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
 def _strings(config: Config, key: str) -> dict[str, str]:
     table = config.table(key)
     return {} if table is None else {name: table.text(name) for name in table.data}
-
-
-def _spec(config: Config) -> DecoderSpec:
-    """The inverse of `asdict`, through the same checks as a checkpoint's config."""
-    layers = config.data.get("layers")
-    norm, rope = config.table("norm"), config.table("rope")
-    if not isinstance(layers, list) or not layers or norm is None or rope is None:
-        raise Damaged(f"{config.where} is incomplete", fix="convert again")
-    scaling = rope.table("scaling")
-    return DecoderSpec(
-        vocab=config.integer("vocab"),
-        width=config.integer("width"),
-        layers=tuple(_layer(Config(layer, f"{config.where}: layer")) for layer in layers),
-        norm=Norm(eps=norm.number("eps")),
-        rope=Rope(
-            theta=rope.number("theta"),
-            width=rope.integer("width"),
-            scaling=None if scaling is None else _scaling(scaling),
-        ),
-        context=config.integer("context"),
-        tied=config.flag("tied"),
-    )
-
-
-def _layer(config: Config) -> LayerSpec:
-    if not isinstance(config.data, dict):
-        raise Damaged(f"{config.where} is no object", fix="convert again")
-    return LayerSpec(
-        heads=config.integer("heads"),
-        kv_heads=config.integer("kv_heads"),
-        head_width=config.integer("head_width"),
-        ffn_width=config.integer("ffn_width"),
-        window=config.integer("window") if config.has("window") else None,
-        qk_norm=config.number("qk_norm") if config.has("qk_norm") else None,
-    )
-
-
-def _scaling(config: Config) -> Llama3Scaling | LongRope:
-    if config.has("long"):
-        return LongRope(
-            short=config.numbers("short"),
-            long=config.numbers("long"),
-            short_attention=config.number("short_attention"),
-            long_attention=config.number("long_attention"),
-            original_context=config.integer("original_context"),
-        )
-    factors = ("factor", "low_freq_factor", "high_freq_factor")
-    return Llama3Scaling(
-        **{name: config.number(name) for name in factors},
-        original_context=config.integer("original_context"),
-    )
