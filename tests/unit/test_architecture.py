@@ -48,7 +48,17 @@ TOOLKITS = {
 LAYERS = (
     {"closing", "errors", "typing"},
     {"spec", "names", "protocols", "ops", "config", "fields", "home"},
-    {"safetensors", "checkpoint", "artifact", "quant", "nn", "families", "text", "registry"},
+    {
+        "safetensors",
+        "gguf",
+        "checkpoint",
+        "artifact",
+        "quant",
+        "nn",
+        "families",
+        "text",
+        "registry",
+    },
     {"decode", "pipeline", "targets"},
     {
         "convert",
