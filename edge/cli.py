@@ -5,7 +5,6 @@ instant.
 """
 
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -411,8 +410,6 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one message and its exit code, never a traceback."""
-    if hasattr(signal, "SIGPIPE"):  # `edge list | head` ends as other tools do, without a word
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         app(standalone_mode=True)
     except EdgeError as error:
