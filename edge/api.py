@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from edge import integrity, registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
-from edge.config import Config
 from edge.convert import Options, Progress, convert, silent
 from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
 from edge.model import Chat, Model, Wish, load
+from edge.outline import Outline
 from edge.plan import Plan, plan
 from edge.quant.recipe import Recipe
 from edge.verify import TOKENS, Report, verify
@@ -158,29 +158,47 @@ def plan_model(
     model: str, *, target: str, recipe: Recipe, context: int | None, threads: int | None
 ) -> Plan:
     """What converting and running a model will take, before any of it is done."""
-    entry = registry.find(model)
-    if entry is not None and entry.source is not None and not entry.here():
-        from edge.pull import config_of
+    return plan(_outline(model), target, recipe, context=context, threads=threads)
 
-        return plan(config_of(entry.source), target, recipe, context=context, threads=threads)
-    config = Config.load(_checkpoint(model) / "config.json")
-    return plan(config, target, recipe, context=context, threads=threads)
+
+def _outline(model: str) -> Outline:
+    """Of a folder, of a checkpoint that was pulled, or else of what lies on the hub."""
+    entry = registry.find(model)
+    if entry is None:
+        here = Path(model).exists() or (checkpoints() / _kept(model) / "config.json").is_file()
+    else:
+        here = entry.here()
+    source = None if here else _source(model)
+    if source is None:
+        return Outline.of(_checkpoint(model))
+    from edge.pull import outline_of
+
+    return outline_of(_kept(model), source)
 
 
 def pull_model(model: str, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Fetch a model of the registry, or any owner/name of the hub."""
     from edge.pull import pull, read_pins
 
-    entry = registry.find(model)
-    source = model if entry is None else entry.source
+    source = _source(model)
     if source is None:
         raise EdgeError(f"{model} ships with edge: there is nothing to fetch", fix="edge run it")
+    folder = pull(_kept(model), source, say=say)
+    pin = read_pins()[_kept(model)]
+    return {"path": str(folder), "source": source, "revision": pin.revision, "files": pin.files}
+
+
+def _source(model: str) -> str | None:
+    """The repository of an id, or of any owner/name of the hub; None for what ships with edge."""
+    entry = registry.find(model)
     if entry is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise registry.nearest(model)
-    name = model.replace("/", "--")
-    folder = pull(name, source, say=say)
-    pin = read_pins()[name]
-    return {"path": str(folder), "source": source, "revision": pin.revision, "files": pin.files}
+    return model if entry is None else entry.source
+
+
+def _kept(model: str) -> str:
+    """The name under which edge keeps a checkpoint that it fetched."""
+    return model.replace("/", "--")
 
 
 def remove(model: str) -> dict[str, Any]:
@@ -304,6 +322,9 @@ def _checkpoint(model: str) -> Path:
         return path
     if path.exists():
         raise EdgeError(f"{model} is a file", fix="name the checkpoint's folder")
+    pulled = checkpoints() / _kept(model)
+    if (pulled / "config.json").is_file():
+        return pulled
     raise registry.nearest(model)
 
 

@@ -301,7 +301,8 @@ def plan(
 ) -> None:
     """Say what a model will take here: disk, memory to convert and to run, context, speed.
 
-    From its config alone: no weight is read, and of a model that is not here only that is fetched.
+    From its config and the headers of its weights: of a model that is not here only those are
+    fetched, from the hub.
 
     \b
     Example: edge plan phi-3-mini-4k --quant int4
@@ -310,7 +311,7 @@ def plan(
     from edge.quant.recipe import parse
 
     found = api.plan_model(model, target=to, recipe=parse(quant), context=context, threads=threads)
-    _show(found.json(), as_json)
+    _show(found.json(), as_json, found.text())
 
 
 @app.command()

@@ -127,12 +127,17 @@ def read_json(file: Path) -> dict[str, Any]:
         raise Damaged(
             f"{file} is larger than {LIMIT >> 20} MiB", fix="this is no config: get the file again"
         )
+    return parse_json(file.read_bytes(), str(file))
+
+
+def parse_json(content: bytes, where: str) -> dict[str, Any]:
+    """A JSON object from bytes that came from `where`."""
     try:
-        value = json.loads(file.read_bytes())
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise Damaged(
-            f"{file} is not JSON: {error}", fix="get the file again: it may be cut off"
+            f"{where} is not JSON: {error}", fix="get the file again: it may be cut off"
         ) from None
     if not isinstance(value, dict):
-        raise Damaged(f"{file} does not hold a JSON object", fix="get the file again")
+        raise Damaged(f"{where} does not hold a JSON object", fix="get the file again")
     return value

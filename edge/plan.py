@@ -1,4 +1,7 @@
-"""What a model will take on this machine, from its config alone: nothing is converted or loaded."""
+"""What a model will take on this machine, from headers alone: nothing is converted or loaded.
+
+A plan is made only of a checkpoint whose tensors are those of its config.
+"""
 
 import os
 from dataclasses import asdict, dataclass
@@ -6,11 +9,12 @@ from dataclasses import asdict, dataclass
 from edge import targets
 from edge.bench import bytes_per_token, cache_bytes, read_bandwidth
 from edge.checkpoint import shorten
-from edge.config import Config
 from edge.families import family_of
 from edge.inspection import parameters
+from edge.outline import Outline
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
+from edge.units import count, size
 
 DEFAULT_TOKENS = 2048  # of a sequence, where none is asked for
 _SPARE = 0.9  # share of the memory that a run may take
@@ -22,6 +26,9 @@ class Plan:
 
     family: str
     parameters: int
+    tensors: int
+    dtypes: tuple[str, ...]  # of the checkpoint's weights, that of the most first
+    download_bytes: int
     recipe: str
     tokens: int
     disk_bytes: int
@@ -37,13 +44,35 @@ class Plan:
     def json(self) -> dict[str, object]:
         return asdict(self)
 
+    def text(self) -> str:
+        """For a person: a line a question."""
+        fits = (
+            f"yes: {size(self.memory_bytes)} here"
+            if self.fits
+            else f"no: {size(self.memory_bytes)} here"
+        )
+        lines = {
+            "model": f"{self.family}, {count(self.parameters)} parameters in {', '.join(self.dtypes)}; "
+            f"its {self.tensors} tensors are those of its config",
+            "download": size(self.download_bytes) if self.download_bytes else "nothing: it is here",
+            "disk": f"{size(self.disk_bytes)} as {self.recipe}",
+            "memory to convert": size(self.convert_bytes),
+            "memory to run": f"{size(self.run_bytes)} at {self.tokens:,} tokens",
+            "fits": f"{fits}, up to {self.largest_context:,} tokens",
+            "speed": f"at most {self.bound_tps:.1f} tokens/s: each reads {size(self.bytes_per_token)}, "
+            f"and this machine {self.machine_gbs:.1f} GB/s",
+        }
+        return "\n".join(f"{key:18} {value}" for key, value in lines.items())
+
 
 def plan(
-    config: Config, target: str, recipe: Recipe, *, context: int | None, threads: int | None
+    outline: Outline, target: str, recipe: Recipe, *, context: int | None, threads: int | None
 ) -> Plan:
     """Plan the conversion of a model and a run whose sequence reaches `context` tokens."""
-    family = family_of(config)
-    spec = family.spec(config)
+    family = family_of(outline.config)
+    spec = family.spec(outline.config)
+    places = family.names.check(spec, outline.shapes())
+    outline.floats_only(place.tensor for place in places.values())
     tokens = min(DEFAULT_TOKENS, spec.context) if context is None else context
     shorten(spec, tokens)  # refuses more than the model has
     converter, runtime = targets.converter(target), targets.runtime(target)
@@ -54,6 +83,9 @@ def plan(
     return Plan(
         family=family.name,
         parameters=parameters(spec),
+        tensors=len(outline.entries()),
+        dtypes=outline.dtypes(),
+        download_bytes=outline.download,
         recipe=str(recipe),
         tokens=tokens,
         disk_bytes=converter.nbytes(spec, recipe),

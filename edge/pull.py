@@ -2,36 +2,21 @@
 time on.
 
 `models.lock` in `EDGE_HOME` records the revision and the sha256 of every file that was got; later
-pulls ask for that revision and accept only those bytes. Nothing that runs code is fetched.
+pulls ask for that revision and accept only those bytes.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from edge.artifact import sha256
-from edge.config import Config, read_json
+from edge.config import read_json
 from edge.errors import Damaged, EdgeError
 from edge.home import checkpoints, home
+from edge.hub import Repository
+from edge.outline import Outline
 
-WANTED = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "*.tiktoken",
-    "model.safetensors",
-    "model-*-of-*.safetensors",
-    "model.safetensors.index.json",
-)
 Say = Callable[[str], None]
 
 
@@ -46,32 +31,36 @@ class Pin:
 
 def pull(model: str, source: str, *, say: Say = lambda _: None) -> Path:
     """Fetch `source` (owner/name) as `model` -> its folder."""
-    pins = read_pins()
-    pin = pins.get(model)
+    pin = _pin(model, source)
+    folder = checkpoints() / model
+    there = _repository(source, pin)
+    for name in there.files:
+        say(f"{source}@{there.revision[:8]} {name}")
+        there.download(name, folder)
+    files = {name: sha256(folder / name) for name in there.files}
+    got = Pin(source=source, revision=there.revision, files=files)
+    if pin is not None:
+        _same(model, pin, got)
+    _write_pins({**read_pins(), model: got})
+    return folder
+
+
+def outline_of(model: str, source: str) -> Outline:
+    """What `pull` would fetch, from its config and headers alone."""
+    return _repository(source, _pin(model, source)).outline()
+
+
+def _pin(model: str, source: str) -> Pin | None:
+    pin = read_pins().get(model)
     if pin is not None and pin.source != source:
         raise EdgeError(
             f"{model} is pinned to {pin.source}, not {source}", fix=f"edge rm {model}, then pull it"
         )
-    folder = checkpoints() / model
-    revision, names = _listing(source, pin)
-    for name in names:
-        say(f"{source}@{revision[:8]} {name}")
-        _download(source, revision, name, folder)
-    got = Pin(
-        source=source, revision=revision, files={name: sha256(folder / name) for name in names}
-    )
-    if pin is not None:
-        _same(model, pin, got)
-    _write_pins({**pins, model: got})
-    return folder
+    return pin
 
 
-def config_of(source: str) -> Config:
-    """The config.json of a repository, and nothing else of it."""
-    revision, _ = _listing(source, None)
-    folder = home() / "configs" / source.replace("/", "--")
-    _download(source, revision, "config.json", folder)
-    return Config.load(folder / "config.json")
+def _repository(source: str, pin: Pin | None) -> Repository:
+    return Repository.at(source, None if pin is None else pin.revision)
 
 
 def read_pins() -> dict[str, Pin]:
@@ -112,69 +101,6 @@ def _write_pins(pins: Mapping[str, Pin]) -> None:
     text = json.dumps({key: asdict(pin) for key, pin in pins.items()}, indent=1, sort_keys=True)
     partial.write_text(text + "\n")
     partial.replace(file)
-
-
-def _listing(source: str, pin: Pin | None) -> tuple[str, list[str]]:
-    """The commit to fetch, and its files that concern us."""
-    from huggingface_hub import HfApi
-
-    hub = HfApi(endpoint=_endpoint())
-    revision = None if pin is None else pin.revision
-    info = _asked(source, lambda: hub.model_info(source, revision=revision))
-    if not info.sha or info.sha != (revision or info.sha):
-        raise Damaged(f"the hub gave another revision of {source}", fix="try again later")
-    names = [item.rfilename for item in info.siblings or ()]
-    wanted = sorted(n for n in names if any(fnmatch(n, pattern) for pattern in WANTED))
-    if "config.json" not in wanted or not any(name.endswith(".safetensors") for name in wanted):
-        raise EdgeError(
-            f"{source} has no config.json with safetensors weights",
-            fix="pull a repository that has them; edge reads no pickles",
-        )
-    return str(info.sha), wanted
-
-
-def _download(source: str, revision: str, name: str, folder: Path) -> None:
-    from huggingface_hub import hf_hub_download
-
-    def fetch() -> object:
-        return hf_hub_download(
-            source, name, revision=revision, local_dir=folder, endpoint=_endpoint()
-        )
-
-    _asked(source, fetch)
-
-
-def _endpoint() -> str | None:
-    """The hub to ask, read now: the library reads it when it is imported."""
-    return os.environ.get("HF_ENDPOINT")
-
-
-def _asked(source: str, ask: Callable[[], Any]) -> Any:
-    """One request; what the hub refuses becomes an error that says what to do."""
-    from huggingface_hub import errors
-
-    try:
-        return ask()
-    except errors.GatedRepoError:
-        raise EdgeError(
-            f"{source} is gated: its owner must grant you access",
-            fix=f"accept the licence at huggingface.co/{source}, then set HF_TOKEN to a token of yours",
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise EdgeError(
-            f"the hub has no {source}, or only for those who may see it",
-            fix="check the name; for a private repository set HF_TOKEN",
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise EdgeError(
-            f"the pinned revision of {source} is gone", fix="edge rm the model, then pull it again"
-        ) from None
-    except Exception as error:  # its HTTP client's own errors come through, too
-        reason = str(error).strip().splitlines()[0][:200]
-        raise EdgeError(
-            f"{source} could not be fetched: {reason}",
-            fix="check the network and pull again: it goes on where it stopped",
-        ) from None
 
 
 def _same(model: str, pin: Pin, got: Pin) -> None:

@@ -1,7 +1,8 @@
 """A bounds-checked reader of safetensors files that never maps them.
 
 Mapped pages count as resident memory, so tensors are read by position, a block of rows at a time.
-The header is checked before anything is allocated: its size, every offset, every shape.
+The header is checked before anything is allocated: its size, every offset, every shape. It may also
+come over a network, without the tensors: `header_size` and `parse_header` take bytes.
 """
 
 import json
@@ -46,7 +47,10 @@ class SafetensorsFile(Closing):
         self.path = path
         self._file = os.open(path, os.O_RDONLY)
         try:
-            self.entries: Mapping[str, Entry] = _header(self._file, path)
+            size = os.fstat(self._file).st_size
+            length = header_size(os.pread(self._file, 8, 0), size, str(path))
+            content = os.pread(self._file, length, 8)
+            self.entries: Mapping[str, Entry] = parse_header(content, size, str(path))
         except BaseException:
             self.close()
             raise
@@ -70,19 +74,24 @@ class SafetensorsFile(Closing):
             self._file = -1
 
 
-def _header(file: int, path: Path) -> dict[str, Entry]:
-    size = os.fstat(file).st_size
-    if size < 8:
-        raise _damaged(path, "it is too short for a header")
-    length = int.from_bytes(os.pread(file, 8, 0), "little")
+def header_size(start: bytes, size: int, where: str) -> int:
+    """Bytes of the header of a file of `size` bytes, from its first eight."""
+    if len(start) < 8:
+        raise _damaged(where, "it is too short for a header")
+    length = int.from_bytes(start[:8], "little")
     if length > min(HEADER_LIMIT, size - 8):
-        raise _damaged(path, f"its header claims {length:,} bytes of a file of {size:,}")
+        raise _damaged(where, f"its header claims {length:,} bytes of a file of {size:,}")
+    return length
+
+
+def parse_header(content: bytes, size: int, where: str) -> dict[str, Entry]:
+    """The tensors that a header names, all of which lie within a file of `size` bytes."""
     try:
-        header = json.loads(os.pread(file, length, 8), object_pairs_hook=_unique)
-        entries = dict(_entries(header, start=8 + length, size=size))
+        header = json.loads(content, object_pairs_hook=_unique)
+        entries = dict(_entries(header, start=8 + len(content), size=size))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _damaged(path, f"its header is malformed ({str(error)[:200]})") from None
-    _no_overlap(entries, path)
+        raise _damaged(where, f"its header is malformed ({str(error)[:200]})") from None
+    _no_overlap(entries, where)
     return entries
 
 
@@ -121,13 +130,13 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return out
 
 
-def _no_overlap(entries: Mapping[str, Entry], path: Path) -> None:
+def _no_overlap(entries: Mapping[str, Entry], where: str) -> None:
     """Two tensors in the same bytes is no file that a writer makes."""
     end = 0
     floats = [entry for entry in entries.values() if entry.dtype in _FLOATS and entry.nbytes]
     for entry in sorted(floats, key=lambda e: e.start):
         if entry.start < end:
-            raise _damaged(path, "two tensors share bytes")
+            raise _damaged(where, "two tensors share bytes")
         end = entry.start + entry.nbytes
 
 
@@ -138,7 +147,7 @@ def _read(file: int, start: int, size: int, path: Path) -> bytearray:
     while done < size:
         got = os.preadv(file, [view[done : done + (1 << 30)]], start + done)
         if not got:
-            raise _damaged(path, "it became shorter while it was read")
+            raise _damaged(str(path), "it became shorter while it was read")
         done += got
     return buffer
 
@@ -151,5 +160,5 @@ def _as_f32(raw: bytearray, dtype: str) -> F32:
     return np.frombuffer(raw, {"F16": "<f2", "F64": "<f8"}[dtype]).astype(np.float32)
 
 
-def _damaged(path: Path, what: str) -> Damaged:
-    return Damaged(f"{path} is no valid safetensors file: {what}", fix="get the file again")
+def _damaged(where: str, what: str) -> Damaged:
+    return Damaged(f"{where} is no valid safetensors file: {what}", fix="get the file again")

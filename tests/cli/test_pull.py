@@ -1,94 +1,13 @@
 """`edge pull` against a hub on this machine: pinned, checked, resumed, refused."""
 
 import hashlib
-import json
-import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from conftest import Edge
+from hub import SHA, Hub, serving
 from support import tiny
-
-from edge import registry
-
-SHA = "a" * 40
-
-
-class Hub(ThreadingHTTPServer):
-    """One repository, and what to do wrong."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = files
-        self.sha = SHA
-        self.cut_after: int | None = None  # bytes of weights after which the line drops
-        self.ranges: list[str] = []
-        self.gated = False
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def log_message(self, *_: object) -> None:
-        """Keep the tests quiet."""
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, *, body: bool) -> None:
-        path = self.path.partition("?")[0]
-        if self.server.gated:
-            self._send(403, {"X-Error-Code": "GatedRepo"}, b"", body)
-        elif path.startswith("/api/models/some/model/revision/") and not path.endswith(
-            self.server.sha
-        ):
-            self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"", body)
-        elif path.startswith("/api/models/some/model"):
-            names = [{"rfilename": name} for name in self.server.files]
-            info = {"id": "some/model", "sha": self.server.sha, "siblings": names}
-            self._send(200, {"Content-Type": "application/json"}, json.dumps(info).encode(), body)
-        elif path.startswith(f"/some/model/resolve/{self.server.sha}/"):
-            self._file(path.rsplit("/", 1)[1], body)
-        else:
-            self._send(404, {"X-Error-Code": "RepoNotFound"}, b"", body)
-
-    def _file(self, name: str, body: bool) -> None:
-        content = self.server.files[name]
-        etag = hashlib.sha256(content).hexdigest()
-        headers = {"X-Repo-Commit": self.server.sha, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
-        start, code = 0, 200
-        if asked := self.headers.get("Range"):
-            self.server.ranges.append(asked)
-            start, code = int(asked.removeprefix("bytes=").partition("-")[0]), 206
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        if body and name.endswith(".safetensors") and self.server.cut_after is not None:
-            self._send(code, headers, content[start:], body, cut=self.server.cut_after)
-        else:
-            self._send(code, headers, content[start:], body)
-
-    def _send(
-        self, code: int, headers: dict[str, str], content: bytes, body: bool, cut: int | None = None
-    ) -> None:
-        self.send_response(code)
-        for key, value in headers.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content[:cut])
-            self.wfile.flush()
-        if cut is not None:
-            self.connection.close()
 
 
 @pytest.fixture
@@ -96,13 +15,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     # The library writes, and so resumes, in pieces of 10 MB.
     source = tiny(tmp_path / "source", "llama", vocab_size=50_000)
     files = {path.name: path.read_bytes() for path in source.iterdir()}
-    server = Hub({**files, "modeling_evil.py": b"raise SystemExit", "pytorch_model.bin": b"\x80"})
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    yield server
-    server.shutdown()
-    thread.join()
+    files |= {"modeling_evil.py": b"raise SystemExit", "pytorch_model.bin": b"\x80"}
+    with serving(files) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
 
 
 @pytest.fixture
@@ -163,15 +79,3 @@ def test_what_is_not_there_is_refused(hub: Hub, edge: Edge) -> None:
     assert "did you mean" in edge("pull", "phi-3-mini").err
     assert "ships with edge" in edge("pull", "edge-stories").err
     assert edge("rm", "../../etc").code == 2
-
-
-def test_a_plan_fetches_only_the_config(
-    hub: Hub, edge: Edge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = registry.Entry(id="it", family="llama", licence="MIT", context=64, source="some/model")
-    monkeypatch.setattr(registry, "entries", lambda: {"it": entry})
-    result = edge("plan", "it", "--context", "32", "--json")
-    assert result.code == 0, result.err
-    assert result.json["parameters"] > 0
-    assert hub.ranges == []
-    assert not list(Path(os.environ["EDGE_HOME"]).rglob("*.safetensors"))

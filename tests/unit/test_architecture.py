@@ -46,11 +46,12 @@ TOOLKITS = {
 
 # 3. Layers of edge: a module imports its own layer and those before it.
 LAYERS = (
-    {"closing", "errors", "typing"},
+    {"closing", "errors", "typing", "units"},
     {"spec", "names", "protocols", "ops", "config", "fields", "home"},
     {
         "safetensors",
         "gguf",
+        "outline",
         "checkpoint",
         "artifact",
         "quant",
@@ -70,6 +71,7 @@ LAYERS = (
         "doctor",
         "plan",
         "progress",
+        "hub",
         "pull",
         "integrity",
     },

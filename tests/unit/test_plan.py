@@ -2,20 +2,31 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Edge
-from support import config_of, converted, spec_of, tiny
+from support import config_of, converted, safetensors, spec_of, tiny, weights_of
 
 from edge import plan as planning
 from edge import targets
 from edge.artifact import Artifact
 from edge.config import Config
-from edge.errors import EdgeError
+from edge.errors import Damaged, EdgeError, Unsupported
+from edge.outline import Outline
 from edge.plan import plan
 from edge.quant.recipe import parse
+from edge.safetensors import header_size, parse_header
 
-CONFIG = Config(config_of("llama", max_position_embeddings=1000), "config.json")
+CONFIG = config_of("llama", max_position_embeddings=1000)
+
+
+def outline(config: dict[str, Any]) -> Outline:
+    """As the headers of its checkpoint would give it."""
+    content = safetensors(weights_of(config))
+    length = header_size(content[:8], len(content), "here")
+    entries = parse_header(content[8 : 8 + length], len(content), "here")
+    return Outline(Config(config, "config.json"), {"model.safetensors": entries})
 
 
 @pytest.mark.parametrize("quant", ["fp32", "fp16", "int8", "int4", "int4-g64"])
@@ -23,16 +34,16 @@ CONFIG = Config(config_of("llama", max_position_embeddings=1000), "config.json")
 def test_the_weights_take_what_was_planned(tmp_path: Path, family: str, quant: str) -> None:
     source = tiny(tmp_path / "source", family)
     artifact = Artifact.open(converted(tmp_path / "it", source, quant))
-    found = plan(Config.load(source / "config.json"), "onnx", parse(quant), context=None, threads=1)
+    found = plan(Outline.of(source), "onnx", parse(quant), context=None, threads=1)
     assert found.disk_bytes == (artifact.folder / "model.onnx.data").stat().st_size
 
 
 def test_the_largest_context_is_the_last_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec, recipe, runtime = spec_of(CONFIG.data), parse("int4"), targets.runtime("onnx")
+    spec, recipe, runtime = spec_of(CONFIG), parse("int4"), targets.runtime("onnx")
     wanted = 777
     room = runtime.memory(spec, recipe, tokens=wanted)
     monkeypatch.setattr(planning, "_memory", lambda: int(room / planning._SPARE) + 1)
-    found = plan(CONFIG, "onnx", recipe, context=wanted, threads=1)
+    found = plan(outline(CONFIG), "onnx", recipe, context=wanted, threads=1)
     assert found.fits
     assert runtime.memory(spec, recipe, tokens=found.largest_context) <= room + 1
     assert runtime.memory(spec, recipe, tokens=found.largest_context + 1) > room + 1
@@ -40,22 +51,44 @@ def test_the_largest_context_is_the_last_that_fits(monkeypatch: pytest.MonkeyPat
 
 
 def test_memory_grows_with_tokens_and_precision() -> None:
-    spec, runtime = spec_of(CONFIG.data), targets.runtime("onnx")
+    spec, runtime = spec_of(CONFIG), targets.runtime("onnx")
     sizes = [runtime.memory(spec, parse("int4"), tokens=count) for count in (1, 10, 100, 1000)]
     assert sizes == sorted(set(sizes))
     assert runtime.memory(spec, parse("int8"), tokens=10) > sizes[1]
 
 
+def test_tensors_of_another_config_are_found_before_anything_is_done(tmp_path: Path) -> None:
+    source = tiny(tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    with pytest.raises(Damaged, match=r"9 .*missing"):
+        plan(Outline.of(source), "onnx", parse("int4"), context=None, threads=1)
+
+
+def test_a_quantized_checkpoint_is_refused() -> None:
+    weights = weights_of(CONFIG)
+    name = next(name for name, values in weights.items() if values.ndim == 2)
+    content = safetensors({**weights, name: weights[name].astype("int8")})
+    length = header_size(content[:8], len(content), "here")
+    entries = parse_header(content[8 : 8 + length], len(content), "here")
+    seen = Outline(Config(CONFIG, "config.json"), {"model.safetensors": entries})
+    with pytest.raises(Unsupported, match="quantized already"):
+        plan(seen, "onnx", parse("int4"), context=None, threads=1)
+
+
 def test_more_than_the_model_has_is_refused() -> None:
     with pytest.raises(EdgeError, match="1001 tokens was asked for, the model has 1000"):
-        plan(CONFIG, "onnx", parse("int4"), context=1001, threads=1)
+        plan(outline(CONFIG), "onnx", parse("int4"), context=1001, threads=1)
 
 
 def test_on_the_command_line(tmp_path: Path, edge: Edge) -> None:
     source = tiny(tmp_path / "source")
-    (source / "model.safetensors").unlink()  # only the config is read
     found = edge("plan", source, "--quant", "int8", "--json").json
     assert json.dumps(found)
     assert {"disk_bytes", "convert_bytes", "run_bytes", "largest_context", "bound_tps"} <= set(
         found
     )
+    assert (found["dtypes"], found["tensors"], found["download_bytes"]) == (["F32"], 21, 0)
+    told = edge("plan", source).out
+    assert "F32" in told
+    assert "21 tensors" in told

@@ -1,0 +1,108 @@
+"""What a checkpoint says of itself: its config, and which tensors lie in which file. No weight is read.
+
+The headers may be of files on this machine or of files on the hub.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from edge.config import Config, is_plain, read_json
+from edge.errors import Damaged, Unsupported
+from edge.names import Shape
+from edge.safetensors import Entry, SafetensorsFile
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_FLOATS = ("F32", "F16", "BF16", "F64")
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """`files`: every tensor of each file of weights; `download`: bytes to fetch before it is here."""
+
+    config: Config
+    files: Mapping[str, Mapping[str, Entry]]
+    download: int = 0
+
+    @classmethod
+    def of(cls, folder: Path) -> "Outline":
+        """Of a checkpoint on this machine."""
+        files = {}
+        for path in weight_files(folder):
+            with SafetensorsFile(path) as file:
+                files[path.name] = file.entries
+        return cls(Config.load(folder / "config.json"), files)
+
+    def entries(self) -> dict[str, Entry]:
+        """Every tensor; a name that two files hold is refused."""
+        holders: dict[str, str] = {}
+        for file, entries in self.files.items():
+            for name in entries:
+                if name in holders:
+                    raise Damaged(
+                        f"tensor {name} lies in {holders[name]} and in {file}", fix="remove one"
+                    )
+                holders[name] = file
+        return {name: self.files[file][name] for name, file in holders.items()}
+
+    def shapes(self) -> dict[str, Shape]:
+        return {name: entry.shape for name, entry in self.entries().items()}
+
+    def dtypes(self) -> tuple[str, ...]:
+        """The types of its tensors, that of the most weights first."""
+        counts: Counter[str] = Counter()
+        for entry in self.entries().values():
+            counts[entry.dtype] += prod(entry.shape)
+        return tuple(dtype for dtype, _ in counts.most_common())
+
+    def floats_only(self, names: Iterable[str]) -> None:
+        """Refuse these tensors if one of them is quantized."""
+        entries = self.entries()
+        for name in names:
+            if entries[name].dtype not in _FLOATS:
+                raise Unsupported(
+                    f"tensor {name} is of type {entries[name].dtype}: the checkpoint is quantized already",
+                    fix="convert from the original checkpoint in F32, F16 or BF16",
+                )
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """A checkpoint's safetensors files, each of which exists."""
+    if (folder / INDEX).is_file():
+        names = shards(read_json(folder / INDEX), str(folder / INDEX))
+        lost = [name for name in names if not (folder / name).is_file()]
+        if lost:
+            raise Damaged(
+                f"{folder} lacks {lost[0]}, which its index names", fix="complete the download"
+            )
+        return tuple(folder / name for name in names)
+    if (folder / SINGLE).is_file():
+        return (folder / SINGLE,)
+    pickled = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+        p.name for p in folder.glob("*.pth")
+    )
+    if pickled:
+        raise Unsupported(
+            f"{folder} holds pickled weights ({pickled[0]}); loading a pickle runs code, so edge does not",
+            fix="get the checkpoint's safetensors files",
+        )
+    raise Damaged(f"{folder} has no {SINGLE} and no {INDEX}", fix="get the complete checkpoint")
+
+
+def shards(index: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The files that an index names: plain names of files beside it."""
+    table = index.get("weight_map")
+    if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
+        raise Damaged(f"{where} has no weight_map", fix="get the file again")
+    names = sorted(set(table.values()))
+    for name in names:
+        if not is_plain(name) or not name.endswith(".safetensors"):
+            raise Damaged(
+                f"{where} names {name!r:.80}, not a file beside it",
+                fix="do not trust this checkpoint",
+            )
+    return tuple(names)

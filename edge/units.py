@@ -1,0 +1,21 @@
+"""Numbers as people read them."""
+
+
+def size(count: float) -> str:
+    """Bytes: 2.47 GB, in powers of a thousand."""
+    return scaled(count, ("B", "kB", "MB", "GB", "TB"))
+
+
+def count(number: float) -> str:
+    """A large number: 3.82 B for billions."""
+    return scaled(number, ("", "k", "M", "B", "T")).rstrip()
+
+
+def scaled(number: float, units: tuple[str, ...]) -> str:
+    """Three digits and the unit that they need, each a thousand times the one before."""
+    place = 0
+    while number >= 999.5 and place < len(units) - 1:
+        number /= 1000
+        place += 1
+    digits = 0 if place == 0 else max(0, 3 - len(f"{number:.0f}"))
+    return f"{number:.{digits}f} {units[place]}"
