@@ -64,6 +64,7 @@ class Model:
         self.artifact = artifact
         self.decoder = decoder
         self.tokenizer = Tokenizer.load(artifact.folder)
+        self.tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
         self.template = ChatTemplate.load(artifact.folder)
         self._seen: list[int] = []  # what the cache held when the last reply began
         self._last: Generation | None = None

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from edge.errors import Damaged
 from edge.spec import DecoderSpec
 from edge.typing import F32
+from runtimes.onnx import external
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
@@ -46,9 +47,12 @@ class OnnxDecoder:
         self._step_file, self._score_file = (part + file for file in files)
         self._calls: dict[str, _Call] = {}
         self._length = 0
+        first = _Call(
+            folder / self._step_file, self._options, spec
+        )  # before a spec's lie costs memory
+        self._calls[self._step_file] = first
         self._cache = _buffers(spec, min(_FIRST_ROWS, spec.context))
-        if not exact:
-            self._call(self._step_file)
+        first.bind_cache(self._cache)
 
     @property
     def length(self) -> int:
@@ -117,6 +121,7 @@ class _Call:
     """One entry point with its bindings."""
 
     def __init__(self, file: Path, options: ort.SessionOptions, spec: DecoderSpec) -> None:
+        external.check(file)
         try:
             self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has no public base class
@@ -168,15 +173,26 @@ def _refused(file: Path, error: Exception) -> Damaged:
 
 
 def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path) -> None:
-    """A manifest may lie: its spec must have the graph's caches and vocabulary."""
-    caches = {v.name: v.shape[1::2] for v in session.get_inputs() if len(v.shape) == 4}
-    want = {
-        f"past_key_values.{index}.{part}": [layer.kv_heads, layer.head_width]
-        for index, layer in enumerate(spec.layers)
-        for part in ("key", "value")
-    }
-    if caches != want or session.get_outputs()[0].shape[-1] != spec.vocab:
+    """A manifest may lie: its spec must have the graph's inputs, outputs, caches and vocabulary."""
+    ids = ("input_ids", "attention_mask", "position_ids")
+    inputs: dict[str, object] = dict.fromkeys(ids, ("tensor(int64)", None))
+    outputs: dict[str, object] = {"logits": ("tensor(float)", spec.vocab)}
+    for index, layer in enumerate(spec.layers):
+        rows = ("tensor(float)", [layer.kv_heads, layer.head_width])
+        for part in ("key", "value"):
+            inputs[f"past_key_values.{index}.{part}"] = rows
+            outputs[f"present.{index}.{part}"] = rows
+    got = [_kinds(session.get_inputs()), _kinds(session.get_outputs())]
+    if got != [inputs, outputs]:
         raise Damaged(f"{file} is of another model than its edge.json", fix="convert again")
+
+
+def _kinds(values: list[ort.NodeArg]) -> dict[str, object]:
+    """By name: the type, and of a shape what a spec decides."""
+    return {
+        v.name: (v.type, v.shape[1::2] if len(v.shape) == 4 else (v.shape[2:] or [None])[0])
+        for v in values
+    }
 
 
 def _buffers(spec: DecoderSpec, rows: int) -> dict[str, F32]:

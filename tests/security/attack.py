@@ -1,0 +1,47 @@
+"""What hostile tests share: how an attack is refused, and an artifact whose manifest vouches for it."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.artifact import MANIFEST, sha256
+from edge.errors import EdgeError
+
+SOON = 10.0  # seconds
+Change = Callable[[dict[str, Any]], object]
+
+
+@contextmanager
+def refused(kind: type[EdgeError], *words: str) -> Iterator[None]:
+    """One error of this kind, soon, that says these words."""
+    start = time.monotonic()
+    with pytest.raises(EdgeError) as caught:
+        yield
+    assert time.monotonic() - start < SOON
+    assert type(caught.value) is kind, repr(caught.value)
+    text = str(caught.value)
+    assert len(text) < 1000, "an error is read by a person"
+    assert not [word for word in words if word not in text], text
+
+
+def rewrite(folder: Path, change: Change) -> None:
+    """Change an artifact's manifest."""
+    data = json.loads((folder / MANIFEST).read_text())
+    change(data)
+    (folder / MANIFEST).write_text(json.dumps(data))
+
+
+def forge(folder: Path, *names: str) -> None:
+    """Make the manifest vouch for files as they are now, as whoever made all of it would."""
+    rewrite(folder, lambda d: d["files"].update({name: sha256(folder / name) for name in names}))
+
+
+def give_tokenizer(folder: Path, assets: Path) -> None:
+    """A tokenizer of 512 tokens, for an artifact that has none."""
+    shutil.copyfile(assets / "llm/stories-260k/tokenizer.json", folder / "tokenizer.json")
