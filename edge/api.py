@@ -3,14 +3,15 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge import integrity, registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
-from edge.convert import Options, Progress, convert, silent
+from edge.checkpoint import Checkpoint
+from edge.convert import Options, Progress, convert, convert_all, prepare, silent
 from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
@@ -40,12 +41,42 @@ __all__ += ["load", "open_model", "split_prompt", "verify_artifact"]
 
 
 def convert_model(
-    model: str, out: Path | None, options: Options, progress: Progress | None = None
-) -> Artifact:
-    """Convert a registry id or a checkpoint folder."""
+    model: str, to: str | None, out: Path | None, options: Options, progress: Progress | None = None
+) -> list[Artifact]:
+    """Convert a registry id or a checkpoint folder to one target or several (`onnx,mlx`)."""
     source = _checkpoint(model)
-    out = out or Path("artifacts") / f"{source.name}-{options.target}-{options.quant}"
-    return convert(source, out, options, progress)
+    return convert_all(source, _outs(source, to, out, options), options, progress)
+
+
+def plan_conversion(
+    model: str, to: str | None, out: Path | None, options: Options
+) -> list[dict[str, Any]]:
+    """What `convert_model` would write: nothing is."""
+    source = _checkpoint(model)
+    with Checkpoint.open(source, context=options.context) as checkpoint:
+        tasks = prepare(checkpoint, _outs(source, to, out, options), options)
+        return [task.json() for task in tasks]
+
+
+def _outs(source: Path, to: str | None, out: Path | None, options: Options) -> dict[str, Path]:
+    """Targets and the folders of their artifacts."""
+    names = [targets.best()] if to is None else [name.strip() for name in to.split(",")]
+    if len(set(names)) < len(names):
+        raise EdgeError(f"--to {to} names a target twice", fix="name each once")
+    if out is not None:
+        return {name: out if len(names) == 1 else out / name for name in names}
+    return {name: Path("artifacts") / f"{source.name}-{name}-{options.quant}" for name in names}
+
+
+def pairs(given: Sequence[str], form: str) -> dict[str, str]:
+    """`NAME=VALUE` arguments as a table."""
+    out = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise EdgeError(f"{text!r} is not of the form {form}", fix=f"write it as {form}")
+        out[name] = value
+    return out
 
 
 def open_model(
@@ -61,7 +92,8 @@ def open_model(
         return load(model, threads=threads, unchecked=unchecked)
     source = _checkpoint(model)
     entry = registry.find(model)
-    options = Options() if entry is None else Options(quant=entry.quant)
+    target = targets.best()
+    options = Options(target=target) if entry is None else Options(target=target, quant=entry.quant)
     folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
     if not is_artifact(folder):
         convert(source, folder, options, progress)

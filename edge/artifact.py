@@ -40,6 +40,7 @@ class Manifest:
     recipe: str
     embed: str
     head: str
+    overrides: Mapping[str, str]  # pattern of names -> precision
     spec: DecoderSpec
     bos: int | None  # starts a text
     stop: tuple[int, ...]  # any of these ends an answer
@@ -102,19 +103,25 @@ def contained(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def publishing(out: Path, *, force: bool) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` at once if the body succeeds and vanishes if it fails."""
+def publishing(
+    out: Path, *, force: bool, keep: Callable[[Path], bool] = lambda _: False
+) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` at once if the body succeeds and vanishes if it fails.
+
+    `keep`: whether what a killed conversion left in it is of use.
+    """
     if out.name in ("", "..") or out.is_symlink():
         raise EdgeError(f"{out} cannot become an artifact", fix="give -o the name of a new folder")
     if out.exists() and not force:
         raise EdgeError(f"{out} exists already", fix="give --force to replace it, or another -o")
     if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
         raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
-    partial = out.with_name(f".{out.name}.partial")
+    partial = partial_of(out)
     with _alone(out):
-        shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was killed
+        if not keep(partial):
+            shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir()
+            partial.mkdir(exist_ok=True)
             yield partial
             _sync(partial)
             replaced = out.with_name(f".{out.name}.replaced")
@@ -126,6 +133,11 @@ def publishing(out: Path, *, force: bool) -> Iterator[Path]:
             shutil.rmtree(replaced, ignore_errors=True)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def partial_of(out: Path) -> Path:
+    """Where an artifact is while it is being made."""
+    return out.with_name(f".{out.name}.partial")
 
 
 @contextmanager
@@ -193,6 +205,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         recipe=config.text("recipe"),
         embed=config.text("embed"),
         head=config.text("head"),
+        overrides=_strings(config, "overrides"),
         spec=read(DecoderSpec, spec),
         bos=config.integer("bos", low=0) if config.has("bos") else None,
         stop=config.integers("stop", low=0) if config.data.get("stop") else (),

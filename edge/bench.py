@@ -19,9 +19,9 @@ import numpy as np
 
 from edge import targets
 from edge.artifact import Artifact
+from edge.convert import recipe_of
 from edge.errors import EdgeError
 from edge.protocols import Decoder
-from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
 
@@ -80,7 +80,7 @@ def bench(
     results = [_round(decoder, ids, new, clock) for _ in range(rounds)]
     rss = peak_rss_mb()
     prefill, decode = ([pair[i] for pair in results] for i in (0, 1))
-    recipe = recipes.parse(manifest.recipe, embed=manifest.embed, head=manifest.head)
+    recipe = recipe_of(manifest)
     read = bytes_per_token(spec, recipe) + cache_bytes(spec, prompt + new // 2)
     return Timing(
         artifact=artifact.folder.name,

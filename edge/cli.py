@@ -35,15 +35,31 @@ Threads = Annotated[
 @app.command()
 def convert(
     model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
-    to: Annotated[str, typer.Option(help="The target: onnx.")] = "onnx",
+    to: Annotated[
+        str | None,
+        typer.Option(help="Targets, by commas: onnx. The best of this machine if left out."),
+    ] = None,
     quant: Annotated[
-        str, typer.Option(help="fp32, fp16, int8, int4, or [method-]intB[-gG].")
+        str,
+        typer.Option(
+            help="fp32, fp16, bf16, int8, int4, q4_0, … or [method-]intB[-gG][-asym|-min]."
+        ),
     ] = "int4",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The artifact's folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The artifact's folder; of several targets, theirs."),
+    ] = None,
     embed: Annotated[
         str | None, typer.Option(help="Precision of the embedding, if another.")
     ] = None,
     head: Annotated[str | None, typer.Option(help="Precision of the head, if another.")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=SCHEME",
+            help="Precision of weights whose names fit, as 'layers.*.mlp.down=int8'; may be repeated.",
+        ),
+    ] = None,
     context: Annotated[
         int | None, typer.Option(min=1, help="A shorter context, in tokens.")
     ] = None,
@@ -53,33 +69,45 @@ def convert(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an artifact that exists.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Convert MODEL into an artifact that a target runs.
+    """Convert MODEL into artifacts that targets run, in one pass over its weights. A conversion that
+    was killed goes on where it stopped.
 
     \b
     Example: edge convert ./phi-3-mini-4k --to onnx --quant int4 -o artifacts/phi-3
+    Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
     """
     from edge import api
     from edge.convert import Options
     from edge.progress import bar
 
     options = Options(
-        target=to,
         quant=quant,
         embed=embed,
         head=head,
+        overrides=api.pairs(override or [], "PATTERN=SCHEME"),
         context=context,
         tokenizer=tokenizer,
         force=force,
     )
-    artifact = api.convert_model(model, out, options, bar)
-    result = {
-        "path": str(artifact.folder),
-        "bytes": artifact.nbytes,
-        "files": dict(artifact.manifest.files),
-    }
-    _show(result, as_json, str(artifact.folder))
+    if dry_run:
+        tasks = api.plan_conversion(model, to, out, options)
+        _show_each(tasks, as_json, [f"{task['path']} {task['bytes']} bytes" for task in tasks])
+        return
+    artifacts = api.convert_model(model, to, out, options, bar)
+    results = [
+        {
+            "path": str(artifact.folder),
+            "bytes": artifact.nbytes,
+            "files": dict(artifact.manifest.files),
+        }
+        for artifact in artifacts
+    ]
+    _show_each(results, as_json, [str(artifact.folder) for artifact in artifacts])
 
 
 @app.command()
@@ -484,6 +512,12 @@ def _show(result: dict[str, Any], as_json: bool, text: str | None = None) -> Non
     else:
         for key, value in result.items():
             typer.echo(f"{key:20} {_plain(value)}")
+
+
+def _show_each(results: list[dict[str, Any]], as_json: bool, lines: list[str]) -> None:
+    """One result as it is; several under "artifacts"."""
+    whole = results[0] if len(results) == 1 else {"artifacts": results}
+    _show(whole, as_json, "\n".join(lines))
 
 
 def _plain(value: Any) -> str:

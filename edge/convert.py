@@ -1,22 +1,36 @@
-"""A checkpoint -> an artifact: the target's files, the tokenizer's, and a manifest that ties them
-to their source.
+"""A checkpoint -> artifacts: the targets' files, the tokenizer's, and a manifest that ties them to
+their source.
 """
 
+import hashlib
+import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edge import targets
-from edge.artifact import MANIFEST, Artifact, Manifest, publishing, sha256, write_manifest
+from edge.artifact import (
+    MANIFEST,
+    Artifact,
+    Manifest,
+    partial_of,
+    publishing,
+    sha256,
+    write_manifest,
+)
 from edge.checkpoint import Checkpoint
+from edge.datafile import Mode
 from edge.errors import EdgeError
+from edge.fill import Job, Journal, fill
 from edge.pull import pin_of
 from edge.quant import recipe as recipes
+from edge.quant.recipe import Recipe, word
+from edge.targets import About, Converter, Layout
 from edge.text.ids import SpecialIds
 
 TEXT_FILES = (
@@ -34,62 +48,169 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how ma
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How to convert. `embed` and `head`: precisions of their own; `tokenizer`: a folder, if the
-    source lacks one.
+    """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
+    names fit a pattern; `tokenizer`: a folder, if the source lacks one.
     """
 
     target: str = "onnx"
     quant: str = "int4"
     embed: str | None = None
     head: str | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
     context: int | None = None
     tokenizer: Path | None = None
     force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One artifact to be made."""
+
+    out: Path
+    target: str
+    converter: Converter
+    recipe: Recipe
+    layout: Layout
+    key: str  # of everything that its bytes depend on
+
+    def begun(self, folder: Path) -> bool:
+        """Whether a conversion that was killed left something to go on with."""
+        return bool(Journal.open(folder, self.key).done)
+
+    def json(self) -> dict[str, object]:
+        """What would be done."""
+        return {
+            "path": str(self.out),
+            "target": self.target,
+            "recipe": str(self.recipe),
+            "bytes": self.layout.nbytes,
+            "resumes": self.begun(partial_of(self.out)),
+        }
 
 
 def convert(
     source: Path, out: Path, options: Options, progress: Progress | None = None
 ) -> Artifact:
     """Convert a checkpoint folder; `out` appears when all of it is there."""
+    return convert_all(source, {options.target: out}, options, progress)[0]
+
+
+def convert_all(
+    source: Path, outs: Mapping[str, Path], options: Options, progress: Progress | None = None
+) -> list[Artifact]:
+    """Convert to several targets in one pass over the checkpoint: target -> folder of its artifact."""
     progress = progress or silent
-    recipe = recipes.parse(options.quant, embed=options.embed, head=options.head)
-    converter = targets.converter(options.target)
-    if options.tokenizer and not _has_tokenizer(options.tokenizer):
-        raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
-    with Checkpoint.open(source, context=options.context) as checkpoint:
-        spec = checkpoint.spec
-        total = converter.nbytes(spec, recipe)
+    with Checkpoint.open(source, context=options.context) as checkpoint, ExitStack() as stack:
+        tasks = prepare(checkpoint, outs, options)
         text = text_files(source, options.tokenizer)
-        _room(out, total)
-        with publishing(out, force=options.force) as folder:
-            for file in text:
-                shutil.copyfile(file, folder / file.name)
-            _complete_tokenizer(folder)
-            ids = _special_ids(folder, spec.vocab)
-            with progress(f"{options.target} {recipe}", total) as advance:
-                converter.convert(checkpoint, recipe, folder, ids=ids, progress=advance)
-            inputs = [*checkpoint.files, *text]
+        folders = [
+            stack.enter_context(publishing(task.out, force=options.force, keep=task.begun))
+            for task in tasks
+        ]
+        ids = [_text(folder, text, checkpoint.spec.vocab) for folder in folders]
+        _write(checkpoint, tasks, folders, ids, progress)
+        inputs = [*checkpoint.files, *text]
+        hashes = _hashes(inputs, progress)
+        for task, folder, special in zip(tasks, folders, ids, strict=True):
             outputs = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
-            hashes = _hashes([*inputs, *outputs], progress)
-            pin = pin_of(source)
-            manifest = Manifest(
-                target=options.target,
-                family=checkpoint.family.name,
-                name=source.resolve().name,
-                recipe=options.quant,
-                embed=options.embed or options.quant,
-                head=options.head or options.quant,
-                spec=spec,
-                bos=ids.bos,
-                stop=tuple(sorted(ids.stop)),
-                repository=None if pin is None else pin.source,
-                revision=None if pin is None else pin.revision,
+            found = _hashes(outputs, progress)
+            manifest = replace(
+                _manifest(task, checkpoint, special),
                 source={path.name: hashes[path] for path in inputs},
-                files={path.name: hashes[path] for path in outputs},
-                tools=_versions(converter.TOOLS),
+                files={path.name: found[path] for path in outputs},
             )
             write_manifest(folder, manifest)
-    return Artifact.open(out)
+    return [Artifact.open(task.out) for task in tasks]
+
+
+def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) -> list[Task]:
+    """What each target will write; refuses before anything is begun."""
+    if options.tokenizer and not _has_tokenizer(options.tokenizer):
+        raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
+    tasks = []
+    for target, out in outs.items():
+        converter = targets.converter(target)
+        recipe = recipes.parse(
+            options.quant,
+            embed=options.embed,
+            head=options.head,
+            overrides=options.overrides,
+            aliases=converter.ALIASES,
+        )
+        recipe.check(checkpoint.places)
+        layout = converter.layout(checkpoint.spec, recipe)
+        key = _key(checkpoint, target, recipe, converter)
+        tasks.append(Task(out, target, converter, recipe, layout, key))
+    _room(tasks)
+    return tasks
+
+
+def _write(
+    checkpoint: Checkpoint,
+    tasks: Sequence[Task],
+    folders: Sequence[Path],
+    ids: Sequence[SpecialIds],
+    progress: Progress,
+) -> None:
+    name, total = checkpoint.folder.resolve().name, sum(task.layout.nbytes for task in tasks)
+    what = ", ".join(f"{task.target} {task.recipe}" for task in tasks)
+    with progress(what, total) as advance, ExitStack() as stack:
+        jobs = []
+        for task, folder, special in zip(tasks, folders, ids, strict=True):
+            journal = Journal.open(folder, task.key)
+            about = About(checkpoint.family, name, special)
+            mode: Mode = "resume" if journal.done else "write"
+            writer = stack.enter_context(closing(task.layout.open(folder, about, mode)))
+            jobs.append(Job(writer, journal))
+        fill(checkpoint, jobs, advance)
+    for job in jobs:
+        if job.journal is not None:
+            job.journal.close()
+
+
+def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
+    pin, recipe = pin_of(checkpoint.folder), task.recipe
+    return Manifest(
+        target=task.target,
+        family=checkpoint.family.name,
+        name=checkpoint.folder.resolve().name,
+        recipe=word(recipe.body),
+        embed=word(recipe.embed),
+        head=word(recipe.head),
+        overrides={pattern: word(scheme) for pattern, scheme in recipe.overrides},
+        spec=checkpoint.spec,
+        bos=ids.bos,
+        stop=tuple(sorted(ids.stop)),
+        repository=None if pin is None else pin.source,
+        revision=None if pin is None else pin.revision,
+        source={},
+        files={},
+        tools=_versions(task.converter.TOOLS),
+    )
+
+
+def recipe_of(manifest: Manifest) -> Recipe:
+    """The recipe that an artifact was made by."""
+    return recipes.parse(
+        manifest.recipe, embed=manifest.embed, head=manifest.head, overrides=manifest.overrides
+    )
+
+
+def _key(checkpoint: Checkpoint, target: str, recipe: Recipe, converter: Converter) -> str:
+    """Changes with whatever the artifact's bytes depend on; reads no weights."""
+    files = [checkpoint.folder / "config.json", *checkpoint.files]
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    tools = _versions(converter.TOOLS)
+    facts = [target, str(recipe), asdict(checkpoint.spec), stats, tools]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _text(folder: Path, files: Sequence[Path], vocab: int) -> SpecialIds:
+    """Copy the config and the tokenizer's files; a broken tokenizer is found before any work."""
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+    _complete_tokenizer(folder)
+    return _special_ids(folder, vocab)
 
 
 def text_files(source: Path, tokenizer: Path | None = None) -> list[Path]:
@@ -131,18 +252,22 @@ def _special_ids(folder: Path, vocab: int) -> SpecialIds:
     return SpecialIds(tokenizer.bos_id, tokenizer.stop_ids)
 
 
-def _room(out: Path, needed: int) -> None:
+def _room(tasks: Sequence[Task]) -> None:
     """Refuse a disk that is too full before it is."""
-    parent = next(folder for folder in out.resolve().parents if folder.exists())
-    free = shutil.disk_usage(parent).free
-    if free < needed + (64 << 20):
-        raise EdgeError(
-            f"the artifact takes {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free at {parent}",
-            fix="make room, or give -o on another disk",
-        )
+    needed: dict[Path, int] = {}
+    for task in tasks:
+        parent = next(folder for folder in task.out.resolve().parents if folder.exists())
+        needed[parent] = needed.get(parent, 0) + task.layout.nbytes
+    for parent, nbytes in needed.items():
+        free = shutil.disk_usage(parent).free
+        if free < nbytes + (64 << 20):
+            raise EdgeError(
+                f"the artifact takes {nbytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free at {parent}",
+                fix="make room, or give -o on another disk",
+            )
 
 
-def _hashes(paths: list[Path], progress: Progress) -> Mapping[Path, str]:
+def _hashes(paths: Sequence[Path], progress: Progress) -> Mapping[Path, str]:
     total = sum(path.stat().st_size for path in paths)
     with progress("sha256", total) as advance, ThreadPoolExecutor() as pool:
         return dict(zip(paths, pool.map(partial(sha256, progress=advance), paths), strict=True))

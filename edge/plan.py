@@ -88,7 +88,7 @@ def plan(
         download_bytes=outline.download,
         recipe=str(recipe),
         tokens=tokens,
-        disk_bytes=converter.nbytes(spec, recipe),
+        disk_bytes=converter.layout(spec, recipe).nbytes,
         convert_bytes=converter.memory(spec),
         run_bytes=run,
         memory_bytes=memory,

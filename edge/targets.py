@@ -5,52 +5,104 @@ never imported by name.
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
 from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
+from edge.datafile import Mode
 from edge.decode.switching import switching
 from edge.errors import EdgeError, Unsupported
+from edge.families import Family
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
+from edge.quant.tensor import Float, Zero
 from edge.spec import DecoderSpec
 from edge.text.ids import SpecialIds
+from edge.typing import F32
 
-Progress = Callable[[int], None]  # bytes that are done since the last call
+_BEST = {"Darwin": ("mlx", "onnx"), "Linux": ("onnx",)}  # fastest first
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a writer must know beside the spec and the weights."""
+
+    family: Family
+    name: str  # of the model
+    ids: SpecialIds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numerics:
+    """How a runtime computes, as far as an oracle must know to be compared with it.
+
+    `tolerance`: of logits, relative to the largest. `cache`: the type of cached keys and values.
+    `int8_activations`: the kinds of low-bit weights whose products round their inputs, group by
+    group; see `edge.verify`.
+    """
+
+    tolerance: float
+    cache: Float = "fp32"
+    int8_activations: frozenset[Zero] = frozenset()
+
+
+PLAIN = Numerics(tolerance=1e-4)  # all in float32
+
+
+class Writer(Protocol):
+    """A target's files being written, or compared with what they should be (`differing` bytes)."""
+
+    @property
+    def differing(self) -> int: ...
+
+    def put(self, name: str, row: int, block: F32) -> int:
+        """Rows of a weight, from `row` on, as float32 -> how many bytes they became.
+
+        Every block of every weight comes once, in any order and from several threads.
+        """
+        ...
+
+    def sync(self) -> None:
+        """What was put is on the disk."""
+        ...
+
+    def finish(self) -> None:
+        """Write, or compare, whatever is no weight: graphs, tables, configs. After the last `put`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Layout(Protocol):
+    """Where everything of an artifact will lie, known from shapes alone."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the weights."""
+        ...
+
+    def open(self, folder: Path, about: About, mode: Mode = "write") -> Writer:
+        """Begin; the folder holds the tokenizer's files already."""
+        ...
 
 
 class Converter(Protocol):
     """What a package in `converters` offers."""
 
     TOOLS: tuple[str, ...]  # packages whose versions the manifest records
+    ALIASES: Mapping[str, str]  # what the short names of recipes mean here
 
-    def nbytes(self, spec: DecoderSpec, recipe: Recipe) -> int:
-        """Size of the weights that `convert` will write; refuses what the target cannot hold."""
+    def layout(self, spec: DecoderSpec, recipe: Recipe) -> Layout:
+        """Refuses by name what the target cannot hold."""
         ...
 
     def memory(self, spec: DecoderSpec) -> int:
         """Peak resident bytes of a conversion."""
-        ...
-
-    def convert(
-        self,
-        checkpoint: Checkpoint,
-        recipe: Recipe,
-        folder: Path,
-        *,
-        ids: SpecialIds,
-        progress: Progress,
-    ) -> None:
-        """Write the target's own files into an empty folder."""
-        ...
-
-    def differing(
-        self, checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Progress
-    ) -> int:
-        """How many stored bytes are not what the checkpoint makes them."""
         ...
 
 
@@ -72,6 +124,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def numerics(self, recipe: Recipe, *, exact: bool) -> Numerics:
+        """How a decoder that was opened so computes."""
+        ...
+
     def memory(self, spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
         """Peak resident bytes of a run whose sequence reaches this many tokens."""
         ...
@@ -85,7 +141,7 @@ class Oracle(Protocol):
         checkpoint: Checkpoint,
         recipe: Recipe,
         *,
-        int8_activations: bool,
+        numerics: Numerics = PLAIN,
         spec: DecoderSpec | None = None,
     ) -> Decoder:
         """`spec`: one of the parts of the checkpoint's, if not the whole."""
@@ -128,6 +184,17 @@ def oracle() -> Oracle:
 
 def trainer() -> Trainer:
     return cast(Trainer, _import("runtimes.torch.train", "torch"))
+
+
+def best() -> str:
+    """The first of this system's targets that runs here."""
+    for target in _BEST.get(platform.system(), _BEST["Linux"]):
+        try:
+            runtime(target)
+        except EdgeError:
+            continue
+        return target
+    return "onnx"
 
 
 def names(kind: str) -> tuple[str, ...]:

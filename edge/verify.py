@@ -8,6 +8,7 @@ rounding tie; from there on errors are as large as what rounding itself does to 
 larger: that is their bound. V vocabulary, T positions.
 """
 
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,20 +17,20 @@ import numpy as np
 from edge import targets
 from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint, shorten
-from edge.convert import Progress, silent
+from edge.convert import Progress, recipe_of, silent
 from edge.errors import EdgeError
+from edge.fill import Job, fill
 from edge.protocols import Decoder
-from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import FP32
 from edge.spec import parts
+from edge.targets import About, Numerics
 from edge.text.chat import ChatTemplate, Message
+from edge.text.ids import SpecialIds
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
 
 PROMPT = "Once upon a time, there was a little girl named Lily. She loved to play outside."
 TOKENS = 64
-FP32_ERROR, LOW_BIT_ERROR = 1e-4, 1e-3  # of logits, relative to the largest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +62,7 @@ def verify(
 ) -> Report:
     """Compare an artifact with the checkpoint that it was made from."""
     manifest = artifact.manifest
-    recipe = recipes.parse(manifest.recipe, embed=manifest.embed, head=manifest.head)
+    recipe = recipe_of(manifest)
     if tokens >= manifest.spec.context:
         raise EdgeError(
             f"{tokens} tokens and a prompt do not fit the context of {manifest.spec.context}",
@@ -75,25 +76,23 @@ def verify(
                 f"{source} is another model than {artifact.folder}: their numbers differ",
                 fix="give --against the checkpoint that the artifact was made from",
             )
-        converter = targets.converter(manifest.target)
-        total = converter.nbytes(manifest.spec, recipe)
-        with (progress or silent)("stored weights", total) as advance:
-            differing = converter.differing(checkpoint, recipe, artifact.folder, advance)
+        differing = _differing(artifact, checkpoint, recipe, progress or silent)
         numbers = [
             _numbers(artifact, checkpoint, recipe, label, tokens) for label in parts(manifest.spec)
         ]
     same_tokens, same_template = _same_text(artifact.folder, source)
-    tolerance = FP32_ERROR if recipe.body == FP32 else LOW_BIT_ERROR
     changed = artifact.check_hashes()
-    worst = max(numbers, key=lambda part: part.fast / max(tolerance, part.rounding))
+    exact, fast = ([part[i] for part in numbers] for i in (0, 1))
+    worst, slow = (
+        max(proofs, key=lambda proof: proof.error / proof.bound) for proofs in (exact, fast)
+    )
     good = (
         not changed
         and differing == 0
         and same_tokens
         and same_template
-        and max(part.exact for part in numbers) <= tolerance
-        and worst.fast <= max(tolerance, worst.rounding)
-        and not any(part.differing for part in numbers)
+        and all(proof.error <= proof.bound for proof in (*exact, *fast))
+        and not any(proof.differing for proof in exact)
     )
     return Report(
         passed=good,
@@ -101,22 +100,40 @@ def verify(
         differing_bytes=differing,
         same_tokens=same_tokens,
         same_template=same_template,
-        logits_error=max(part.exact for part in numbers),
-        logits_tolerance=tolerance,
-        fast_error=worst.fast,
-        fast_tolerance=max(tolerance, worst.rounding),
+        logits_error=worst.error,
+        logits_tolerance=worst.bound,
+        fast_error=slow.error,
+        fast_tolerance=slow.bound,
         greedy_tokens=tokens * len(numbers),
-        greedy_differing=sum(part.differing for part in numbers),
-        greedy_near_ties=sum(part.ties for part in numbers),
-        first_differing=next((part.first for part in numbers if part.first is not None), None),
+        greedy_differing=sum(proof.differing for proof in exact),
+        greedy_near_ties=sum(proof.ties for proof in exact),
+        first_differing=next((proof.first for proof in exact if proof.first is not None), None),
     )
 
 
+def _differing(
+    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, progress: Progress
+) -> int:
+    """Stored bytes that are not what the checkpoint makes them."""
+    manifest = artifact.manifest
+    layout = targets.converter(manifest.target).layout(manifest.spec, recipe)
+    about = About(
+        checkpoint.family, manifest.name, SpecialIds(manifest.bos, frozenset(manifest.stop))
+    )
+    with (
+        progress("stored weights", layout.nbytes) as advance,
+        closing(layout.open(artifact.folder, about, "compare")) as writer,
+    ):
+        fill(checkpoint, [Job(writer)], advance)
+        return writer.differing
+
+
 @dataclass(frozen=True, slots=True)
-class _Numbers:
-    exact: float
-    fast: float
-    rounding: float
+class _Proof:
+    """Errors of a decoder against the oracle that computes alike, and its greedy choices."""
+
+    error: float
+    bound: float
     differing: int
     ties: int
     first: int | None
@@ -124,37 +141,48 @@ class _Numbers:
 
 def _numbers(
     artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, label: str, tokens: int
-) -> _Numbers:
-    """The figures of one part (`edge.spec.parts`), each with its own rotary tables."""
+) -> tuple[_Proof, _Proof]:
+    """The proofs of one part (`edge.spec.parts`), each with its own rotary tables: exact and fast."""
     spec = parts(artifact.manifest.spec)[label]
     prompt = _prompt(artifact.folder, spec.vocab, spec.context - tokens)
     runtime, oracle = targets.runtime(artifact.manifest.target), targets.oracle()
+    known: dict[Numerics, F32] = {}
 
     def opened(*, exact: bool) -> Decoder:
         return runtime.open(artifact.folder, spec, threads=None, exact=exact, part=label)
 
-    def forced(*, int8: bool) -> F32:
+    def forced(numerics: Numerics) -> F32:
         """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""
-        pure = oracle.oracle(checkpoint, recipe, int8_activations=int8, spec=spec)
-        return pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
+        if numerics not in known:
+            pure = oracle.oracle(checkpoint, recipe, numerics=numerics, spec=spec)
+            known[numerics] = pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
+        return known[numerics]
+
+    def proof(got: F32, numerics: Numerics) -> _Proof:
+        want = forced(numerics)
+        errors, bound = _errors(got, want), numerics.tolerance
+        error = float(errors.max())
+        if numerics.int8_activations:  # to the first tie exact, from there as rounding itself
+            pure = forced(replace(numerics, int8_activations=frozenset()))
+            bound = max(bound, float(np.median(_errors(want, pure))))
+            error = float(np.median(errors))
+        return _Proof(_figure(error), _figure(bound), *_choices(got, want, chosen))
 
     chosen, got = _greedy(opened(exact=True), prompt, tokens)
-    want, rounded = forced(int8=False), forced(int8=True)
+    exact = proof(got, runtime.numerics(recipe, exact=True))
     fast = _follow(opened(exact=False), prompt, chosen)
-    errors = _errors(got, want)
+    return exact, proof(fast, runtime.numerics(recipe, exact=False))
+
+
+def _choices(got: F32, want: F32, chosen: list[int]) -> tuple[int, int, int | None]:
+    """Where the oracle would have chosen otherwise: by more than the error, by less, and first."""
     best = np.sort(want, axis=1)
     margins = best[:, -1] - best[:, -2]
     other = want.argmax(axis=1) != np.array(chosen)
     tie = other & (margins <= 2 * _apart(got, want).max(axis=1))
     places = np.flatnonzero(other)
-    return _Numbers(
-        exact=_figure(float(errors.max())),
-        fast=_figure(float(np.median(_errors(fast, rounded)))),
-        rounding=_figure(float(np.median(_errors(rounded, want)))),
-        differing=int((other & ~tie).sum()),
-        ties=int(tie.sum()),
-        first=int(places[0]) if len(places) else None,
-    )
+    first = int(places[0]) if len(places) else None
+    return int((other & ~tie).sum()), int(tie.sum()), first
 
 
 def _greedy(decoder: Decoder, prompt: list[int], tokens: int) -> tuple[list[int], F32]:

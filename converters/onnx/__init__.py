@@ -1,5 +1,7 @@
 """ONNX: Ops that emit a graph, one data file, and several small graphs over it."""
 
-from converters.onnx.convert import TOOLS, convert, differing, memory, nbytes
+from converters.onnx.convert import ALIASES, TOOLS, OnnxLayout, memory
 
-__all__ = ["TOOLS", "convert", "differing", "memory", "nbytes"]
+layout = OnnxLayout  # the name that `edge.targets.Converter` gives it
+
+__all__ = ["ALIASES", "TOOLS", "layout", "memory"]

@@ -3,40 +3,72 @@ loads.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 
 from converters.onnx.graph import EXACT, SCORE, STEP, emit
-from converters.onnx.store import DATA, DataFile, Store
-from edge.checkpoint import Checkpoint
+from converters.onnx.store import DATA, Store
+from edge.datafile import DataFile, Mode
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
-from edge.text.ids import SpecialIds
+from edge.targets import About
+from edge.typing import F32
 
 ENTRIES = (STEP, SCORE, EXACT)
 BASE = 92_000_000  # bytes: interpreter, numpy, the ONNX writer, a tokenizer, blocks in flight
 TOOLS = ("onnx-ir", "onnxruntime")
-Progress = Callable[[int], None]
+ALIASES = {"int4": "rtn-int4-g32", "int8": "rtn-int8-g32"}
 
 
-def plan(spec: DecoderSpec, recipe: Recipe) -> tuple[Store, dict[str, ir.Model]]:
+class OnnxLayout:
     """The data file's layout and every graph over it, from shapes alone."""
-    store = Store(shapes(spec))
-    models = {
-        label + entry.file: emit(part, recipe, store, entry)
-        for label, part in parts(spec).items()
-        for entry in ENTRIES
-    }
-    return store, models
+
+    def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
+        self.spec, self.recipe = spec, recipe
+        self.store = Store(shapes(spec))
+        self.models = {
+            label + entry.file: emit(part, recipe, self.store, entry)
+            for label, part in parts(spec).items()
+            for entry in ENTRIES
+        }
+
+    @property
+    def nbytes(self) -> int:
+        return self.store.nbytes
+
+    def open(self, folder: Path, about: About, mode: Mode = "write") -> "OnnxWriter":
+        return OnnxWriter(self, folder, about, mode)
 
 
-def nbytes(spec: DecoderSpec, recipe: Recipe) -> int:
-    """Bytes of the data file; refuses what ONNX Runtime cannot hold."""
-    return plan(spec, recipe)[0].nbytes
+class OnnxWriter:
+    """`edge.targets.Writer`: the data file, then the graphs and genai_config.json."""
+
+    def __init__(self, layout: OnnxLayout, folder: Path, about: About, mode: Mode) -> None:
+        self._layout, self._folder, self._about = layout, folder, about
+        self._compare = mode == "compare"
+        self._data = DataFile(folder / DATA, layout.nbytes, mode)
+        self.sync, self.close = self._data.sync, self._data.close
+
+    @property
+    def differing(self) -> int:
+        return self._data.differing
+
+    def put(self, name: str, row: int, block: F32) -> int:
+        return self._layout.store.put(self._data, self._layout.recipe, name, row, block)
+
+    def finish(self) -> None:
+        self._layout.store.put_constants(self._data)
+        if self._compare:
+            return
+        for name, model in self._layout.models.items():
+            ir.save(model, self._folder / name)
+        config = genai_config(self._layout.spec, self._about)
+        if config is not None:
+            text = json.dumps(config, indent=1) + "\n"
+            (self._folder / "genai_config.json").write_text(text)
 
 
 def memory(spec: DecoderSpec) -> int:
@@ -45,33 +77,11 @@ def memory(spec: DecoderSpec) -> int:
     return BASE + 5 * tables // 2
 
 
-def convert(
-    checkpoint: Checkpoint, recipe: Recipe, folder: Path, *, ids: SpecialIds, progress: Progress
-) -> None:
-    """Write the graphs, the data file and genai_config.json into a folder."""
-    store, models = plan(checkpoint.spec, recipe)
-    with DataFile(folder / DATA, store.nbytes) as data:
-        store.fill(data.write, checkpoint, recipe, progress)
-    for name, model in models.items():
-        ir.save(model, folder / name)
-    config = genai_config(checkpoint, ids)
-    if config is not None:
-        (folder / "genai_config.json").write_text(json.dumps(config, indent=1) + "\n")
-
-
-def differing(checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Progress) -> int:
-    """Bytes of the data file that are not what the checkpoint makes them: 0 is the proof."""
-    store, _ = plan(checkpoint.spec, recipe)
-    with DataFile(folder / DATA, store.nbytes, compare=True) as data:
-        store.fill(data.compare, checkpoint, recipe, progress)
-    return data.differing
-
-
-def genai_config(checkpoint: Checkpoint, ids: SpecialIds) -> dict[str, Any] | None:
+def genai_config(spec: DecoderSpec, about: About) -> dict[str, Any] | None:
     """What onnxruntime-genai reads; None where it cannot: it has one number of heads for all
     layers.
     """
-    spec, kind = checkpoint.spec, checkpoint.family.known_as.get("genai")
+    kind, ids = about.family.known_as.get("genai"), about.ids
     if kind is None or len(set(spec.layers)) > 1 or len(parts(spec)) > 1:
         return None
     layer = spec.layers[0]

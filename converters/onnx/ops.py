@@ -15,12 +15,12 @@ from converters.onnx.store import DATA, Matrix, Region, Store
 from edge.errors import Unsupported
 from edge.nn.rope import tables
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import FP16, FP32, Scheme
+from edge.quant.tensor import BF16, FP16, FP32, Scheme
 from edge.spec import LayerSpec, Norm, Rope
 
 MS = "com.microsoft"
 INT8_ACTIVATIONS, FLOAT_ACTIVATIONS = 4, 0  # MatMulNBits' accuracy_level
-_FLOATS = {FP16: ir.DataType.FLOAT16, FP32: ir.DataType.FLOAT}
+_FLOATS = {FP16: ir.DataType.FLOAT16, BF16: ir.DataType.BFLOAT16, FP32: ir.DataType.FLOAT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +51,24 @@ class OnnxOps:
     _made: dict[str, ir.Value] = field(default_factory=dict)
 
     def embed(self, name: str, tokens: ir.Value) -> ir.Value:
-        matrix = self.store.matrix((name,), self.recipe.scheme(name, by_row=True))
+        scheme = self.recipe.scheme(name, by_row=True)
+        _holds((name,), scheme)
+        matrix = self.store.matrix((name,), scheme)
         shape = [matrix.rows, matrix.columns]
         if matrix.scheme.is_float:
             table = self._weight(f"{name}.table", matrix.values, _FLOATS[matrix.scheme], shape)
             return self._float(self._op("Gather", [table, tokens], {"axis": 0}), matrix.scheme)
         group, bits = matrix.scheme.group, matrix.scheme.bits
         _holds_rows(name, matrix)
-        assert matrix.scales is not None
         codes = self._weight(
             f"{name}.{matrix.scheme}.codes",
             matrix.values,
             ir.DataType.UINT8,
             [shape[0], shape[1] * bits // 8],
         )
-        scales = self._weight(
-            f"{name}.{matrix.scheme}.scales",
-            matrix.scales,
-            ir.DataType.FLOAT,
-            [shape[0], matrix.scheme.groups(shape[1])],
-        )
         attributes = {"bits": bits, "block_size": group, "gather_axis": 0, "quantize_axis": 1}
-        return self._op("GatherBlockQuantized", [codes, tokens, scales], attributes, MS)
+        scales = self._scales(f"{name}.{matrix.scheme}", matrix)
+        return self._op("GatherBlockQuantized", [codes, tokens, *scales], attributes, MS)
 
     def add_norm(
         self, x: ir.Value, d: ir.Value | None, name: str, norm: Norm
@@ -97,6 +93,9 @@ class OnnxOps:
 
     def linear(self, x: ir.Value, *names: str, bias: bool = False) -> tuple[ir.Value, ...]:
         scheme = self.recipe.scheme(names[0])
+        if any(self.recipe.scheme(name) != scheme for name in names):
+            return tuple(out for name in names for out in self.linear(x, name, bias=bias))
+        _holds(names, scheme)
         matrix = self.store.matrix(names, scheme)
         out = self._dense(x, matrix) if scheme.is_float else self._low_bit(x, matrix)
         if bias:
@@ -191,14 +190,10 @@ class OnnxOps:
     def _low_bit(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         scheme, groups = matrix.scheme, matrix.scheme.groups(matrix.columns)
         assert scheme.group is not None
-        assert matrix.scales is not None
         name = f"{'+'.join(matrix.names)}.{scheme}"
         blob = scheme.group * scheme.bits // 8
         codes = self._weight(
             name + ".codes.blocked", matrix.values, ir.DataType.UINT8, [matrix.rows, groups, blob]
-        )
-        scales = self._weight(
-            name + ".scales", matrix.scales, ir.DataType.FLOAT, [matrix.rows, groups]
         )
         attributes = {
             "N": matrix.rows,
@@ -207,7 +202,21 @@ class OnnxOps:
             "block_size": scheme.group,
             "accuracy_level": FLOAT_ACTIVATIONS if self.exact else INT8_ACTIVATIONS,
         }
-        return self._op("MatMulNBits", [x, codes, scales], attributes, MS)
+        return self._op("MatMulNBits", [x, codes, *self._scales(name, matrix)], attributes, MS)
+
+    def _scales(self, name: str, matrix: Matrix) -> list[ir.Value]:
+        """Scales [N, J], and zeros where they are not the middle code: [N, bytes of J codes], or floats
+        [N, J].
+        """
+        assert matrix.scales is not None
+        shape = [matrix.rows, matrix.scheme.groups(matrix.columns)]
+        out = [self._weight(name + ".scales", matrix.scales, ir.DataType.FLOAT, shape)]
+        if matrix.zeros is None:
+            return out
+        if matrix.scheme.zero == "minimum":
+            return [*out, self._weight(name + ".zeros", matrix.zeros, ir.DataType.FLOAT, shape)]
+        packed = [matrix.rows, matrix.zeros.nbytes // matrix.rows]
+        return [*out, self._weight(name + ".zeros", matrix.zeros, ir.DataType.UINT8, packed)]
 
     def _dense(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         """The checkpoint's [N, K] as it lies, so that a tied head shares the embedding's bytes."""
@@ -281,11 +290,27 @@ _LAST = {
 }
 
 
+def _holds(names: tuple[str, ...], scheme: Scheme) -> None:
+    """MatMulNBits and GatherBlockQuantized know codes of 4 and of 8 bits, the latter with integer zeros."""
+    floating = scheme.zero == "minimum"
+    if scheme.is_float or (scheme.bits == 4) or (scheme.bits == 8 and not floating):
+        return
+    raise Unsupported(
+        f"onnx cannot hold {names[0]} as {scheme}: its kernels know 4 bits, and 8 with integer zeros",
+        fix="give int4, int4-asym, int4-min, int8 or int8-asym, in groups of 32, 64 or 128",
+    )
+
+
 def _holds_rows(name: str, matrix: Matrix) -> None:
-    """GatherBlockQuantized has no padded last block."""
+    """GatherBlockQuantized has no padded last block, and no float zeros."""
     assert matrix.scheme.group is not None
     if matrix.columns % matrix.scheme.group:
         raise Unsupported(
             f"onnx cannot hold {name} as {matrix.scheme}: its rows of {matrix.columns} do not divide into groups",
             fix="give --embed fp16 or --embed fp32",
+        )
+    if matrix.scheme.zero == "minimum":
+        raise Unsupported(
+            f"onnx cannot hold {name} as {matrix.scheme}: its gather knows integer zeros only",
+            fix="give --embed int4, --embed int4-asym or --embed fp16",
         )

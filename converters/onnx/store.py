@@ -1,31 +1,23 @@
-"""One data file that several graphs share: planned from shapes alone, then filled a block of rows
-at a time.
+"""The data file that several graphs share: planned from shapes alone, then filled a block of rows at
+a time.
 
-Graphs are emitted before any weight is read, because they need only where a weight will lie. The
-same plan over an existing file compares instead of writing: that is how an artifact is proved to
-hold its source. N rows, K columns.
+Graphs are emitted before any weight is read, because they need only where a weight will lie. N rows,
+K columns, J groups of a row.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
-from edge.checkpoint import Checkpoint
-from edge.closing import Closing
+from edge.datafile import DataFile
 from edge.names import Shape
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import FP16, QTensor, Scheme
+from edge.quant.tensor import QTensor, Scheme, float_bytes
 from edge.typing import F32, U8, AnyArray
 
 ALIGN = 4096  # a page: each region can be mapped by itself
 DATA = "model.onnx.data"
-Sink = Callable[[int, bytes | memoryview], None]  # offset in the file, content
-_AHEAD = 4  # blocks in flight: bounds memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +27,22 @@ class Region:
     offset: int
     nbytes: int
 
+    def at(self, row: int, rows: int) -> int:
+        """The offset of one of its equal rows."""
+        return self.offset + row * (self.nbytes // rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Stacked rows of one or more weights: values or codes, and scales when they are codes."""
+    """Stacked rows of one or more weights: values or codes, and for codes scales and what means zero."""
 
-    names: tuple[str, ...]
     scheme: Scheme
     rows: int
     columns: int
+    names: tuple[str, ...]
     values: Region
-    scales: Region | None
+    scales: Region | None = None
+    zeros: Region | None = None
 
 
 class Store:
@@ -53,26 +50,25 @@ class Store:
     bytes.
     """
 
-    def __init__(self, shapes: dict[str, Shape]) -> None:
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._shapes = shapes
         self._matrices: dict[tuple[tuple[str, ...], Scheme], Matrix] = {}
-        self._arrays: dict[str, tuple[Region, AnyArray | None]] = {}
+        self._vectors: dict[str, Region] = {}
+        self._constants: dict[str, tuple[Region, AnyArray]] = {}
+        self._stacks: dict[str, list[tuple[Matrix, int]]] = {}  # where a weight's rows begin
         self.nbytes = 0
 
     def matrix(self, names: tuple[str, ...], scheme: Scheme) -> Matrix:
         """Weights of one input width, their rows on top of each other."""
         if (names, scheme) not in self._matrices:
-            rows = sum(self._shapes[name][0] for name in names)
-            columns = self._shapes[names[0]][1]
-            values, scales = _sizes(rows, columns, scheme)
-            self._matrices[names, scheme] = Matrix(
-                names,
-                scheme,
-                rows,
-                columns,
-                self._claim(values),
-                self._claim(scales) if scales else None,
-            )
+            heights = [self._shapes[name][0] for name in names]
+            rows, columns = sum(heights), self._shapes[names[0]][1]
+            regions = [self._claim(n) if n else None for n in _sizes(rows, columns, scheme)]
+            assert regions[0] is not None
+            made = Matrix(scheme, rows, columns, names, regions[0], *regions[1:])
+            self._matrices[names, scheme] = made
+            for i, name in enumerate(names):
+                self._stacks.setdefault(name, []).append((made, sum(heights[:i])))
         return self._matrices[names, scheme]
 
     def rows(self, name: str) -> int:
@@ -80,33 +76,28 @@ class Store:
 
     def vector(self, name: str) -> Region:
         """A weight of one row, in float32."""
-        if name not in self._arrays:
-            self._arrays[name] = self._claim(4 * int(np.prod(self._shapes[name]))), None
-        return self._arrays[name][0]
+        if name not in self._vectors:
+            self._vectors[name] = self._claim(4 * int(np.prod(self._shapes[name])))
+        return self._vectors[name]
 
     def constant(self, key: str, array: AnyArray) -> Region:
         """An array that no checkpoint holds."""
-        if key not in self._arrays:
-            self._arrays[key] = self._claim(array.nbytes), array
-        return self._arrays[key][0]
+        if key not in self._constants:
+            self._constants[key] = self._claim(array.nbytes), array
+        return self._constants[key][0]
 
-    def fill(
-        self, sink: Sink, checkpoint: Checkpoint, recipe: Recipe, progress: Callable[[int], None]
-    ) -> None:
-        """Give every byte of the plan to the sink; `progress` hears of bytes as they are done."""
-        for key, (region, array) in self._arrays.items():
-            content = np.ascontiguousarray(checkpoint[key] if array is None else array)
-            sink(region.offset, content.tobytes())
-            progress(region.nbytes)
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            waiting: list[Future[int]] = []
-            for matrix in self._matrices.values():
-                for name, row, block in _blocks(matrix, checkpoint):
-                    waiting.append(pool.submit(_store, sink, matrix, recipe, (name, row, block)))
-                    while len(waiting) > _AHEAD:
-                        progress(waiting.pop(0).result())
-            for future in waiting:
-                progress(future.result())
+    def put(self, data: DataFile, recipe: Recipe, name: str, row: int, block: F32) -> int:
+        """Store rows of a weight wherever they belong -> how many bytes they became."""
+        done = 0
+        if name in self._vectors:
+            done += data.put(self._vectors[name].offset + 4 * row, block.astype(np.float32))
+        for matrix, first in self._stacks.get(name, ()):
+            done += _put(data, matrix, first + row, recipe.stored(name, block, matrix.scheme))
+        return done
+
+    def put_constants(self, data: DataFile) -> None:
+        for region, array in self._constants.values():
+            data.put(region.offset, array)
 
     def _claim(self, nbytes: int) -> Region:
         region = Region(self.nbytes, nbytes)
@@ -114,36 +105,42 @@ class Store:
         return region
 
 
-def _sizes(rows: int, columns: int, scheme: Scheme) -> tuple[int, int]:
-    """Bytes of values or codes, and of scales."""
-    total = scheme.nbytes(rows, columns)
-    scales = 0 if scheme.is_float else rows * scheme.groups(columns) * 4
-    return total - scales, scales
+def _sizes(rows: int, columns: int, scheme: Scheme) -> tuple[int, int, int]:
+    """Bytes of values or codes, of scales in float32, and of zeros: packed codes, or float32."""
+    if scheme.group is None:
+        return scheme.nbytes(rows, columns), 0, 0
+    groups = scheme.groups(columns)
+    zeros = {"middle": 0, "integer": -(-groups * scheme.bits // 8), "minimum": 4 * groups}
+    codes = groups * scheme.group * scheme.bits // 8
+    return rows * codes, rows * groups * 4, rows * zeros[scheme.zero]
 
 
-def _blocks(matrix: Matrix, checkpoint: Checkpoint) -> Iterator[tuple[str, int, F32]]:
-    """Every block of a matrix, with its weight's name and its first row in the stack."""
-    row = 0
-    for name in matrix.names:
-        for block in checkpoint.blocks(name):
-            yield name, row, block
-            row += len(block)
+def _put(data: DataFile, matrix: Matrix, row: int, stored: F32 | QTensor) -> int:
+    if not isinstance(stored, QTensor):
+        values = float_bytes(stored, matrix.scheme.number)
+        return data.put(matrix.values.at(row, matrix.rows), values)
+    assert matrix.scales is not None
+    scales, zeros = _scales_and_zeros(stored)
+    done = data.put(matrix.values.at(row, matrix.rows), pack(stored.codes, matrix.scheme.bits))
+    done += data.put(matrix.scales.at(row, matrix.rows), scales)
+    if matrix.zeros is not None and zeros is not None:
+        done += data.put(matrix.zeros.at(row, matrix.rows), zeros)
+    return done
 
 
-def _store(sink: Sink, matrix: Matrix, recipe: Recipe, part: tuple[str, int, F32]) -> int:
-    name, row, block = part
-    stored = recipe.stored(name, block, matrix.scheme)
-    if isinstance(stored, QTensor):
-        assert matrix.scales is not None
-        values = pack(stored.codes, stored.scheme.bits)
-        scales = np.ascontiguousarray(stored.scales)
-        sink(matrix.scales.offset + row * scales.shape[1] * 4, scales.data.cast("B"))
-    else:
-        values = stored.astype(np.float16 if matrix.scheme == FP16 else np.float32).view(np.uint8)
-        scales = np.empty(0, np.float32)
-    values = np.ascontiguousarray(values)
-    sink(matrix.values.offset + row * values.shape[1], values.data.cast("B"))
-    return values.nbytes + scales.nbytes
+def _scales_and_zeros(stored: QTensor) -> tuple[F32, F32 | U8 | None]:
+    """Scales [N, J], and zeros as MatMulNBits wants them: packed codes, or floats among the codes."""
+    scales, zeros = stored.scales, stored.zeros
+    if zeros is None:
+        return scales, None
+    if stored.scheme.zero == "integer":
+        return scales, pack(zeros.astype(np.uint8), stored.scheme.bits)
+    # code * scale + minimum = (code - zero) * scale; a group of one value has no scale to divide by.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        places = -zeros.astype(np.float32) / scales
+    one_value = ~np.isfinite(places)
+    scales = np.where(one_value, zeros.astype(np.float32), scales)
+    return scales, np.where(one_value, np.float32(-1), places).astype(np.float32)
 
 
 def pack(codes: U8, bits: int) -> U8:
@@ -151,37 +148,7 @@ def pack(codes: U8, bits: int) -> U8:
     if bits == 8:
         return codes
     assert bits == 4
-    pairs = codes.view("<u2")  # low byte: even column, high byte: odd column
+    if codes.shape[1] % 2:
+        codes = np.pad(codes, ((0, 0), (0, 1)))
+    pairs = np.ascontiguousarray(codes).view("<u2")  # low byte: even column, high byte: odd column
     return (pairs | pairs >> 4).astype(np.uint8)
-
-
-class DataFile(Closing):
-    """A data file being written, or compared with what it should hold."""
-
-    def __init__(self, path: Path, nbytes: int, *, compare: bool = False) -> None:
-        self.differing = 0
-        self._lock = Lock()
-        self._compare = compare
-        flags = os.O_RDONLY if compare else os.O_RDWR | os.O_CREAT | os.O_EXCL
-        self._file = os.open(path, flags, 0o644)
-        if not compare:
-            os.truncate(self._file, nbytes)
-
-    def write(self, offset: int, content: bytes | memoryview) -> None:
-        view, done = memoryview(content), 0
-        while done < len(view):
-            done += os.pwrite(self._file, view[done:], offset + done)
-
-    def compare(self, offset: int, content: bytes | memoryview) -> None:
-        """Count bytes that differ from what they should be."""
-        want = np.frombuffer(content, np.uint8)
-        got = np.frombuffer(os.pread(self._file, len(want), offset), np.uint8)
-        count = len(want) - len(got) + int(np.count_nonzero(got != want[: len(got)]))
-        with self._lock:  # blocks are compared on several threads: no count may be lost
-            self.differing += count
-
-    def close(self) -> None:
-        """What was written is on the disk before its folder is renamed."""
-        if not self._compare:
-            os.fsync(self._file)
-        os.close(self._file)

@@ -1,37 +1,56 @@
-"""What precision each weight gets: `fp32`, `fp16`, `int8`, `int4`, or `[method-]intB[-gG]`.
+"""What precision each weight gets: `fp32`, `fp16`, `bf16`, ggml's own `q4_0`, …, or
+`[method-]intB[-gG][-asym|-min][-fp16|-bf16]`.
 
-`int4` is `rtn-int4-g32`. The embedding and the head follow the body unless they are given a
-precision of their own.
+`int4-g64-asym` has a zero for each group, `-min` a minimum, a last `-fp16` scales of that type. What
+`int4` and `int8` mean is for the target to say; where none is named, `rtn-int4-g32`. The embedding
+and the head follow the body unless they are given a precision of their own, and so does any weight
+that a pattern names.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import numpy as np
 
 from edge.errors import Damaged, EdgeError
-from edge.quant import rtn
-from edge.quant.tensor import FP16, FP32, QTensor, Scheme
+from edge.quant import ggml, rtn
+from edge.quant.tensor import BF16, FP16, FP32, Float, QTensor, Scheme, Zero
 from edge.typing import F32
 
-METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {"rtn": rtn.quantize}
-_BITS, _GROUPS = (4, 8), (32, 64, 128)
+METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {
+    "rtn": rtn.quantize,
+    "ggml": ggml.quantize,
+}
+NAMED: Mapping[str, Scheme] = {"fp32": FP32, "fp16": FP16, "bf16": BF16, **ggml.FORMATS}
+_LARGEST = 65519.0  # rounds to a finite fp16
+_BITS, _GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
+_ZEROS: Mapping[str | None, Zero] = {None: "middle", "asym": "integer", "min": "minimum"}
+_NUMBERS: Mapping[str, Float] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
+_FORM = re.compile(
+    r"(?:([a-z]+)-)?int([0-9]{1,4})(?:-g([0-9]{1,4}))?(?:-(asym|min))?(?:-(fp32|fp16|bf16))?"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A method, and the schemes of the body, the embedding and the head."""
+    """The schemes of the body, the embedding, the head, and of weights that a pattern names: the first
+    that fits a canonical name holds.
+    """
 
-    method: str
     body: Scheme
     embed: Scheme
     head: Scheme
+    overrides: tuple[tuple[str, Scheme], ...] = ()
 
     def scheme(self, name: str, *, by_row: bool = False) -> Scheme:
         """How a matrix is stored; a tied table is the embedding where it is asked for by row, else
         the head.
         """
+        for pattern, scheme in self.overrides:
+            if fnmatchcase(name, pattern):
+                return scheme
         if by_row:
             return self.embed
         return self.head if name in ("head", "embed") else self.body
@@ -41,37 +60,74 @@ class Recipe:
         codes.
         """
         if scheme.is_float:
+            if scheme == FP16 and _LARGEST < np.abs(weights).max() < np.inf:
+                raise _unfit(name, scheme)
             return weights
-        made = METHODS[self.method](weights, scheme)
-        if not np.isfinite(made.scales).all():
-            raise Damaged(
-                f"{name} holds NaN or infinity, which {scheme} cannot",
-                fix="get the checkpoint again, or convert with --quant fp32 to look into it",
-            )
+        made = METHODS[scheme.method](weights, scheme)
+        minimums = np.float32(0) if made.zeros is None else made.zeros
+        if not (np.isfinite(made.scales).all() and np.isfinite(minimums).all()):
+            raise _unfit(name, scheme)
         return made
 
+    def check(self, names: Mapping[str, object]) -> None:
+        """Every pattern must fit a weight: a typing error is not ignored."""
+        for pattern, _ in self.overrides:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise EdgeError(
+                    f"no weight is named like {pattern!r}",
+                    fix="use names such as layers.0.attn.q, layers.*.mlp.down, embed, head",
+                )
+
     def __str__(self) -> str:
-        text = str(self.body) if self.body.is_float else f"{self.method}-{self.body}"
-        text += f" embed={self.embed}" if self.embed != self.body else ""
-        return text + (f" head={self.head}" if self.head != self.body else "")
+        text = word(self.body)
+        text += f" embed={word(self.embed)}" if self.embed != self.body else ""
+        text += f" head={word(self.head)}" if self.head != self.body else ""
+        return text + "".join(f" {pattern}={word(scheme)}" for pattern, scheme in self.overrides)
 
 
-def parse(text: str, *, embed: str | None = None, head: str | None = None) -> Recipe:
-    """A recipe from its name and, for the embedding and the head, names of schemes."""
-    method, body = _scheme(text)
-    schemes = [body if part is None else _scheme(part)[1] for part in (embed, head)]
-    return Recipe(method=method, body=body, embed=schemes[0], head=schemes[1])
+def _unfit(name: str, scheme: Scheme) -> Damaged:
+    return Damaged(
+        f"{name} holds NaN, infinity or a number too large for {scheme}",
+        fix="get the checkpoint again, or convert with --quant fp32 to look into it",
+    )
 
 
-def _scheme(text: str) -> tuple[str, Scheme]:
-    floats = {"fp32": FP32, "fp16": FP16}
-    if text in floats:
-        return "rtn", floats[text]
-    match = re.fullmatch(r"(?:([a-z]+)-)?int([0-9]{1,4})(?:-g([0-9]{1,4}))?", text)
+def word(scheme: Scheme) -> str:
+    """A scheme as `parse` reads it."""
+    named = {value: key for key, value in NAMED.items()}
+    if scheme in named:
+        return named[scheme]
+    return f"rtn-{scheme}" if scheme.method == "rtn" else str(scheme)
+
+
+def parse(
+    text: str,
+    *,
+    embed: str | None = None,
+    head: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+) -> Recipe:
+    """A recipe from its name and, for the embedding, the head and patterns of names, names of schemes.
+
+    `aliases`: what short names mean to a target.
+    """
+    known = aliases or {}
+    body = _scheme(known.get(text, text))
+    own = [body if part is None else _scheme(known.get(part, part)) for part in (embed, head)]
+    some = [(name, _scheme(known.get(part, part))) for name, part in (overrides or {}).items()]
+    return Recipe(body=body, embed=own[0], head=own[1], overrides=tuple(some))
+
+
+def _scheme(text: str) -> Scheme:
+    if text in NAMED:
+        return NAMED[text]
+    match = _FORM.fullmatch(text)
     if match is None:
         raise EdgeError(
             f"{text!r} is no recipe",
-            fix="use fp32, fp16, int8, int4, or [method-]intB[-gG] such as rtn-int4-g64",
+            fix=f"use {', '.join(NAMED)}, int8, int4, or [method-]intB[-gG][-asym|-min][-fp16|-bf16]"
+            " such as rtn-int4-g64-min-fp16",
         )
     method, bits, group = match[1] or "rtn", int(match[2]), int(match[3] or 32)
     if method not in METHODS:
@@ -81,6 +137,11 @@ def _scheme(text: str) -> tuple[str, Scheme]:
     if bits not in _BITS or group not in _GROUPS:
         raise EdgeError(
             f"recipe {text!r}: {bits} bits in groups of {group}",
-            fix=f"use {' or '.join(map(str, _BITS))} bits, groups of {', '.join(map(str, _GROUPS))}",
+            fix=f"use {', '.join(map(str, _BITS))} bits, groups of {', '.join(map(str, _GROUPS))}",
         )
-    return method, Scheme(bits, group)
+    scheme = Scheme(bits, group, _ZEROS[match[4]], _NUMBERS[match[5] or "fp32"])
+    if method == "ggml" and replace(scheme, method="ggml") not in ggml.FORMATS.values():
+        raise EdgeError(
+            f"recipe {text!r} is no format of ggml", fix=f"use {', '.join(ggml.FORMATS)}"
+        )
+    return replace(scheme, method=method)

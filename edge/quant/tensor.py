@@ -4,20 +4,32 @@ N rows (outputs), K columns (inputs), J groups of columns.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from edge.typing import F32, U8
 
+Float = Literal["fp32", "fp16", "bf16"]
+Zero = Literal["middle", "integer", "minimum"]
+_SUFFIX: dict[Zero, str] = {"middle": "", "integer": "-asym", "minimum": "-min"}
+_BYTES: dict[Float, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
+
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A precision: a float of `bits`, or integers of `bits` with one scale for each `group` of a
-    row's columns.
+    """A precision: a float, or integers of `bits` with one scale for each `group` of a row's columns.
+
+    `zero`: which code means zero. The middle one; one of its own for each group; or none, each group
+    having a minimum in its place. `number`: the type of a float, or of scales and minimums. `method`:
+    who rounds to it; two methods make two weights.
     """
 
     bits: int
     group: int | None = None
+    zero: Zero = "middle"
+    number: Float = "fp32"
+    method: str = "rtn"
 
     @property
     def is_float(self) -> bool:
@@ -29,36 +41,75 @@ class Scheme:
         return -(-columns // self.group)
 
     def nbytes(self, rows: int, columns: int) -> int:
-        """Bytes of a stored matrix, scales in float32 included."""
+        """Bytes of a stored matrix, scales and zeros included."""
         if self.group is None:
             return rows * columns * self.bits // 8
-        groups = self.groups(columns)
-        return rows * groups * (self.group * self.bits // 8 + 4)
+        groups, scale = self.groups(columns), _BYTES[self.number]
+        zeros = {"middle": 0, "integer": -(-groups * self.bits // 8), "minimum": groups * scale}
+        return rows * (groups * (self.group * self.bits // 8 + scale) + zeros[self.zero])
 
     def __str__(self) -> str:
-        return f"fp{self.bits}" if self.is_float else f"int{self.bits}-g{self.group}"
+        if self.is_float:
+            return self.number
+        method = "" if self.method == "rtn" else f"{self.method}-"
+        number = "" if self.number == "fp32" else f"-{self.number}"
+        return f"{method}int{self.bits}-g{self.group}{_SUFFIX[self.zero]}{number}"
 
 
-FP32, FP16 = Scheme(32), Scheme(16)
+FP32, FP16, BF16 = Scheme(32), Scheme(16, number="fp16"), Scheme(16, number="bf16")
 
 
 @dataclass(frozen=True, slots=True)
 class QTensor:
-    """w = (codes - 2^(bits - 1)) * scale, symmetric: codes [N, J group] in 0..2^bits - 1, scales
-    [N, J].
+    """Codes [N, J group] in 0..2^bits - 1 and scales [N, J], which are values of `scheme.number`.
 
-    Columns past K are padding and hold the code of zero.
+    What a code means, by `scheme.zero`: (code - 2^(bits - 1)) * scale; (code - zero) * scale; or code
+    * scale + minimum, with `zeros` [N, J] the codes of zero or the minimums. Columns past K are
+    padding.
     """
 
     codes: U8
     scales: F32
     scheme: Scheme
     columns: int  # K
+    zeros: U8 | F32 | None = None
 
     def dequantize(self) -> F32:
         """The weights that these codes mean: [N, K]."""
         rows, groups = self.scales.shape
-        zero = np.float32(1 << (self.scheme.bits - 1))
-        values = self.codes.reshape(rows, groups, -1).astype(np.float32) - zero  # [N, J, group]
-        values *= self.scales[:, :, None]
+        values = self.codes.reshape(rows, groups, -1).astype(np.float32)  # [N, J, group]
+        scales = self.scales[:, :, None]
+        if self.zeros is None:
+            values = (values - np.float32(1 << (self.scheme.bits - 1))) * scales
+        elif self.scheme.zero == "integer":
+            values = (values - self.zeros[:, :, None].astype(np.float32)) * scales
+        else:
+            values = values * scales + self.zeros[:, :, None]
         return values.reshape(rows, -1)[:, : self.columns]
+
+
+def rounded(values: F32, number: Float) -> F32:
+    """Values of a type, as float32: [...] -> [...]. What overflows becomes infinite."""
+    if number == "fp32":
+        return values
+    if number == "fp16":
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16).astype(np.float32)
+    return (bf16_bits(values).astype(np.uint32) << 16).view(np.float32)
+
+
+def bf16_bits(values: F32) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint16]]":
+    """The nearest bfloat16, ties to even, as its bits: [...] -> [...]; NaN stays NaN."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    quiet = (bits >> 16) | 0x40
+    return np.where(np.isnan(values), quiet, nearest).astype(np.uint16)
+
+
+def float_bytes(values: F32, number: Float) -> U8:
+    """Values [N, K] as the bytes of a type: [N, K bytes], little-endian."""
+    if number == "bf16":
+        return bf16_bits(values).view(np.uint8)
+    with np.errstate(over="ignore"):
+        kind = np.float16 if number == "fp16" else np.float32
+        return np.ascontiguousarray(values.astype(kind)).view(np.uint8)

@@ -1,8 +1,8 @@
 """ONNX Runtime on the CPU."""
 
 from runtimes.onnx.decoder import OnnxDecoder
-from runtimes.onnx.memory import memory
+from runtimes.onnx.memory import memory, numerics
 
 open = OnnxDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
 
-__all__ = ["memory", "open"]
+__all__ = ["memory", "numerics", "open"]

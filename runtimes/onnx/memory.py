@@ -1,4 +1,4 @@
-"""How much memory a run of ONNX Runtime takes, from numbers alone.
+"""What a run of ONNX Runtime computes like, and how much memory it takes, from numbers alone.
 
 Fitted to what is seen on the CPU provider: low-bit matrices are packed anew at load, with a block
 sum beside each scale, and the mapped originals are let go; an embedding that only gathers rows
@@ -6,12 +6,21 @@ stays mapped. Activations live for one chunk of the prompt.
 """
 
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import Scheme
+from edge.quant.tensor import FP32, Scheme
 from edge.spec import DecoderSpec
+from edge.targets import Numerics
 from runtimes.onnx.decoder import CHUNK
 
 BASE = 105_000_000  # interpreter, numpy, the runtime's library, a tokenizer
 _FLOAT = 4
+
+
+def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
+    """The fast kernels round inputs to int8, but where zeros are floats: there weights are unpacked."""
+    tolerance = 1e-4 if recipe.body == FP32 else 1e-3
+    if exact:
+        return Numerics(tolerance=tolerance)
+    return Numerics(tolerance=tolerance, int8_activations=frozenset({"middle", "integer"}))
 
 
 def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:

@@ -9,8 +9,9 @@ from edge.names import shapes
 from edge.nn.decoder import decoder
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import FP16, FP32, QTensor, Scheme
+from edge.quant.tensor import FP32, QTensor, Scheme, rounded
 from edge.spec import DecoderSpec
+from edge.targets import PLAIN, Numerics
 from edge.typing import F32, I64, AnyArray
 from runtimes.reference.ops import Cache, NumpyOps, Tables
 
@@ -22,13 +23,18 @@ class ReferenceDecoder:
     """`edge.protocols.Decoder` over any source of float32 weights."""
 
     def __init__(
-        self, spec: DecoderSpec, weights: Weights, *, rounding: Rounding = lambda _: None
+        self,
+        spec: DecoderSpec,
+        weights: Weights,
+        *,
+        rounding: Rounding = lambda _: None,
+        cache: Cache | None = None,
     ) -> None:
         self.spec = spec
         self._rounding = rounding
         self.capacity = spec.context
         self._weights = weights
-        self._cache = Cache()
+        self._cache = cache or Cache()
         self._length = 0
 
     @property
@@ -66,18 +72,18 @@ def oracle(
     checkpoint: Checkpoint,
     recipe: Recipe,
     *,
-    int8_activations: bool,
+    numerics: Numerics = PLAIN,
     spec: DecoderSpec | None = None,
 ) -> ReferenceDecoder:
-    """The checkpoint through a recipe's rounding. `int8_activations`: inputs of low-bit products
-    are rounded, too.
-    """
+    """The checkpoint through a recipe's rounding, computed as `numerics` says."""
 
     def rounding(name: str) -> int | None:
-        return recipe.scheme(name).group if int8_activations else None
+        scheme = recipe.scheme(name)
+        return scheme.group if scheme.zero in numerics.int8_activations else None
 
     weights = checkpoint_weights(checkpoint, recipe)
-    return ReferenceDecoder(spec or checkpoint.spec, weights, rounding=rounding)
+    cache = Cache(numerics.cache)
+    return ReferenceDecoder(spec or checkpoint.spec, weights, rounding=rounding, cache=cache)
 
 
 def checkpoint_weights(checkpoint: Checkpoint, recipe: Recipe | None = None) -> Weights:
@@ -97,10 +103,8 @@ def checkpoint_weights(checkpoint: Checkpoint, recipe: Recipe | None = None) -> 
 
 
 def _rounded(recipe: Recipe | None, name: str, block: F32, scheme: Scheme) -> F32:
-    if recipe is None or scheme == FP32:
-        return block
-    if scheme == FP16:
-        return block.astype(np.float16).astype(np.float32)
+    if recipe is None or scheme.is_float:
+        return rounded(block, scheme.number)
     stored = recipe.stored(name, block, scheme)
     assert isinstance(stored, QTensor)
     return stored.dequantize()

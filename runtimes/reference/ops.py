@@ -10,6 +10,7 @@ import numpy as np
 
 from edge.nn.rope import tables
 from edge.nn.sparse import hidden as sparsely_hidden
+from edge.quant.tensor import Float, rounded
 from edge.spec import LayerSpec, Norm, Rope
 from edge.typing import F32, I64
 
@@ -18,12 +19,14 @@ Tables = tuple[F32, F32]
 
 @dataclass(slots=True)
 class Cache:
-    """Rotated keys and values of each layer, [S, G, W], by layer number."""
+    """Rotated keys and values of each layer, [S, G, W], by layer number, rounded to a type."""
 
+    number: Float = "fp32"
     keys: dict[int, F32] = field(default_factory=dict)
     values: dict[int, F32] = field(default_factory=dict)
 
     def append(self, index: int, k: F32, v: F32) -> Tables:
+        k, v = rounded(k, self.number), rounded(v, self.number)
         if index in self.keys:
             k, v = np.concatenate((self.keys[index], k)), np.concatenate((self.values[index], v))
         self.keys[index], self.values[index] = k, v
@@ -60,9 +63,11 @@ class NumpyOps:
         return x + d
 
     def linear(self, x: F32, *names: str, bias: bool = False) -> tuple[F32, ...]:
-        group = self.rounding(names[0])
-        x = x if group is None else round_to_int8(x, group)
-        out = tuple(x @ self.weight(name, None).T for name in names)
+        groups = [self.rounding(name) for name in names]
+        inputs = {g: x if g is None else round_to_int8(x, g) for g in set(groups)}
+        out = tuple(
+            inputs[g] @ self.weight(name, None).T for g, name in zip(groups, names, strict=True)
+        )
         if not bias:
             return out
         return tuple(

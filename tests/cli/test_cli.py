@@ -67,7 +67,13 @@ def test_an_artifact_is_replaced_only_by_force(edge: Edge, assets: Path, copy: P
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("--quant", "int3"), 2, "int3"),
+        (("--quant", "int3"), 3, "int3"),
+        (("--quant", "int8-min"), 3, "int8-asym"),
+        (("--embed", "int4-min"), 3, "--embed"),
+        (("--to", "onnx,onnx"), 2, "twice"),
+        (("--quant", "int7"), 2, "int7"),
+        (("--override", "layers.9.*=int8"), 2, "layers.9"),
+        (("--override", "head"), 2, "PATTERN=SCHEME"),
         (("--to", "toaster"), 2, "onnx"),
         (("--context", "513"), 3, "512"),
         (("--context", "0"), 2, "context"),
@@ -140,6 +146,29 @@ def test_verify_against_another_model(edge: Edge, copy: Path, tmp_path: Path) ->
     assert done.code == 2
     assert "another model" in done.err
     assert edge("verify", copy).code == 2, "its checkpoint is not in the registry"
+
+
+def test_a_dry_run_writes_nothing(edge: Edge, assets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new"
+    done = edge("convert", assets / STORIES, "-o", out, "--dry-run", "--json")
+    assert done.code == 0
+    assert list(tmp_path.iterdir()) == []
+    assert done.json["path"] == str(out)
+    assert done.json["recipe"] == "rtn-int4-g32"
+    assert not done.json["resumes"]
+    made = edge("convert", assets / STORIES, "-o", out, "--json")
+    assert (out / "model.onnx.data").stat().st_size == done.json["bytes"]
+    assert made.json["bytes"] > done.json["bytes"]
+
+
+def test_overrides_reach_the_manifest(edge: Edge, assets: Path, tmp_path: Path) -> None:
+    out, given = tmp_path / "out", ("--override", "layers.0.*=int8", "--override", "head=fp16")
+    assert edge("convert", assets / STORIES, "-o", out, *given).code == 2, "the head is tied: embed"
+    given = (*given[:3], "embed=fp16")
+    assert edge("convert", assets / STORIES, "-o", out, *given).code == 0
+    found = json.loads((out / "edge.json").read_text())["overrides"]
+    assert found == {"layers.0.*": "rtn-int8-g32", "embed": "fp16"}
+    assert edge("verify", out, "--against", assets / STORIES, "--tokens", "16").code == 0
 
 
 def test_verify_of_more_tokens_than_fit(edge: Edge, assets: Path, copy: Path) -> None:
@@ -309,7 +338,7 @@ def test_inspect(edge: Edge, artifact: Path, assets: Path) -> None:
     assert (checkpoint["kind"], found["kind"]) == ("checkpoint", "artifact")
     same = ("parameters", "context", "vocab", "width", "layers", "heads", "kv_heads", "tied")
     assert {key: found[key] for key in same} == {key: checkpoint[key] for key in same}
-    assert found["recipe"] == "int4"
+    assert found["recipe"] == "rtn-int4-g32"
     assert found["target"] == "onnx"
 
 

@@ -111,7 +111,7 @@ def make(case: Case, folder: Path) -> Made:
 def opened(made: Made, runtime: str) -> Decoder:
     found = Checkpoint.open(made.source)
     if runtime == "reference":
-        return targets.oracle().oracle(found, recipes.parse("fp32"), int8_activations=False)
+        return targets.oracle().oracle(found, recipes.parse("fp32"))
     with found:
         return targets.runtime("onnx").open(
             made.artifact, found.spec, threads=1, exact=runtime == "onnx-exact"

@@ -31,7 +31,7 @@ def test_logits_are_those_of_llama(tmp_path: Path) -> None:
     ids = np.random.default_rng(0).integers(0, config["vocab_size"], 40).tolist()
     want = _llama(config, weights)(torch.tensor([ids])).logits[0].detach().numpy()
     with Checkpoint.open(checkpoint(tmp_path / "it", config, weights)) as found:
-        got = oracle(found, parse("fp32"), int8_activations=False).score(ids)
+        got = oracle(found, parse("fp32")).score(ids)
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
 
 

@@ -55,7 +55,7 @@ def decoder(request: pytest.FixtureRequest, source: Path) -> Decoder:
     pure, recipe = targets.oracle(), recipes.parse("fp32")
     return switching(
         found.spec,
-        lambda _, part: pure.oracle(found, recipe, int8_activations=False, spec=part),
+        lambda _, part: pure.oracle(found, recipe, spec=part),
     )
 
 

@@ -42,7 +42,8 @@ def decoders(
         targets.runtime("onnx").open(artifact, found.spec, threads=1, exact=exact)
         for exact in (True, False)
     )
-    oracles = [targets.oracle().oracle(found, recipe, int8_activations=on) for on in (False, True)]
+    alike = [targets.runtime("onnx").numerics(recipe, exact=exact) for exact in (True, False)]
+    oracles = [targets.oracle().oracle(found, recipe, numerics=kind) for kind in alike]
     return exact, oracles[0], fast, oracles[1]
 
 
@@ -59,12 +60,15 @@ def as_rounded(got: np.ndarray, want: np.ndarray, plain: np.ndarray) -> None:
     assert np.median(error) <= max(1e-3, float(np.median(errors(want, plain))))
 
 
-RECIPES = ("fp32", "fp16", "int8", "int4", "int4-g64", "int4-g128")
+RECIPES = ("fp32", "fp16", "bf16", "int8", "int4", "int4-g64", "int4-g128", "int4-g64-asym")
+RECIPES += ("int8-asym-fp16", "q4_0", "q8_0")
 OWN = [
     ("int4", "int8", None),
     ("int4", None, "int8"),
     ("int4", "fp16", "fp32"),
     ("fp16", "int8", "int4"),
+    ("int4-min", "int4-asym", "int4-min"),
+    ("q4_1", "fp16", "q4_1"),
 ]
 
 
@@ -198,7 +202,7 @@ def test_growing_the_cache_changes_nothing(tmp_path: Path) -> None:
         for part in parts:
             a, b = grown.prefill(part).copy(), whole.prefill(part).copy()
             assert errors(a[None], b[None]).max() <= 1e-5
-    oracle = targets.oracle().oracle(found, recipes.parse("fp32"), int8_activations=False)
+    oracle = targets.oracle().oracle(found, recipes.parse("fp32"))
     assert errors(a[None], oracle.prefill(ids)[None]).max() <= 1e-4
 
 

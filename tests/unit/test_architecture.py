@@ -52,6 +52,7 @@ LAYERS = (
         "safetensors",
         "gguf",
         "outline",
+        "datafile",
         "checkpoint",
         "artifact",
         "quant",
@@ -61,6 +62,7 @@ LAYERS = (
         "registry",
     },
     {"decode", "pipeline", "targets"},
+    {"fill"},
     {
         "convert",
         "verify",

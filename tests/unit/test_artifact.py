@@ -33,6 +33,7 @@ def manifest(folder: Path, spec: DecoderSpec | None = None) -> Manifest:
         recipe="int4",
         embed="int8",
         head="fp16",
+        overrides={"layers.*.mlp.down": "int8"},
         spec=spec or spec_of(config_of("llama")),
         bos=1,
         stop=(0, 2),

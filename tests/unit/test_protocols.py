@@ -19,7 +19,7 @@ def decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     source = tiny(folder / "source", "phi3")
     if request.param == "reference":
         checkpoint = Checkpoint.open(source)
-        return targets.oracle().oracle(checkpoint, recipes.parse("fp32"), int8_activations=False)
+        return targets.oracle().oracle(checkpoint, recipes.parse("fp32"))
     pytest.importorskip("onnxruntime")
     artifact = converted(folder / "artifact", source)
     with Checkpoint.open(source) as checkpoint:
