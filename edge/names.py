@@ -146,6 +146,12 @@ def gate_split(layer: LayerSpec) -> tuple[Rows, ...]:
     return _stacked(layer.ffn_width, layer.ffn_width)
 
 
+def interleaved_split(layer: LayerSpec) -> tuple[Rows, ...]:
+    """A fused feed-forward input row by row: gate, up, gate, up, …"""
+    height = 2 * layer.ffn_width
+    return (range(0, height, 2),), (range(1, height, 2),)
+
+
 def _stacked(*heights: int) -> tuple[Rows, ...]:
     cuts = itertools.accumulate(heights, initial=0)
     return tuple((range(start, stop),) for start, stop in itertools.pairwise(cuts))

@@ -50,11 +50,31 @@ _OPENELM = {
     "rope_freq_constant": 10000,
     "max_context_length": 64,
 }
+_PHI3SMALL = {
+    "model_type": "phi3small",
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "ff_intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "layer_norm_epsilon": 1e-5,
+    "rope_embedding_base": 10000.0,
+    "blocksparse_block_size": 4,
+    "blocksparse_num_local_blocks": 2,
+    "blocksparse_vert_stride": 4,
+    "dense_attention_every_n_layers": 2,
+    "gegelu_limit": 0.5,
+    "dummy_token_indices": [88, 90, 91],
+    "eos_token_id": 2,
+}
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "llama": {"model_type": "llama", **_COMMON},
     "mistral": {"model_type": "mistral", **_COMMON, "sliding_window": 11},
     "phi3": {"model_type": "phi3", **_COMMON, "sliding_window": 9},
     "openelm": _OPENELM,
+    "phi3small": _PHI3SMALL,
     "internlm2": {"model_type": "internlm2", **_COMMON, "bias": False},
 }
 
@@ -79,7 +99,10 @@ def weights_of(config: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarray
     for place in family.names.places(family.spec(parsed)).values():
         shape = place.stored
         noise = rng.normal(size=shape).astype(np.float32)
-        out[place.tensor] = 1 + 0.1 * noise if len(shape) == 1 else noise * shape[1] ** -0.5
+        if len(shape) == 2:
+            out[place.tensor] = noise * shape[1] ** -0.5
+        else:
+            out[place.tensor] = 0.1 * noise + (not place.tensor.endswith("bias"))
     return out
 
 

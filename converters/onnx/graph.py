@@ -9,7 +9,6 @@ from onnx_ir.tape import Tape
 
 from converters.onnx.ops import OnnxOps
 from converters.onnx.store import Store
-from edge.errors import Unsupported
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
@@ -34,7 +33,6 @@ EXACT = Entry(file="exact.onnx", last_only=False, exact=True)
 
 def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Model:
     """The graph of an entry point; its weights are claims on the store."""
-    _refuse_sparse(spec)
     tokens = _input("input_ids", ["batch", "new"])
     mask = _input("attention_mask", ["batch", "total"])
     positions = _input("position_ids", ["batch", "new"])
@@ -49,6 +47,7 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         positions=positions,
         rows=rows,
         total=total,
+        context=spec.context,
         past=_past(spec),
     )
     logits = decoder(ops, spec, tokens)
@@ -68,15 +67,6 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
     model = ir.Model(graph, ir_version=IR_VERSION, producer_name="edge")
     onnx_ir.passes.common.RemoveUnusedNodesPass()(model)
     return model
-
-
-def _refuse_sparse(spec: DecoderSpec) -> None:
-    reach = min((layer.sparse.reach for layer in spec.layers if layer.sparse), default=spec.context)
-    if spec.context > reach:
-        raise Unsupported(
-            f"onnx cannot hold block-sparse attention: the model has {spec.context} tokens of context",
-            fix=f"give --context {reach}, up to which nothing is hidden",
-        )
 
 
 def _lengths(tape: Tape, mask: ir.Value) -> tuple[ir.Value, ir.Value]:

@@ -11,12 +11,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
+from converters.onnx.sparse import bias
 from converters.onnx.store import DATA, Matrix, Region, Store
 from edge.errors import Unsupported
 from edge.nn.rope import tables
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import BF16, FP16, FP32, Scheme
-from edge.spec import LayerSpec, Norm, Rope
+from edge.spec import BlockSparse, LayerSpec, Norm, Rope
 
 MS = "com.microsoft"
 INT8_ACTIVATIONS, FLOAT_ACTIVATIONS = 4, 0  # MatMulNBits' accuracy_level
@@ -45,10 +46,12 @@ class OnnxOps:
     positions: ir.Value  # [B, T]
     rows: ir.Value  # int32 [B]: rows of the cache that are in use, the new ones included, less one
     total: ir.Value  # int32 scalar: rows of the cache that are in use
+    context: int
     past: dict[str, ir.Value] = field(default_factory=dict)
     present: dict[str, ir.Value] = field(default_factory=dict)
     _packed: dict[ir.Value, ir.Value] = field(default_factory=dict)  # first part -> what was split
     _made: dict[str, ir.Value] = field(default_factory=dict)
+    _biases: dict[tuple[BlockSparse, int], ir.Value] = field(default_factory=dict)
 
     def embed(self, name: str, tokens: ir.Value) -> ir.Value:
         scheme = self.recipe.scheme(name, by_row=True)
@@ -140,7 +143,9 @@ class OnnxOps:
             k = self._rotate(self._qk_norm(k, at + "k_norm", layer), layer.kv_heads, layer, rope)
             qkv = [q, k, v]
         cache = [self.past[f"past_key_values.{index}.{part}"] for part in ("key", "value")]
-        angles = [rope.cos, rope.sin, rope.positions] if inside else []
+        angles = [rope.cos, rope.sin, rope.positions] if inside else [None] * 3
+        hidden = self._hidden(layer)
+        more = angles if hidden is None else [*angles, hidden]
         attributes: dict[str, Any] = {
             "num_heads": layer.heads,
             "kv_num_heads": layer.kv_heads,
@@ -151,7 +156,7 @@ class OnnxOps:
             attributes["local_window_size"] = layer.window
         out, key, value = self.tape.op_multi_out(
             "GroupQueryAttention",
-            [*qkv, *cache, self.rows, self.total, *angles],
+            [*qkv, *cache, self.rows, self.total, *more],
             attributes,
             num_outputs=3,
             domain=MS,
@@ -236,6 +241,17 @@ class OnnxOps:
         normed = self._op("SimplifiedLayerNormalization", [split, self._vector(name)], attributes)
         return self._op("Reshape", [normed, self._constant("flat", [0, 0, -1])])
 
+    def _hidden(self, layer: LayerSpec) -> ir.Value | None:
+        """The bias of a sparse layer, shared by those alike; None where nothing can be hidden."""
+        if layer.sparse is None or self.context <= layer.sparse.reach:
+            return None
+        key = layer.sparse, layer.heads
+        if key not in self._biases:
+            self._biases[key] = bias(
+                self.tape, self._constant, *key, positions=self.positions, total=self.total
+            )
+        return self._biases[key]
+
     def _rotate(self, x: ir.Value, heads: int, layer: LayerSpec, rope: Rotation) -> ir.Value:
         partial = rope.width != layer.head_width
         attributes = {"num_heads": heads, "rotary_embedding_dim": rope.width if partial else 0}
@@ -253,12 +269,11 @@ class OnnxOps:
     ) -> ir.Value:
         return self.tape.op(kind, inputs, attributes, domain=domain)
 
-    def _constant(self, name: str, value: list[int]) -> ir.Value:
-        return self._once(name, lambda: ir.tensor(value, dtype=ir.DataType.INT64, name=name))
+    def _constant(self, name: str, value: Any, kind: ir.DataType = ir.DataType.INT64) -> ir.Value:
+        return self._once(name, lambda: ir.tensor(value, dtype=kind, name=name))
 
     def _number(self, value: float) -> ir.Value:
-        name = f"number.{value}"
-        return self._once(name, lambda: ir.tensor(value, dtype=ir.DataType.FLOAT, name=name))
+        return self._constant(f"number.{value}", value, ir.DataType.FLOAT)
 
     def _vector(self, name: str) -> ir.Value:
         region = self.store.vector(name)

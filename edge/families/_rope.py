@@ -11,9 +11,7 @@ from edge.spec import Llama3Scaling, LongRope, Rope
 
 def rope(config: Config, head_width: int) -> Rope:
     """The rotary settings of a config; reads the newer spelling first, for it may be the only one."""
-    table = (
-        config.table("rope_parameters") or config.table("rope_scaling") or Config({}, config.where)
-    )
+    table = _table(config)
     theta = table.number("rope_theta", config.number("rope_theta", 10000.0))
     partial = table.number("partial_rotary_factor", config.number("partial_rotary_factor", 1.0))
     width = int(head_width * partial)
@@ -22,10 +20,12 @@ def rope(config: Config, head_width: int) -> Rope:
             f"{config.where}: {width} rotated of {head_width} dimensions",
             fix="correct partial_rotary_factor: an even number of at most the head's width is rotated",
         )
-    return Rope(theta=theta, width=width, scaling=_scaling(table, config, width // 2))
+    return Rope(theta=theta, width=width, scaling=scaling(config, width // 2))
 
 
-def _scaling(table: Config, config: Config, pairs: int) -> Llama3Scaling | LongRope | None:
+def scaling(config: Config, pairs: int) -> Llama3Scaling | LongRope | None:
+    """How a config stretches the rotary frequencies of this many rotated pairs."""
+    table = _table(config)
     kind = table.text("rope_type", table.text("type", "default"))
     if kind in ("default", "dynamic"):  # dynamic NTK changes nothing up to the published context
         return None
@@ -38,6 +38,11 @@ def _scaling(table: Config, config: Config, pairs: int) -> Llama3Scaling | LongR
         f"{table.where}: rope type {kind!r} is not supported",
         fix="use a checkpoint of rope type default, llama3 or longrope",
     )
+
+
+def _table(config: Config) -> Config:
+    found = config.table("rope_parameters") or config.table("rope_scaling")
+    return found or Config({}, config.where)
 
 
 def _longrope(table: Config, config: Config, pairs: int) -> LongRope:

@@ -19,6 +19,7 @@ from runtimes.onnx import external
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
 _SCORES = 1 << 22  # attention scores a head and call: long caches take shorter chunks
+_BIASES = 1 << 26  # what block-sparse attention adds to the scores of a call, all heads together
 _FIRST_ROWS = 512
 _ANSWER = 256  # rows kept free after a prompt
 
@@ -43,6 +44,7 @@ class OnnxDecoder:
         self._folder = folder
         self._options = _options(threads)
         self._exact = exact
+        self._biased = biased(spec)
         files = (EXACT, EXACT) if exact else (STEP, SCORE)
         self._step_file, self._score_file = (part + file for file in files)
         self._calls: dict[str, _Call] = {}
@@ -97,7 +99,7 @@ class OnnxDecoder:
             call.bind_cache(grown)
 
     def _chunk(self) -> int:
-        return max(64, min(CHUNK, _SCORES // (self._length + CHUNK)))
+        return chunk(self._length + CHUNK, self._biased)
 
     def _run(self, file: str, tokens: Sequence[int], *, last: bool) -> F32:
         """Append tokens -> logits [T or 1, V]: a view that the next call overwrites."""
@@ -115,6 +117,18 @@ class OnnxDecoder:
             self._calls[file] = _Call(self._folder / file, self._options, self.spec)
             self._calls[file].bind_cache(self._cache)
         return self._calls[file]
+
+
+def chunk(rows: int, heads: int) -> int:
+    """Tokens to read at a time with a cache of this many rows, and so many biased heads."""
+    tokens = max(64, min(CHUNK, _SCORES // rows))
+    return max(1, min(tokens, _BIASES // (heads * rows))) if heads else tokens
+
+
+def biased(spec: DecoderSpec) -> int:
+    """Heads whose scores get a bias in the graph: those of sparse layers, where any key is hidden."""
+    sparse = [layer for layer in spec.layers if layer.sparse and layer.sparse.reach < spec.context]
+    return max((layer.heads for layer in sparse), default=0)
 
 
 class _Call:

@@ -9,7 +9,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, Scheme
 from edge.spec import DecoderSpec
 from edge.targets import Numerics
-from runtimes.onnx.decoder import CHUNK
+from runtimes.onnx.decoder import CHUNK, biased, chunk
 
 BASE = 105_000_000  # interpreter, numpy, the runtime's library, a tokenizer
 _FLOAT = 4
@@ -26,7 +26,9 @@ def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
 def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
     """Peak resident bytes of a run whose sequence reaches this many tokens."""
     cache = sum(2 * _FLOAT * layer.kv_heads * layer.head_width * tokens for layer in spec.layers)
-    return BASE + _weights(spec, recipe) + cache + _activations(spec, min(tokens, CHUNK), tokens)
+    new, heads = min(tokens, CHUNK), biased(spec)
+    bias = _FLOAT * heads * tokens * min(new, chunk(tokens, heads))
+    return BASE + _weights(spec, recipe) + cache + bias + _activations(spec, new, tokens)
 
 
 def _weights(spec: DecoderSpec, recipe: Recipe) -> int:

@@ -38,6 +38,7 @@ def read(file: Path) -> dict[str, Any]:
         (f"{FROM_CODE}/mlc-llm.phi-3_5.config.json", 3_821_079_552, 262144, 32, 1e4),
         ("hf-config/phi3-eedi/config.json", 3_821_079_552, 262144, 32, 1e4),
         (f"{FROM_CODE}/onnx-tool.phi3_mini.config.json", 3_821_079_552, 2047, 32, 1e4),
+        (f"{FROM_CODE}/onnx-tool.Phi_3_small_8k_instruct.config.json", 7_392_272_384, None, 8, 1e6),
         (f"{FROM_CODE}/onnx-tool.Phi_3_medium_4k_instruct.config.json", 13_960_238_080, 2047, 10, 1e4),
         ("hf-config/llama3-8b-finetune/config.json", 8_030_261_248, None, 8, 5e5),
         ("hf-config/llama3-8b-modelstock/config.json", 8_030_261_248, None, 8, 5e5),
@@ -73,7 +74,6 @@ def test_phi_3_5_has_two_sets_of_factors(assets: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "field"),
     [
-        (f"{FROM_CODE}/onnx-tool.Phi_3_small_8k_instruct.config.json", "phi3small"),
         (f"{FROM_CODE}/onnx-tool.phi2.config.json", "phi"),
         ("hf-config/internvl2-2b-ft/config.json", "internvl_chat"),
     ],
