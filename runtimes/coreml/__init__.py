@@ -1,0 +1,1 @@
+"""Core ML: a reference evaluation of saved packages in numpy, on any system."""

@@ -1,0 +1,30 @@
+"""MIL operations on numpy, by type: one file a group.
+
+Arithmetic takes floats as float32 and gives float32; the evaluator rounds the result to the type
+that the program declares. What only moves elements keeps their type.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runtimes.coreml.ops import (
+    attention,
+    elementwise,
+    moving,
+    norms,
+    products,
+    reductions,
+    weights,
+    windows,
+)
+
+ARITHMETIC: Mapping[str, Callable[..., Any]] = {
+    **elementwise.OPS,
+    **reductions.OPS,
+    **products.OPS,
+    **windows.OPS,
+    **norms.OPS,
+    **attention.OPS,
+    **weights.OPS,
+}
+MOVING: Mapping[str, Callable[..., Any]] = moving.OPS
