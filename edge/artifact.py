@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.config import Config, is_plain, read_json
-from edge.errors import Damaged, EdgeError
+from edge.errors import Damaged, EdgeError, Unsupported
 from edge.fields import read
 from edge.spec import DecoderSpec
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 try:
     import fcntl
@@ -26,6 +29,7 @@ except ModuleNotFoundError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 MANIFEST = "edge.json"
+MODULE = "module"  # the `kind` of a manifest that is no decoder's: `edge.module`
 SCHEMA = 1
 _CHUNK = 1 << 22
 
@@ -117,7 +121,7 @@ def publishing(
     if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
         raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
     partial = partial_of(out)
-    with _alone(out):
+    with alone(out):
         if not keep(partial):
             shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -141,7 +145,7 @@ def partial_of(out: Path) -> Path:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def alone(out: Path) -> Iterator[None]:
     """Refuse a second conversion into the same place; the lock of a killed one is free again."""
     lock = out.with_name(f".{out.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +163,7 @@ def _alone(out: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: "DataclassInstance") -> None:
     """Replace the manifest in one step."""
     text = json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n"
     partial = folder / f".{MANIFEST}.partial"
@@ -195,6 +199,12 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
             fix="convert again with this edge, or run it with the edge that made it",
         )
     config = Config(data, str(file))
+    if data.get("kind") == MODULE:
+        raise Unsupported(
+            f"{file.parent} is no decoder but {config.text('architecture')}, for {config.text('task')}",
+            fix=f"run {config.text('entry')} with {config.text('target')}'s own runtime; "
+            "`edge inspect` shows its inputs and outputs",
+        )
     spec, verified = config.table("spec"), config.table("verified")
     if spec is None:
         raise Damaged(f"{file} holds no spec", fix="convert again")

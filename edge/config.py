@@ -80,6 +80,18 @@ class Config:
             raise self._wrong(key, "an object")
         return Config(self.data[key], f"{self.where}: {key}")
 
+    def tables(self, key: str) -> "tuple[Config, ...]":
+        """A list of objects."""
+        values = self._list(key)
+        if not all(isinstance(value, dict) for value in values):
+            raise self._wrong(key, "a list of objects")
+        return tuple(Config(value, f"{self.where}: {key}") for value in values)
+
+    def strings(self, key: str) -> dict[str, str]:
+        """An object of strings; empty if it is missing or null."""
+        table = self.table(key)
+        return {} if table is None else {name: table.text(name) for name in table.data}
+
     def only(self, key: str, allowed: Any, default: Any = None) -> None:
         """Refuse a setting that we would otherwise ignore."""
         value = self.data.get(key, default)

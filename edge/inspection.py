@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from edge import module
 from edge.artifact import Artifact, is_artifact
 from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
@@ -13,6 +14,8 @@ from edge.spec import DecoderSpec
 
 def inspect(path: Path) -> dict[str, Any]:
     """A flat description, for people and for scripts."""
+    if module.is_module(path):
+        return _module(path, module.read(path))
     if is_artifact(path):
         return _artifact(Artifact.open(path))
     if (path / "config.json").is_file():
@@ -44,6 +47,28 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
         "files": {name: (artifact.folder / name).stat().st_size for name in manifest.files},
         "verified": None if manifest.verified is None else manifest.verified.get("passed"),
     }
+
+
+def _module(folder: Path, found: module.Module) -> dict[str, Any]:
+    sizes = {name: (folder / name).stat().st_size for name in found.files}
+    return {
+        "kind": found.kind,
+        "name": found.name,
+        "target": found.target,
+        "via": found.via,
+        "architecture": found.architecture,
+        "task": found.task,
+        "entry": found.entry,
+        "inputs": {port.name: _shape(port) for port in found.inputs},
+        "outputs": {port.name: _shape(port) for port in found.outputs},
+        "bytes": sum(sizes.values()),
+        "files": sizes,
+        "verified": None if found.verified is None else found.verified.get("passed"),
+    }
+
+
+def _shape(port: module.Port) -> str:
+    return f"{port.type}[{', '.join(map(str, port.shape))}]"
 
 
 def _spec(spec: DecoderSpec) -> dict[str, Any]:

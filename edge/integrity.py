@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from edge.artifact import MANIFEST, Artifact, sha256
+from edge.artifact import MANIFEST, Artifact, Manifest, sha256
 from edge.config import is_plain
 from edge.errors import Damaged
 from edge.home import home
+from edge.module import Module
 
 _LIMIT = 4096  # entries kept
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -34,18 +35,20 @@ class Files:
         return asdict(self)
 
 
-def compare(artifact: Artifact, source: Path | None, progress: Progress) -> Files:
+def compare(
+    folder: Path, manifest: Manifest | Module, source: Path | None, progress: Progress
+) -> Files:
     """Hash every file again: the artifact's own and, in `source`, those that it was made from."""
-    changed = _changed(artifact.folder, artifact.manifest.files, progress)
+    changed = _changed(folder, manifest.files, progress)
     if source is None:
         return Files(
             passed=not changed, changed_files=changed, changed_inputs=None, missing_inputs=None
         )
-    wanted = artifact.manifest.source
+    wanted = manifest.source
     strange = [name for name in wanted if not is_plain(name)]
     if strange:
         raise Damaged(
-            f"{artifact.folder / MANIFEST} names the input {strange[0]!r:.80}, which is no file name",
+            f"{folder / MANIFEST} names the input {strange[0]!r:.80}, which is no file name",
             fix="do not trust it",
         )
     missing = tuple(name for name in wanted if not (source / name).is_file())
