@@ -3,11 +3,11 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from edge import integrity, registry, targets
+from edge import integrity, module, registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
 from edge.checkpoint import Checkpoint
@@ -20,11 +20,12 @@ from edge.model import Chat, Model, Wish, load
 from edge.outline import Outline
 from edge.plan import Plan, plan
 from edge.quant.recipe import Recipe
-from edge.verify import TOKENS, Report, verify
+from edge.verify import TOKENS, verify
 
 if TYPE_CHECKING:
     from edge.decode.grammar import Grammar
 
+Say = Callable[[str], None]
 RECIPES = Path(__file__).parent / "train" / "recipes"
 
 __all__ = [
@@ -77,6 +78,28 @@ def pairs(given: Sequence[str], form: str) -> dict[str, str]:
             raise EdgeError(f"{text!r} is not of the form {form}", fix=f"write it as {form}")
         out[name] = value
     return out
+
+
+def convert_via(
+    via: str,
+    model: str,
+    to: str | None,
+    out: Path | None,
+    *,
+    refused: Mapping[str, object],
+    force: bool,
+    say: Say,
+) -> dict[str, Any]:
+    """Export an architecture without a family here by others' software; `refused`: what was asked
+    for that it cannot honour, empty where nothing was.
+    """
+    from edge.via import optimum
+
+    optimum.check(via, to, [name for name, value in refused.items() if value])
+    source = _checkpoint(model)
+    out = out or Path("artifacts") / f"{source.name}-onnx-{via}"
+    optimum.convert(source, out, force=force, say=say)
+    return {"path": str(out)} | inspect(out)
 
 
 def open_model(
@@ -141,17 +164,28 @@ def split_prompt(first: str | None, second: str | None) -> tuple[str | None, str
     raise registry.nearest(first)
 
 
+class Verdict(Protocol):
+    """What any verification says."""
+
+    @property
+    def passed(self) -> bool: ...
+
+    def json(self) -> dict[str, object]: ...
+
+
 def verify_artifact(
-    folder: Path, against: str | None, *, tokens: int | None, progress: Progress | None = None
-) -> Report:
+    folder: Path,
+    against: str | None,
+    *,
+    tokens: int | None,
+    progress: Progress | None = None,
+    say: Say = lambda _: None,
+) -> Verdict:
     """Verify, and keep the result in the artifact's manifest."""
+    if module.is_module(folder):
+        return _verify_module(folder, against, tokens, say)
     artifact = Artifact.open(folder)
-    if against is None and registry.find(artifact.manifest.name) is None:
-        raise EdgeError(
-            f"{folder} was made from {artifact.manifest.name!r}, which is not in the registry",
-            fix="give --against the checkpoint's folder",
-        )
-    source = _checkpoint(against or artifact.manifest.name)
+    source = _origin(folder, artifact.manifest.name, against)
     report = verify(artifact, source, tokens=tokens or TOKENS, progress=progress)
     artifact.record(report.json())
     return report
@@ -162,7 +196,8 @@ def verify_files(
 ) -> integrity.Files:
     """Compare only hashes: the artifact's files and, with `against`, the inputs it was made from."""
     source = None if against is None else _checkpoint(against)
-    return integrity.compare(Artifact.open(folder), source, progress or silent)
+    manifest = module.read(folder) if module.is_module(folder) else Artifact.open(folder).manifest
+    return integrity.compare(folder, manifest, source, progress or silent)
 
 
 def serve_model(
@@ -208,7 +243,7 @@ def _outline(model: str) -> Outline:
     return outline_of(_kept(model), source)
 
 
-def pull_model(model: str, *, say: Callable[[str], None]) -> dict[str, Any]:
+def pull_model(model: str, *, say: Say) -> dict[str, Any]:
     """Fetch a model of the registry, or any owner/name of the hub."""
     from edge.pull import pull, read_pins
 
@@ -343,6 +378,27 @@ def list_models() -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _verify_module(folder: Path, against: str | None, tokens: int | None, say: Say) -> Verdict:
+    from edge.via import optimum
+
+    if tokens is not None:
+        raise EdgeError(
+            f"{folder} is no decoder: it has no greedy tokens", fix="leave out --tokens"
+        )
+    source = _origin(folder, module.read(folder).name, against)
+    return optimum.verify(folder, source, say=say)
+
+
+def _origin(folder: Path, name: str, against: str | None) -> Path:
+    """The checkpoint that an artifact was made from."""
+    if against is None and registry.find(name) is None:
+        raise EdgeError(
+            f"{folder} was made from {name!r}, which is not in the registry",
+            fix="give --against the checkpoint's folder",
+        )
+    return _checkpoint(against or name)
 
 
 def _checkpoint(model: str) -> Path:

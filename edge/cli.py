@@ -40,11 +40,11 @@ def convert(
         typer.Option(help="Targets, by commas: onnx. The best of this machine if left out."),
     ] = None,
     quant: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="fp32, fp16, bf16, int8, int4, q4_0, … or [method-]intB[-gG][-asym|-min]."
+            help="fp32, fp16, bf16, int8, int4, q4_0, … or [method-]intB[-gG][-asym|-min]; int4."
         ),
-    ] = "int4",
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The artifact's folder; of several targets, theirs."),
@@ -66,6 +66,10 @@ def convert(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
     ] = None,
+    via: Annotated[
+        str | None,
+        typer.Option(help="Of an architecture that edge lacks: optimum exports, edge proves."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an artifact that exists.")
     ] = False,
@@ -80,13 +84,21 @@ def convert(
     \b
     Example: edge convert ./phi-3-mini-4k --to onnx --quant int4 -o artifacts/phi-3
     Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
+    Example: edge convert ./bert-base --to onnx --via optimum -o artifacts/bert
     """
     from edge import api
     from edge.convert import Options
     from edge.progress import bar
 
+    if via is not None:
+        asked: dict[str, object] = {"--quant": quant, "--embed": embed, "--head": head}
+        asked |= {"--override": override, "--context": context, "--tokenizer": tokenizer}
+        asked |= {"--dry-run": dry_run}
+        made = api.convert_via(via, model, to, out, refused=asked, force=force, say=_say)
+        _show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
+        return
     options = Options(
-        quant=quant,
+        quant=quant or "int4",
         embed=embed,
         head=head,
         overrides=api.pairs(override or [], "PATTERN=SCHEME"),
@@ -137,10 +149,10 @@ def verify(
 
     if files and tokens is not None:
         raise EdgeError("--files compares no tokens", fix="leave out --files or --tokens")
-    report = (
+    report: api.Verdict = (
         api.verify_files(artifact, against, bar)
         if files
-        else api.verify_artifact(artifact, against, tokens=tokens, progress=bar)
+        else api.verify_artifact(artifact, against, tokens=tokens, progress=bar, say=_say)
     )
     _show(report.json(), as_json)
     raise typer.Exit(0 if report.passed else 1)
@@ -356,7 +368,7 @@ def pull(
     """
     from edge import api
 
-    result = api.pull_model(model, say=lambda line: typer.echo(line, err=True))
+    result = api.pull_model(model, say=_say)
     _show(result, as_json, str(result["path"]))
 
 
@@ -501,6 +513,10 @@ def _chat(model: "Model", system: str | None, wish: "Wish") -> None:
         except KeyboardInterrupt:
             typer.echo(" [stopped]", nl=False, err=True)
         typer.echo("")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None:

@@ -47,5 +47,6 @@ def family_of(config: Config) -> Family:
     known = ", ".join(sorted(t for family in families() for t in family.model_types))
     raise Unsupported(
         f"{config.where}: no family for model_type {model_type!r:.60}",
-        fix=f"use one of: {known}; or add a file to edge/families",
+        fix=f"use one of: {known}; or add a file to edge/families. "
+        "To export what is no decoder: edge convert MODEL --to onnx --via optimum",
     )

@@ -1,0 +1,1 @@
+"""Architectures that have no family here, exported by others' software and proved all the same."""
