@@ -1,5 +1,7 @@
 """The one exception that means: the user can fix this."""
 
+_LONGEST = 800  # letters: more is not read
+
 
 class EdgeError(Exception):
     """A mistake the user can fix: what is wrong, where, and what would work.
@@ -11,9 +13,20 @@ class EdgeError(Exception):
     code = 2
 
     def __init__(self, problem: str, *, fix: str) -> None:
-        super().__init__(f"{problem}\n  fix: {fix}")
-        self.problem = problem
-        self.fix = fix
+        self.problem = readable(problem)
+        self.fix = readable(fix)
+        super().__init__(f"{self.problem}\n  fix: {self.fix}")
+
+
+def readable(text: str) -> str:
+    """A text of bounded length that cannot steer a terminal, whatever names a file put into it."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 class Unsupported(EdgeError):

@@ -269,7 +269,7 @@ def test_what_is_no_recipe_is_refused_by_name(text: str, where: str) -> None:
     body, parts = (text, {}) if where == "body" else ("int4", {where: text})
     with pytest.raises(EdgeError) as caught:
         recipes.parse(body, **parts)
-    assert repr(text) in caught.value.problem
+    assert repr(text)[:300] in caught.value.problem
     assert "int4" in caught.value.fix or "32" in caught.value.fix or "rtn" in caught.value.fix
 
 
