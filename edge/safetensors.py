@@ -8,7 +8,7 @@ come over a network, without the tensors: `header_size` and `parse_header` take 
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,7 @@ class SafetensorsFile(Closing):
             )
         size = entry.row_bytes
         raw = _read(self._file, entry.start + start * size, (stop - start) * size, self.path)
-        block = _as_f32(raw, entry.dtype).reshape(-1, *entry.shape[1:])
+        block = _as_f32(raw, entry.dtype).reshape(stop - start, *entry.shape[1:])
         return block[::step]
 
     def close(self) -> None:
@@ -88,19 +88,24 @@ def parse_header(content: bytes, size: int, where: str) -> dict[str, Entry]:
     """The tensors that a header names, all of which lie within a file of `size` bytes."""
     try:
         header = json.loads(content, object_pairs_hook=_unique)
-        entries = dict(_entries(header, start=8 + len(content), size=size))
+        _texts(header.pop("__metadata__", {}))
+        places = dict(_places(header, start=8 + len(content), size=size))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(where, f"its header is malformed ({str(error)[:200]})") from None
-    _no_overlap(entries, where)
-    return entries
+    _no_gap(places.values(), start=8 + len(content), size=size, where=where)
+    return {name: entry for name, (entry, _) in places.items()}
 
 
-def _entries(
+def _texts(metadata: object) -> None:
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise ValueError("__metadata__ is no table of texts")
+
+
+def _places(
     header: Mapping[str, Mapping[str, object]], *, start: int, size: int
-) -> Iterator[tuple[str, Entry]]:
+) -> Iterator[tuple[str, tuple[Entry, int]]]:
+    """Each tensor, and where it ends."""
     for name, item in header.items():
-        if name == "__metadata__":
-            continue
         dtype, shape, offsets = item["dtype"], item["shape"], item["data_offsets"]
         if not (isinstance(dtype, str) and isinstance(shape, list) and isinstance(offsets, list)):
             raise ValueError(f"{name}: wrong types")
@@ -114,7 +119,7 @@ def _entries(
             )
         if dtype in _FLOATS and math.prod(dims) * _FLOATS[dtype] != end - begin:
             raise ValueError(f"{name}: {end - begin:,} bytes do not hold {list(dims)} of {dtype}")
-        yield name, Entry(dtype, dims, start + begin)
+        yield name, (Entry(dtype, dims, start + begin), start + end)
 
 
 def _count(value: object) -> int:
@@ -130,14 +135,19 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return out
 
 
-def _no_overlap(entries: Mapping[str, Entry], where: str) -> None:
-    """Two tensors in the same bytes is no file that a writer makes."""
-    end = 0
-    floats = [entry for entry in entries.values() if entry.dtype in _FLOATS and entry.nbytes]
-    for entry in sorted(floats, key=lambda e: e.start):
-        if entry.start < end:
+def _no_gap(places: Iterable[tuple[Entry, int]], *, start: int, size: int, where: str) -> None:
+    """Tensors lie end to end: bytes of two are no file that a writer makes, and bytes of none may
+    be another file hidden in this one.
+    """
+    at = start
+    for begin, end in sorted((entry.start, end) for entry, end in places):
+        if not at <= begin <= end:
             raise _damaged(where, "two tensors share bytes")
-        end = entry.start + entry.nbytes
+        if begin > at:
+            raise _damaged(where, f"{begin - at:,} bytes belong to no tensor")
+        at = end
+    if at != size:
+        raise _damaged(where, f"{size - at:,} bytes belong to no tensor")
 
 
 def _read(file: int, start: int, size: int, path: Path) -> bytearray:

@@ -54,7 +54,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
     return {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16], **changes}
 
 
-DATA = b"\0" * 64
+DATA = b"\0" * 16
 LYING = {
     "empty": b"",
     "short": b"\1\2\3",
@@ -93,8 +93,18 @@ LYING = {
     "missing dtype": with_header(header(w={"shape": [4], "data_offsets": [0, 16]}), DATA),
     "dtype of a list": with_header(header(w=tensor(dtype=["F32"])), DATA),
     "entry of text": with_header(header(w="F32"), DATA),
-    "overlapping": with_header(header(v=tensor(), w=tensor(data_offsets=[8, 24])), DATA),
+    "overlapping": with_header(header(v=tensor(), w=tensor(data_offsets=[8, 24])), DATA + DATA[:8]),
     "the same bytes": with_header(header(v=tensor(), w=tensor()), DATA),
+    "inside another": with_header(
+        header(v=tensor(shape=[4, 4], data_offsets=[0, 64]), w=tensor()), DATA * 4
+    ),
+    "bytes after": with_header(header(w=tensor()), DATA + b"PK\x03\x04"),
+    "bytes between": with_header(header(v=tensor(), w=tensor(data_offsets=[32, 48])), DATA * 3),
+    "bytes before": with_header(header(w=tensor(data_offsets=[16, 32])), DATA * 2),
+    "bytes of nothing": with_header(b"{}", DATA),
+    "integers over floats": with_header(header(v=tensor(dtype="I8", shape=[16]), w=tensor()), DATA),
+    "metadata of numbers": with_header(header(__metadata__={"format": 7}, w=tensor()), DATA),
+    "metadata of a list": with_header(header(__metadata__=[], w=tensor()), DATA),
 }
 
 
@@ -106,9 +116,12 @@ def test_weights_that_lie(tmp_path: Path, content: bytes) -> None:
 
 
 def test_the_lies_differ_from_truth(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(with_header(header(w=tensor()), DATA))
+    nothing = tensor(shape=[0, 4], data_offsets=[16, 16])
+    head = header(__metadata__={"format": "pt"}, w=tensor(), nothing=nothing)
+    (tmp_path / "a").write_bytes(with_header(head, DATA))
     with SafetensorsFile(tmp_path / "a") as file:
-        assert file.entries["w"].shape == (2, 2)
+        assert file.rows("w", 0, 2).shape == file.entries["w"].shape == (2, 2)
+        assert file.rows("nothing", 0, 0).shape == (0, 4)
 
 
 @pytest.mark.parametrize("part", [0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
