@@ -1,7 +1,6 @@
 """What each command does, as one function: the command line parses, calls one of these, and prints."""
 
 import hashlib
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -257,8 +256,10 @@ def pull_model(model: str, *, say: Say) -> dict[str, Any]:
 
 def _source(model: str) -> str | None:
     """The repository of an id, or of any owner/name of the hub; None for what ships with edge."""
+    from edge.pull import is_source
+
     entry = registry.find(model)
-    if entry is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+    if entry is None and not is_source(model):
         raise registry.nearest(model)
     return model if entry is None else entry.source
 
@@ -270,12 +271,14 @@ def _kept(model: str) -> str:
 
 def remove(model: str) -> dict[str, Any]:
     """Remove what edge keeps of a model: its checkpoint, its pin, and artifacts made from it."""
-    from edge.pull import forget
+    from edge.pull import forget, is_source
 
-    name = model.replace("/", "--")
+    if not (is_source(model) or is_source(f"any/{model}")):  # as a path it may be everything
+        raise registry.nearest(model)
+    name = _kept(model)
     folders = [checkpoints() / name, *artifacts().glob(f"{name}-*")]
     found = [folder for folder in folders if folder.is_dir() and contains(folder)]
-    freed = sum(file.stat().st_size for folder in found for file in folder.rglob("*"))
+    freed = sum(file.lstat().st_size for folder in found for file in folder.rglob("*"))
     for folder in found:
         shutil.rmtree(folder)
     if not forget(name) and not found:

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge.errors import Damaged, Unsupported
 
-LIMIT = 64 << 20  # bytes of a JSON file that we are willing to parse
+LIMIT = 16 << 20  # bytes of a JSON file; read, they may take thirty times as much memory
 _MISSING: Any = object()
 
 
@@ -124,9 +124,9 @@ class Config:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name found in a file is that of a file beside it, and no path."""
+    """Whether a name found in a file is that of a file beside it, and no path on any system."""
     short = len(name.encode(errors="replace")) < 256
-    return short and Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
+    return short and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
 
 
 def read_json(file: Path) -> dict[str, Any]:

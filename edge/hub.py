@@ -4,6 +4,7 @@ What the hub refuses becomes an error that says what to do. Nothing that runs co
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from edge.config import LIMIT, Config, parse_json
+from edge.config import LIMIT, Config, is_plain, parse_json
 from edge.errors import Damaged, EdgeError
 from edge.outline import INDEX, SINGLE, Outline, shards
 from edge.safetensors import Entry, header_size, parse_header
@@ -51,10 +52,10 @@ class Repository:
         info = _asked(
             source, lambda: hub.model_info(source, revision=revision, files_metadata=True)
         )
-        if not info.sha or info.sha != (revision or info.sha):
+        if not is_commit(info.sha or "") or info.sha != (revision or info.sha):
             raise Damaged(f"the hub gave another revision of {source}", fix="try again later")
         sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
-        wanted = sorted(n for n in sizes if any(fnmatch(n, pattern) for pattern in WANTED))
+        wanted = sorted(name for name in sizes if _is_wanted(name))
         if "config.json" not in wanted or not any(name.endswith(".safetensors") for name in wanted):
             raise EdgeError(
                 f"{source} has no config.json with safetensors weights",
@@ -153,6 +154,15 @@ class Repository:
 
     def _where(self, name: str) -> str:
         return f"{self.source}/{name}"
+
+
+def is_commit(revision: str) -> bool:
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None
+
+
+def _is_wanted(name: str) -> bool:
+    """A file of the repository's own folder: a pattern's star would match a path, too."""
+    return is_plain(name) and any(fnmatch(name, pattern) for pattern in WANTED)
 
 
 def _endpoint() -> str | None:

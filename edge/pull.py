@@ -6,15 +6,16 @@ pulls ask for that revision and accept only those bytes.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge.artifact import sha256
-from edge.config import read_json
+from edge.config import Config, is_plain
 from edge.errors import Damaged, EdgeError
 from edge.home import checkpoints, home
-from edge.hub import Repository
+from edge.hub import Repository, is_commit
 from edge.outline import Outline
 
 Say = Callable[[str], None]
@@ -68,10 +69,33 @@ def read_pins() -> dict[str, Pin]:
     file = _lock_file()
     if not file.exists():
         return {}
-    try:
-        return {key: Pin(**fields) for key, fields in read_json(file).items()}
-    except TypeError:
-        raise Damaged(f"{file} is no lock file of edge", fix="remove it and pull again") from None
+    table = Config.load(file)
+    return {name: _read_pin(table, name) for name in table.data}
+
+
+def _read_pin(table: Config, name: str) -> Pin:
+    fields = table.table(name)
+    files = None if fields is None else fields.table("files")
+    if fields is None or files is None or set(fields.data) != {"source", "revision", "files"}:
+        raise _no_lock(name)
+    source, revision = fields.text("source"), fields.text("revision")
+    hashes = {file: files.text(file) for file in files.data}
+    digests = all(re.fullmatch("[0-9a-f]{64}", digest) for digest in hashes.values())
+    good = is_source(source) and is_commit(revision) and all(map(is_plain, hashes)) and digests
+    if not good:
+        raise _no_lock(name)
+    return Pin(source=source, revision=revision, files=hashes)
+
+
+def _no_lock(name: str) -> Damaged:
+    return Damaged(
+        f"{_lock_file()}: {name!r:.60} is no pin of a model", fix="remove it and pull again"
+    )
+
+
+def is_source(name: str) -> bool:
+    """Whether this is owner/name, as the hub has them; neither part is a path's dots."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) is not None
 
 
 def pin_of(folder: Path) -> Pin | None:

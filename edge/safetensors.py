@@ -19,7 +19,7 @@ from edge.errors import Damaged, Unsupported
 from edge.typing import F32
 
 _DIMENSIONS = 8  # the most of a tensor: a product of a million sizes takes minutes
-HEADER_LIMIT = 100 << 20  # bytes, as in the reference implementation
+HEADER_LIMIT = 32 << 20  # bytes: 300,000 tensors
 _FLOATS: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 
 

@@ -80,7 +80,7 @@ def test_a_file_that_is_no_json_object(tmp_path: Path, content: bytes) -> None:
 def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "it.json").open("wb") as file:
         file.truncate(LIMIT + 1)
-    with pytest.raises(Damaged, match="larger than 64 MiB"):
+    with pytest.raises(Damaged, match="larger than 16 MiB"):
         read_json(tmp_path / "it.json")
 
 
