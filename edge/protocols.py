@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from edge.spec import DecoderSpec
-from edge.typing import F32
+from edge.typing import F32, I64
 
 
 @runtime_checkable
@@ -39,4 +39,25 @@ class Decoder(Protocol):
 
     def rewind(self, length: int) -> None:
         """Forget every token from `length` on."""
+        ...
+
+
+@runtime_checkable
+class Evictable(Decoder, Protocol):
+    """A decoder whose cache may hold fewer rows than there are tokens. Each row keeps the rotation of
+    its true position, and `length` stays the true position of the next token. H query heads, G kv
+    heads, S rows, C rows that are kept.
+    """
+
+    @property
+    def rows(self) -> int: ...
+
+    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+        """Append tokens [T] -> logits [V] of the last, and for each layer what attention every row got
+        from each head, summed over the new tokens: [H, S].
+        """
+        ...
+
+    def keep(self, rows: Sequence[I64]) -> None:
+        """Forget, in each layer, all but these rows: [G, C], rising for each kv head."""
         ...

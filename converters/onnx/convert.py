@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converters.onnx.graph import EXACT, SCORE, STEP, emit
+from converters.onnx.graph import EXACT, OBSERVE, SCORE, STEP, Entry, emit
 from converters.onnx.store import DATA, Store
 from edge.datafile import DataFile, Mode
 from edge.names import shapes
@@ -17,7 +17,6 @@ from edge.spec import DecoderSpec, parts
 from edge.targets import About
 from edge.typing import F32
 
-ENTRIES = (STEP, SCORE, EXACT)
 BASE = 92_000_000  # bytes: interpreter, numpy, the ONNX writer, a tokenizer, blocks in flight
 TOOLS = ("onnx-ir", "onnxruntime")
 ALIASES = {"int4": "rtn-int4-g32", "int8": "rtn-int8-g32"}
@@ -32,7 +31,7 @@ class OnnxLayout:
         self.models = {
             label + entry.file: emit(part, recipe, self.store, entry)
             for label, part in parts(spec).items()
-            for entry in ENTRIES
+            for entry in _entries(part)
         }
 
     @property
@@ -41,6 +40,12 @@ class OnnxLayout:
 
     def open(self, folder: Path, about: About, mode: Mode = "write") -> "OnnxWriter":
         return OnnxWriter(self, folder, about, mode)
+
+
+def _entries(spec: DecoderSpec) -> tuple[Entry, ...]:
+    """Attention that a window or a pattern cuts is never observed: its cache is not compacted."""
+    cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
+    return (STEP, SCORE, EXACT) if cut else (STEP, SCORE, EXACT, OBSERVE)
 
 
 class OnnxWriter:

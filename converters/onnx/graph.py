@@ -7,7 +7,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common
 from onnx_ir.tape import Tape
 
-from converters.onnx.ops import OnnxOps
+from converters.onnx.ops import OnnxOps, rotates_inside
 from converters.onnx.store import Store
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe
@@ -19,16 +19,20 @@ IR_VERSION = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """Whether logits are of the last position only, and whether activations stay floats."""
+    """Whether logits are of the last position only, whether activations stay floats, and whether each
+    layer gives out its last queries, for `edge.decode.snapkv`.
+    """
 
     file: str
     last_only: bool
     exact: bool
+    queries: bool = False
 
 
 STEP = Entry(file="model.onnx", last_only=True, exact=False)
 SCORE = Entry(file="score.onnx", last_only=False, exact=False)
 EXACT = Entry(file="exact.onnx", last_only=False, exact=True)
+OBSERVE = Entry(file="observe.onnx", last_only=True, exact=False, queries=True)
 
 
 def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Model:
@@ -49,6 +53,7 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         total=total,
         context=spec.context,
         past=_past(spec),
+        queries={} if entry.queries else None,
     )
     logits = decoder(ops, spec, tokens)
     # onnxruntime-genai takes last-position logits only where the length is declared as a literal 1.
@@ -56,9 +61,13 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
     for name, value in ops.present.items():
         layer = spec.layers[int(name.split(".")[1])]
         _declare(value, name, ["batch", layer.kv_heads, "total", layer.head_width])
+    queries = ops.queries or {}
+    for index, value in queries.items():
+        width = queries_width(spec, index)
+        _declare(value, f"queries.{index}", ["batch", "seen", width])
     graph = ir.Graph(
         [tokens, mask, positions, *ops.past.values()],
-        [logits, *ops.present.values()],
+        [logits, *ops.present.values(), *queries.values()],
         nodes=tape.nodes,
         initializers=tape.initializers,
         opset_imports=OPSETS,
@@ -67,6 +76,13 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
     model = ir.Model(graph, ir_version=IR_VERSION, producer_name="edge")
     onnx_ir.passes.common.RemoveUnusedNodesPass()(model)
     return model
+
+
+def queries_width(spec: DecoderSpec, index: int) -> int:
+    """Of a row of queries: with keys and values beside them where attention rotates them itself."""
+    layer = spec.layers[index]
+    heads = layer.heads + (2 * layer.kv_heads if rotates_inside(layer, spec.rope.width) else 0)
+    return heads * layer.head_width
 
 
 def _lengths(tape: Tape, mask: ir.Value) -> tuple[ir.Value, ir.Value]:

@@ -20,6 +20,7 @@ from edge.quant.tensor import BF16, FP16, FP32, Scheme
 from edge.spec import BlockSparse, LayerSpec, Norm, Rope
 
 MS = "com.microsoft"
+WINDOW = 64  # the most rows whose queries are given out
 INT8_ACTIVATIONS, FLOAT_ACTIVATIONS = 4, 0  # MatMulNBits' accuracy_level
 _FLOATS = {FP16: ir.DataType.FLOAT16, BF16: ir.DataType.BFLOAT16, FP32: ir.DataType.FLOAT}
 
@@ -49,6 +50,7 @@ class OnnxOps:
     context: int
     past: dict[str, ir.Value] = field(default_factory=dict)
     present: dict[str, ir.Value] = field(default_factory=dict)
+    queries: dict[int, ir.Value] | None = None  # by layer, where they are asked for
     _packed: dict[ir.Value, ir.Value] = field(default_factory=dict)  # first part -> what was split
     _made: dict[str, ir.Value] = field(default_factory=dict)
     _biases: dict[tuple[BlockSparse, int], ir.Value] = field(default_factory=dict)
@@ -131,8 +133,7 @@ class OnnxOps:
         index: int,
         rope: Rotation,
     ) -> ir.Value:
-        # GroupQueryAttention's own rotary wants tables of 8 columns; its qk norm is not on the CPU.
-        inside = layer.qk_norm is None and layer.head_width % 16 == 0 and rope.width % 16 == 0
+        inside = rotates_inside(layer, rope.width)
         if inside and q in self._packed:
             qkv: list[ir.Value | None] = [self._packed[q], None, None]
         elif inside:
@@ -142,6 +143,8 @@ class OnnxOps:
             q = self._rotate(self._qk_norm(q, at + "q_norm", layer), layer.heads, layer, rope)
             k = self._rotate(self._qk_norm(k, at + "k_norm", layer), layer.kv_heads, layer, rope)
             qkv = [q, k, v]
+        if self.queries is not None:
+            self.queries[index] = self._last_rows(self._packed.get(q, q))
         cache = [self.past[f"past_key_values.{index}.{part}"] for part in ("key", "value")]
         angles = [rope.cos, rope.sin, rope.positions] if inside else [None] * 3
         hidden = self._hidden(layer)
@@ -164,6 +167,12 @@ class OnnxOps:
         )
         self.present[f"present.{index}.key"], self.present[f"present.{index}.value"] = key, value
         return out
+
+    def _last_rows(self, x: ir.Value) -> ir.Value:
+        """At most WINDOW rows: what a long prompt would give out is never needed."""
+        ends = {**_LAST, "queries.start": [-WINDOW]}
+        at = [self._constant(key, ends[key]) for key in ("queries.start", "last.stop", "last.axis")]
+        return self._op("Slice", [x, *at])
 
     def gate(self, g: ir.Value, u: ir.Value, layer: LayerSpec) -> ir.Value:
         # QuickGelu is x * sigmoid(alpha x): with alpha 1 it is silu, in one kernel.
@@ -296,6 +305,11 @@ class OnnxOps:
         if name not in self._made:
             self._made[name] = self.tape.initializer(make(), name)
         return self._made[name]
+
+
+def rotates_inside(layer: LayerSpec, rotated: int) -> bool:
+    """GroupQueryAttention's own rotary wants tables of 8 columns; its qk norm is not on the CPU."""
+    return layer.qk_norm is None and layer.head_width % 16 == 0 and rotated % 16 == 0
 
 
 _LAST = {

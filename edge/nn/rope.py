@@ -1,6 +1,6 @@
 """Rotary frequencies and tables (arXiv 2104.09864), computed once for every target.
 
-W rotated width, P positions.
+W width of a head or rotated width, P positions, T tokens, H heads.
 """
 
 import math
@@ -41,6 +41,14 @@ def _growth(scaling: DynamicNtk, context: int) -> float:
     """What the base is multiplied by, before its power: 1 up to the original context."""
     times = max(1.0, context / scaling.original_context)
     return scaling.factor * times - (scaling.factor - 1)
+
+
+def rotate(x: F32, rope: tuple[F32, F32], start: int) -> F32:
+    """Turn the first rotated dimensions of each head: x [T, H, W] at positions start, start + 1, …"""
+    cos, sin = (table[start : start + len(x), None, :] for table in rope)  # [T, 1, rotated / 2]
+    half = cos.shape[-1]
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return np.concatenate((a * cos - b * sin, b * cos + a * sin, rest), axis=-1)
 
 
 def _factors(scaling: LongRope, context: int) -> tuple[tuple[float, ...], float]:

@@ -35,11 +35,16 @@ class ReferenceDecoder:
         self.capacity = spec.context
         self._weights = weights
         self._cache = cache or Cache()
-        self._length = 0
+        self._length = 0  # tokens
+        self._rows = 0  # of the cache
 
     @property
     def length(self) -> int:
         return self._length
+
+    @property
+    def rows(self) -> int:
+        return self._rows
 
     def prefill(self, tokens: Sequence[int]) -> F32:
         row: F32 = self._run(tokens, last_only=True)[-1]
@@ -51,20 +56,34 @@ class ReferenceDecoder:
     def score(self, tokens: Sequence[int]) -> F32:
         return self._run(tokens, last_only=False)
 
+    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+        votes: dict[int, F32] = {}
+        logits = self._run(tokens, last_only=True, votes=votes)[-1]
+        return logits, [votes[index] for index in range(len(self.spec.layers))]
+
+    def keep(self, rows: Sequence[I64]) -> None:
+        self._cache.keep(rows)
+        self._rows = rows[0].shape[1]
+
     def rewind(self, length: int) -> None:
-        assert 0 <= length <= self._length, f"rewind to {length} of {self._length}"
-        self._cache.rewind(length)
+        gone = self._length - length
+        assert length == 0 or 0 <= gone <= self._rows, f"rewind to {length} of {self._length}"
+        self._rows = 0 if length == 0 else self._rows - gone
+        self._cache.rewind(self._rows)
         self._length = length
 
-    def _run(self, tokens: Sequence[int], *, last_only: bool) -> F32:
+    def _run(
+        self, tokens: Sequence[int], *, last_only: bool, votes: dict[int, F32] | None = None
+    ) -> F32:
         assert 0 < len(tokens) <= self.capacity - self._length, (
             f"{len(tokens)} after {self._length} of {self.capacity}"
         )
         ops: Ops[AnyArray, Tables] = NumpyOps(
-            self._weights, self._cache, self._length, last_only, self._rounding
+            self._weights, self._cache, self._length, last_only, self._rounding, votes
         )
         logits = decoder(ops, self.spec, np.asarray(tokens, dtype=np.int64))
         self._length += len(tokens)
+        self._rows += len(tokens)
         return logits
 
 

@@ -3,12 +3,12 @@
 T new tokens, S cached and new tokens, H query heads, G kv heads, R = H / G, W head width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge.nn.rope import tables
+from edge.nn.rope import rotate, tables
 from edge.nn.sparse import hidden as sparsely_hidden
 from edge.quant.tensor import Float, rounded
 from edge.spec import LayerSpec, Norm, Rope
@@ -32,10 +32,16 @@ class Cache:
         self.keys[index], self.values[index] = k, v
         return k, v
 
-    def rewind(self, length: int) -> None:
+    def rewind(self, rows: int) -> None:
         for part in (self.keys, self.values):
-            for index, rows in part.items():
-                part[index] = rows[:length]
+            for index, cached in part.items():
+                part[index] = cached[:rows]
+
+    def keep(self, rows: Sequence[I64]) -> None:
+        """Of each layer these rows, [G, C] by kv head."""
+        for part in (self.keys, self.values):
+            for index, cached in part.items():
+                part[index] = np.take_along_axis(cached, rows[index].T[:, :, None], axis=0)
 
 
 @dataclass(slots=True)
@@ -48,6 +54,7 @@ class NumpyOps:
     last_only: bool
     # name -> group in which inputs of its product are rounded to int8, as fast kernels do
     rounding: Callable[[str], int | None] = lambda _: None
+    votes: dict[int, F32] | None = None  # by layer, where they are asked for: [H, S]
 
     def embed(self, name: str, tokens: I64) -> F32:
         return self.weight(name, tokens)
@@ -85,7 +92,10 @@ class NumpyOps:
             k = rms_norm(k, self.weight(at + "k_norm", None), layer.qk_norm)
         q, k = rotate(q, rope, self.start), rotate(k, rope, self.start)
         k, v = self.cache.append(index, k, v)
-        return attention(q, k, v, layer).reshape(len(q), -1)
+        weights = attention_weights(q, k, layer)  # [H, T, S]
+        if self.votes is not None:
+            self.votes[index] = weights.sum(axis=1)
+        return mix(weights, v).reshape(len(q), -1)
 
     def gate(self, g: F32, u: F32, layer: LayerSpec) -> F32:
         # exp(-g) of a very negative g is infinite, and g / inf is right
@@ -144,31 +154,29 @@ def round_to_int8(x: F32, group: int) -> F32:
     return (steps * scale).reshape(rows, -1)[:, :columns]
 
 
-def rotate(x: F32, rope: Tables, start: int) -> F32:
-    """Turn the first rotated dimensions of each head: x [T, H, W] at positions start, start + 1, …"""
-    cos, sin = (table[start : start + len(x), None, :] for table in rope)  # [T, 1, rotated / 2]
-    half = cos.shape[-1]
-    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return np.concatenate((a * cos - b * sin, b * cos + a * sin, rest), axis=-1)
-
-
-def attention(q: F32, k: F32, v: F32, layer: LayerSpec) -> F32:
-    """Causal grouped-query attention: q [T, H, W], k and v [S, G, W] -> [T, H, W]."""
+def attention_weights(q: F32, k: F32, layer: LayerSpec) -> F32:
+    """How much each query sees of each key, causal and grouped: q [T, H, W], k [S, G, W] -> [H, T, S]."""
     (t, h, w), (s, g, _) = q.shape, k.shape
     q = q.reshape(t, g, h // g, w)  # [T, G, R, W]
     scores = np.einsum("tgrw,sgw->grts", q, k, optimize=True)  # [G, R, T, S]
-    scores *= np.float32(layer.scale)
+    scores = scores.reshape(h, t, s) * np.float32(layer.scale)
 
     # The T new tokens are the last T of S: row i stands at column S - T + i.
     age = np.arange(s - t, s)[:, None] - np.arange(s)  # [T, S]
     hidden = (age < 0) if layer.window is None else (age < 0) | (age >= layer.window)
-    scores[..., hidden] = -np.inf
+    scores[:, hidden] = -np.inf
     if layer.sparse is not None:
-        unseen = sparsely_hidden(layer.sparse, h, np.arange(s - t, s), np.arange(s))  # [H, T, S]
-        scores[unseen.reshape(scores.shape)] = -np.inf
+        scores[sparsely_hidden(layer.sparse, h, np.arange(s - t, s), np.arange(s))] = -np.inf
 
     # Subtract the row's maximum first; exp overflows past 88.
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)  # [G, R, T, S]
-    out: F32 = np.einsum("grts,sgw->tgrw", weights, v, optimize=True)  # [T, G, R, W]
+    out: F32 = weights / weights.sum(axis=-1, keepdims=True)
+    return out
+
+
+def mix(weights: F32, v: F32) -> F32:
+    """Values by their weights: [H, T, S] and v [S, G, W] -> [T, H, W]."""
+    (h, t, s), (_, g, w) = weights.shape, v.shape
+    grouped = weights.reshape(g, h // g, t, s)
+    out: F32 = np.einsum("grts,sgw->tgrw", grouped, v, optimize=True)  # [T, G, R, W]
     return out.reshape(t, h, w)
