@@ -11,6 +11,7 @@ from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
 from edge.checkpoint import Checkpoint
 from edge.convert import Options, Progress, convert, convert_all, prepare, silent
+from edge.decode.snapkv import SnapKV
 from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
@@ -106,12 +107,13 @@ def open_model(
     *,
     threads: int | None = None,
     unchecked: bool = False,
+    snapkv: SnapKV | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     model = model or registry.DEFAULT
     if is_artifact(Path(model)):
-        return load(model, threads=threads, unchecked=unchecked)
+        return load(model, threads=threads, unchecked=unchecked, snapkv=snapkv)
     source = _checkpoint(model)
     entry = registry.find(model)
     target = targets.best()
@@ -119,7 +121,7 @@ def open_model(
     folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
     if not is_artifact(folder):
         convert(source, folder, options, progress)
-    return load(folder, threads=threads)
+    return load(folder, threads=threads, snapkv=snapkv)
 
 
 def answer_form(
@@ -292,9 +294,27 @@ def contains(folder: Path) -> bool:
 
 
 def bench_artifact(
-    folder: Path, *, prompt: int, new: int, threads: int | None, rounds: int
+    folder: Path,
+    *,
+    prompt: int,
+    new: int,
+    threads: int | None,
+    rounds: int,
+    snapkv: SnapKV | None = None,
 ) -> Timing:
-    return bench(Artifact.open(folder), prompt=prompt, new=new, threads=threads, rounds=rounds)
+    artifact = Artifact.open(folder)
+    return bench(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, snapkv=snapkv)
+
+
+def snapkv_of(capacity: int | None, window: int, kernel: int, pool: str) -> SnapKV | None:
+    """How to compact the cache, if at all."""
+    if capacity is None:
+        return None
+    if pool not in ("max", "avg"):
+        raise EdgeError(f"--snapkv-pool {pool}", fix="give max or avg")
+    return SnapKV(
+        capacity=capacity, window=window, kernel=kernel, pool="max" if pool == "max" else "avg"
+    )
 
 
 def eval_text(

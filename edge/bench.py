@@ -20,10 +20,11 @@ import numpy as np
 from edge import targets
 from edge.artifact import Artifact
 from edge.convert import recipe_of
+from edge.decode.snapkv import Compacting, SnapKV
 from edge.errors import EdgeError
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, cache_bytes
 
 _WARM_UP = 16  # tokens
 
@@ -44,6 +45,7 @@ class Timing:
     load_seconds: float
     peak_rss_mb: float
     artifact_mb: float
+    cache_rows: int  # at the end
     cache_mb: float  # of the rows that were in use at the end
     bytes_per_token: int
     read_gbs: float  # weights and cache that decoding read
@@ -61,9 +63,12 @@ def bench(
     new: int,
     threads: int | None = None,
     rounds: int = 3,
+    snapkv: SnapKV | None = None,
     clock: Callable[[], float] = perf_counter,
 ) -> Timing:
-    """Run `rounds` times a prompt of `prompt` tokens and `new` single steps after it."""
+    """Run `rounds` times a prompt of `prompt` tokens and `new` single steps after it; with `snapkv`,
+    compacting the cache is part of the prompt.
+    """
     manifest = artifact.manifest
     spec = manifest.spec
     if prompt + new > spec.context:
@@ -73,7 +78,7 @@ def bench(
         )
     count = threads or os.cpu_count() or 1
     start = clock()
-    decoder = targets.open_decoder(artifact, threads=count, exact=False)
+    decoder = _open(artifact, count, snapkv)
     loaded = clock() - start
     ids = [(1000 + 7919 * i) % spec.vocab for i in range(prompt)]
     decoder.prefill(ids[:_WARM_UP])
@@ -81,7 +86,8 @@ def bench(
     rss = peak_rss_mb()
     prefill, decode = ([pair[i] for pair in results] for i in (0, 1))
     recipe = recipe_of(manifest)
-    read = bytes_per_token(spec, recipe) + cache_bytes(spec, prompt + new // 2)
+    rows = decoder.rows if isinstance(decoder, Compacting) else decoder.length
+    read = bytes_per_token(spec, recipe) + cache_bytes(spec, rows - new // 2)
     return Timing(
         artifact=artifact.folder.name,
         prompt=prompt,
@@ -95,12 +101,19 @@ def bench(
         load_seconds=loaded,
         peak_rss_mb=rss,
         artifact_mb=artifact.nbytes / 1e6,
-        cache_mb=cache_bytes(spec, prompt + new) / 1e6,
+        cache_rows=rows,
+        cache_mb=cache_bytes(spec, rows) / 1e6,
         bytes_per_token=read,
         read_gbs=read * statistics.median(decode) / 1e9,
         machine_gbs=read_bandwidth(count, clock),
         machine=machine(),
     )
+
+
+def _open(artifact: Artifact, threads: int, snapkv: SnapKV | None) -> Decoder:
+    if snapkv is None:
+        return targets.open_decoder(artifact, threads=threads, exact=False)
+    return Compacting(targets.open_evictable(artifact, threads=threads), snapkv)
 
 
 def _round(
@@ -125,14 +138,6 @@ def bytes_per_token(spec: DecoderSpec, recipe: Recipe) -> int:
         total += recipe.body.nbytes(q + 2 * kv + 2 * layer.ffn_width, spec.width)
         total += recipe.body.nbytes(spec.width, q) + recipe.body.nbytes(spec.width, layer.ffn_width)
     return total
-
-
-def cache_bytes(spec: DecoderSpec, rows: int) -> int:
-    """A float32 cache of this many rows; a layer with a window reads no more than that."""
-    return sum(
-        8 * layer.kv_heads * layer.head_width * min(rows, layer.window or rows)
-        for layer in spec.layers
-    )
 
 
 def read_bandwidth(threads: int, clock: Callable[[], float] = perf_counter) -> float:

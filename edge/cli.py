@@ -27,6 +27,15 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
+Snap = Annotated[
+    int | None,
+    typer.Option(min=2, help="Keep so many cached rows after a prompt: decodes long ones faster."),
+]
+SnapWindow = Annotated[
+    int, typer.Option(min=1, help="Of them the last ones, which vote for the others.")
+]
+SnapKernel = Annotated[int, typer.Option(min=1, help="Rows that a vote is pooled over; odd.")]
+SnapPool = Annotated[str, typer.Option(help="How votes are pooled: max or avg.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Processor threads; all cores if left out.")
 ]
@@ -209,6 +218,10 @@ def run(
     grammar: Annotated[
         Path | None, typer.Option(help="A file: the answer follows this Lark grammar.")
     ] = None,
+    snapkv: Snap = None,
+    snapkv_window: SnapWindow = 32,
+    snapkv_kernel: SnapKernel = 7,
+    snapkv_pool: SnapPool = "max",
     threads: Threads = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
@@ -223,6 +236,7 @@ def run(
     Example: edge run "Once upon a time"
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --max-tokens 100
     Example: edge run artifacts/phi-3 "A cat, as JSON." --json-schema cat.schema.json
+    Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
     """
     from edge import api
     from edge.decode.sampling import Sampling
@@ -244,8 +258,13 @@ def run(
             "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
         )
     text = sys.stdin.read() if prompt == "-" else prompt
-    model = api.open_model(model_name, threads=threads, unchecked=unchecked, progress=bar)
+    compact = api.snapkv_of(snapkv, snapkv_window, snapkv_kernel, snapkv_pool)
+    model = api.open_model(
+        model_name, threads=threads, unchecked=unchecked, snapkv=compact, progress=bar
+    )
     if text is None:
+        if compact is not None:
+            typer.echo("each turn sees what the turns before it kept for their questions", err=True)
         _chat(model, system, wish)
     else:
         _answer(model, text, wish, system=system, raw=raw, as_json=as_json, stats=stats)
@@ -260,6 +279,10 @@ def bench(
     new: Annotated[
         int, typer.Option("--new", "-n", min=1, help="Tokens to decode after it.")
     ] = 128,
+    snapkv: Snap = None,
+    snapkv_window: SnapWindow = 32,
+    snapkv_kernel: SnapKernel = 7,
+    snapkv_pool: SnapPool = "max",
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
     as_json: Json = False,
@@ -268,10 +291,14 @@ def bench(
 
     \b
     Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2
+    Example: edge bench artifacts/phi-3 -p 8192 --snapkv 1024
     """
     from edge import api
 
-    timing = api.bench_artifact(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds)
+    compact = api.snapkv_of(snapkv, snapkv_window, snapkv_kernel, snapkv_pool)
+    timing = api.bench_artifact(
+        artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, snapkv=compact
+    )
     _show(timing.json(), as_json)
 
 
@@ -482,6 +509,8 @@ def _answer(
         "prompt_tokens": list(made.prompt),
         "ending": made.ending,
         "complete": answer.complete,
+        "cache_rows": model.cache_rows,
+        "cache_mb": model.cache_mb,
         "prefill_tps": made.prefill_tps,
         "decode_tps": made.decode_tps,
     }

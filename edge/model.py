@@ -10,9 +10,11 @@ from edge import integrity
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.sampling import Sampling
+from edge.decode.snapkv import Compacting, SnapKV
 from edge.errors import EdgeError
 from edge.protocols import Decoder
-from edge.targets import open_decoder
+from edge.spec import cache_bytes
+from edge.targets import open_decoder, open_evictable
 from edge.text.chat import ChatTemplate, Message, continuation, encode_chat
 from edge.text.tokenizer import Tokenizer
 
@@ -116,6 +118,17 @@ class Model:
         made = () if self._last is None else self._last.cached
         return [*self._seen, *made][: self.decoder.length]
 
+    @property
+    def cache_rows(self) -> int:
+        """Rows that the cache holds: as many as tokens, where none were forgotten."""
+        decoder = self.decoder
+        return decoder.rows if isinstance(decoder, Compacting) else decoder.length
+
+    @property
+    def cache_mb(self) -> float:
+        """What those rows take in float32."""
+        return cache_bytes(self.artifact.manifest.spec, self.cache_rows) / 1e6
+
     @cached_property
     def vocabulary(self) -> "Vocabulary":
         """The tokens as a grammar knows them: made once, for it takes a second with a large one."""
@@ -129,13 +142,13 @@ class Model:
         A reply that is left early is over: the next one takes it from there.
         """
         wish = wish or Wish()
-        keep, new = continuation(self.cached, ids)
-        self.decoder.rewind(keep)
+        self.decoder.rewind(continuation(self.cached, ids)[0])
+        keep = self.decoder.length
         self._seen, self._last = list(ids[:keep]), None
         form = None if wish.grammar is None else wish.grammar.constraint(self.vocabulary)
         generation = generate(
             self.decoder,
-            new,
+            ids[keep:],
             sampling=wish.sampling,
             max_tokens=wish.max_tokens,
             stop_ids=self.tokenizer.stop_ids,
@@ -170,14 +183,18 @@ def load(
     threads: int | None = None,
     exact: bool = False,
     unchecked: bool = False,
+    snapkv: SnapKV | None = None,
 ) -> Model:
     """Open an artifact's folder; refuse it if a file is not what its manifest says.
 
-    `exact` uses float activations where the fast kernels round them; `unchecked` trusts the files.
+    `exact` uses float activations where the fast kernels round them; `unchecked` trusts the files;
+    `snapkv` compacts the cache after each prompt.
     """
     artifact = Artifact.open(Path(path))
     if not unchecked:
         integrity.check(artifact)
+    if snapkv is not None:
+        return Model(artifact, Compacting(open_evictable(artifact, threads=threads), snapkv))
     return Model(artifact, open_decoder(artifact, threads=threads, exact=exact))
 
 

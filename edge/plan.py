@@ -7,13 +7,13 @@ import os
 from dataclasses import asdict, dataclass
 
 from edge import targets
-from edge.bench import bytes_per_token, cache_bytes, read_bandwidth
+from edge.bench import bytes_per_token, read_bandwidth
 from edge.checkpoint import shorten
 from edge.families import family_of
 from edge.inspection import parameters
 from edge.outline import Outline
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, cache_bytes
 from edge.units import count, size
 
 DEFAULT_TOKENS = 2048  # of a sequence, where none is asked for

@@ -38,7 +38,9 @@ class Decoder(Protocol):
         ...
 
     def rewind(self, length: int) -> None:
-        """Forget every token from `length` on."""
+        """Forget every token from `length` on. A decoder that cannot go back so far begins anew: look at
+        `length`.
+        """
         ...
 
 

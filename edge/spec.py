@@ -141,3 +141,11 @@ def parts(spec: DecoderSpec) -> Mapping[str, DecoderSpec]:
     if isinstance(scaling, LongRope) and spec.context > scaling.original_context:
         return {"short-": replace(spec, context=scaling.original_context), "": spec}
     return {"": spec}
+
+
+def cache_bytes(spec: DecoderSpec, rows: int) -> int:
+    """A float32 cache of this many rows; a layer with a window reads no more than that."""
+    return sum(
+        8 * layer.kv_heads * layer.head_width * min(rows, layer.window or rows)
+        for layer in spec.layers
+    )

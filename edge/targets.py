@@ -15,10 +15,10 @@ from typing import Protocol, cast
 from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
 from edge.datafile import Mode
-from edge.decode.switching import switching
+from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.families import Family
-from edge.protocols import Decoder
+from edge.protocols import Decoder, Evictable
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Zero
 from edge.spec import DecoderSpec
@@ -176,6 +176,21 @@ def open_decoder(artifact: Artifact, *, threads: int | None, exact: bool) -> Dec
         return module.open(folder, part, threads=threads, exact=exact, part=label)
 
     return switching(spec, open_part)
+
+
+def open_evictable(artifact: Artifact, *, threads: int | None) -> Evictable:
+    """A decoder of an artifact whose cache may be compacted, if its runtime offers one."""
+    target, spec = artifact.manifest.target, artifact.manifest.spec
+    offered = vars(runtime(target)).get("open_evictable")
+    if offered is None:
+        raise Unsupported(
+            f"{target} cannot compact its cache: no --snapkv here", fix="run an artifact of onnx"
+        )
+
+    def open_part(label: str, part: DecoderSpec) -> Evictable:
+        return cast(Evictable, offered(artifact.folder, part, threads=threads, part=label))
+
+    return switching_evictable(spec, open_part)
 
 
 def oracle() -> Oracle:

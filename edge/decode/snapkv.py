@@ -132,10 +132,9 @@ class Compacting:
         return self.inner.score(tokens)
 
     def rewind(self, length: int) -> None:
-        """Only to what is whole: the rows since the last compaction, or nothing at all."""
-        assert length == 0 or length >= self.compacted, f"rows before {self.compacted} are gone"
-        self.inner.rewind(length)
-        if length == 0:
+        whole = length >= self.compacted
+        self.inner.rewind(length if whole else 0)
+        if not whole or length == 0:
             self.compacted = 0
 
 

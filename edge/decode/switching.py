@@ -6,25 +6,31 @@ of decaying into gibberish; one that is rewound below it goes back.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-from edge.protocols import Decoder
+from edge.errors import EdgeError
+from edge.protocols import Decoder, Evictable
 from edge.spec import DecoderSpec, parts
-from edge.typing import F32
+from edge.typing import F32, I64
 
-Open = Callable[[str, DecoderSpec], Decoder]  # a key of `edge.spec.parts` and its spec
+Inner = TypeVar("Inner", bound=Decoder)
+Open = Callable[[str, DecoderSpec], Inner]  # a key of `edge.spec.parts` and its spec
 
 
-def switching(spec: DecoderSpec, open_part: Open) -> Decoder:
+def switching(spec: DecoderSpec, open_part: Open[Decoder]) -> Decoder:
     """A decoder of the whole model; one that never switches is its only part itself."""
-    if len(parts(spec)) == 1:
-        return open_part("", spec)
-    return Switching(spec, open_part)
+    return open_part("", spec) if len(parts(spec)) == 1 else Switching(spec, open_part)
 
 
-class Switching:
+def switching_evictable(spec: DecoderSpec, open_part: Open[Evictable]) -> Evictable:
+    """The same of decoders that forget rows."""
+    return open_part("", spec) if len(parts(spec)) == 1 else SwitchingEvictable(spec, open_part)
+
+
+class Switching(Generic[Inner]):
     """`edge.protocols.Decoder` over one open part at a time."""
 
-    def __init__(self, spec: DecoderSpec, open_part: Open) -> None:
+    def __init__(self, spec: DecoderSpec, open_part: Open[Inner]) -> None:
         self.spec = spec
         self.capacity = spec.context
         self._open = open_part
@@ -49,20 +55,45 @@ class Switching:
         del self._tokens[length:]
         self._inner.rewind(length)
 
-    def _at(self, tokens: Sequence[int]) -> Decoder:
+    def _at(self, tokens: Sequence[int]) -> Inner:
         """The part that serves the sequence with these tokens, holding all before them."""
         total = self.length + len(tokens)
         assert total <= self.capacity, f"{len(tokens)} after {self.length} of {self.capacity}"
         if self._wanted(total) != self._label:
+            self._leave(total)
             self._label, self._inner = self._part(total)
             if self._tokens:
                 self._inner.prefill(self._tokens)
         self._tokens += tokens
         return self._inner
 
+    def _leave(self, total: int) -> None:
+        """Before another part reads the sequence anew."""
+
     def _wanted(self, total: int) -> str:
         return next(label for label, part in parts(self.spec).items() if total <= part.context)
 
-    def _part(self, total: int) -> tuple[str, Decoder]:
+    def _part(self, total: int) -> tuple[str, Inner]:
         label = self._wanted(total)
         return label, self._open(label, parts(self.spec)[label])
+
+
+class SwitchingEvictable(Switching[Evictable]):
+    """`edge.protocols.Evictable`: a sequence whose rows were forgotten is not read anew."""
+
+    @property
+    def rows(self) -> int:
+        return self._inner.rows
+
+    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+        return self._at(tokens).observe(tokens)
+
+    def keep(self, rows: Sequence[I64]) -> None:
+        self._inner.keep(rows)
+
+    def _leave(self, total: int) -> None:
+        if self._inner.rows < self._inner.length:
+            raise EdgeError(
+                f"token {total} has other rotary factors, and the compacted cache cannot be read anew",
+                fix=f"end at {total - 1} tokens, or run without --snapkv",
+            )

@@ -177,6 +177,35 @@ def test_verify_of_more_tokens_than_fit(edge: Edge, assets: Path, copy: Path) ->
     assert "512" in done.err
 
 
+def test_run_and_bench_compact_the_cache(edge: Edge, artifact: Path) -> None:
+    text, snap = (
+        "Once upon a time there was a dog. " * 12,
+        ("--snapkv", "48", "--snapkv-window", "8"),
+    )
+    found = answer(edge, artifact, text, "--raw", "--max-tokens", "4", *snap)
+    assert len(found["prompt_tokens"]) > 60
+    assert found["cache_rows"] == 48 + 3, "the last token is never fed"
+    whole = answer(edge, artifact, text, "--raw", "--max-tokens", "4")
+    assert whole["cache_rows"] == len(whole["prompt_tokens"]) + 3
+    assert found["cache_mb"] < whole["cache_mb"] / 2
+    timing = edge("bench", artifact, "-p", "120", "-n", "4", "--rounds", "1", "--json", *snap).json
+    assert timing["cache_rows"] == 52
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--snapkv", "32"), "above the window"),
+        (("--snapkv", "64", "--snapkv-kernel", "4"), "odd kernel"),
+        (("--snapkv", "64", "--snapkv-pool", "sum"), "max or avg"),
+    ],
+)
+def test_snapkv_refuses(edge: Edge, artifact: Path, given: tuple[str, ...], words: str) -> None:
+    done = edge("run", artifact, "a b", "--raw", *given)
+    assert done.code == 2
+    assert words in done.err
+
+
 # run
 
 
