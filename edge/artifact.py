@@ -91,19 +91,30 @@ def is_artifact(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def contained(folder: Path, name: str) -> Path:
-    """A plain file directly in a folder: no path, no link to elsewhere."""
-    path = folder / name
-    if not is_plain(name):
-        raise Damaged(
-            f"{folder / MANIFEST} names {name!r:.80}, which is no file of its folder",
-            fix="do not trust it",
-        )
-    if path.is_symlink() or not path.is_file():
-        raise Damaged(
-            f"{folder} lacks the file {name}", fix="convert again: the artifact is incomplete"
-        )
+def contained(folder: Path, name: str, *, by: str = MANIFEST) -> Path:
+    """A plain file below a folder, named by a file in it: no way up, and no link on the way."""
+    path = folder
+    for part in name.split("/"):
+        path = path / part
+        if not is_plain(part):
+            raise Damaged(
+                f"{folder / by} names {name!r:.80}, which is no file of its folder",
+                fix="do not trust it",
+            )
+        if path.is_symlink():
+            raise Damaged(
+                f"{path} is a link: {folder / by} names a file of its folder", fix="do not trust it"
+            )
+    if not path.is_file():
+        raise Damaged(f"{folder} lacks the file {name}", fix="get it again, or convert again")
     return path
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file below a folder but the manifest."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST
+    )
 
 
 @contextmanager
@@ -127,7 +138,8 @@ def publishing(
         try:
             partial.mkdir(exist_ok=True)
             yield partial
-            _sync(partial)
+            for inner in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
+                _sync(inner)
             replaced = out.with_name(f".{out.name}.replaced")
             if out.exists():
                 shutil.rmtree(replaced, ignore_errors=True)

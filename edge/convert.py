@@ -15,9 +15,9 @@ from pathlib import Path
 
 from edge import targets
 from edge.artifact import (
-    MANIFEST,
     Artifact,
     Manifest,
+    files_of,
     partial_of,
     publishing,
     sha256,
@@ -112,12 +112,12 @@ def convert_all(
         inputs = [*checkpoint.files, *text]
         hashes = _hashes(inputs, progress)
         for task, folder, special in zip(tasks, folders, ids, strict=True):
-            outputs = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
+            outputs = files_of(folder)
             found = _hashes(outputs, progress)
             manifest = replace(
                 _manifest(task, checkpoint, special),
                 source={path.name: hashes[path] for path in inputs},
-                files={path.name: found[path] for path in outputs},
+                files={path.relative_to(folder).as_posix(): found[path] for path in outputs},
             )
             write_manifest(folder, manifest)
     return [Artifact.open(task.out) for task in tasks]

@@ -6,14 +6,16 @@ ours to follow or refuse: no `..`, no link, nothing outside the package.
 """
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from edge.config import is_plain, read_json
+from edge.artifact import contained
+from edge.config import read_json
 from edge.errors import Damaged, Unsupported
 from runtimes.coreml.toolkit import DecodeError, Model_pb2
 
 MODEL_LIMIT = 1 << 29  # bytes of a program without its weights
+_MANIFEST = "Manifest.json"
 _PREFIX = "@model_path/"  # how a program spells the folder of its model file
 
 
@@ -45,35 +47,20 @@ class Package:
         """The weight file that a program spells `@model_path/weights/weight.bin`."""
         if not name.startswith(_PREFIX):
             raise Damaged(f"weights lie in {name!r:.80}, outside of the package", fix=_FIX)
-        return contained(self.folder, name.removeprefix(_PREFIX))
+        return contained(self.folder, name.removeprefix(_PREFIX), by="model.mlmodel")
 
 
 def _root(folder: Path) -> Path:
     """The file of the root model."""
     if folder.is_symlink() or not folder.is_dir():
         raise Damaged(f"{folder} is no package: a package is a folder", fix=_FIX)
-    manifest = read_json(contained(folder, "Manifest.json"))
+    manifest = read_json(contained(folder, _MANIFEST))
     items, root = manifest.get("itemInfoEntries"), manifest.get("rootModelIdentifier")
     item = items.get(root) if isinstance(items, dict) and isinstance(root, str) else None
     path = item.get("path") if isinstance(item, dict) else None
     if not isinstance(path, str):
-        raise Damaged(f"{folder / 'Manifest.json'} names no root model", fix=_FIX)
-    return contained(folder, f"Data/{path}")
-
-
-def contained(folder: Path, path: str) -> Path:
-    """A plain file below a folder, reached through no link."""
-    parts = PurePosixPath(path).parts
-    if not parts or not all(map(is_plain, parts)):
-        raise Damaged(f"{folder} names {path!r:.80}, which is no path inside it", fix=_FIX)
-    at = folder
-    for part in parts:
-        at = at / part
-        if at.is_symlink():
-            raise Damaged(f"{at} is a link: a package holds its own files", fix=_FIX)
-    if not at.is_file():
-        raise Damaged(f"{folder} lacks the file {path}", fix=_FIX)
-    return at
+        raise Damaged(f"{folder / _MANIFEST} names no root model", fix=_FIX)
+    return contained(folder, f"Data/{path}", by=_MANIFEST)
 
 
 _FIX = "get the package again, or convert again; do not trust it"

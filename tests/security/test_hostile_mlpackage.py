@@ -84,12 +84,12 @@ PLACES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: manifest(f, lambda m: m["itemInfoEntries"].update({m["rootModelIdentifier"]: 3})),
         "names no root model",
     ),
-    "a path that climbs": (lambda f: root_path(f, "../../../etc/passwd"), "no path inside it"),
-    "a path from the root": (lambda f: root_path(f, "/etc/passwd"), "lacks the file"),
+    "a path that climbs": (lambda f: root_path(f, "../../../etc/passwd"), "no file of its folder"),
+    "a path from the root": (lambda f: root_path(f, "/etc/passwd"), "no file of its folder"),
     "a path to nothing": (lambda f: root_path(f, "com.apple.CoreML/none"), "lacks the file"),
-    "a path with a zero": (lambda f: root_path(f, "a\0b"), "no path inside it"),
+    "a path with a zero": (lambda f: root_path(f, "a\0b"), "no file of its folder"),
     "a path of a number": (lambda f: root_path(f, 7), "names no root model"),
-    "no path": (lambda f: root_path(f, ""), "lacks the file Data"),
+    "no path": (lambda f: root_path(f, ""), "no file of its folder"),
     "a model behind a link": (lambda f: linked(f, MODEL), "is a link"),
     "a folder behind a link": (lambda f: linked(f, "Data"), "is a link"),
     "weights behind a link": (lambda f: linked(f, WEIGHTS), "is a link"),
@@ -272,7 +272,7 @@ def _argument(model: Any) -> None:
 
 PROGRAMS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "weights above the package": (
-        lambda m: _rename(m, "@model_path/../../../etc/passwd"), "no path inside it",
+        lambda m: _rename(m, "@model_path/../../../etc/passwd"), "no file of its folder",
     ),
     "weights anywhere": (lambda m: _rename(m, "/etc/passwd"), "outside of the package"),
     "weights of no name": (lambda m: _rename(m, ""), "outside of the package"),

@@ -1,6 +1,7 @@
 """An artifact appears whole or not at all, and its manifest reads back as it was written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from edge.artifact import (
     MANIFEST,
     Artifact,
     Manifest,
+    contained,
+    files_of,
     is_artifact,
     publishing,
     sha256,
@@ -185,3 +188,36 @@ def test_one_rename_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def publish(out: Path) -> None:
     with publishing(out, force=False) as folder:
         (folder / "a").write_text("1")
+
+
+def test_files_in_folders_belong_to_an_artifact(tmp_path: Path) -> None:
+    """An ecosystem's own format may be a folder."""
+    inner = tmp_path / "it" / "model.package" / "Data"
+    inner.mkdir(parents=True)
+    (inner / "weights").write_bytes(b"123")
+    folder = tmp_path / "it"
+    names = {path.relative_to(folder).as_posix(): sha256(path) for path in files_of(folder)}
+    assert list(names) == ["model.package/Data/weights"]
+    write_manifest(folder, replace(manifest(inner), files=names))
+    assert Artifact.open(folder).check_hashes() == ()
+    (inner / "weights").write_bytes(b"124")
+    assert Artifact.open(folder).check_hashes() == ("model.package/Data/weights",)
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a//x", "", ".", "a/", "a\0/b"])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x").write_text("")
+    (tmp_path / "it" / "a").mkdir(parents=True)
+    with pytest.raises(Damaged, match=r"edge\.json names .* which is no file of its folder"):
+        contained(tmp_path / "it", name)
+
+
+def test_a_name_through_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x").write_text("")
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "a").symlink_to(tmp_path / "real")
+    with pytest.raises(Damaged, match="is a link"):
+        contained(tmp_path / "it", "a/x")
+    with pytest.raises(Damaged, match="lacks the file b/x"):
+        contained(tmp_path / "it", "b/x")
