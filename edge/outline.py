@@ -12,6 +12,7 @@ from typing import Any
 
 from edge.config import Config, is_plain, read_json
 from edge.errors import Damaged, Unsupported
+from edge.families import Family, family_of
 from edge.names import Shape
 from edge.safetensors import Entry, SafetensorsFile
 
@@ -36,6 +37,10 @@ class Outline:
             with SafetensorsFile(path) as file:
                 files[path.name] = file.entries
         return cls(Config.load(folder / "config.json"), files)
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.config)
 
     def entries(self) -> dict[str, Entry]:
         """Every tensor; a name that two files hold is refused."""

@@ -21,6 +21,7 @@ from edge.typing import F32
 _DIMENSIONS = 8  # the most of a tensor: a product of a million sizes takes minutes
 HEADER_LIMIT = 32 << 20  # bytes: 300,000 tensors
 _FLOATS: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
+_SIZES = {**_FLOATS, "U32": 4}  # bytes of what is read here; packed codes lie in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ class Entry:
 
     @property
     def row_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * _FLOATS[self.dtype]
+        return math.prod(self.shape[1:]) * _SIZES[self.dtype]
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * _FLOATS[self.dtype]
+        return math.prod(self.shape) * _SIZES[self.dtype]
 
 
 class SafetensorsFile(Closing):
@@ -67,6 +68,13 @@ class SafetensorsFile(Closing):
         raw = _read(self._file, entry.start + start * size, (stop - start) * size, self.path)
         block = _as_f32(raw, entry.dtype).reshape(stop - start, *entry.shape[1:])
         return block[::step]
+
+    def fill(self, name: str, row: int, out: memoryview) -> None:
+        """Bytes of a tensor as they are stored, from the start of a row, into all of a buffer."""
+        entry = self.entries[name]
+        start = row * entry.row_bytes
+        assert start + out.nbytes <= entry.nbytes, f"{out.nbytes} bytes of {name} from row {row}"
+        _fill(self._file, entry.start + start, out.cast("B"), self.path)
 
     def close(self) -> None:
         if self._file >= 0:
@@ -117,7 +125,7 @@ def _places(
             raise ValueError(
                 f"{name} ends {start + end - size:,} bytes past the file: it is cut off"
             )
-        if dtype in _FLOATS and math.prod(dims) * _FLOATS[dtype] != end - begin:
+        if dtype in _SIZES and math.prod(dims) * _SIZES[dtype] != end - begin:
             raise ValueError(f"{name}: {end - begin:,} bytes do not hold {list(dims)} of {dtype}")
         yield name, (Entry(dtype, dims, start + begin), start + end)
 
@@ -151,15 +159,19 @@ def _no_gap(places: Iterable[tuple[Entry, int]], *, start: int, size: int, where
 
 
 def _read(file: int, start: int, size: int, path: Path) -> bytearray:
-    """Exactly these bytes: a single read may stop at 2 GiB."""
     buffer = bytearray(size)
-    view, done = memoryview(buffer), 0
-    while done < size:
+    _fill(file, start, memoryview(buffer), path)
+    return buffer
+
+
+def _fill(file: int, start: int, view: memoryview, path: Path) -> None:
+    """Exactly these bytes: a single read may stop at 2 GiB."""
+    done = 0
+    while done < len(view):
         got = os.preadv(file, [view[done : done + (1 << 30)]], start + done)
         if not got:
             raise _damaged(str(path), "it became shorter while it was read")
         done += got
-    return buffer
 
 
 def _as_f32(raw: bytearray, dtype: str) -> F32:

@@ -119,7 +119,14 @@ def checkpoint(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np
     return folder
 
 
-_TYPES = {"float32": "F32", "float16": "F16", "float64": "F64", "int8": "I8", "uint16": "BF16"}
+_TYPES = {
+    "float32": "F32",
+    "float16": "F16",
+    "float64": "F64",
+    "int8": "I8",
+    "uint16": "BF16",
+    "uint32": "U32",
+}
 
 
 def safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:

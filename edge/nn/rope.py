@@ -31,10 +31,15 @@ def tables(rope: Rope, context: int) -> tuple[F32, F32]:
     angles = np.outer(
         np.arange(context, dtype=np.float32), frequencies(rope, context)
     )  # [P, W / 2]
-    if not isinstance(rope.scaling, LongRope):
+    by = attention_factor(rope, context)
+    if by == 1:
         return np.cos(angles), np.sin(angles)
-    attention = np.float32(_factors(rope.scaling, context)[1])
-    return np.cos(angles) * attention, np.sin(angles) * attention
+    return np.cos(angles) * np.float32(by), np.sin(angles) * np.float32(by)
+
+
+def attention_factor(rope: Rope, context: int) -> float:
+    """What cosines and sines are multiplied by."""
+    return _factors(rope.scaling, context)[1] if isinstance(rope.scaling, LongRope) else 1.0
 
 
 def _growth(scaling: DynamicNtk, context: int) -> float:

@@ -74,6 +74,23 @@ def test_integers_are_listed_but_not_read(tmp_path: Path) -> None:
             file.rows("w", 0, 2)
 
 
+def test_stored_bytes_come_as_they_are(tmp_path: Path) -> None:
+    """Packed codes too, which are no floats: straight into memory of the caller's."""
+    codes = RNG.integers(0, 1 << 32, (5, 6), np.uint32)
+    (tmp_path / "a").write_bytes(safetensors({"w": codes, "s": coarse((5, 2))}))
+    out = np.zeros((3, 24), np.uint8)
+    with SafetensorsFile(tmp_path / "a") as file:
+        file.fill("w", 1, out.data)
+    np.testing.assert_array_equal(out.view(np.uint32), codes[1:4])
+
+
+def test_the_size_of_packed_codes_is_checked(tmp_path: Path) -> None:
+    content = safetensors({"w": np.zeros((4, 4), np.uint32)}).replace(b"[4, 4]", b"[4, 8]")
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(Damaged, match="64 bytes do not hold"):
+        SafetensorsFile(tmp_path / "a")
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(safetensors({"w": coarse((9, 4))}))
