@@ -41,12 +41,14 @@ class About:
 class Numerics:
     """How a runtime computes, as far as an oracle must know to be compared with it.
 
-    `tolerance`: of logits, relative to the largest. `cache`: the type of cached keys and values.
+    `tolerance`: of logits, relative to the largest. `vectors`: the type in which norms and biases are
+    stored. `cache`: the type of cached keys and values.
     `int8_activations`: the kinds of low-bit weights whose products round their inputs, group by
     group; see `edge.verify`.
     """
 
     tolerance: float
+    vectors: Float = "fp32"
     cache: Float = "fp32"
     int8_activations: frozenset[Zero] = frozenset()
 

@@ -57,6 +57,7 @@ class Scheme:
 
 
 FP32, FP16, BF16 = Scheme(32), Scheme(16, number="fp16"), Scheme(16, number="bf16")
+FLOATS: dict[Float, Scheme] = {"fp32": FP32, "fp16": FP16, "bf16": BF16}
 
 
 @dataclass(frozen=True, slots=True)

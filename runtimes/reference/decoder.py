@@ -9,7 +9,7 @@ from edge.names import shapes
 from edge.nn.decoder import decoder
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import FP32, QTensor, Scheme, rounded
+from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
 from edge.spec import DecoderSpec
 from edge.targets import PLAIN, Numerics
 from edge.typing import F32, I64, AnyArray
@@ -100,19 +100,21 @@ def oracle(
         scheme = recipe.scheme(name)
         return scheme.group if scheme.zero in numerics.int8_activations else None
 
-    weights = checkpoint_weights(checkpoint, recipe)
+    weights = checkpoint_weights(checkpoint, recipe, vectors=numerics.vectors)
     cache = Cache(numerics.cache)
     return ReferenceDecoder(spec or checkpoint.spec, weights, rounding=rounding, cache=cache)
 
 
-def checkpoint_weights(checkpoint: Checkpoint, recipe: Recipe | None = None) -> Weights:
+def checkpoint_weights(
+    checkpoint: Checkpoint, recipe: Recipe | None = None, *, vectors: Float = "fp32"
+) -> Weights:
     """The checkpoint's weights, through a recipe's rounding if one is given. Nothing is kept in
     memory.
     """
     known = shapes(checkpoint.spec)
 
     def weight(name: str, rows: I64 | None) -> F32:
-        scheme = FP32
+        scheme = FLOATS[vectors]
         if recipe is not None and len(known[name]) == 2:
             scheme = recipe.scheme(name, by_row=rows is not None)
         blocks = checkpoint.blocks(name) if rows is None else (checkpoint.take(name, rows),)
