@@ -322,7 +322,8 @@ _LAST = {
 def _holds(names: tuple[str, ...], scheme: Scheme) -> None:
     """MatMulNBits and GatherBlockQuantized know codes of 4 and of 8 bits, the latter with integer zeros."""
     floating = scheme.zero == "minimum"
-    if scheme.is_float or (scheme.bits == 4) or (scheme.bits == 8 and not floating):
+    table = scheme.zero == "table"
+    if scheme.is_float or (not table and (scheme.bits == 4 or (scheme.bits == 8 and not floating))):
         return
     raise Unsupported(
         f"onnx cannot hold {names[0]} as {scheme}: its kernels know 4 bits, and 8 with integer zeros",

@@ -1,10 +1,10 @@
-"""What precision each weight gets: `fp32`, `fp16`, `bf16`, ggml's own `q4_0`, …, or
-`[method-]intB[-gG][-asym|-min][-fp16|-bf16]`.
+"""What precision each weight gets: `fp32`, `fp16`, `bf16`, ggml's own `q4_0`, …,
+`[method-]intB[-gG][-asym|-min][-fp16|-bf16]`, or `lutB[-gR][-fp16]`.
 
-`int4-g64-asym` has a zero for each group, `-min` a minimum, a last `-fp16` scales of that type. What
-`int4` and `int8` mean is for the target to say; where none is named, `rtn-int4-g32`. The embedding
-and the head follow the body unless they are given a precision of their own, and so does any weight
-that a pattern names.
+`int4-g64-asym` has a zero for each group, `-min` a minimum, a last `-fp16` scales of that type; in
+`lut4-g16` a code is an entry of a table that 16 rows share. What `int4` and `int8` mean is for the
+target to say; where none is named, `rtn-int4-g32`. The embedding and the head follow the body unless
+they are given a precision of their own, and so does any weight that a pattern names.
 """
 
 import re
@@ -15,22 +15,25 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from edge.errors import Damaged, EdgeError
-from edge.quant import ggml, rtn
+from edge.quant import ggml, kmeans, rtn
 from edge.quant.tensor import BF16, FP16, FP32, Float, QTensor, Scheme, Zero
 from edge.typing import F32
 
 METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {
     "rtn": rtn.quantize,
     "ggml": ggml.quantize,
+    "kmeans": kmeans.quantize,
 }
 NAMED: Mapping[str, Scheme] = {"fp32": FP32, "fp16": FP16, "bf16": BF16, **ggml.FORMATS}
 _LARGEST = 65519.0  # rounds to a finite fp16
 _BITS, _GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
+_TABLE_BITS, _TABLE_ROWS = (1, 2, 3, 4, 6, 8), (1, 8, 16, 32, 64)
 _ZEROS: Mapping[str | None, Zero] = {None: "middle", "asym": "integer", "min": "minimum"}
 _NUMBERS: Mapping[str, Float] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 _FORM = re.compile(
     r"(?:([a-z]+)-)?int([0-9]{1,4})(?:-g([0-9]{1,4}))?(?:-(asym|min))?(?:-(fp32|fp16|bf16))?"
 )
+_TABLE = re.compile(r"(?:kmeans-)?lut([0-9]{1,4})(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,17 +125,20 @@ def parse(
 def _scheme(text: str) -> Scheme:
     if text in NAMED:
         return NAMED[text]
+    if table := _TABLE.fullmatch(text):
+        return _table(text, int(table[1]), int(table[2] or 32), _NUMBERS[table[3] or "fp32"])
     match = _FORM.fullmatch(text)
     if match is None:
         raise EdgeError(
             f"{text!r} is no recipe",
             fix=f"use {', '.join(NAMED)}, int8, int4, or [method-]intB[-gG][-asym|-min][-fp16|-bf16]"
-            " such as rtn-int4-g64-min-fp16",
+            " such as rtn-int4-g64-min-fp16, or lutB[-gR][-fp16] such as lut4-g32-fp16",
         )
     method, bits, group = match[1] or "rtn", int(match[2]), int(match[3] or 32)
-    if method not in METHODS:
+    methods = [name for name in METHODS if name != "kmeans"]  # which makes tables
+    if method not in methods:
         raise EdgeError(
-            f"recipe {text!r}: no method {method!r}", fix=f"use one of: {', '.join(METHODS)}"
+            f"recipe {text!r}: no method {method!r}", fix=f"use one of: {', '.join(methods)}"
         )
     if bits not in _BITS or group not in _GROUPS:
         raise EdgeError(
@@ -145,3 +151,12 @@ def _scheme(text: str) -> Scheme:
             f"recipe {text!r} is no format of ggml", fix=f"use {', '.join(ggml.FORMATS)}"
         )
     return replace(scheme, method=method)
+
+
+def _table(text: str, bits: int, rows: int, number: Float) -> Scheme:
+    if bits not in _TABLE_BITS or rows not in _TABLE_ROWS:
+        raise EdgeError(
+            f"recipe {text!r}: {bits} bits, a table for {rows} rows",
+            fix=f"use {', '.join(map(str, _TABLE_BITS))} bits, tables for {', '.join(map(str, _TABLE_ROWS))} rows",
+        )
+    return Scheme(bits, rows, "table", number, "kmeans")

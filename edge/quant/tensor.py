@@ -11,8 +11,8 @@ import numpy as np
 from edge.typing import F32, U8
 
 Float = Literal["fp32", "fp16", "bf16"]
-Zero = Literal["middle", "integer", "minimum"]
-_SUFFIX: dict[Zero, str] = {"middle": "", "integer": "-asym", "minimum": "-min"}
+Zero = Literal["middle", "integer", "minimum", "table"]
+_SUFFIX: dict[Zero, str] = {"middle": "", "integer": "-asym", "minimum": "-min", "table": ""}
 _BYTES: dict[Float, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
@@ -21,8 +21,9 @@ class Scheme:
     """A precision: a float, or integers of `bits` with one scale for each `group` of a row's columns.
 
     `zero`: which code means zero. The middle one; one of its own for each group; or none, each group
-    having a minimum in its place. `number`: the type of a float, or of scales and minimums. `method`:
-    who rounds to it; two methods make two weights.
+    having a minimum in its place; or a code means an entry of a table, which `group` rows share.
+    `number`: the type of a float, or of scales, minimums and entries. `method`: who rounds to it; two
+    methods make two weights.
     """
 
     bits: int
@@ -44,7 +45,11 @@ class Scheme:
         """Bytes of a stored matrix, scales and zeros included."""
         if self.group is None:
             return rows * columns * self.bits // 8
-        groups, scale = self.groups(columns), _BYTES[self.number]
+        scale = _BYTES[self.number]
+        if self.zero == "table":
+            tables = -(-rows // self.group)
+            return rows * -(-columns * self.bits // 8) + tables * (scale << self.bits)
+        groups = self.groups(columns)
         zeros = {"middle": 0, "integer": -(-groups * self.bits // 8), "minimum": groups * scale}
         return rows * (groups * (self.group * self.bits // 8 + scale) + zeros[self.zero])
 
@@ -52,8 +57,9 @@ class Scheme:
         if self.is_float:
             return self.number
         method = "" if self.method == "rtn" else f"{self.method}-"
+        kind = "lut" if self.zero == "table" else "int"
         number = "" if self.number == "fp32" else f"-{self.number}"
-        return f"{method}int{self.bits}-g{self.group}{_SUFFIX[self.zero]}{number}"
+        return f"{method}{kind}{self.bits}-g{self.group}{_SUFFIX[self.zero]}{number}"
 
 
 FP32, FP16, BF16 = Scheme(32), Scheme(16, number="fp16"), Scheme(16, number="bf16")
@@ -66,7 +72,7 @@ class QTensor:
 
     What a code means, by `scheme.zero`: (code - 2^(bits - 1)) * scale; (code - zero) * scale; or code
     * scale + minimum, with `zeros` [N, J] the codes of zero or the minimums. Columns past K are
-    padding.
+    padding. Of a table, codes are [N, K] and `scales` holds the entries, [tables, 2^bits].
     """
 
     codes: U8
@@ -77,6 +83,9 @@ class QTensor:
 
     def dequantize(self) -> F32:
         """The weights that these codes mean: [N, K]."""
+        if self.scheme.zero == "table":
+            which = np.arange(len(self.codes)) // (self.scheme.group or 1)
+            return self.scales[which[:, None], self.codes]
         rows, groups = self.scales.shape
         values = self.codes.reshape(rows, groups, -1).astype(np.float32)  # [N, J, group]
         scales = self.scales[:, :, None]

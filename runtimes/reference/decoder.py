@@ -117,10 +117,29 @@ def checkpoint_weights(
         scheme = FLOATS[vectors]
         if recipe is not None and len(known[name]) == 2:
             scheme = recipe.scheme(name, by_row=rows is not None)
+        if recipe is not None and scheme.zero == "table" and scheme.group is not None:
+            return _tabled(checkpoint, recipe, name, scheme, rows)
         blocks = checkpoint.blocks(name) if rows is None else (checkpoint.take(name, rows),)
         return np.concatenate([_rounded(recipe, name, block, scheme) for block in blocks])
 
     return weight
+
+
+def _tabled(
+    checkpoint: Checkpoint, recipe: Recipe, name: str, scheme: Scheme, rows: I64 | None
+) -> F32:
+    """Rows that share a table are quantized together, whichever of them are asked for."""
+    if rows is None:
+        return _rounded(recipe, name, checkpoint[name], scheme)
+    assert scheme.group is not None
+    last = checkpoint.shape(name)[0]
+    out = np.empty((len(rows), checkpoint.shape(name)[1]), np.float32)
+    for group in np.unique(rows // scheme.group):
+        start = int(group) * scheme.group
+        whole = checkpoint.take(name, np.arange(start, min(start + scheme.group, last)))
+        here = rows // scheme.group == group
+        out[here] = _rounded(recipe, name, whole, scheme)[rows[here] - start]
+    return out
 
 
 def _rounded(recipe: Recipe | None, name: str, block: F32, scheme: Scheme) -> F32:

@@ -11,6 +11,7 @@ from support import CONFIGS, tiny
 
 from edge import targets
 from edge.convert import Options, convert
+from edge.errors import Unsupported
 from edge.families import families
 from edge.verify import verify
 
@@ -48,3 +49,11 @@ def test_precisions_may_be_mixed(target: str, tmp_path: Path) -> None:
     assert set(artifact.manifest.overrides) == set(overrides)
     report = verify(artifact, source, tokens=24)
     assert report.passed, report
+
+
+@pytest.mark.parametrize("target", [name for name in targets.names("converters") if name != "coreml"])
+def test_tables_of_values_are_refused_by_name(target: str, tmp_path: Path) -> None:
+    """Only Core ML has them."""
+    source = tiny(tmp_path / "source", "llama")
+    with pytest.raises(Unsupported, match=f"{target} cannot hold .* as kmeans-lut4-g32"):
+        convert(source, tmp_path / "out", Options(target=target, quant="lut4"))
