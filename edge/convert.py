@@ -32,10 +32,12 @@ from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe, word
 from edge.targets import About, Converter, Layout
 from edge.text.ids import SpecialIds
+from edge.text.vocabulary import complete, vocabulary_of
 
 TEXT_FILES = (
     "tokenizer.json",
     "tokenizer.model",
+    "*.tiktoken",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -125,7 +127,7 @@ def convert_all(
 
 def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) -> list[Task]:
     """What each target will write; refuses before anything is begun."""
-    if options.tokenizer and not _has_tokenizer(options.tokenizer):
+    if options.tokenizer and vocabulary_of(options.tokenizer) is None:
         raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
     tasks = []
     for target, out in outs.items():
@@ -209,7 +211,7 @@ def _text(folder: Path, files: Sequence[Path], vocab: int) -> SpecialIds:
     """Copy the config and the tokenizer's files; a broken tokenizer is found before any work."""
     for file in files:
         shutil.copyfile(file, folder / file.name)
-    _complete_tokenizer(folder)
+    complete(folder)
     return _special_ids(folder, vocab)
 
 
@@ -220,22 +222,8 @@ def text_files(source: Path, tokenizer: Path | None = None) -> list[Path]:
     return [source / "config.json", *found.values()]
 
 
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
-
-
 def _present(folder: Path) -> list[Path]:
-    return [folder / name for name in TEXT_FILES if (folder / name).is_file()]
-
-
-def _complete_tokenizer(folder: Path) -> None:
-    """A SentencePiece model alone gets a tokenizer.json beside it, once, so that no run needs more."""
-    file = folder / "tokenizer.json"
-    if (folder / "tokenizer.model").is_file() and not file.is_file():
-        from edge.text.settings import Settings
-        from edge.text.tokenizer import definition_of
-
-        file.write_text(definition_of(folder, Settings.load(folder)))
+    return [file for name in TEXT_FILES for file in sorted(folder.glob(name)) if file.is_file()]
 
 
 def _special_ids(folder: Path, vocab: int) -> SpecialIds:

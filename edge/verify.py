@@ -27,6 +27,7 @@ from edge.targets import About, Numerics
 from edge.text.chat import ChatTemplate, Message
 from edge.text.ids import SpecialIds
 from edge.text.tokenizer import Tokenizer
+from edge.text.vocabulary import vocabulary_of
 from edge.typing import F32
 
 PROMPT = "Once upon a time, there was a little girl named Lily. She loved to play outside."
@@ -231,8 +232,7 @@ def _prompt(folder: Path, vocab: int, room: int) -> list[int]:
 
 def _same_text(folder: Path, source: Path) -> tuple[bool, bool]:
     """Whether ids of a text, and a rendered conversation, are those of the source's own files."""
-    files = [source / "tokenizer.json", source / "tokenizer.model"]
-    if not any(file.is_file() for file in files) or not (folder / "tokenizer.json").is_file():
+    if vocabulary_of(source) is None or vocabulary_of(folder) is None:
         return True, True
     ids = [
         Tokenizer.load(at).encode(PROMPT + " Ünïcödé 123\n", special=True)

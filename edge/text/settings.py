@@ -31,6 +31,7 @@ class Added:
 class Settings:
     """The parts of a checkpoint's small files that concern text."""
 
+    kind: str | None  # the name of the class that transformers would make
     named: Mapping[str, str]  # such as bos_token: its text
     add_bos: bool | None  # None: `tokenizer.json` decides
     add_eos: bool | None
@@ -48,6 +49,7 @@ class Settings:
         plain = _optional(folder / "added_tokens.json")
         begin = (found for model in models for found in _ids(model, "bos_token_id"))
         return cls(
+            kind=tokenizer.text("tokenizer_class") if tokenizer.has("tokenizer_class") else None,
             named=dict(_named(special)) | dict(_named(tokenizer)),
             add_bos=_flag(tokenizer, "add_bos_token"),
             add_eos=_flag(tokenizer, "add_eos_token"),

@@ -17,8 +17,7 @@ import tokenizers
 from edge.errors import Damaged, EdgeError
 from edge.text.settings import Added, Settings
 from edge.text.stream import Stream, pieces_of
-
-LIMIT = 128 << 20  # bytes of a tokenizer.json; the largest vocabularies in use take about 35 MiB
+from edge.text.vocabulary import definition_of
 
 # What chat templates close a turn with. Where such a token exists, generating it ends the answer.
 END_OF_TURN = (
@@ -104,23 +103,6 @@ class Tokenizer:
             return None
         piece: str | None = self._library.id_to_token(token)
         return piece
-
-
-def definition_of(folder: Path, settings: Settings) -> str:
-    """The tokenizer.json of a checkpoint, or what its tokenizer.model says in that form."""
-    file, model = folder / "tokenizer.json", folder / "tokenizer.model"
-    if not file.is_file() and model.is_file():
-        from edge.text.sentencepiece import tokenizer_json
-
-        names = {token.id: token.text for token in settings.added}
-        # Llama's tokenizers start a text with BOS unless their config says otherwise.
-        return tokenizer_json(model, names, add_bos=settings.add_bos is not False)
-    if not file.is_file():
-        raise Damaged(f"{file} does not exist", fix="name a folder that holds a tokenizer.json")
-    if file.stat().st_size > LIMIT:
-        problem = f"{file} is larger than {LIMIT >> 20} MiB"
-        raise Damaged(problem, fix="this is no tokenizer: get the file again")
-    return file.read_bytes().decode(errors="replace")
 
 
 def _read(folder: Path, settings: Settings) -> tokenizers.Tokenizer:
