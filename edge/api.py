@@ -4,18 +4,19 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edge import integrity, module, registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
 from edge.checkpoint import Checkpoint
-from edge.convert import Options, Progress, convert, convert_all, prepare, silent
+from edge.convert import Options, Progress, convert, convert_all, prepare, silent, with_exits
 from edge.decode.snapkv import SnapKV
 from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
+from edge.means import PLAIN, Drafting, Means
 from edge.model import Chat, Model, Wish, load
 from edge.outline import Outline
 from edge.plan import Plan, plan
@@ -54,7 +55,8 @@ def plan_conversion(
 ) -> list[dict[str, Any]]:
     """What `convert_model` would write: nothing is."""
     source = _checkpoint(model)
-    with Checkpoint.open(source, context=options.context) as checkpoint:
+    with Checkpoint.open(source, context=options.context) as opened:
+        checkpoint = with_exits(opened, options.exits)
         tasks = prepare(checkpoint, _outs(source, to, out, options), options)
         return [task.json() for task in tasks]
 
@@ -107,13 +109,13 @@ def open_model(
     *,
     threads: int | None = None,
     unchecked: bool = False,
-    snapkv: SnapKV | None = None,
+    means: Means = PLAIN,
     progress: Progress | None = None,
 ) -> Model:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     model = model or registry.DEFAULT
     if is_artifact(Path(model)):
-        return load(model, threads=threads, unchecked=unchecked, snapkv=snapkv)
+        return load(model, threads=threads, unchecked=unchecked, means=means)
     source = _checkpoint(model)
     entry = registry.find(model)
     target = targets.best()
@@ -121,7 +123,7 @@ def open_model(
     folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
     if not is_artifact(folder):
         convert(source, folder, options, progress)
-    return load(folder, threads=threads, snapkv=snapkv)
+    return load(folder, threads=threads, means=means)
 
 
 def answer_form(
@@ -300,21 +302,34 @@ def bench_artifact(
     new: int,
     threads: int | None,
     rounds: int,
-    snapkv: SnapKV | None = None,
+    means: Means = PLAIN,
 ) -> Timing:
     artifact = Artifact.open(folder)
-    return bench(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, snapkv=snapkv)
+    return bench(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means)
 
 
-def snapkv_of(capacity: int | None, window: int, kernel: int, pool: str) -> SnapKV | None:
-    """How to compact the cache, if at all."""
-    if capacity is None:
-        return None
+def means_of(
+    snapkv: int | None,
+    *,
+    window: int,
+    kernel: int,
+    pool: str,
+    layerskip: int | None,
+    draft_by: str | None,
+    draft: int,
+) -> Means:
+    """How to decode, from the options of a command."""
     if pool not in ("max", "avg"):
         raise EdgeError(f"--snapkv-pool {pool}", fix="give max or avg")
-    return SnapKV(
-        capacity=capacity, window=window, kernel=kernel, pool="max" if pool == "max" else "avg"
-    )
+    if draft_by not in (None, "lookup", "snapkv"):
+        raise EdgeError(f"--draft-by {draft_by}", fix="give lookup or snapkv")
+    compact = None
+    if snapkv is not None:
+        compact = SnapKV(
+            capacity=snapkv, window=window, kernel=kernel, pool="max" if pool == "max" else "avg"
+        )
+    drafting = cast("Drafting | None", draft_by)
+    return Means(snapkv=compact, layerskip=layerskip, drafting=drafting, draft=draft)
 
 
 def eval_text(

@@ -17,11 +17,13 @@ from time import perf_counter
 
 import numpy as np
 
-from edge import targets
 from edge.artifact import Artifact
 from edge.convert import recipe_of
-from edge.decode.snapkv import Compacting, SnapKV
+from edge.decode.generate import generate
+from edge.decode.snapkv import Compacting
+from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
+from edge.means import PLAIN, Means, opened
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, cache_bytes
@@ -51,6 +53,8 @@ class Timing:
     read_gbs: float  # weights and cache that decoding read
     machine_gbs: float  # what this machine reads with the same threads
     machine: str
+    drafted: int | None  # tokens of all rounds; None without drafts
+    accepted: int | None
 
     def json(self) -> dict[str, object]:
         return asdict(self)
@@ -63,11 +67,11 @@ def bench(
     new: int,
     threads: int | None = None,
     rounds: int = 3,
-    snapkv: SnapKV | None = None,
+    means: Means = PLAIN,
     clock: Callable[[], float] = perf_counter,
 ) -> Timing:
-    """Run `rounds` times a prompt of `prompt` tokens and `new` single steps after it; with `snapkv`,
-    compacting the cache is part of the prompt.
+    """Run `rounds` times a prompt of `prompt` tokens and `new` more after it, greedily; compacting a cache
+    is part of the prompt.
     """
     manifest = artifact.manifest
     spec = manifest.spec
@@ -78,11 +82,12 @@ def bench(
         )
     count = threads or os.cpu_count() or 1
     start = clock()
-    decoder = _open(artifact, count, snapkv)
+    source = opened(artifact, means, threads=count)
+    decoder = source.decoder if isinstance(source, Speculation) else source
     loaded = clock() - start
     ids = [(1000 + 7919 * i) % spec.vocab for i in range(prompt)]
     decoder.prefill(ids[:_WARM_UP])
-    results = [_round(decoder, ids, new, clock) for _ in range(rounds)]
+    results = [_round(source, ids, new, clock) for _ in range(rounds)]
     rss = peak_rss_mb()
     prefill, decode = ([pair[i] for pair in results] for i in (0, 1))
     recipe = recipe_of(manifest)
@@ -107,19 +112,25 @@ def bench(
         read_gbs=read * statistics.median(decode) / 1e9,
         machine_gbs=read_bandwidth(count, clock),
         machine=machine(),
+        drafted=source.tally.drafted if isinstance(source, Speculation) else None,
+        accepted=source.tally.accepted if isinstance(source, Speculation) else None,
     )
 
 
-def _open(artifact: Artifact, threads: int, snapkv: SnapKV | None) -> Decoder:
-    if snapkv is None:
-        return targets.open_decoder(artifact, threads=threads, exact=False)
-    return Compacting(targets.open_evictable(artifact, threads=threads), snapkv)
-
-
 def _round(
-    decoder: Decoder, ids: Sequence[int], new: int, clock: Callable[[], float]
+    source: Decoder | Speculation,
+    ids: Sequence[int],
+    new: int,
+    clock: Callable[[], float],
 ) -> tuple[float, float]:
+    """Speeds of prompt and answer; drafts are of what the model itself would say."""
+    decoder = source.decoder if isinstance(source, Speculation) else source
     decoder.rewind(0)
+    if isinstance(source, Speculation):
+        made = generate(source, ids, max_tokens=new + 1, clock=clock)
+        for _ in made:
+            pass
+        return made.prefill_tps, made.decode_tps
     start = clock()
     decoder.prefill(ids)
     middle = clock()

@@ -6,6 +6,7 @@ instant.
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,17 @@ SnapWindow = Annotated[
 ]
 SnapKernel = Annotated[int, typer.Option(min=1, help="Rows that a vote is pooled over; odd.")]
 SnapPool = Annotated[str, typer.Option(help="How votes are pooled: max or avg.")]
+LayerSkip = Annotated[
+    int | None,
+    typer.Option(min=1, help="Draft with the layers before this exit; answers stay the same."),
+]
+DraftBy = Annotated[
+    str | None,
+    typer.Option(
+        help="Draft by prompt lookup, or from the cache that --snapkv cuts: lookup, snapkv."
+    ),
+]
+DraftLength = Annotated[int, typer.Option("--draft", min=1, help="Tokens of a draft.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Processor threads; all cores if left out.")
 ]
@@ -71,6 +83,10 @@ def convert(
     ] = None,
     context: Annotated[
         int | None, typer.Option(min=1, help="A shorter context, in tokens.")
+    ] = None,
+    layerskip: Annotated[
+        list[int] | None,
+        typer.Option(help="Keep an exit after this layer, for drafts; may be repeated."),
     ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
@@ -112,6 +128,7 @@ def convert(
         head=head,
         overrides=api.pairs(override or [], "PATTERN=SCHEME"),
         context=context,
+        exits=tuple(layerskip or ()),
         tokenizer=tokenizer,
         force=force,
     )
@@ -222,6 +239,9 @@ def run(
     snapkv_window: SnapWindow = 32,
     snapkv_kernel: SnapKernel = 7,
     snapkv_pool: SnapPool = "max",
+    layerskip: LayerSkip = None,
+    draft_by: DraftBy = None,
+    draft: DraftLength = 4,
     threads: Threads = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
@@ -258,12 +278,20 @@ def run(
             "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
         )
     text = sys.stdin.read() if prompt == "-" else prompt
-    compact = api.snapkv_of(snapkv, snapkv_window, snapkv_kernel, snapkv_pool)
+    means = api.means_of(
+        snapkv,
+        window=snapkv_window,
+        kernel=snapkv_kernel,
+        pool=snapkv_pool,
+        layerskip=layerskip,
+        draft_by=draft_by,
+        draft=draft,
+    )
     model = api.open_model(
-        model_name, threads=threads, unchecked=unchecked, snapkv=compact, progress=bar
+        model_name, threads=threads, unchecked=unchecked, means=means, progress=bar
     )
     if text is None:
-        if compact is not None:
+        if means.snapkv is not None and means.drafting != "snapkv":
             typer.echo("each turn sees what the turns before it kept for their questions", err=True)
         _chat(model, system, wish)
     else:
@@ -283,6 +311,9 @@ def bench(
     snapkv_window: SnapWindow = 32,
     snapkv_kernel: SnapKernel = 7,
     snapkv_pool: SnapPool = "max",
+    layerskip: LayerSkip = None,
+    draft_by: DraftBy = None,
+    draft: DraftLength = 4,
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
     as_json: Json = False,
@@ -295,9 +326,17 @@ def bench(
     """
     from edge import api
 
-    compact = api.snapkv_of(snapkv, snapkv_window, snapkv_kernel, snapkv_pool)
+    means = api.means_of(
+        snapkv,
+        window=snapkv_window,
+        kernel=snapkv_kernel,
+        pool=snapkv_pool,
+        layerskip=layerskip,
+        draft_by=draft_by,
+        draft=draft,
+    )
     timing = api.bench_artifact(
-        artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, snapkv=compact
+        artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means
     )
     _show(timing.json(), as_json)
 
@@ -509,6 +548,7 @@ def _answer(
         "prompt_tokens": list(made.prompt),
         "ending": made.ending,
         "complete": answer.complete,
+        **({} if model.tally is None else asdict(model.tally)),
         "cache_rows": model.cache_rows,
         "cache_mb": model.cache_mb,
         "prefill_tps": made.prefill_tps,

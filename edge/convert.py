@@ -51,7 +51,8 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how ma
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
-    names fit a pattern; `tokenizer`: a folder, if the source lacks one.
+    names fit a pattern; `exits`: layers after which drafts may stop; `tokenizer`: a folder, if the
+    source lacks one.
     """
 
     target: str = "onnx"
@@ -60,6 +61,7 @@ class Options:
     head: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     context: int | None = None
+    exits: tuple[int, ...] = ()
     tokenizer: Path | None = None
     force: bool = False
 
@@ -102,7 +104,8 @@ def convert_all(
 ) -> list[Artifact]:
     """Convert to several targets in one pass over the checkpoint: target -> folder of its artifact."""
     progress = progress or silent
-    with Checkpoint.open(source, context=options.context) as checkpoint, ExitStack() as stack:
+    with Checkpoint.open(source, context=options.context) as opened, ExitStack() as stack:
+        checkpoint = with_exits(opened, options.exits)
         tasks = prepare(checkpoint, outs, options)
         text = text_files(source, options.tokenizer)
         folders = [
@@ -123,6 +126,17 @@ def convert_all(
             )
             write_manifest(folder, manifest)
     return [Artifact.open(task.out) for task in tasks]
+
+
+def with_exits(checkpoint: Checkpoint, exits: tuple[int, ...]) -> Checkpoint:
+    """The same weights as a model that may stop early."""
+    count = len(checkpoint.spec.layers)
+    if any(not 0 < at < count for at in exits):
+        raise EdgeError(
+            f"an exit after {max(exits)} of {count} layers",
+            fix=f"give --layerskip 1 to {count - 1}",
+        )
+    return replace(checkpoint, spec=replace(checkpoint.spec, exits=tuple(sorted(set(exits)))))
 
 
 def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) -> list[Task]:

@@ -10,11 +10,12 @@ from edge import integrity
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.sampling import Sampling
-from edge.decode.snapkv import Compacting, SnapKV
+from edge.decode.snapkv import Compacting
+from edge.decode.speculate import Speculation, Tally
 from edge.errors import EdgeError
+from edge.means import PLAIN, Means, opened
 from edge.protocols import Decoder
 from edge.spec import cache_bytes
-from edge.targets import open_decoder, open_evictable
 from edge.text.chat import ChatTemplate, Message, continuation, encode_chat
 from edge.text.tokenizer import Tokenizer
 
@@ -62,9 +63,10 @@ class Answer(Iterator[str]):
 class Model:
     """A loaded artifact with one sequence in progress."""
 
-    def __init__(self, artifact: Artifact, decoder: Decoder) -> None:
+    def __init__(self, artifact: Artifact, source: Decoder | Speculation) -> None:
         self.artifact = artifact
-        self.decoder = decoder
+        self.source = source
+        self.decoder = source.decoder if isinstance(source, Speculation) else source
         self.tokenizer = Tokenizer.load(artifact.folder)
         self.tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
         self.template = ChatTemplate.load(artifact.folder)
@@ -119,6 +121,11 @@ class Model:
         return [*self._seen, *made][: self.decoder.length]
 
     @property
+    def tally(self) -> Tally | None:
+        """What drafts were worth so far; None without drafts."""
+        return self.source.tally if isinstance(self.source, Speculation) else None
+
+    @property
     def cache_rows(self) -> int:
         """Rows that the cache holds: as many as tokens, where none were forgotten."""
         decoder = self.decoder
@@ -147,7 +154,7 @@ class Model:
         self._seen, self._last = list(ids[:keep]), None
         form = None if wish.grammar is None else wish.grammar.constraint(self.vocabulary)
         generation = generate(
-            self.decoder,
+            self.source,
             ids[keep:],
             sampling=wish.sampling,
             max_tokens=wish.max_tokens,
@@ -183,19 +190,17 @@ def load(
     threads: int | None = None,
     exact: bool = False,
     unchecked: bool = False,
-    snapkv: SnapKV | None = None,
+    means: Means = PLAIN,
 ) -> Model:
     """Open an artifact's folder; refuse it if a file is not what its manifest says.
 
     `exact` uses float activations where the fast kernels round them; `unchecked` trusts the files;
-    `snapkv` compacts the cache after each prompt.
+    `means` says how tokens are decoded.
     """
     artifact = Artifact.open(Path(path))
     if not unchecked:
         integrity.check(artifact)
-    if snapkv is not None:
-        return Model(artifact, Compacting(open_evictable(artifact, threads=threads), snapkv))
-    return Model(artifact, open_decoder(artifact, threads=threads, exact=exact))
+    return Model(artifact, opened(artifact, means, threads=threads, exact=exact))
 
 
 def _turns(system: str | None, prompt: str) -> list[Message]:

@@ -63,3 +63,22 @@ class Evictable(Decoder, Protocol):
     def keep(self, rows: Sequence[I64]) -> None:
         """Forget, in each layer, all but these rows: [G, C], rising for each kv head."""
         ...
+
+    def fork(self, rows: Sequence[I64]) -> "Evictable":
+        """Another decoder of the same weights and sequence, whose cache holds only these rows."""
+        ...
+
+
+@runtime_checkable
+class EarlyExit(Decoder, Protocol):
+    """A decoder that can stop after its first layers and go on from there later: self-speculation
+    (LayerSkip, arXiv 2404.16710). What was drafted counts in `length` only once it is finished.
+    """
+
+    def draft(self, token: int) -> F32:
+        """Run a token through the layers before the exit -> logits [V] of the shared head there."""
+        ...
+
+    def finish(self, token: int) -> F32:
+        """Append the drafted tokens and one more: their remaining layers -> logits [T, V] of all."""
+        ...

@@ -124,10 +124,16 @@ class DecoderSpec:
     embed_scale: float = 1.0  # times the embedding
     logit_scale: float = 1.0  # times the logits
     forbidden: tuple[int, ...] = ()  # ids that are never predicted: their logits are minus infinity
+    exits: tuple[
+        int, ...
+    ] = ()  # numbers of layers after which a draft may stop, rising (LayerSkip)
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise Damaged("a model without layers", fix="correct the number of layers")
+        if self.exits != tuple(sorted({e for e in self.exits if 0 < e < len(self.layers)})):
+            problem = f"exits after {self.exits} of {len(self.layers)} layers"
+            raise Damaged(problem, fix=f"name numbers from 1 to {len(self.layers) - 1}, rising")
         if any(token >= self.vocab for token in self.forbidden):
             problem = f"forbidden id {max(self.forbidden)} of a vocabulary of {self.vocab}"
             raise Damaged(problem, fix="correct the dummy ids in config.json")

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,10 +18,10 @@ from edge.datafile import Mode
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.families import Family
-from edge.protocols import Decoder, Evictable
+from edge.protocols import Decoder, EarlyExit, Evictable
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Zero
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, parts
 from edge.text.ids import SpecialIds
 from edge.typing import F32
 
@@ -182,17 +182,42 @@ def open_decoder(artifact: Artifact, *, threads: int | None, exact: bool) -> Dec
 
 def open_evictable(artifact: Artifact, *, threads: int | None) -> Evictable:
     """A decoder of an artifact whose cache may be compacted, if its runtime offers one."""
-    target, spec = artifact.manifest.target, artifact.manifest.spec
-    offered = vars(runtime(target)).get("open_evictable")
-    if offered is None:
-        raise Unsupported(
-            f"{target} cannot compact its cache: no --snapkv here", fix="run an artifact of onnx"
-        )
+    offered = _offered(artifact, "open_evictable", "compact or draft from its cache")
 
     def open_part(label: str, part: DecoderSpec) -> Evictable:
         return cast(Evictable, offered(artifact.folder, part, threads=threads, part=label))
 
-    return switching_evictable(spec, open_part)
+    return switching_evictable(artifact.manifest.spec, open_part)
+
+
+def open_exits(artifact: Artifact, *, exit_: int, threads: int | None) -> EarlyExit:
+    """A decoder of an artifact that drafts with its first layers, if its runtime offers one."""
+    spec = artifact.manifest.spec
+    offered = _offered(artifact, "open_exits", "stop after its first layers")
+    if len(parts(spec)) > 1:
+        raise Unsupported(
+            "a model with two sets of rotary factors has no early exits here",
+            fix="convert it with --context up to its original context",
+        )
+    return cast(EarlyExit, offered(artifact.folder, spec, exit_=exit_, threads=threads))
+
+
+def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:
+    target = artifact.manifest.target
+    offered = vars(runtime(target)).get(name)
+    if offered is None:
+        able = [known for known in names("converters") if _offers(known, name)]
+        raise Unsupported(
+            f"{target} cannot {what}", fix=f"use an artifact of {' or '.join(able) or 'onnx'}"
+        )
+    return cast("Callable[..., object]", offered)
+
+
+def _offers(target: str, name: str) -> bool:
+    try:
+        return name in vars(runtime(target))
+    except EdgeError:
+        return False
 
 
 def oracle() -> Oracle:

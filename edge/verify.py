@@ -71,7 +71,8 @@ def verify(
         )
     with Checkpoint.open(source) as checkpoint:
         context = min(checkpoint.spec.context, manifest.spec.context)
-        checkpoint = replace(checkpoint, spec=shorten(checkpoint.spec, context))
+        spec = replace(shorten(checkpoint.spec, context), exits=manifest.spec.exits)
+        checkpoint = replace(checkpoint, spec=spec)
         if checkpoint.spec != manifest.spec:
             raise EdgeError(
                 f"{source} is another model than {artifact.folder}: their numbers differ",

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converters.onnx.graph import EXACT, OBSERVE, SCORE, STEP, Entry, emit
+from converters.onnx.graph import STEP, emit, entries
 from converters.onnx.store import DATA, Store
 from edge.datafile import DataFile, Mode
 from edge.names import shapes
@@ -31,7 +31,7 @@ class OnnxLayout:
         self.models = {
             label + entry.file: emit(part, recipe, self.store, entry)
             for label, part in parts(spec).items()
-            for entry in _entries(part)
+            for entry in entries(part)
         }
 
     @property
@@ -40,12 +40,6 @@ class OnnxLayout:
 
     def open(self, folder: Path, about: About, mode: Mode = "write") -> "OnnxWriter":
         return OnnxWriter(self, folder, about, mode)
-
-
-def _entries(spec: DecoderSpec) -> tuple[Entry, ...]:
-    """Attention that a window or a pattern cuts is never observed: its cache is not compacted."""
-    cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
-    return (STEP, SCORE, EXACT) if cut else (STEP, SCORE, EXACT, OBSERVE)
 
 
 class OnnxWriter:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import onnx_ir as ir
 import onnx_ir.passes.common
@@ -9,7 +10,7 @@ from onnx_ir.tape import Tape
 
 from converters.onnx.ops import OnnxOps, rotates_inside
 from converters.onnx.store import Store
-from edge.nn.decoder import decoder
+from edge.nn.decoder import segment
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
 
@@ -19,27 +20,50 @@ IR_VERSION = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """Whether logits are of the last position only, whether activations stay floats, and whether each
-    layer gives out its last queries, for `edge.decode.snapkv`.
+    """Which layers run, and what a call gives out.
+
+    `rows`: of the last position only, of all, or of as many last ones as the input `wanted` asks for.
+    `start`, `stop`: the layers, tokens going in where they are the first, a residual stream else. `ends`:
+    the head follows. `queries`: each layer gives out its last ones, for `edge.decode.snapkv`.
     """
 
     file: str
-    last_only: bool
-    exact: bool
+    rows: Literal["last", "all", "asked"]
+    exact: bool = False
     queries: bool = False
+    start: int = 0
+    stop: int | None = None  # None: the last layer
+    ends: bool = True
 
 
-STEP = Entry(file="model.onnx", last_only=True, exact=False)
-SCORE = Entry(file="score.onnx", last_only=False, exact=False)
-EXACT = Entry(file="exact.onnx", last_only=False, exact=True)
-OBSERVE = Entry(file="observe.onnx", last_only=True, exact=False, queries=True)
+STEP = Entry(file="model.onnx", rows="last")
+SCORE = Entry(file="score.onnx", rows="all")
+EXACT = Entry(file="exact.onnx", rows="all", exact=True)
+
+
+def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
+    """Every way in which a model's weights are used. Attention that a window or a pattern cuts is never
+    observed: its cache is not compacted.
+    """
+    cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
+    flexible = Entry(file="flexible.onnx", rows="asked", queries=not cut)
+    out = [STEP, SCORE, EXACT, flexible]
+    for at in spec.exits:
+        out.append(Entry(file=f"early-{at}.onnx", rows="all", stop=at, ends=False))
+        out.append(Entry(file=f"late-{at}.onnx", rows="asked", start=at, ends=False))
+    if spec.exits:
+        out.append(Entry(file="head.onnx", rows="all", start=len(spec.layers)))
+    return tuple(out)
 
 
 def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Model:
     """The graph of an entry point; its weights are claims on the store."""
-    tokens = _input("input_ids", ["batch", "new"])
+    stop = len(spec.layers) if entry.stop is None else entry.stop
+    layers = range(entry.start, stop)
+    x = _first(spec, entry)
     mask = _input("attention_mask", ["batch", "total"])
     positions = _input("position_ids", ["batch", "new"])
+    wanted = _input("wanted", [1])
     tape = Tape()
     rows, total = _lengths(tape, mask)
     ops = OnnxOps(
@@ -47,17 +71,19 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         store=store,
         recipe=recipe,
         exact=entry.exact,
-        last_only=entry.last_only,
+        rows_wanted=wanted if entry.rows == "asked" else entry.rows,
         positions=positions,
         rows=rows,
         total=total,
         context=spec.context,
-        past=_past(spec),
+        past=_past(spec, layers),
         queries={} if entry.queries else None,
     )
-    logits = decoder(ops, spec, tokens)
+    out = segment(ops, spec, x, start=entry.start, stop=stop, ends=entry.ends)
     # onnxruntime-genai takes last-position logits only where the length is declared as a literal 1.
-    _declare(logits, "logits", ["batch", 1 if entry.last_only else "new", spec.vocab])
+    lengths: dict[str, int | str] = {"last": 1, "all": "new", "asked": "wanted"}
+    name, width = ("logits", spec.vocab) if entry.ends else ("stream", spec.width)
+    _declare(out, name, ["batch", lengths[entry.rows], width])
     for name, value in ops.present.items():
         layer = spec.layers[int(name.split(".")[1])]
         _declare(value, name, ["batch", layer.kv_heads, "total", layer.head_width])
@@ -65,9 +91,11 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
     for index, value in queries.items():
         width = queries_width(spec, index)
         _declare(value, f"queries.{index}", ["batch", "seen", width])
+    asked = [wanted] if entry.rows == "asked" else []
+    attending = [mask, positions] if layers else []
     graph = ir.Graph(
-        [tokens, mask, positions, *ops.past.values()],
-        [logits, *ops.present.values(), *queries.values()],
+        [x, *attending, *asked, *ops.past.values()],
+        [out, *ops.present.values(), *queries.values()],
         nodes=tape.nodes,
         initializers=tape.initializers,
         opset_imports=OPSETS,
@@ -76,6 +104,13 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
     model = ir.Model(graph, ir_version=IR_VERSION, producer_name="edge")
     onnx_ir.passes.common.RemoveUnusedNodesPass()(model)
     return model
+
+
+def _first(spec: DecoderSpec, entry: Entry) -> ir.Value:
+    """What goes in: tokens, or the finished residual stream of the layers before."""
+    if entry.start == 0:
+        return _input("input_ids", ["batch", "new"])
+    return _declare(ir.Value(name="hidden"), "hidden", ["batch", "new", spec.width])
 
 
 def queries_width(spec: DecoderSpec, index: int) -> int:
@@ -98,9 +133,10 @@ def _lengths(tape: Tape, mask: ir.Value) -> tuple[ir.Value, ir.Value]:
     return tape.op("Cast", [used], to), tape.op("Cast", [length], to)
 
 
-def _past(spec: DecoderSpec) -> dict[str, ir.Value]:
+def _past(spec: DecoderSpec, layers: range) -> dict[str, ir.Value]:
     out = {}
-    for index, layer in enumerate(spec.layers):
+    for index in layers:
+        layer = spec.layers[index]
         shape: list[int | str] = ["batch", layer.kv_heads, "past", layer.head_width]
         for part in ("key", "value"):
             name = f"past_key_values.{index}.{part}"

@@ -5,7 +5,7 @@ B sequences, T new positions, S rows of the cache, H query heads, G kv heads, W 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -43,7 +43,7 @@ class OnnxOps:
     store: Store
     recipe: Recipe
     exact: bool  # float activations instead of int8 ones
-    last_only: bool
+    rows_wanted: Literal["last", "all"] | ir.Value  # or how many last ones, [1]
     positions: ir.Value  # [B, T]
     rows: ir.Value  # int32 [B]: rows of the cache that are in use, the new ones included, less one
     total: ir.Value  # int32 scalar: rows of the cache that are in use
@@ -196,10 +196,14 @@ class OnnxOps:
         return self._op("Add", [logits, table])
 
     def wanted(self, x: ir.Value) -> ir.Value:
-        if not self.last_only:
+        if self.rows_wanted == "all":
             return x
-        at = [self._constant(name, value) for name, value in _LAST.items()]
-        return self._op("Slice", [x, *at])
+        ends = [self._constant(key, _LAST[key]) for key in ("last.stop", "last.axis")]
+        if self.rows_wanted == "last":
+            start = self._constant("last.start", _LAST["last.start"])
+        else:
+            start = self._op("Neg", [self.rows_wanted])
+        return self._op("Slice", [x, start, *ends])
 
     def _low_bit(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         scheme, groups = matrix.scheme, matrix.scheme.groups(matrix.columns)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal, Protocol
 
-from edge.decode.sampling import Sampling, pick
+from edge.decode.sampling import F64, Sampling, distribution, pick
+from edge.decode.speculate import Speculation, accept
 from edge.decode.stops import StopStrings
 from edge.errors import EdgeError
 from edge.protocols import Decoder
@@ -66,7 +67,11 @@ class Generation(Iterator[int]):
     """
 
     def __init__(
-        self, decoder: Decoder, prompt: Sequence[int], choose: Callable[[F32], int], rules: "Rules"
+        self,
+        source: Decoder | Speculation,
+        prompt: Sequence[int],
+        chooser: "Chooser",
+        rules: "Rules",
     ) -> None:
         self.prompt = tuple(prompt)
         self.tokens: list[int] = []  # given out so far
@@ -74,7 +79,9 @@ class Generation(Iterator[int]):
         self.ending: Ending | None = None  # None while it goes on
         self.prefill_seconds = 0.0
         self.decode_seconds = 0.0
-        self._loop = self._run(decoder, choose, rules)
+        self.speculation = source if isinstance(source, Speculation) else None
+        decoder = source.decoder if isinstance(source, Speculation) else source
+        self._loop = self._run(decoder, chooser, rules)
 
     def __next__(self) -> int:
         return next(self._loop)
@@ -99,30 +106,44 @@ class Generation(Iterator[int]):
         """Tokens fed back a second; time between them that the caller spends does not count."""
         return self.fed / self.decode_seconds if self.decode_seconds else 0.0
 
-    def _run(self, decoder: Decoder, choose: Callable[[F32], int], rules: "Rules") -> Iterator[int]:
+    def _run(self, decoder: Decoder, chooser: "Chooser", rules: "Rules") -> Iterator[int]:
         start = rules.clock()
-        logits = decoder.prefill([*self.prompt, *rules.lead])
+        before = decoder.length + len(self.prompt)
+        tokens = [chooser.choose(decoder.prefill([*self.prompt, *rules.lead]))]
         self.fed = len(rules.lead)
-        token = choose(logits)
         self.prefill_seconds = rules.clock() - start
         yield from self._give(rules.lead)
-        while token not in rules.stop_ids:
-            run = [token, *rules.constraint.forced()]
+        while True:  # all of `tokens` are chosen, all but the last are in the cache
+            stopped = tokens[-1] in rules.stop_ids
+            forced = [] if stopped else chooser.forced()
+            run = [*(tokens[:-1] if stopped else tokens), *forced]
             yield from self._give(run[: rules.max_tokens - len(self.tokens)])
-            if len(self.tokens) >= rules.max_tokens:
+            if not stopped and len(self.tokens) >= rules.max_tokens:
                 self.ending = "length"
                 return
-            if rules.constraint.ended:
-                break
-            if decoder.length + len(run) > decoder.capacity:
+            if stopped or rules.constraint.ended:
+                self.ending = "stop"
+                return
+            new = [tokens[-1], *forced]
+            if decoder.length + len(new) > decoder.capacity:
                 self.ending = "context"
                 return
             start = rules.clock()
-            logits = decoder.step(token) if len(run) == 1 else decoder.prefill(run)
-            self.fed += len(run)
-            token = choose(logits)
+            tokens = self._advance(decoder, new, chooser, rules)
             self.decode_seconds += rules.clock() - start
-        self.ending = "stop"
+            self.fed = decoder.length - before
+
+    def _advance(
+        self, decoder: Decoder, new: list[int], chooser: "Chooser", rules: "Rules"
+    ) -> list[int]:
+        """Feed what is new -> the tokens that follow: one, or as many as a draft got right."""
+        if self.speculation is None:
+            logits = decoder.step(new[0]) if len(new) == 1 else decoder.prefill(new)
+            return [chooser.choose(logits)]
+        if len(new) > 1:
+            decoder.prefill(new[:-1])
+        room = rules.max_tokens - len(self.tokens)
+        return self.speculation.advance(chooser.history, room, chooser)
 
     def _give(self, tokens: Sequence[int]) -> Iterator[int]:
         for token in tokens:
@@ -147,7 +168,7 @@ class Rules:
 
 
 def generate(
-    decoder: Decoder,
+    source: Decoder | Speculation,
     prompt: Sequence[int],
     *,
     sampling: Sampling | None = None,
@@ -157,17 +178,18 @@ def generate(
     constraint: Constraint | None = None,
     clock: Callable[[], float] = perf_counter,
 ) -> Generation:
-    """Feed the prompt [T] after what the decoder's cache holds; choose up to `max_tokens` tokens.
+    """Feed the prompt [T] after what the decoder's cache holds; choose up to `max_tokens` tokens, one by
+    one or in rounds of speculation.
 
-    `seen`: tokens that are in the cache already, for the repetition penalty.
+    `seen`: tokens that are in the cache already, for the repetition penalty and for drafts.
     EdgeError, before anything is run, if the prompt is empty or does not fit.
     """
     form = constraint or Free()
     lead = tuple(form.forced()[:max_tokens])
     rules = Rules(max_tokens=max_tokens, stop_ids=stop_ids, constraint=form, lead=lead, clock=clock)
-    _fits(decoder, len(prompt) + len(lead))
-    choose = _chooser(sampling or Sampling(), [*seen, *prompt], rules)
-    return Generation(decoder, prompt, choose, rules)
+    _fits(source.decoder if isinstance(source, Speculation) else source, len(prompt) + len(lead))
+    chooser = Chooser(sampling or Sampling(), [*seen, *prompt, *lead], rules)
+    return Generation(source, prompt, chooser, rules)
 
 
 def text_of(
@@ -189,17 +211,47 @@ def text_of(
         yield rest
 
 
-def _chooser(sampling: Sampling, history: list[int], rules: Rules) -> Callable[[F32], int]:
-    rng = sampling.rng()
+class Chooser:
+    """Chooses tokens one after another, by the sampling and within the constraint, and remembers them."""
 
-    def choose(logits: F32) -> int:
-        token = pick(rules.constraint.mask(logits), sampling, history, rng)
-        history.append(token)
-        if token not in rules.stop_ids:
-            rules.constraint.accept(token)
+    def __init__(self, sampling: Sampling, history: list[int], rules: Rules) -> None:
+        self.history = history
+        self._sampling, self._rules = sampling, rules
+        self._rng = sampling.rng()
+
+    def choose(self, logits: F32) -> int:
+        masked = self._rules.constraint.mask(logits)
+        return self._take(pick(masked, self._sampling, self.history, self._rng))
+
+    def draw(self, logits: F32) -> tuple[int, F64 | None]:
+        """For a draft: nothing is remembered, and the constraint is for `judge` to hold."""
+        if self._sampling.temperature == 0:
+            return int(logits.argmax()), None
+        chances = distribution(logits, self._sampling, self.history)
+        return int(self._rng.choice(len(chances), p=chances)), chances
+
+    def judge(self, logits: F32, drafted: int | None, chances: F64 | None) -> int:
+        """The drafted token if it may stay, else another: see `edge.decode.speculate`."""
+        if drafted is None or self._sampling.temperature == 0:
+            return self.choose(logits)
+        masked = self._rules.constraint.mask(logits)
+        wanted = distribution(masked, self._sampling, self.history)
+        return self._take(accept(wanted, drafted, chances, self._rng))
+
+    def forced(self) -> list[int]:
+        """Tokens that alone can follow, taken."""
+        tokens = self._rules.constraint.forced()
+        self.history += tokens
+        return tokens
+
+    def ends(self, token: int) -> bool:
+        return token in self._rules.stop_ids or self._rules.constraint.ended
+
+    def _take(self, token: int) -> int:
+        self.history.append(token)
+        if token not in self._rules.stop_ids:
+            self._rules.constraint.accept(token)
         return token
-
-    return choose
 
 
 def _fits(decoder: Decoder, tokens: int) -> None:

@@ -95,7 +95,7 @@ class Compacting:
     """
 
     def __init__(self, inner: Evictable, options: SnapKV) -> None:
-        _refuse(inner.spec)
+        refuse_cut(inner.spec)
         self.inner = inner
         self.options = options
         self.spec = inner.spec
@@ -138,7 +138,7 @@ class Compacting:
             self.compacted = 0
 
 
-def _refuse(spec: DecoderSpec) -> None:
+def refuse_cut(spec: DecoderSpec) -> None:
     """A window counts rows, and after eviction rows are no positions."""
     if any(layer.window is not None or layer.sparse is not None for layer in spec.layers):
         raise Unsupported(

@@ -8,7 +8,7 @@ of decaying into gibberish; one that is rewound below it goes back.
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from edge.errors import EdgeError
+from edge.errors import EdgeError, Unsupported
 from edge.protocols import Decoder, Evictable
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32, I64
@@ -90,6 +90,12 @@ class SwitchingEvictable(Switching[Evictable]):
 
     def keep(self, rows: Sequence[I64]) -> None:
         self._inner.keep(rows)
+
+    def fork(self, rows: Sequence[I64]) -> Evictable:
+        raise Unsupported(
+            "a model with two sets of rotary factors does not draft from a compacted cache",
+            fix="convert it with --context up to its original context, or draft by lookup",
+        )
 
     def _leave(self, total: int) -> None:
         if self._inner.rows < self._inner.length:

@@ -11,11 +11,30 @@ from edge.spec import DecoderSpec
 
 def decoder(ops: Ops[Array, Rotation], spec: DecoderSpec, tokens: Array) -> Array:
     """tokens [T] -> logits [wanted rows, V]."""
-    x = embed(ops, spec, tokens)
-    x, d = layers(
-        ops, spec, x, None, ops.rope(spec.rope, spec.context), start=0, stop=len(spec.layers)
-    )
-    return head(ops, spec, x, d)
+    return segment(ops, spec, tokens, start=0, stop=len(spec.layers), ends=True)
+
+
+def segment(
+    ops: Ops[Array, Rotation],
+    spec: DecoderSpec,
+    x: Array,
+    *,
+    start: int,
+    stop: int,
+    ends: bool,
+) -> Array:
+    """The layers from `start` up to `stop`, where a graph is cut: tokens [T], or a finished residual
+    stream [T, D] if it begins later -> a finished residual stream, or logits if the head `ends` it.
+    """
+    if start == 0:
+        x = embed(ops, spec, x)
+    d: Array | None = None
+    if start < stop:
+        rope = ops.rope(spec.rope, spec.context)
+        x, d = layers(ops, spec, x, None, rope, start=start, stop=stop)
+    if ends:
+        return head(ops, spec, x, d)
+    return x if d is None else ops.add(x, d)
 
 
 def embed(ops: Ops[Array, Rotation], spec: DecoderSpec, tokens: Array) -> Array:

@@ -1,10 +1,12 @@
 """ONNX Runtime on the CPU."""
 
 from runtimes.onnx.decoder import OnnxDecoder
-from runtimes.onnx.evictable import EvictableOnnxDecoder
+from runtimes.onnx.exits import ExitOnnxDecoder
+from runtimes.onnx.flexible import FlexibleOnnxDecoder
 from runtimes.onnx.memory import memory, numerics
 
 open = OnnxDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
-open_evictable = EvictableOnnxDecoder
+open_evictable = FlexibleOnnxDecoder
+open_exits = ExitOnnxDecoder
 
-__all__ = ["memory", "numerics", "open", "open_evictable"]
+__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits"]

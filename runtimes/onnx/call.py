@@ -1,8 +1,9 @@
 """One entry point of an artifact, with its inputs and outputs bound by address: a call copies nothing
-and allocates nothing. S rows of the cache, V vocabulary.
+and allocates nothing. T tokens, S rows of the cache, D model width, V vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,79 +11,118 @@ import onnxruntime as ort
 
 from edge.errors import Damaged
 from edge.spec import DecoderSpec
-from edge.typing import F32
+from edge.typing import F32, AnyArray
 from runtimes.onnx import external
 
-_NONE: Mapping[str, int] = {}
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What an entry point's graph does: these layers, then the head if it `ends` there. `asked`: for how
+    many last rows is an input. `queries`: each layer gives out its last ones.
+    """
+
+    file: str
+    start: int = 0
+    stop: int | None = None  # None: the last layer
+    ends: bool = True
+    asked: bool = False
+    queries: bool = False
+
+    def layers(self, spec: DecoderSpec) -> range:
+        return range(self.start, len(spec.layers) if self.stop is None else self.stop)
 
 
 class Call:
     """One entry point with its bindings."""
 
-    def __init__(self, file: Path, session: ort.InferenceSession, spec: DecoderSpec) -> None:
-        self._file, self._session, self._spec = file, session, spec
-        self._binding = self._session.io_binding()
-        self._vocab = spec.vocab
+    def __init__(
+        self, file: Path, session: ort.InferenceSession, spec: DecoderSpec, entry: Entry
+    ) -> None:
+        self._file, self._session, self._spec, self._entry = file, session, spec, entry
+        self._binding = session.io_binding()
+        self._layers = entry.layers(spec)
+        self._source = "hidden" if entry.start else "input_ids"
+        self._result = "logits" if entry.ends else "stream"
+        width = spec.vocab if entry.ends else spec.width
         self._mask = np.ones(0, np.int64)
         self._positions = np.arange(spec.context, dtype=np.int64)
         self._tokens = np.zeros(1, np.int64)
-        self._logits = np.zeros((1, spec.vocab), np.float32)
-
-    def bind_cache(self, cache: dict[str, F32]) -> None:
-        """The same memory goes in as past and comes out as present."""
-        for name, buffer in cache.items():
-            self._bind_input("past_key_values." + name, buffer, buffer.shape)
-            self._bind_output("present." + name, buffer, buffer.shape)
-        rows = next(iter(cache.values())).shape[2]
-        self._mask = np.ones(rows, np.int64)
+        self._wanted = np.ones(1, np.int64)
+        self._out = np.zeros((1, width), np.float32)
 
     def again(self) -> "Call":
         """The same session with bindings of its own."""
-        return Call(self._file, self._session, self._spec)
+        return Call(self._file, self._session, self._spec, self._entry)
 
-    def run(self, tokens: Sequence[int], *, start: int, past: int, rows: int) -> F32:
-        """Tokens at positions from `start` on, after `past` rows of the cache -> logits [rows, V]: a view
-        that the next call overwrites.
+    def bind_cache(self, cache: Mapping[str, F32]) -> None:
+        """The same memory goes in as past and comes out as present."""
+        for index in self._layers:
+            for part in ("key", "value"):
+                buffer = cache[f"{index}.{part}"]
+                self._bind_input(f"past_key_values.{index}.{part}", buffer, buffer.shape)
+                self._bind_output(f"present.{index}.{part}", buffer, buffer.shape)
+        self._mask = np.ones(next(iter(cache.values())).shape[2], np.int64)
+
+    def bind_queries(self, arrays: Mapping[int, F32]) -> None:
+        """What a plain step has no use for, by layer."""
+        for index, array in arrays.items():
+            self._bind_output(f"queries.{index}", array, array.shape)
+
+    def run(self, x: Sequence[int] | F32, *, start: int, past: int, rows: int) -> F32:
+        """Tokens [T], or a residual stream [T, D], at positions from `start` on, after `past` rows of the
+        cache -> logits or the stream of the last `rows`: a view that the next call overwrites.
         """
-        count = len(tokens)
-        if len(self._tokens) < count:
-            self._tokens = np.zeros(count, np.int64)
-        if len(self._logits) < rows:
-            self._logits = np.zeros((rows, self._vocab), np.float32)
-        self._tokens[:count] = tokens
-        self._bind_input("input_ids", self._tokens, (1, count))
-        self._bind_input("attention_mask", self._mask, (1, past + count))
-        self._bind_input("position_ids", self._positions[start:], (1, count))
-        self._bind_output("logits", self._logits, (1, rows, self._vocab))
+        count = len(x)
+        if len(self._out) < rows:
+            self._out = np.zeros((rows, self._out.shape[1]), np.float32)
+        fed = self._fed(x)
+        self._bind_input(self._source, fed, (1, *fed.shape))
+        if self._layers:
+            self._bind_input("attention_mask", self._mask, (1, past + count))
+            self._bind_input("position_ids", self._positions[start:], (1, count))
+        if self._entry.asked:
+            self._wanted[0] = rows
+            self._bind_input("wanted", self._wanted, (1,))
+        self._bind_output(self._result, self._out, (1, rows, self._out.shape[1]))
         try:
             self._session.run_with_iobinding(self._binding)
         except RuntimeError as error:
             raise _refused(self._file, error) from None
-        return self._logits[:rows]
+        return self._out[:rows]
 
-    def bind_more(self, arrays: Mapping[str, F32]) -> None:
-        """Outputs that a plain step has no use for."""
-        for name, array in arrays.items():
-            self._bind_output(name, array, array.shape)
+    def _fed(self, x: Sequence[int] | F32) -> AnyArray:
+        if isinstance(x, np.ndarray):
+            return np.ascontiguousarray(x)
+        if len(self._tokens) < len(x):
+            self._tokens = np.zeros(len(x), np.int64)
+        self._tokens[: len(x)] = x
+        return self._tokens[: len(x)]
 
-    def _bind_input(self, name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    def _bind_input(self, name: str, array: AnyArray, shape: tuple[int, ...]) -> None:
         self._binding.bind_input(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
 
     def _bind_output(self, name: str, array: F32, shape: tuple[int, ...]) -> None:
         self._binding.bind_output(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
 
 
-def open_session(
-    file: Path, options: ort.SessionOptions, spec: DecoderSpec, more: Mapping[str, int] = _NONE
-) -> ort.InferenceSession:
-    """A checked graph; `more`: outputs that this entry point has beside logits and caches."""
+def open_call(folder: Path, entry: Entry, spec: DecoderSpec, options: ort.SessionOptions) -> Call:
+    """A checked graph of an artifact."""
+    file = folder / entry.file
     external.check(file)
     try:
         session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no public base class
         raise _refused(file, error) from None
-    _agree(session, spec, file, more)
-    return session
+    _agree(session, spec, file, entry)
+    return Call(file, session, spec, entry)
+
+
+def queries_width(spec: DecoderSpec, index: int) -> int:
+    """Of a row of queries, with keys and values beside them where attention rotates them itself."""
+    layer = spec.layers[index]
+    rotates = layer.qk_norm is None and (layer.head_width % 16, spec.rope.width % 16) == (0, 0)
+    heads = layer.heads + (2 * layer.kv_heads if rotates else 0)
+    return heads * layer.head_width
 
 
 def _refused(file: Path, error: Exception) -> Damaged:
@@ -90,19 +130,26 @@ def _refused(file: Path, error: Exception) -> Damaged:
     return Damaged(f"onnxruntime refuses {file}: {reason}", fix="convert again")
 
 
-def _agree(
-    session: ort.InferenceSession, spec: DecoderSpec, file: Path, more: Mapping[str, int]
-) -> None:
+def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path, entry: Entry) -> None:
     """A manifest may lie: its spec must have the graph's inputs, outputs, caches and vocabulary."""
-    ids = ("input_ids", "attention_mask", "position_ids")
-    inputs: dict[str, object] = dict.fromkeys(ids, ("tensor(int64)", None))
-    outputs: dict[str, object] = {"logits": ("tensor(float)", spec.vocab)}
-    for index, layer in enumerate(spec.layers):
+    layers = entry.layers(spec)
+    ids, stream = ("tensor(int64)", None), ("tensor(float)", spec.width)
+    inputs: dict[str, object] = {"hidden": stream} if entry.start else {"input_ids": ids}
+    if layers:
+        inputs |= {"attention_mask": ids, "position_ids": ids}
+    if entry.asked:
+        inputs["wanted"] = ids
+    outputs: dict[str, object] = {"stream": stream}
+    if entry.ends:
+        outputs = {"logits": ("tensor(float)", spec.vocab)}
+    for index in layers:
+        layer = spec.layers[index]
         rows = ("tensor(float)", [layer.kv_heads, layer.head_width])
         for part in ("key", "value"):
             inputs[f"past_key_values.{index}.{part}"] = rows
             outputs[f"present.{index}.{part}"] = rows
-    outputs |= {name: ("tensor(float)", width) for name, width in more.items()}
+        if entry.queries:
+            outputs[f"queries.{index}"] = ("tensor(float)", queries_width(spec, index))
     got = [_kinds(session.get_inputs()), _kinds(session.get_outputs())]
     if got != [inputs, outputs]:
         raise Damaged(f"{file} is of another model than its edge.json", fix="convert again")

@@ -5,8 +5,7 @@ cache grows by doubling: a model of a long context does not claim memory that no
 the cache, G kv heads, W head width.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import onnxruntime as ort
 
 from edge.spec import DecoderSpec
 from edge.typing import F32
-from runtimes.onnx.call import Call, open_session
+from runtimes.onnx.call import Call, Entry, open_call
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
@@ -22,14 +21,6 @@ _SCORES = 1 << 22  # attention scores a head and call: long caches take shorter 
 _BIASES = 1 << 26  # what block-sparse attention adds to the scores of a call, all heads together
 _FIRST_ROWS = 512
 ANSWER = 256  # rows kept free after a prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A graph's file, and outputs that it has beside logits and caches: name -> width."""
-
-    file: str
-    more: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 class OnnxDecoder:
@@ -55,7 +46,7 @@ class OnnxDecoder:
         self._exact = exact
         self._biased = biased(spec)
         files = (EXACT, EXACT) if exact else (STEP, SCORE)
-        plain, self._score = (Entry(part + file) for file in files)
+        plain, self._score = (Entry(file=part + file) for file in files)
         self._step = step or plain
         self._calls: dict[str, Call] = {}
         self._length = 0  # tokens
@@ -136,8 +127,7 @@ class OnnxDecoder:
         return self._calls[entry.file]
 
     def _opened(self, entry: Entry) -> Call:
-        path = self._folder / entry.file
-        return Call(path, open_session(path, self._options, self.spec, entry.more), self.spec)
+        return open_call(self._folder, entry, self.spec, self._options)
 
 
 def chunk(rows: int, heads: int) -> int:

@@ -1,6 +1,7 @@
 """The reference runtime: a checkpoint, or what a recipe makes of it, decoded in numpy."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -64,6 +65,12 @@ class ReferenceDecoder:
     def keep(self, rows: Sequence[I64]) -> None:
         self._cache.keep(rows)
         self._rows = rows[0].shape[1]
+
+    def fork(self, rows: Sequence[I64]) -> "ReferenceDecoder":
+        other = copy(self)
+        other._cache = self._cache.copy()
+        other.keep(rows)
+        return other
 
     def rewind(self, length: int) -> None:
         gone = self._length - length

@@ -4,7 +4,7 @@ T new tokens, S cached and new tokens, H query heads, G kv heads, R = H / G, W h
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,6 +31,9 @@ class Cache:
             k, v = np.concatenate((self.keys[index], k)), np.concatenate((self.values[index], v))
         self.keys[index], self.values[index] = k, v
         return k, v
+
+    def copy(self) -> "Cache":
+        return replace(self, keys=dict(self.keys), values=dict(self.values))
 
     def rewind(self, rows: int) -> None:
         for part in (self.keys, self.values):

@@ -193,14 +193,43 @@ def test_run_and_bench_compact_the_cache(edge: Edge, artifact: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        ("--layerskip", "2", "--draft", "3"),
+        ("--draft-by", "lookup"),
+        ("--draft-by", "snapkv", "--snapkv", "40", "--snapkv-window", "8"),
+    ],
+    ids=str,
+)
+def test_drafts_change_no_answer(
+    edge: Edge, assets: Path, tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    """In fp32; with int8 activations a batch rounds otherwise than single steps."""
+    out, text = tmp_path / "out", "Once upon a time there was a dog. " * 12
+    options = ("--quant", "fp32", "--layerskip", "2", "-o", out)
+    assert edge("convert", assets / STORIES, *options).code == 0
+    plain = answer(edge, out, text, "--raw", "--max-tokens", "40")
+    drafted = answer(edge, out, text, "--raw", "--max-tokens", "40", *given)
+    assert drafted["tokens"] == plain["tokens"]
+    assert 0 < drafted["accepted"] <= drafted["drafted"]
+    assert "drafted" not in plain
+    timing = edge("bench", out, "-p", "120", "-n", "8", "--rounds", "1", "--json", *given).json
+    assert timing["drafted"] is not None
+    assert edge("verify", out, "--against", assets / STORIES, "--tokens", "8").code == 0
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         (("--snapkv", "32"), "above the window"),
         (("--snapkv", "64", "--snapkv-kernel", "4"), "odd kernel"),
         (("--snapkv", "64", "--snapkv-pool", "sum"), "max or avg"),
+        (("--draft-by", "magic"), "lookup or snapkv"),
+        (("--draft-by", "snapkv"), "--snapkv"),
+        (("--draft-by", "lookup", "--layerskip", "1"), "one drafter"),
     ],
 )
-def test_snapkv_refuses(edge: Edge, artifact: Path, given: tuple[str, ...], words: str) -> None:
+def test_means_refuse(edge: Edge, artifact: Path, given: tuple[str, ...], words: str) -> None:
     done = edge("run", artifact, "a b", "--raw", *given)
     assert done.code == 2
     assert words in done.err

@@ -67,16 +67,18 @@ def layers(draw: st.DrawFn) -> LayerSpec:
 @st.composite
 def specs(draw: st.DrawFn) -> DecoderSpec:
     vocab = draw(counts)
+    stack = tuple(draw(st.lists(layers(), min_size=1, max_size=3)))
     return DecoderSpec(
         vocab=vocab,
         width=draw(counts),
-        layers=tuple(draw(st.lists(layers(), min_size=1, max_size=3))),
+        layers=stack,
         norm=Norm(eps=draw(numbers), kind=draw(st.sampled_from(["rms", "layer"]))),
         rope=Rope(theta=draw(numbers), width=draw(counts), scaling=draw(scalings)),
         context=draw(counts),
         tied=draw(st.booleans()),
         embed_scale=draw(numbers),
         logit_scale=draw(numbers),
+        exits=draw(st.sampled_from([(), *((e,) for e in range(1, len(stack)))])),
         forbidden=tuple(draw(st.lists(st.integers(0, vocab - 1), max_size=4))),
     )
 

@@ -72,6 +72,7 @@ LAYERS = (
         "evaluate",
         "bench",
         "inspection",
+        "means",
         "model",
         "doctor",
         "plan",

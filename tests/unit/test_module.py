@@ -57,7 +57,7 @@ def test_a_decoder_is_none(tmp_path: Path) -> None:
         ({"schema": 7}, "schema 7"),
         ({"entry": "../model.onnx"}, "no file of its folder"),
         ({"entry": "other.onnx"}, "lacks the file"),
-        ({"files": {"a/b": "0"}}, "no file of its folder"),
+        ({"files": {"../b": "0"}}, "no file of its folder"),
         ({"files": {"gone": "0"}}, "lacks the file"),
         ({"inputs": []}, "inputs is"),
         ({"inputs": [3]}, "not a list of objects"),

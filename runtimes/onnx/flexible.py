@@ -1,11 +1,13 @@
-"""A decoder whose cache may be compacted: `edge.protocols.Evictable` over one session.
+"""A decoder of many uses over one session, with one copy of the weights: `edge.protocols.Evictable`.
 
-Its graph is the plain one and gives out each layer's last queries besides; keys lie in the bound
-cache. A second binding of the same session asks for the queries, so that steps pay nothing. T tokens,
-H query heads, G kv heads, S rows, W head width.
+Its graph gives logits of as many rows as asked for, so that drafts are verified where they are
+decoded, and each layer's last queries; keys lie in the bound cache. A second binding of the session
+asks for the queries: steps pay nothing for them. T tokens, H query heads, G kv heads, S rows, W head
+width.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +17,23 @@ from edge.errors import EdgeError
 from edge.nn.rope import rotate, tables
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64
-from runtimes.onnx.decoder import ANSWER, Entry, OnnxDecoder, buffers
+from runtimes.onnx.call import Entry, queries_width
+from runtimes.onnx.decoder import ANSWER, OnnxDecoder, buffers
 
-OBSERVE = "observe.onnx"
+FLEXIBLE = "flexible.onnx"
 WINDOW = 64  # the most rows whose queries the graph gives out
 
 
-class EvictableOnnxDecoder(OnnxDecoder):
-    """As `OnnxDecoder`, never exact: one session, one copy of the weights."""
+class FlexibleOnnxDecoder(OnnxDecoder):
+    """As `OnnxDecoder`, never exact."""
 
     def __init__(
         self, folder: Path, spec: DecoderSpec, *, threads: int | None = None, part: str = ""
     ) -> None:
-        more = {f"queries.{index}": _width(spec, index) for index in range(len(spec.layers))}
-        step = Entry(part + OBSERVE, more)
+        cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
+        step = Entry(file=part + FLEXIBLE, asked=True, queries=not cut)
         super().__init__(folder, spec, threads=threads, part=part, step=step)
+        self._score = step
         self._observing = self._call(step).again()
         self._tables = tables(spec.rope, spec.context)
 
@@ -45,26 +49,39 @@ class EvictableOnnxDecoder(OnnxDecoder):
             )
         self.reserve(self._rows + len(tokens))
         seen = {
-            name: np.empty((1, len(tokens), width), np.float32)
-            for name, width in self._step.more.items()
+            index: np.empty((1, len(tokens), queries_width(self.spec, index)), np.float32)
+            for index in range(len(self.spec.layers))
         }
         call, start = self._observing, self._length
         call.bind_cache(self._cache)
-        call.bind_more(seen)
+        call.bind_queries(seen)
         logits = call.run(tokens, start=start, past=self._rows, rows=1)[-1]
         self._length += len(tokens)
         self._rows += len(tokens)
-        return logits, [self._votes(i, seen[f"queries.{i}"][0], start) for i in range(len(seen))]
+        return logits, [self._votes(index, queries[0], start) for index, queries in seen.items()]
 
     def keep(self, rows: Sequence[I64]) -> None:
+        cache = self._kept(rows)
+        self._rows = rows[0].shape[1]
+        self._use(cache)
+
+    def fork(self, rows: Sequence[I64]) -> "FlexibleOnnxDecoder":
+        """Over the same session."""
+        other = copy(self)
+        other._calls = {file: call.again() for file, call in self._calls.items()}
+        other._observing = self._observing.again()
+        other._rows = rows[0].shape[1]
+        other._use(self._kept(rows))
+        return other
+
+    def _kept(self, rows: Sequence[I64]) -> dict[str, F32]:
+        """A cache of these rows, with room for an answer."""
         count = rows[0].shape[1]
         cache = buffers(self.spec, min(count + ANSWER, self.capacity))
         for name, old in self._cache.items():
-            kept = rows[int(name.split(".")[0])]
-            for head, places in enumerate(kept):
+            for head, places in enumerate(rows[int(name.split(".")[0])]):
                 cache[name][0, head, :count] = old[0, head, places]
-        self._rows = count
-        self._use(cache)
+        return cache
 
     def _votes(self, index: int, queries: F32, start: int) -> F32:
         layer = self.spec.layers[index]
@@ -73,11 +90,3 @@ class EvictableOnnxDecoder(OnnxDecoder):
             heads = rotate(heads, self._tables, start)
         keys = self._cache[f"{index}.key"][0, :, : self._rows]
         return vote(heads, keys, layer.scale)
-
-
-def _width(spec: DecoderSpec, index: int) -> int:
-    """Of a row of queries, with keys and values beside them where attention rotates them itself."""
-    layer = spec.layers[index]
-    rotates = layer.qk_norm is None and (layer.head_width % 16, spec.rope.width % 16) == (0, 0)
-    heads = layer.heads + (2 * layer.kv_heads if rotates else 0)
-    return heads * layer.head_width

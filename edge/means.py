@@ -1,0 +1,65 @@
+"""By which means an artifact decodes: plainly, from a compacted cache, or in rounds of speculation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edge.artifact import Artifact
+from edge.decode.compact import CompactDrafter
+from edge.decode.layerskip import SelfDrafter
+from edge.decode.lookup import Lookup
+from edge.decode.snapkv import Compacting, SnapKV
+from edge.decode.speculate import Speculation
+from edge.errors import EdgeError
+from edge.protocols import Decoder
+from edge.targets import open_decoder, open_evictable, open_exits
+
+Drafting = Literal["lookup", "snapkv"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Means:
+    """`snapkv`: compact the cache after a prompt. `layerskip`: draft with the layers before this exit.
+    `drafting`: draft by prompt lookup, or from a copy of the cache that `snapkv` has cut. `draft`: tokens
+    of a draft. Drafts change no answer.
+    """
+
+    snapkv: SnapKV | None = None
+    layerskip: int | None = None
+    drafting: Drafting | None = None
+    draft: int = 4
+
+    def __post_init__(self) -> None:
+        if self.layerskip is not None and self.drafting is not None:
+            raise EdgeError("there is one drafter", fix="give --layerskip or --draft-by")
+        if self.layerskip is not None and self.snapkv is not None:
+            raise EdgeError(
+                "--layerskip verifies with the whole cache", fix="leave out --snapkv or --layerskip"
+            )
+        if self.drafting == "snapkv" and self.snapkv is None:
+            raise EdgeError("a cut cache drafts", fix="say how far it is cut: --snapkv 1024")
+        if not 1 <= self.draft <= 32:
+            raise EdgeError(f"--draft {self.draft}", fix="give 1 to 32")
+
+
+PLAIN = Means()
+
+
+def opened(
+    artifact: Artifact, means: Means, *, threads: int | None, exact: bool = False
+) -> Decoder | Speculation:
+    """What `edge.decode.generate` takes."""
+    if means.layerskip is not None:
+        early = open_exits(artifact, exit_=means.layerskip, threads=threads)
+        return Speculation(early, SelfDrafter(early), means.draft)
+    if means.snapkv is None and means.drafting is None:
+        return open_decoder(artifact, threads=threads, exact=exact)
+    flexible = open_evictable(artifact, threads=threads)
+    if means.snapkv is None:
+        return Speculation(flexible, Lookup(flexible), means.draft)
+    if means.drafting == "snapkv":
+        both = CompactDrafter(flexible, means.snapkv)
+        return Speculation(both, both, means.draft)
+    compacting = Compacting(flexible, means.snapkv)
+    if means.drafting == "lookup":
+        return Speculation(compacting, Lookup(compacting), means.draft)
+    return compacting
