@@ -45,7 +45,7 @@ def speed() -> str:
         lines += ["", "| engine | prefill tok/s | decode tok/s |", "|---|---|---|"]
         for kind, rounds in record["rounds"].items():
             cells = (_spread(rounds, key) for key in ("prefill_tps", "decode_tps"))
-            lines.append(f"| {TITLES[kind]} | {' | '.join(cells)} |")
+            lines.append(f"| {TITLES.get(kind, kind)} | {' | '.join(cells)} |")
         lines.append("")
         lines.append(f"{record['machine']}; {len(record['rounds']['edge'])} rounds, interleaved.")
         lines.append("")

@@ -1,10 +1,12 @@
 """Speed beside the engines that a user would pick instead: same weights, same threads, one run.
 
     python tests/bench/speed.py --edge ARTIFACT --genai FOLDER --gguf FILE [-p 512] [-n 64]
+        [--also "edge, 1,024 rows=ARTIFACT --snapkv 1024"]
 
 Rounds are interleaved, so that a change in the machine's speed hits all alike. Prints a table of
 medians with the least and the most of the rounds; --out keeps every number as JSON. `--python` runs
 the peers, for they may live in an environment of their own (onnxruntime-genai, llama-cpp-python).
+`--also` adds a row for edge itself: a title, an artifact, and options of `edge bench`.
 """
 
 import argparse
@@ -32,6 +34,7 @@ class Load:
     prompt: int
     new: int
     threads: int
+    options: tuple[str, ...] = ()  # of `edge bench`
 
     @property
     def ids(self) -> list[int]:
@@ -98,9 +101,9 @@ def one(kind: str, load: Load) -> None:
 
 def command(kind: str, load: Load, python: str) -> list[str]:
     numbers = ["-p", str(load.prompt), "-n", str(load.new), "--threads", str(load.threads)]
-    if kind == "edge":
+    if kind not in ENGINES:
         own = [sys.executable, "-m", "edge.cli", "bench", load.path, "--rounds", "1", "--json"]
-        return own + numbers
+        return [*own, *numbers, *load.options]
     return [python, __file__, "--one", kind, f"--{kind}", load.path, *numbers]
 
 
@@ -108,7 +111,7 @@ def measure(loads: dict[str, Load], rounds: int, python: str) -> dict[str, list[
     results: dict[str, list[dict[str, float]]] = {kind: [] for kind in loads}
     for number in range(rounds):
         for kind, load in loads.items():
-            print(f"round {number + 1} of {rounds}: {TITLES[kind]}", file=sys.stderr)
+            print(f"round {number + 1} of {rounds}: {TITLES.get(kind, kind)}", file=sys.stderr)
             done = subprocess.run(command(kind, load, python), capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{kind} failed:\n{done.stderr[-2000:]}")
@@ -125,7 +128,7 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
             cells.append(
                 f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
             )
-        rows.append(f"| {TITLES[kind]} | {' | '.join(cells)} |")
+        rows.append(f"| {TITLES.get(kind, kind)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -135,6 +138,7 @@ def main() -> None:
     )
     for kind in TITLES:
         parser.add_argument(f"--{kind}")
+    parser.add_argument("--also", action="append", default=[], metavar="TITLE=ARTIFACT OPTIONS")
     parser.add_argument("-p", "--prompt", type=int, default=512)
     parser.add_argument("-n", "--new", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
@@ -145,6 +149,10 @@ def main() -> None:
     args = parser.parse_args()
     given = {kind: getattr(args, kind) for kind in TITLES if getattr(args, kind)}
     loads = {kind: Load(path, args.prompt, args.new, args.threads) for kind, path in given.items()}
+    for text in args.also:
+        title, _, rest = text.partition("=")
+        path, *options = rest.split()
+        loads[title] = Load(path, args.prompt, args.new, args.threads, tuple(options))
     if args.one:
         one(args.one, loads[args.one])
         return

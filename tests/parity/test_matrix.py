@@ -51,7 +51,9 @@ def test_precisions_may_be_mixed(target: str, tmp_path: Path) -> None:
     assert report.passed, report
 
 
-@pytest.mark.parametrize("target", [name for name in targets.names("converters") if name != "coreml"])
+@pytest.mark.parametrize(
+    "target", [name for name in targets.names("converters") if name != "coreml"]
+)
 def test_tables_of_values_are_refused_by_name(target: str, tmp_path: Path) -> None:
     """Only Core ML has them."""
     source = tiny(tmp_path / "source", "llama")
