@@ -82,7 +82,7 @@ def bench(
         )
     count = threads or os.cpu_count() or 1
     start = clock()
-    source = opened(artifact, means, threads=count)
+    source = opened(artifact, means, threads=threads)
     decoder = source.decoder if isinstance(source, Speculation) else source
     loaded = clock() - start
     ids = [(1000 + 7919 * i) % spec.vocab for i in range(prompt)]

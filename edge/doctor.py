@@ -16,6 +16,8 @@ PACKAGES = (
     "onnxruntime",
     "onnx-ir",
     "onnxruntime-genai",
+    "mlx",
+    "mlx-lm",
     "tokenizers",
     "jinja2",
     "torch",

@@ -29,7 +29,7 @@ TOOLKITS = {
     "transformers": (WORKER,),
     "optimum": (WORKER,),
     "coremltools": ("converters/coreml/", "runtimes/coreml/"),
-    "mlx": ("converters/mlx/", "runtimes/mlx/"),
+    "mlx": ("runtimes/mlx/",),
     "mlx_lm": (),
     "llama_cpp": ("runtimes/gguf/",),
     "gguf": (),

@@ -1,0 +1,158 @@
+"""MLX behind `edge.protocols.Decoder`: Metal on a Mac, a plain CPU elsewhere.
+
+One evaluation a call: the graph of a whole chunk is built first, so that MLX plans its memory and
+whatever nobody asked for is never computed. T tokens, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from weakref import WeakValueDictionary, ref
+
+import mlx.core as mx
+import numpy as np
+
+from edge.errors import Unsupported
+from edge.nn.decoder import decoder
+from edge.spec import DecoderSpec
+from edge.typing import F32
+from runtimes.mlx.cache import Cache, Exactly, Whole
+from runtimes.mlx.folder import Folder
+from runtimes.mlx.numerics import CHUNK, on_cpu
+from runtimes.mlx.ops import MlxOps
+from runtimes.mlx.weights import Weights
+
+_SCORES = 1 << 22  # attention scores a head and call: long caches take shorter chunks
+Arrays = list[mx.array]
+Step = Callable[[mx.array, mx.array, Arrays, Arrays], tuple[mx.array, Arrays, Arrays]]
+
+
+class MlxDecoder:
+    """One sequence over an mlx-lm folder.
+
+    `exact`: float32 activations, whatever the weights are stored in. `part` changes only the spec:
+    one folder serves all. `compiled`: a step as one compiled graph; pays where kernels are launched
+    on a GPU, not on a CPU.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: DecoderSpec,
+        *,
+        threads: int | None = None,
+        exact: bool = False,
+        part: str = "",
+        compiled: bool | None = None,
+    ) -> None:
+        if threads is not None:
+            raise Unsupported(
+                f"{threads} threads were asked for; MLX chooses their number itself",
+                fix="leave out --threads",
+            )
+        self.spec = spec
+        self.capacity = spec.context
+        self._weights = _weights(folder, spec, exact=exact)
+        self._cache = Cache(spec, self._weights.dtype)
+        wanted = not on_cpu() if compiled is None else compiled
+        self._step = _compiled(self._weights, spec) if wanted else None
+
+    @property
+    def length(self) -> int:
+        return self._cache.length
+
+    def prefill(self, tokens: Sequence[int]) -> F32:
+        at = 0
+        while True:
+            end = min(at + self._chunk(), len(tokens))
+            logits = self._graph(tokens[at:end], last_only=True)
+            if end == len(tokens):
+                return self._evaluate(logits, end - at)[-1]
+            self._evaluate(None, end - at)  # no head is computed, and no last feed-forward
+            at = end
+
+    def step(self, token: int) -> F32:
+        if self._step is None:
+            return self._evaluate(self._graph((token,), last_only=True), 1)[-1]
+        self._room(1)
+        cache = self._cache
+        logits, cache.keys, cache.values = self._step(
+            mx.array([int(token)]), mx.array([cache.length]), cache.keys, cache.values
+        )
+        return self._evaluate(logits, 1)[-1]
+
+    def score(self, tokens: Sequence[int]) -> F32:
+        out, at = [], 0
+        while at < len(tokens):
+            end = min(at + self._chunk(), len(tokens))
+            out.append(self._evaluate(self._graph(tokens[at:end], last_only=False), end - at))
+            at = end
+        return np.concatenate(out)
+
+    def rewind(self, length: int) -> None:
+        assert 0 <= length <= self.length, f"rewind to {length} of {self.length}"
+        self._cache.length = length
+
+    def _chunk(self) -> int:
+        return max(64, min(CHUNK, _SCORES // (self.length + CHUNK)))
+
+    def _room(self, count: int) -> None:
+        total = self.length + count
+        assert count > 0, "no tokens"
+        assert total <= self.capacity, f"{count} after {self.length} of {self.capacity}"
+        self._cache.reserve(total)
+
+    def _graph(self, tokens: Sequence[int], *, last_only: bool) -> mx.array:
+        """Append tokens -> logits [T or 1, V], of which nothing is computed yet."""
+        assert 0 <= min(tokens) <= max(tokens) < self.spec.vocab, "an id that is no token"
+        self._room(len(tokens))
+        ops = MlxOps(self._weights, Exactly(self._cache, len(tokens)), last_only)
+        return decoder(ops, self.spec, mx.array(np.array(tokens, np.int32)))
+
+    def _evaluate(self, logits: mx.array | None, count: int) -> F32:
+        out = mx.zeros(0) if logits is None else logits.astype(mx.float32)
+        mx.eval(out, self._cache.keys, self._cache.values)
+        self._cache.length += count
+        return np.array(out)
+
+
+def _compiled(weights: Weights, spec: DecoderSpec) -> Step:
+    """A step as one graph that is built once, not anew for each token."""
+    known = ref(weights)
+
+    def step(
+        token: mx.array, position: mx.array, keys: Arrays, values: Arrays
+    ) -> tuple[mx.array, Arrays, Arrays]:
+        rows, found = Whole(list(keys), list(values), position), known()
+        assert found is not None
+        logits = decoder(MlxOps(found, rows, last_only=True), spec, token)
+        return logits, rows.keys, rows.values
+
+    _FOREVER.append(step)
+    return mx.compile(step)
+
+
+# MLX knows a compiled function by its address: one that is freed may leave its graph to the next.
+_FOREVER: list[Step] = []
+_shared: WeakValueDictionary[object, Weights] = WeakValueDictionary()
+
+
+def _weights(folder: Path, spec: DecoderSpec, *, exact: bool) -> Weights:
+    """Those of a folder, once for all decoders that are open on it: parts of a model share them."""
+    files = [(file.name, file.stat()) for file in sorted(folder.iterdir())]
+    stamps = tuple((name, s.st_ino, s.st_mtime_ns, s.st_size) for name, s in files)
+    key = (folder.resolve(), stamps, replace(spec, context=1), exact)
+    found = _shared.get(key)
+    if found is None:
+        found = _shared[key] = _read(folder, spec, exact=exact)
+    return found
+
+
+def _read(folder: Path, spec: DecoderSpec, *, exact: bool) -> Weights:
+    """Every weight of a folder: a graph that is never evaluated asks for each as a call will."""
+    with Folder(folder, spec) as opened:
+        weights = Weights(opened, exact=exact)
+        cache = Cache(spec, weights.dtype)
+        cache.reserve(1)
+        decoder(MlxOps(weights, Exactly(cache, 1), last_only=True), spec, mx.array([0]))
+        return weights

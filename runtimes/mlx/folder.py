@@ -1,0 +1,192 @@
+"""An mlx-lm folder, checked before MLX sees a byte of it.
+
+config.json says in its `quantization` how matrices are packed: codes in 32-bit words, the first in
+the lowest bits, and for each group of columns a scale and a bias: w = code * scale + bias. MLX itself
+parses none of these files. N rows, K columns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edge.artifact import contained
+from edge.closing import Closing
+from edge.config import Config
+from edge.errors import Damaged, Unsupported
+from edge.names import Place, Shape
+from edge.outline import Outline, weight_files
+from edge.quant.tensor import Float
+from edge.safetensors import Entry, SafetensorsFile
+from edge.spec import DecoderSpec
+from edge.typing import U8
+
+BITS, GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
+_FLOATS: dict[str, Float] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
+Kind = Literal["weight", "scales", "biases"]
+_BLOCK = 1 << 22  # bytes that are read at a time where rows are picked out
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a tensor is stored: floats, or codes whose scales and biases are floats of this type."""
+
+    number: Float
+    bits: int | None = None
+    group: int | None = None
+
+
+class Folder(Closing):
+    """An open folder that holds exactly the weights of a spec."""
+
+    def __init__(self, folder: Path, spec: DecoderSpec) -> None:
+        config = Config.load(folder / "config.json")
+        opened: list[SafetensorsFile] = []
+        try:
+            paths = [contained(folder, path.name) for path in weight_files(folder)]
+            opened.extend(SafetensorsFile(path) for path in paths)
+            outline = Outline(config, {file.path.name: file.entries for file in opened})
+            forms, found = _forms(outline.entries(), config)
+            self.places = _places(outline, spec, found, folder)
+        except BaseException:
+            for file in opened:
+                file.close()
+            raise
+        self._forms = forms
+        self._files = {name: file for file in opened for name in file.entries}
+
+    def form(self, name: str) -> Form:
+        return self._forms[self.places[name].tensor]
+
+    def forms(self) -> set[Form]:
+        """Of all matrices."""
+        return {self.form(name) for name, place in self.places.items() if len(place.shape) == 2}
+
+    def width(self, name: str, kind: Kind) -> int:
+        """Bytes of a stored row."""
+        tensor = self._tensor(name, kind)
+        return self._files[tensor].entries[tensor].row_bytes
+
+    def read(self, name: str, kind: Kind, out: U8) -> None:
+        """A weight's bytes, in the order of its rows: out [N, bytes of a row]."""
+        place, tensor = self.places[name], self._tensor(name, kind)
+        file, at = self._files[tensor], 0
+        for rows in place.rows or (range(place.stored[0]),):
+            _pick(file, tensor, rows, out[at : at + len(rows)])
+            at += len(rows)
+
+    def _tensor(self, name: str, kind: Kind) -> str:
+        tensor = self.places[name].tensor
+        return tensor if kind == "weight" else _sibling(tensor, kind)
+
+    def close(self) -> None:
+        for file in set(self._files.values()):
+            file.close()
+
+
+def _pick(file: SafetensorsFile, tensor: str, rows: range, out: U8) -> None:
+    if rows.step == 1:
+        file.fill(tensor, rows.start, out.data)
+        return
+    count = max(1, _BLOCK // (out.shape[1] * rows.step))
+    for at in range(0, len(rows), count):
+        some = rows[at : at + count]
+        block = np.empty((some[-1] + 1 - some.start, out.shape[1]), np.uint8)
+        file.fill(tensor, some.start, block.data)
+        out[at : at + len(some)] = block[:: rows.step]
+
+
+def _places(
+    outline: Outline, spec: DecoderSpec, found: Mapping[str, Shape], folder: Path
+) -> dict[str, Place]:
+    try:
+        return outline.family.names.check(spec, found)
+    except KeyError:  # its family has no name for a weight of this spec
+        raise Damaged(
+            f"{folder / 'config.json'} is of another model than edge.json", fix="convert again"
+        ) from None
+
+
+def _forms(
+    entries: Mapping[str, Entry], config: Config
+) -> tuple[dict[str, Form], dict[str, Shape]]:
+    """Every tensor's form, and the shape of what it means; scales and biases belong to a tensor."""
+    forms, found = {}, {}
+    packed = {name for name in entries if _sibling(name, "scales") in entries}
+    extra = {_sibling(name, kind) for name in packed for kind in ("scales", "biases")}
+    for name, entry in entries.items():
+        if name in extra:
+            continue
+        stated = _stated(config, name)
+        if name in packed:
+            if stated is None:
+                raise _lies(name, "does not say how it is quantized")
+            forms[name], found[name] = _unpacked(entries, name, stated)
+            continue
+        if stated is not None and stated.table is not None:
+            raise _lies(name, f"says that it is quantized, and it is stored as {entry.dtype}")
+        if entry.dtype not in _FLOATS:
+            raise Damaged(
+                f"tensor {name} is of type {entry.dtype}, and has no scales", fix="convert again"
+            )
+        forms[name], found[name] = Form(_FLOATS[entry.dtype]), entry.shape
+    return forms, found
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What config.json says of a tensor; `table`: where it says so of this one by name."""
+
+    bits: int
+    group: int
+    table: Config | None
+
+
+def _stated(config: Config, name: str) -> _Stated | None:
+    block = config.table("quantization")
+    path = name.removesuffix(".weight")
+    if block is None or block.data.get(path) is False:
+        return None
+    own = block.table(path) if isinstance(block.data.get(path), dict) else None
+    table = own or block
+    mode = table.text("mode", "affine")
+    bits, group = table.integer("bits"), table.integer("group_size")
+    if mode != "affine" or bits not in BITS or group not in GROUPS:
+        raise Unsupported(
+            f"{table.where}: {bits} bits in groups of {group}, mode {mode!r:.40}",
+            fix=f"use affine quantization of {', '.join(map(str, BITS))} bits, "
+            f"groups of {', '.join(map(str, GROUPS))}",
+        )
+    return _Stated(bits, group, own)
+
+
+def _unpacked(entries: Mapping[str, Entry], name: str, stated: _Stated) -> tuple[Form, Shape]:
+    codes, scales = entries[name], entries[_sibling(name, "scales")]
+    biases = entries.get(_sibling(name, "biases"))
+    if codes.dtype != "U32" or len(codes.shape) != 2 or biases is None:
+        raise Damaged(f"tensor {name} has scales, but is no packed matrix", fix="convert again")
+    rows, words = codes.shape
+    columns, rest = divmod(words * 32, stated.bits)
+    want = (rows, columns // stated.group)
+    if rest or columns % stated.group or scales.shape != want or biases.shape != want:
+        raise _lies(
+            name,
+            f"says {stated.bits} bits in groups of {stated.group}; "
+            f"it has {words} words and {list(scales.shape)} scales",
+        )
+    if scales.dtype != biases.dtype or scales.dtype not in _FLOATS:
+        raise Damaged(
+            f"tensor {name} has scales of {scales.dtype} and biases of {biases.dtype}",
+            fix="convert again",
+        )
+    return Form(_FLOATS[scales.dtype], stated.bits, stated.group), (rows, columns)
+
+
+def _sibling(name: str, kind: str) -> str:
+    return f"{name.removesuffix('weight')}{kind}" if name.endswith(".weight") else ""
+
+
+def _lies(name: str, what: str) -> Damaged:
+    return Damaged(f"config.json: of {name} it {what}", fix="convert again")

@@ -1,0 +1,115 @@
+"""Ops on MLX: lazy arrays, with MLX's fused attention, rotation and norms.
+
+T new positions, S rows of the cache, H query heads, G kv heads, W head width.
+"""
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from edge.nn.rope import attention_factor, frequencies
+from edge.spec import LayerSpec, Norm, Rope
+from runtimes.mlx.cache import Rows
+from runtimes.mlx.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Wavelengths of the rotated pairs over 2 pi, and what q and k are multiplied by first."""
+
+    width: int
+    lengths: mx.array  # [width / 2]
+    factor: float
+
+    def __call__(self, x: mx.array, offset: int | mx.array) -> mx.array:
+        """x [1, H, T, W], turned to its positions."""
+        if self.factor != 1:
+            x = mx.concatenate([x[..., : self.width] * self.factor, x[..., self.width :]], axis=-1)
+        return mx.fast.rope(
+            x,
+            self.width,
+            traditional=False,
+            base=None,
+            scale=1.0,
+            offset=offset,
+            freqs=self.lengths,
+        )
+
+
+@dataclass(slots=True)
+class MlxOps:
+    """Builds a graph; nothing is computed before `mx.eval`."""
+
+    weights: Weights
+    rows: Rows
+    last_only: bool
+
+    def embed(self, name: str, tokens: mx.array) -> mx.array:
+        return self.weights.table(name).rows(tokens, self.weights.dtype)
+
+    def add_norm(
+        self, x: mx.array, d: mx.array | None, name: str, norm: Norm
+    ) -> tuple[mx.array, mx.array]:
+        x = x if d is None else x + d
+        weight = self.weights.vector(name)
+        if norm.kind == "layer":
+            return x, mx.fast.layer_norm(x, weight, self.weights.vector(f"{name}.bias"), norm.eps)
+        return x, mx.fast.rms_norm(x, weight, norm.eps)
+
+    def add(self, x: mx.array, d: mx.array) -> mx.array:
+        return x + d
+
+    def linear(self, x: mx.array, *names: str, bias: bool = False) -> tuple[mx.array, ...]:
+        stacks = self.weights.stacks(names, bias=bias)
+        return tuple(part for stack in stacks for part in stack(x))
+
+    def rope(self, rope: Rope, context: int) -> Rotation:
+        lengths = mx.array(1 / frequencies(rope, context))
+        return Rotation(rope.width, lengths, attention_factor(rope, context))
+
+    def attend(
+        self,
+        q: mx.array,
+        k: mx.array,
+        v: mx.array,
+        *,
+        layer: LayerSpec,
+        index: int,
+        rope: Rotation,
+    ) -> mx.array:
+        q, k, v = (_heads(a, layer.head_width) for a in (q, k, v))
+        if layer.qk_norm is not None:
+            at = f"layers.{index}.attn."
+            q = mx.fast.rms_norm(q, self.weights.vector(at + "q_norm"), layer.qk_norm)
+            k = mx.fast.rms_norm(k, self.weights.vector(at + "k_norm"), layer.qk_norm)
+        q, k = rope(q, self.rows.offset), rope(k, self.rows.offset)
+        k, v, mask = self.rows.append(index, k, v, layer)
+        out = mx.fast.scaled_dot_product_attention(q, k, v, scale=layer.scale, mask=mask)
+        return out[0].transpose(1, 0, 2).flatten(1)  # [T, H W]
+
+    def gate(self, g: mx.array, u: mx.array, layer: LayerSpec) -> mx.array:
+        if layer.gate == "gegelu":
+            return _gegelu(g, u, layer.gate_limit)
+        return g * mx.sigmoid(g) * u
+
+    def scale(self, x: mx.array, by: float) -> mx.array:
+        return x * by
+
+    def forbid(self, logits: mx.array, ids: tuple[int, ...]) -> mx.array:
+        logits[..., mx.array(ids)] = float("-inf")
+        return logits
+
+    def wanted(self, x: mx.array) -> mx.array:
+        return x[-1:] if self.last_only else x
+
+
+def _heads(x: mx.array, width: int) -> mx.array:
+    """[T, H W] -> [1, H, T, W]."""
+    return x.reshape(1, len(x), -1, width).transpose(0, 2, 1, 3)
+
+
+def _gegelu(g: mx.array, u: mx.array, limit: float | None) -> mx.array:
+    """Phi-3-small's gate (arXiv 2404.14219): a fast GELU of g, times u + 1, both within a limit."""
+    if limit is not None:
+        g, u = mx.minimum(g, limit), mx.clip(u, -limit, limit)
+    return g * mx.sigmoid(1.702 * g) * (u + 1)

@@ -1,0 +1,155 @@
+"""Weights as MLX arrays, read from a checked folder straight into MLX's own memory.
+
+N rows, K columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+import mlx.core as mx
+import numpy as np
+
+from runtimes.mlx.folder import Folder, Form, Kind
+from runtimes.mlx.numerics import TYPES, activations
+
+_STORED = {mx.bfloat16: mx.uint16, mx.float16: mx.uint16}  # numpy has no bfloat16 to write into
+
+
+class Matrix(Protocol):
+    """A product with x [T, K], and rows by number."""
+
+    def __call__(self, x: mx.array) -> mx.array: ...
+
+    def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """values [N, K]."""
+
+    values: mx.array
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return (x.astype(self.values.dtype) @ self.values.T).astype(x.dtype)
+
+    def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array:
+        return self.values[tokens].astype(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """codes [N, K bits / 32], scales and biases [N, K / group]."""
+
+    codes: mx.array
+    scales: mx.array
+    biases: mx.array
+    group: int
+    bits: int
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return mx.quantized_matmul(
+            x,
+            self.codes,
+            self.scales,
+            self.biases,
+            transpose=True,
+            group_size=self.group,
+            bits=self.bits,
+        )
+
+    def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array:
+        return mx.dequantize(
+            self.codes[tokens],
+            self.scales[tokens],
+            self.biases[tokens],
+            group_size=self.group,
+            bits=self.bits,
+        ).astype(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The rows of several weights in one matrix, and where each of them ends."""
+
+    matrix: Matrix
+    ends: tuple[int, ...]
+    bias: mx.array | None = None
+
+    def __call__(self, x: mx.array) -> tuple[mx.array, ...]:
+        """x [T, K] -> [T, N] for each weight."""
+        out = self.matrix(x)
+        if self.bias is not None:
+            out = out + self.bias
+        return tuple(mx.split(out, self.ends[:-1], axis=-1)) if len(self.ends) > 1 else (out,)
+
+
+class Weights:
+    """Every weight, read when it is first asked for.
+
+    `dtype` is that of activations; `exact`: it is float32, and so are all weights that are floats.
+    """
+
+    def __init__(self, folder: Folder, *, exact: bool) -> None:
+        forms = folder.forms()
+        self._folder = folder
+        self._widen = exact
+        packed = any(form.bits for form in forms)
+        self.dtype = TYPES[activations((form.number for form in forms), packed=packed, exact=exact)]
+        self._stacks: dict[tuple[str, ...], tuple[Stack, ...]] = {}
+        self._vectors: dict[str, mx.array] = {}
+
+    def stacks(self, names: tuple[str, ...], *, bias: bool = False) -> tuple[Stack, ...]:
+        """One product for all of these, if they are stored alike, else one for each."""
+        if names not in self._stacks:
+            alike = len({self._folder.form(name) for name in names}) == 1
+            groups = [names] if alike else [(name,) for name in names]
+            self._stacks[names] = tuple(self._stack(group, bias=bias) for group in groups)
+        return self._stacks[names]
+
+    def table(self, name: str) -> Matrix:
+        return self.stacks((name,))[0].matrix
+
+    def vector(self, name: str) -> mx.array:
+        if name not in self._vectors:
+            values = self._array((name,), "weight", TYPES[self._folder.form(name).number])
+            self._vectors[name] = _ready(values.flatten().astype(self.dtype))
+        return self._vectors[name]
+
+    def _stack(self, names: tuple[str, ...], *, bias: bool) -> Stack:
+        ends = tuple(accumulate(self._folder.places[name].shape[0] for name in names))
+        added = [self.vector(f"{name}.bias") for name in names] if bias else []
+        return Stack(
+            self._matrix(names, self._folder.form(names[0])),
+            ends,
+            _ready(mx.concatenate(added)) if added else None,
+        )
+
+    def _matrix(self, names: tuple[str, ...], form: Form) -> Matrix:
+        dtype = TYPES[form.number]
+        if form.bits is None or form.group is None:
+            values = self._array(names, "weight", dtype)
+            return Dense(_ready(values.astype(mx.float32)) if self._widen else values)
+        codes = self._array(names, "weight", mx.uint32)
+        scales, biases = (
+            _ready(self._array(names, kind, dtype).astype(self.dtype))
+            for kind in ("scales", "biases")
+        )
+        return Packed(codes, scales, biases, form.group, form.bits)
+
+    def _array(self, names: Sequence[str], kind: Kind, dtype: mx.Dtype) -> mx.array:
+        """The rows of these weights on top of each other, read without a copy."""
+        heights = [self._folder.places[name].shape[0] for name in names]
+        width = self._folder.width(names[0], kind)
+        out = mx.empty((sum(heights), width // dtype.size), _STORED.get(dtype, dtype))
+        mx.eval(out)
+        raw = np.array(out, copy=False).view(np.uint8)
+        for name, end, height in zip(names, accumulate(heights), heights, strict=True):
+            self._folder.read(name, kind, raw[end - height : end])
+        return out.view(dtype)
+
+
+def _ready(values: mx.array) -> mx.array:
+    mx.eval(values)
+    return values
