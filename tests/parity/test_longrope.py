@@ -45,12 +45,12 @@ def published(source: Path) -> torch.nn.Module:
     return transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32").eval()
 
 
-@pytest.fixture(scope="module", params=["numpy", "onnx"])
+@pytest.fixture(scope="module", params=["numpy", "onnx", "mlx"])
 def decoder(request: pytest.FixtureRequest, source: Path) -> Decoder:
     """Used again by every test: each rewinds it first, below the boundary from above it, too."""
-    if request.param == "onnx":
-        artifact = converted(source.with_name("onnx"), source)
-        return targets.open_decoder(Artifact.open(artifact), threads=1, exact=False)
+    if request.param != "numpy":
+        artifact = converted(source.with_name(request.param), source, target=request.param)
+        return targets.open_decoder(Artifact.open(artifact), threads=None, exact=False)
     found = Checkpoint.open(source)
     pure, recipe = targets.oracle(), recipes.parse("fp32")
     return switching(

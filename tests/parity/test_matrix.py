@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Recorder
-from support import CONFIGS, tiny
+from support import CONFIGS, dividing, tiny
 
 from edge import targets
 from edge.convert import Options, convert
@@ -16,7 +16,10 @@ from edge.families import families
 from edge.verify import verify
 
 COMMON = ("fp32", "fp16", "int8", "int4")
-OWN = {"onnx": ("bf16", "int4-g64", "int4-asym", "int8-asym", "q4_0", "q8_0")}
+OWN = {
+    "onnx": ("bf16", "int4-g64", "int4-asym", "int8-asym", "q4_0", "q8_0"),
+    "mlx": ("bf16", "rtn-int4-g32", "rtn-int3-g32-min-bf16", "q4_1"),
+}
 MATRIX = [
     (family, target, recipe)
     for family in sorted(CONFIGS)
@@ -33,7 +36,7 @@ def test_every_family_is_in_the_matrix() -> None:
 def test_a_target_is_its_source(
     family: str, target: str, recipe: str, tmp_path: Path, record: Recorder
 ) -> None:
-    source = tiny(tmp_path / "source", family)
+    source = tiny(tmp_path / "source", family, **(dividing(family) if target == "mlx" else {}))
     options = Options(target=target, quant=recipe)
     report = verify(convert(source, tmp_path / "out", options), source, tokens=24)
     record(family=family, target=target, recipe=recipe, error=report.logits_error)
@@ -42,7 +45,7 @@ def test_a_target_is_its_source(
 
 @pytest.mark.parametrize("target", targets.names("converters"))
 def test_precisions_may_be_mixed(target: str, tmp_path: Path) -> None:
-    source = tiny(tmp_path / "source", "llama")
+    source = tiny(tmp_path / "source", "llama", **dividing("llama"))
     overrides = {"layers.0.attn.v": "fp16", "layers.*.mlp.down": "int8"}
     options = Options(target=target, quant="int4", embed="int8", head="fp16", overrides=overrides)
     artifact = convert(source, tmp_path / "out", options)

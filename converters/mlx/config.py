@@ -1,0 +1,73 @@
+"""config.json and generation_config.json as mlx-lm reads them: the source's, and what it would miss.
+
+Doing it again changes nothing, so that a finished folder can be compared with what it should hold.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from edge.quant.tensor import Scheme
+from edge.spec import DecoderSpec, Llama3Scaling, LongRope
+from edge.text.ids import SpecialIds
+
+Json = dict[str, Any]
+_THETA, _PARTIAL = "rope_theta", "partial_rotary_factor"
+
+
+def config(source: Mapping[str, Any], spec: DecoderSpec, packing: Json | None) -> Json:
+    """The source's config with rotary settings in their older spelling, the only one that mlx-lm
+    reads, and with what its defaults get wrong. `packing`: how matrices are packed.
+    """
+    new, old = source.get("rope_parameters"), source.get("rope_scaling")
+    table = new if isinstance(new, dict) else old if isinstance(old, dict) else {}
+    out = {key: value for key, value in source.items() if key != "rope_parameters"}
+    if _THETA in (*source, *table):
+        out[_THETA] = spec.rope.theta
+    if _PARTIAL in table:
+        out[_PARTIAL] = table[_PARTIAL]
+    if new is not None or old is not None:
+        out["rope_scaling"] = _scaling(table, spec)
+    if isinstance(spec.rope.scaling, LongRope):
+        out["original_max_position_embeddings"] = spec.rope.scaling.original_context
+    out["tie_word_embeddings"] = spec.tied
+    for key in ("quantization", "quantization_config"):
+        out.pop(key, None)
+        if packing is not None:
+            out[key] = packing
+    return out
+
+
+def quantization(schemes: Mapping[str, Scheme]) -> Json | None:
+    """How matrices are packed, by module: the commonest way, and that of each which differs."""
+    ways = {module: (scheme.group, scheme.bits) for module, scheme in schemes.items()}
+    packed = Counter(way for way in ways.values() if way[0] is not None)
+    if not packed:
+        return None
+    commonest = packed.most_common(1)[0][0]
+    others = {module: _form(*way) for module, way in ways.items() if way != commonest}
+    return {**(_form(*commonest) or {}), **others}
+
+
+def generation(source: Mapping[str, Any], ids: SpecialIds) -> Json:
+    """With every id that ends an answer: mlx-lm asks no other file."""
+    stops = sorted(ids.stop)
+    return {**source, "eos_token_id": stops} if stops else dict(source)
+
+
+def _form(group: int | None, bits: int) -> Json | Literal[False]:
+    return False if group is None else {"group_size": group, "bits": bits, "mode": "affine"}
+
+
+def _scaling(table: Mapping[str, Any], spec: DecoderSpec) -> Json | None:
+    """What stretches frequencies, named by `type`, which mlx-lm asks for, and by `rope_type`."""
+    kind = table.get("rope_type", table.get("type", "default"))
+    if kind == "default":
+        return None
+    scaling = spec.rope.scaling
+    own: Json = {"type": kind, "rope_type": kind}
+    if isinstance(scaling, LongRope):
+        own = {"type": "longrope", "rope_type": "longrope"}
+    if isinstance(scaling, Llama3Scaling):
+        own["original_max_position_embeddings"] = scaling.original_context
+    return {key: table[key] for key in table if key not in (_THETA, _PARTIAL)} | own

@@ -1,0 +1,87 @@
+"""A checkpoint -> a folder that mlx-lm loads: config.json, safetensors files, their index.
+
+Tensors keep the names that the checkpoint gives them, fused ones stay fused: so does mlx-lm.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from converters.mlx.pack import GROUPS, pieces
+from converters.mlx.writer import MlxWriter, Plan
+from edge.datafile import Mode
+from edge.errors import Unsupported
+from edge.names import Shape, shapes
+from edge.quant.recipe import Recipe, word
+from edge.quant.tensor import FLOATS, Scheme
+from edge.spec import DecoderSpec
+from edge.targets import About
+
+BASE = 60_000_000  # bytes: interpreter, numpy, a tokenizer, blocks in flight
+TOOLS: tuple[str, ...] = ()
+ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
+
+
+def layout(spec: DecoderSpec, recipe: Recipe) -> "MlxLayout":
+    return MlxLayout(spec, recipe)
+
+
+def memory(spec: DecoderSpec) -> int:
+    """Peak resident bytes of a conversion: the same for every model."""
+    return BASE
+
+
+class MlxLayout:
+    """How every weight is stored."""
+
+    def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
+        self.spec, self.recipe = spec, recipe
+        self.schemes = {name: self._scheme(name, shape) for name, shape in shapes(spec).items()}
+        self.nbytes = sum(
+            shape[0] * piece.row_bytes
+            for name, shape in shapes(spec).items()
+            for piece in pieces(self.schemes[name], shape[1:])
+        )
+
+    def open(self, folder: Path, about: About, mode: Mode = "write") -> MlxWriter:
+        plan = Plan.of(self.spec, self.recipe, self.schemes, about.family.names)
+        return MlxWriter(plan, folder, about, mode)
+
+    def _scheme(self, name: str, shape: Shape) -> Scheme:
+        """A vector has the type of the body's scales, as mlx-lm computes in one type."""
+        if len(shape) == 1:
+            return FLOATS[self.recipe.body.number]
+        scheme = self.recipe.scheme(name, by_row=name == "embed")
+        if name == "embed" and self.spec.tied and scheme != self.recipe.scheme(name):
+            raise Unsupported(
+                "the head of this model is its embedding, and MLX stores it once",
+                fix="give --embed and --head the same precision",
+            )
+        _check(name, scheme, shape[1])
+        return scheme
+
+
+def _check(name: str, scheme: Scheme, columns: int) -> None:
+    """Refuse what no code, scale and bias can say."""
+    if scheme.group is None:
+        return
+    if scheme.zero == "table":
+        raise Unsupported(
+            f"mlx cannot hold {name} as {word(scheme)}: it has no tables of what a code means",
+            fix="use integers, such as rtn-int4-g64-min-fp16",
+        )
+    if scheme.zero == "integer" and scheme.number != "fp32":
+        raise Unsupported(
+            f"mlx cannot hold {name} as {word(scheme)}: it stores what a code of zero means, "
+            f"which is no {scheme.number} there",
+            fix=f"use {word(replace(scheme, zero='minimum'))} or {word(replace(scheme, number='fp32'))}",
+        )
+    if columns % scheme.group:
+        like = re.sub(r"^layers\.\d+", "layers.*", name)
+        smaller = [group for group in GROUPS if columns % group == 0]
+        instead = word(replace(scheme, group=smaller[-1])) if smaller else "fp16"
+        raise Unsupported(
+            f"mlx cannot hold {name} as {word(scheme)}: groups of {scheme.group} do not divide its "
+            f"{columns} columns, and it has no shorter last group",
+            fix=f"give it a precision of its own: --override '{like}={instead}'",
+        )

@@ -1,0 +1,80 @@
+"""A weight's rows as MLX stores them: codes in 32-bit words, and a scale and a bias for each group.
+
+w = code * scale + bias. N rows, K columns, J groups.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from edge.errors import Damaged
+from edge.names import Shape
+from edge.quant.tensor import Float, QTensor, Scheme, float_bytes, rounded
+from edge.typing import F32, U8
+
+GROUPS = (32, 64, 128)
+TYPES: dict[Float, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+SIZES = {"U32": 4, "F32": 4, "F16": 2, "BF16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One of the tensors that a weight becomes: what its name ends on, its type, shape of a row."""
+
+    suffix: str
+    dtype: str
+    row: Shape
+
+    @property
+    def row_bytes(self) -> int:
+        return prod(self.row) * SIZES[self.dtype]
+
+
+def pieces(scheme: Scheme, row: Shape) -> tuple[Piece, ...]:
+    """The tensors of a weight whose rows have this shape: [K], or none of a vector."""
+    number = TYPES[scheme.number]
+    if scheme.group is None:
+        return (Piece("weight", number, row),)
+    (columns,) = row
+    return (
+        Piece("weight", "U32", (columns * scheme.bits // 32,)),
+        Piece("scales", number, (columns // scheme.group,)),
+        Piece("biases", number, (columns // scheme.group,)),
+    )
+
+
+def packed(name: str, stored: F32 | QTensor, scheme: Scheme) -> tuple[U8, ...]:
+    """Rows of each piece of a weight, as bytes: [N, bytes of a row] each."""
+    if not isinstance(stored, QTensor):
+        return (float_bytes(stored.reshape(len(stored), -1), scheme.number),)
+    bias = biases(stored)
+    if not np.isfinite(rounded(bias, scheme.number)).all():
+        raise Damaged(
+            f"{name} holds a number whose bias is too large for {scheme.number}",
+            fix="use scales in bf16 or fp32",
+        )
+    floats = (float_bytes(part, scheme.number) for part in (stored.scales, bias))
+    return words(stored.codes, scheme.bits), *floats
+
+
+def biases(stored: QTensor) -> F32:
+    """What a code of zero means: [N, J]."""
+    if stored.zeros is None:
+        return stored.scales * np.float32(-(1 << (stored.scheme.bits - 1)))
+    if stored.scheme.zero == "integer":
+        return -stored.zeros.astype(np.float32) * stored.scales
+    return stored.zeros.astype(np.float32)
+
+
+def words(codes: U8, bits: int) -> U8:
+    """Codes [N, K] -> bytes of little-endian words [N, K bits / 8], the first code lowest."""
+    if bits == 8:
+        return codes
+    if bits == 4:
+        pairs = np.ascontiguousarray(codes).view("<u2")
+        return (pairs | pairs >> 4).astype(np.uint8)
+    eights = codes.reshape(-1, 8).astype("<u8")  # eight codes fill `bits` bytes
+    eights <<= np.arange(0, 8 * bits, bits, dtype=np.uint64)
+    joined = np.bitwise_or.reduce(eights, axis=1)
+    return joined.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(len(codes), -1)
