@@ -17,7 +17,7 @@ from edge.families import Family, family_of
 from edge.names import Place, Shape
 from edge.outline import Outline, weight_files
 from edge.safetensors import SafetensorsFile
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, longest
 from edge.typing import F32, I64
 
 BLOCK = 1 << 18  # weights that are read at a time: their float32 stays in a core's cache
@@ -36,10 +36,10 @@ class Checkpoint(Closing):
 
     @classmethod
     def open(cls, folder: Path, *, context: int | None = None) -> "Checkpoint":
-        """Read the config and every header; `context` shortens the longest sequence."""
+        """Read the config and every header; `context` is the longest sequence, if not the model's own."""
         config = Config.load(folder / "config.json")
         family = family_of(config)
-        spec = shorten(family.spec(config), context)
+        spec = with_context(family.spec(config), context)
         paths = weight_files(folder)
         opened: list[SafetensorsFile] = []
         try:
@@ -83,13 +83,14 @@ class Checkpoint(Closing):
             file.close()
 
 
-def shorten(spec: DecoderSpec, context: int | None) -> DecoderSpec:
-    """The spec with a shorter context: smaller rope tables, smaller caches."""
+def with_context(spec: DecoderSpec, context: int | None) -> DecoderSpec:
+    """The spec with another context, which fixes rotary tables and the largest cache."""
     if context is None:
         return spec
-    if not 1 <= context <= spec.context:
+    most = longest(spec)
+    if not 1 <= context <= most:
         raise Unsupported(
-            f"a context of {context} tokens was asked for, the model has {spec.context}",
-            fix=f"give --context a number from 1 to {spec.context}",
+            f"a context of {context} tokens was asked for, the model has {most}",
+            fix=f"give --context a number from 1 to {most}",
         )
     return replace(spec, context=context)

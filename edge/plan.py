@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from edge import targets
 from edge.bench import bytes_per_token, read_bandwidth
-from edge.checkpoint import shorten
+from edge.checkpoint import with_context
 from edge.families import family_of
 from edge.inspection import parameters
 from edge.outline import Outline
@@ -74,7 +74,8 @@ def plan(
     places = family.names.check(spec, outline.shapes())
     outline.floats_only(place.tensor for place in places.values())
     tokens = min(DEFAULT_TOKENS, spec.context) if context is None else context
-    shorten(spec, tokens)  # refuses more than the model has
+    asked = with_context(spec, tokens)  # refuses more than the model can have
+    spec = asked if tokens > spec.context else spec
     converter, runtime = targets.converter(target), targets.runtime(target)
     memory = _memory()
     run = runtime.memory(spec, recipe, tokens=tokens)

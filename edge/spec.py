@@ -48,7 +48,7 @@ class LongRope:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DynamicNtk:
-    """A base that grows with the context, past the original one: theta as it is up to there."""
+    """A base that grows with the context that was asked for, past the original one."""
 
     factor: float
     original_context: int
@@ -139,12 +139,20 @@ class DecoderSpec:
             raise Damaged(problem, fix="correct the dummy ids in config.json")
 
 
+def longest(spec: DecoderSpec) -> int:
+    """The longest context that this model may be given: its own, unless its rotary base grows."""
+    scaling = spec.rope.scaling
+    if not isinstance(scaling, DynamicNtk):
+        return spec.context
+    return max(spec.context, int(scaling.factor * scaling.original_context))
+
+
 def parts(spec: DecoderSpec) -> Mapping[str, DecoderSpec]:
     """The specs that a model is, by what their entry points are called: two where a longer sequence
     has other rotary tables, else one. The last is the whole.
     """
     scaling = spec.rope.scaling
-    if isinstance(scaling, LongRope) and spec.context > scaling.original_context:
+    if isinstance(scaling, LongRope | DynamicNtk) and spec.context > scaling.original_context:
         return {"short-": replace(spec, context=scaling.original_context), "": spec}
     return {"": spec}
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from edge import targets
 from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint, shorten
+from edge.checkpoint import Checkpoint, with_context
 from edge.convert import Progress, recipe_of, silent
 from edge.errors import EdgeError
 from edge.fill import Job, fill
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
-from edge.spec import parts
+from edge.spec import longest, parts
 from edge.targets import About, Numerics
 from edge.text.chat import ChatTemplate, Message
 from edge.text.ids import SpecialIds
@@ -70,8 +70,8 @@ def verify(
             fix="give smaller --tokens",
         )
     with Checkpoint.open(source) as checkpoint:
-        context = min(checkpoint.spec.context, manifest.spec.context)
-        spec = replace(shorten(checkpoint.spec, context), exits=manifest.spec.exits)
+        context = min(longest(checkpoint.spec), manifest.spec.context)
+        spec = replace(with_context(checkpoint.spec, context), exits=manifest.spec.exits)
         checkpoint = replace(checkpoint, spec=spec)
         if checkpoint.spec != manifest.spec:
             raise EdgeError(

@@ -1,4 +1,5 @@
-"""A model whose rotary tables depend on how long the sequence is: LongRoPE (arXiv 2402.13753).
+"""A model whose rotary tables depend on how long the sequence is: LongRoPE (arXiv 2402.13753), or a base
+that grows.
 
 Keys that were rotated by one set of factors are wrong under the other. So a sequence that crosses
 the original context is read anew by the part that serves longer ones, as transformers does, instead

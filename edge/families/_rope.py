@@ -6,7 +6,7 @@ import math
 
 from edge.config import Config
 from edge.errors import Damaged, Unsupported
-from edge.spec import Llama3Scaling, LongRope, Rope
+from edge.spec import DynamicNtk, Llama3Scaling, LongRope, Rope
 
 
 def rope(config: Config, head_width: int) -> Rope:
@@ -23,12 +23,14 @@ def rope(config: Config, head_width: int) -> Rope:
     return Rope(theta=theta, width=width, scaling=scaling(config, width // 2))
 
 
-def scaling(config: Config, pairs: int) -> Llama3Scaling | LongRope | None:
+def scaling(config: Config, pairs: int) -> Llama3Scaling | LongRope | DynamicNtk | None:
     """How a config stretches the rotary frequencies of this many rotated pairs."""
     table = _table(config)
     kind = table.text("rope_type", table.text("type", "default"))
-    if kind in ("default", "dynamic"):  # dynamic NTK changes nothing up to the published context
+    if kind == "default":
         return None
+    if kind == "dynamic":
+        return _dynamic(table, config, pairs)
     if kind == "llama3":
         return _llama3(table, config)
     # Early Phi-3 uploads say su, later ones longrope; yarn with factor lists means the same.
@@ -36,7 +38,7 @@ def scaling(config: Config, pairs: int) -> Llama3Scaling | LongRope | None:
         return _longrope(table, config, pairs)
     raise Unsupported(
         f"{table.where}: rope type {kind!r} is not supported",
-        fix="use a checkpoint of rope type default, llama3 or longrope",
+        fix="use a checkpoint of rope type default, llama3, longrope or dynamic",
     )
 
 
@@ -66,6 +68,17 @@ def _longrope(table: Config, config: Config, pairs: int) -> LongRope:
         long_attention=table.number("long_mscale", attention),
         original_context=original,
     )
+
+
+def _dynamic(table: Config, config: Config, pairs: int) -> DynamicNtk:
+    """Changes nothing up to the published context."""
+    if pairs < 2:
+        raise Unsupported(
+            f"{table.where}: a dynamic rotary base needs more than one rotated pair",
+            fix="correct the number of heads or their width",
+        )
+    published = config.integer("max_position_embeddings", 2048, high=1 << 20)
+    return DynamicNtk(factor=table.number("factor"), original_context=published)
 
 
 def _llama3(table: Config, config: Config) -> Llama3Scaling:

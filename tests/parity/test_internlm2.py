@@ -29,13 +29,13 @@ def test_logits_are_those_of_llama(tmp_path: Path) -> None:
     config = config_of("internlm2", rope_scaling={"type": "dynamic", "factor": 2.0})
     weights = weights_of(config)
     ids = np.random.default_rng(0).integers(0, config["vocab_size"], 40).tolist()
-    want = _llama(config, weights)(torch.tensor([ids])).logits[0].detach().numpy()
+    want = as_llama(config, weights)(torch.tensor([ids])).logits[0].detach().numpy()
     with Checkpoint.open(checkpoint(tmp_path / "it", config, weights)) as found:
         got = oracle(found, parse("fp32")).score(ids)
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
 
 
-def _llama(config: dict, weights: dict) -> torch.nn.Module:
+def as_llama(config: dict, weights: dict) -> torch.nn.Module:
     fields = {k: v for k, v in config.items() if k not in ("model_type", "rope_scaling", "bias")}
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**fields))
     state = {"lm_head.weight": weights["output.weight"]}

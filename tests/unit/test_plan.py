@@ -57,6 +57,19 @@ def test_memory_grows_with_tokens_and_precision() -> None:
     assert runtime.memory(spec, parse("int8"), tokens=10) > sizes[1]
 
 
+def test_a_context_that_grows_is_planned_as_it_will_be_converted() -> None:
+    """Past the published context a second table lies on the disk, and more tokens may fit."""
+    scaling = {"type": "dynamic", "factor": 3.0}
+    model = outline(config_of("llama", max_position_embeddings=1000, rope_scaling=scaling))
+    plain, grown = (
+        plan(model, "onnx", parse("int4"), context=count, threads=1) for count in (1000, 2500)
+    )
+    assert grown.disk_bytes > plain.disk_bytes
+    assert (plain.largest_context, grown.largest_context) == (1000, 2500)
+    with pytest.raises(Unsupported, match="the model has 3000"):
+        plan(model, "onnx", parse("int4"), context=3001, threads=1)
+
+
 def test_tensors_of_another_config_are_found_before_anything_is_done(tmp_path: Path) -> None:
     source = tiny(tmp_path / "source")
     config = json.loads((source / "config.json").read_text())
