@@ -17,10 +17,12 @@ from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
 from edge.means import PLAIN, Drafting, Means
-from edge.model import Chat, Model, Wish, load
+from edge.model import Chat, Model, Wish, load, prompt_ids
 from edge.outline import Outline
 from edge.plan import Plan, plan
 from edge.quant.recipe import Recipe
+from edge.text.chat import ChatTemplate
+from edge.text.tokenizer import Tokenizer
 from edge.verify import TOKENS, verify
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ Say = Callable[[str], None]
 RECIPES = Path(__file__).parent / "train" / "recipes"
 
 __all__ = [
+    "PLAIN",
     "Chat",
     "Model",
     "Wish",
@@ -113,9 +116,15 @@ def open_model(
     progress: Progress | None = None,
 ) -> Model:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
+    folder = ready(model, progress)
+    return load(folder, threads=threads, unchecked=unchecked, means=means)
+
+
+def ready(model: str | None, progress: Progress | None = None) -> Path:
+    """The folder of an artifact, made now if need be."""
     model = model or registry.DEFAULT
     if is_artifact(Path(model)):
-        return load(model, threads=threads, unchecked=unchecked, means=means)
+        return Path(model)
     source = _checkpoint(model)
     entry = registry.find(model)
     target = targets.best()
@@ -123,7 +132,26 @@ def open_model(
     folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
     if not is_artifact(folder):
         convert(source, folder, options, progress)
-    return load(folder, threads=threads, means=means)
+    return folder
+
+
+def fastest_means(
+    folder: Path,
+    prompt: str,
+    *,
+    system: str | None,
+    raw: bool,
+    threads: int | None,
+    say: Callable[[str], None],
+) -> Means:
+    """What this prompt is decoded by fastest here, with the same answer."""
+    from edge.tune import fastest
+
+    artifact = Artifact.open(folder)
+    integrity.check(artifact)
+    tokenizer, template = Tokenizer.load(folder), ChatTemplate.load(folder)
+    ids = prompt_ids(tokenizer, template, prompt, system=system, raw=raw)
+    return fastest(artifact, ids, threads=threads, say=say)
 
 
 def answer_form(

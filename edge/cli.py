@@ -242,6 +242,10 @@ def run(
     layerskip: LayerSkip = None,
     draft_by: DraftBy = None,
     draft: DraftLength = 4,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="Decode by what measurably pays here; answers stay the same."),
+    ] = False,
     threads: Threads = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
@@ -256,6 +260,7 @@ def run(
     Example: edge run "Once upon a time"
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --max-tokens 100
     Example: edge run artifacts/phi-3 "A cat, as JSON." --json-schema cat.schema.json
+    Example: edge run artifacts/phi-3 "Why is the sky blue?" --fast
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
     """
     from edge import api
@@ -287,6 +292,18 @@ def run(
         draft_by=draft_by,
         draft=draft,
     )
+    if fast:
+        if means != api.PLAIN or text is None:
+            raise EdgeError("--fast chooses by itself, for a prompt", fix="leave out the others")
+        model_name = str(api.ready(model_name, bar))
+        means = api.fastest_means(
+            Path(model_name),
+            text,
+            system=system,
+            raw=raw,
+            threads=threads,
+            say=lambda line: typer.echo(line, err=True),
+        )
     model = api.open_model(
         model_name, threads=threads, unchecked=unchecked, means=means, progress=bar
     )

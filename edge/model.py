@@ -82,14 +82,8 @@ class Model:
         one, takes it as it is.
         """
         self.forget()
-        if raw and system is not None:
-            raise EdgeError(
-                "a raw prompt has no system message",
-                fix="leave out --raw, or write it in the prompt",
-            )
-        if raw or (self.template is None and system is None):
-            return self.reply(self.tokenizer.encode(prompt, special=True), wish)
-        return self.reply(self.encode(_turns(system, prompt)), wish)
+        ids = prompt_ids(self.tokenizer, self.template, prompt, system=system, raw=raw)
+        return self.reply(ids, wish)
 
     def chat(self, *, system: str | None = None) -> "Chat":
         """A conversation whose cache is kept between turns."""
@@ -108,11 +102,7 @@ class Model:
         self._seen, self._last = [], None
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        if self.template is None:
-            raise EdgeError(
-                "the model has no chat template, so no system message", fix="leave out --system"
-            )
-        return encode_chat(self.tokenizer, self.template, messages)
+        return _encoded(self.tokenizer, self.template, messages)
 
     @property
     def cached(self) -> list[int]:
@@ -201,6 +191,35 @@ def load(
     if not unchecked:
         integrity.check(artifact)
     return Model(artifact, opened(artifact, means, threads=threads, exact=exact))
+
+
+def prompt_ids(
+    tokenizer: Tokenizer,
+    template: ChatTemplate | None,
+    prompt: str,
+    *,
+    system: str | None = None,
+    raw: bool = False,
+) -> list[int]:
+    """A prompt as a user's turn in the chat template; `raw`, or without a template, as it is."""
+    if raw and system is not None:
+        raise EdgeError(
+            "a raw prompt has no system message",
+            fix="leave out --raw, or write it in the prompt",
+        )
+    if raw or (template is None and system is None):
+        return tokenizer.encode(prompt, special=True)
+    return _encoded(tokenizer, template, _turns(system, prompt))
+
+
+def _encoded(
+    tokenizer: Tokenizer, template: ChatTemplate | None, messages: Sequence[Message]
+) -> list[int]:
+    if template is None:
+        raise EdgeError(
+            "the model has no chat template, so no system message", fix="leave out --system"
+        )
+    return encode_chat(tokenizer, template, messages)
 
 
 def _turns(system: str | None, prompt: str) -> list[Message]:

@@ -218,6 +218,31 @@ def test_drafts_change_no_answer(
     assert edge("verify", out, "--against", assets / STORIES, "--tokens", "8").code == 0
 
 
+def test_fast_measures_once_and_says_what_it_chose(
+    edge: Edge, assets: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--quant", "fp32", "--layerskip", "2", "-o", out)
+    assert edge("convert", assets / STORIES, *options).code == 0
+    given = ("run", out, "Once upon a time", "--raw", "--max-tokens", "8", "--fast", "--json")
+    first, second = edge(*given), edge(*given)
+    plain = answer(edge, out, "Once upon a time", "--raw", "--max-tokens", "8")
+    assert first.json["tokens"] == second.json["tokens"] == plain["tokens"]
+    for words in (
+        "measuring",
+        "plain decoding: ",
+        "--layerskip 2",
+        "--draft-by lookup",
+        "decoding by",
+    ):
+        assert words in first.err
+    assert "measuring" not in second.err
+    assert "decoding by" in second.err
+    (out / "tuning.json").write_text("[]")
+    assert "measuring" in edge(*given).err, "a broken file is measured anew"
+    assert edge("run", out, "a b", "--raw", "--fast", "--snapkv", "64").code == 2
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

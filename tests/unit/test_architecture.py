@@ -73,6 +73,7 @@ LAYERS = (
         "bench",
         "inspection",
         "means",
+        "tune",
         "model",
         "doctor",
         "plan",

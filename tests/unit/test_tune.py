@@ -1,0 +1,58 @@
+"""What tuning chooses, and what it makes of a tuning file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge import tune
+from edge.decode.snapkv import SnapKV
+from edge.means import PLAIN, Means
+from edge.tune import Tried
+
+
+@pytest.mark.parametrize(
+    ("speeds", "chosen"), [((10.0, 9.0, 10.4), 0), ((10.0, 9.0, 10.6), 2), ((10.0, 30.0, 20.0), 1)]
+)
+def test_what_is_hardly_faster_is_not_chosen(speeds: tuple[float, ...], chosen: int) -> None:
+    means = [PLAIN, Means(layerskip=2), Means(drafting="lookup")]
+    tried = [Tried(means=m, decode_tps=s) for m, s in zip(means, speeds, strict=True)]
+    assert tune._best(tried) is tried[chosen]
+
+
+@pytest.mark.parametrize(
+    "means",
+    [
+        PLAIN,
+        Means(layerskip=3, draft=6),
+        Means(drafting="lookup", draft=8),
+        Means(drafting="snapkv", snapkv=SnapKV(), draft=3),
+    ],
+)
+def test_a_choice_reads_back(means: Means, tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    file = tmp_path / tune.TUNING
+    tune._write(file, {"here": asdict(means)})
+    assert tune._means(tune._read(file)["here"]) == means
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"drafting": 3},
+        {"drafting": "lookup", "draft": "many"},
+        {"drafting": "snapkv", "draft": 4},
+        {"drafting": None, "draft": 99},
+        {"drafting": None, "draft": 4, "layerskip": "x"},
+    ],
+)
+def test_a_row_that_lies_is_plain_decoding(row: dict[str, object]) -> None:
+    assert tune._means(row) == PLAIN
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", json.dumps({"a": 3, "b": {}})])
+def test_a_broken_file_is_none(text: str, tmp_path: Path) -> None:
+    file = tmp_path / tune.TUNING
+    file.write_text(text)
+    assert tune._read(file) == {}
