@@ -81,7 +81,8 @@ def genai_config(spec: DecoderSpec, about: About) -> dict[str, Any] | None:
     layers.
     """
     kind, ids = about.family.known_as.get("genai"), about.ids
-    if kind is None or len(set(spec.layers)) > 1 or len(parts(spec)) > 1:
+    caches = {(layer.heads, layer.kv_heads, layer.head_width) for layer in spec.layers}
+    if kind is None or len(caches) > 1 or len(parts(spec)) > 1:
         return None
     layer = spec.layers[0]
     decoder: dict[str, Any] = {

@@ -9,7 +9,7 @@ from support import spec_of
 
 from edge.config import Config
 from edge.errors import EdgeError, Unsupported
-from edge.families import family_of
+from edge.families import families, family_of
 from edge.inspection import parameters
 from edge.names import shapes
 from edge.spec import DecoderSpec, Llama3Scaling, LongRope, parts
@@ -84,23 +84,31 @@ def test_what_is_not_supported_is_refused_by_field(assets: Path, file: str, fiel
     assert "config.json" in str(caught.value)
 
 
-@pytest.mark.parametrize("folder", ["llama3-8b-finetune", "llama3-8b-modelstock"])
-def test_tensor_names_are_the_published_ones(assets: Path, folder: str) -> None:
-    config = Config(read(assets / "hf-config" / folder / "config.json"), "config.json")
-    index = read(assets / "hf-config" / folder / "model.safetensors.index.json")
-    family = family_of(config)
-    places = family.names.places(family.spec(config)).values()
-    assert {place.tensor for place in places} == set(index["weight_map"])
+def test_every_published_config_of_a_family_is_read(assets: Path) -> None:
+    known = {kind for family in families() for kind in family.model_types}
+    files = [
+        *(assets / "hf-config").glob("*/config.json"),
+        *(assets / FROM_CODE).glob("*.config.json"),
+    ]
+    read_in = set()
+    for file in files:
+        config = read(file)
+        config = config.get("llm_config", config)  # of a model that sees, too
+        if config.get("model_type") in known:
+            assert spec_of(config).layers, file
+            read_in.add(config["model_type"])
+    assert read_in == known, "no published config of some family"
 
 
-def test_tensor_names_of_phi3_are_the_published_ones(assets: Path) -> None:
-    """Of Phi-3.5, whose names are Phi-3's; only its rotary scaling is another."""
-    folder = assets / "hf-config/phi3-eedi"
-    config = Config({**read(folder / "config.json"), "rope_scaling": None}, "config.json")
-    family = family_of(config)
-    places = family.names.places(family.spec(config)).values()
-    weights = read(folder / "model.safetensors.index.json")["weight_map"]
-    assert {place.tensor for place in places} == set(weights)
+def test_tensor_names_are_the_published_ones(assets: Path) -> None:
+    """Where a checkpoint's index is there: no tensor too many, none too few."""
+    indexes = sorted((assets / "hf-config").glob("*/model.safetensors.index.json"))
+    assert len(indexes) >= 3
+    for index in indexes:
+        config = Config(read(index.with_name("config.json")), "config.json")
+        family = family_of(config)
+        places = family.names.places(family.spec(config)).values()
+        assert {place.tensor for place in places} == set(read(index)["weight_map"]), index
 
 
 # Facts of arXiv 2404.14619's checkpoints: runs of heads, feed-forward widths.

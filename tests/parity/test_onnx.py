@@ -234,7 +234,7 @@ def test_what_lies_in_unused_rows_never_shows(
 # Others' software
 
 
-@pytest.mark.parametrize("family", ["llama", "phi3"])
+@pytest.mark.parametrize("family", ["llama", "phi3", "phi3small"])
 def test_genai_loads_the_folder_and_gives_the_same_tokens(
     assets: Path, tmp_path: Path, family: str
 ) -> None:
