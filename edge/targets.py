@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
@@ -20,7 +20,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.families import Family
 from edge.protocols import Decoder, EarlyExit, Evictable
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import Float, Zero
+from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec, parts
 from edge.text.ids import SpecialIds
 from edge.typing import F32
@@ -37,20 +37,28 @@ class About:
     ids: SpecialIds
 
 
+# What fast kernels round the inputs of a product to: int8 with a scale for each of the weights'
+# groups; ggml's blocks of 32 with a scale in fp16, q8_1 with a rounded sum too; or a float.
+Rounding = Literal["int8", "q8_0", "q8_1", "fp16", "bf16"]
+
+
+def as_they_are(_scheme: Scheme) -> None:
+    """Inputs are not rounded."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Numerics:
     """How a runtime computes, as far as an oracle must know to be compared with it.
 
     `tolerance`: of logits, relative to the largest. `vectors`: the type in which norms and biases are
-    stored. `cache`: the type of cached keys and values.
-    `int8_activations`: the kinds of low-bit weights whose products round their inputs, group by
-    group; see `edge.verify`.
+    stored. `cache`: the type of cached keys and values. `inputs`: what the inputs of a product with
+    weights of a scheme are rounded to; see `edge.verify`.
     """
 
     tolerance: float
     vectors: Float = "fp32"
     cache: Float = "fp32"
-    int8_activations: frozenset[Zero] = frozenset()
+    inputs: Callable[[Scheme], Rounding | None] = as_they_are
 
 
 PLAIN = Numerics(tolerance=1e-4)  # all in float32
@@ -82,6 +90,11 @@ class Writer(Protocol):
 
 class Layout(Protocol):
     """Where everything of an artifact will lie, known from shapes alone."""
+
+    @property
+    def spec(self) -> DecoderSpec:
+        """The spec; its context shortened to where the target computes something else."""
+        ...
 
     @property
     def nbytes(self) -> int:

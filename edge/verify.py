@@ -2,10 +2,10 @@
 
 Teacher-forced: one pass of the oracle over the prompt and the artifact's own tokens. A low-bit
 artifact is compared with the same codes dequantized in numpy. Its exact twin, over the same
-weights, carries the tight bound. The fast kernels, which round activations to int8, are compared by
-the median with an oracle that rounds alike. They agree to 1e-6 up to the first value that lies on a
-rounding tie; from there on errors are as large as what rounding itself does to the logits, and no
-larger: that is their bound. V vocabulary, T positions.
+weights, carries the tight bound. Kernels that round what goes into a product, to int8 or to a short
+float, are compared by the median with an oracle that rounds alike. They agree to 1e-6 up to the first
+value that lies on a rounding tie; from there on errors are as large as what rounding itself does to
+the logits, and no larger: that is their bound. V vocabulary, T positions.
 """
 
 from contextlib import closing
@@ -23,7 +23,7 @@ from edge.fill import Job, fill
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
 from edge.spec import longest, parts
-from edge.targets import About, Numerics
+from edge.targets import PLAIN, About, Numerics
 from edge.text.chat import ChatTemplate, Message
 from edge.text.ids import SpecialIds
 from edge.text.tokenizer import Tokenizer
@@ -164,10 +164,10 @@ def _numbers(
         want = forced(numerics)
         errors, bound = _errors(got, want), numerics.tolerance
         error = float(errors.max())
-        if numerics.int8_activations:  # to the first tie exact, from there as rounding itself
-            pure = forced(replace(numerics, int8_activations=frozenset()))
-            bound = max(bound, float(np.median(_errors(want, pure))))
-            error = float(np.median(errors))
+        pure = forced(replace(numerics, inputs=PLAIN.inputs))
+        rounding = float(np.median(_errors(want, pure)))
+        if rounding > 0:  # to the first tie exact, from there as rounding itself
+            error, bound = float(np.median(errors)), max(bound, rounding)
         return _Proof(_figure(error), _figure(bound), *_choices(got, want, chosen))
 
     chosen, got = _greedy(opened(exact=True), prompt, tokens)

@@ -8,7 +8,7 @@ stays mapped. Activations live for one chunk of the prompt.
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, Scheme
 from edge.spec import DecoderSpec
-from edge.targets import Numerics
+from edge.targets import Numerics, Rounding
 from runtimes.onnx.decoder import CHUNK, biased, chunk
 
 BASE = 105_000_000  # interpreter, numpy, the runtime's library, a tokenizer
@@ -16,11 +16,13 @@ _FLOAT = 4
 
 
 def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
-    """The fast kernels round inputs to int8, but where zeros are floats: there weights are unpacked."""
     tolerance = 1e-4 if recipe.body == FP32 else 1e-3
-    if exact:
-        return Numerics(tolerance=tolerance)
-    return Numerics(tolerance=tolerance, int8_activations=frozenset({"middle", "integer"}))
+    return Numerics(tolerance=tolerance) if exact else Numerics(tolerance=tolerance, inputs=_inputs)
+
+
+def _inputs(scheme: Scheme) -> Rounding | None:
+    """The fast kernels round to int8, but where zeros are floats: there weights are unpacked."""
+    return None if scheme.is_float or scheme.zero == "minimum" else "int8"
 
 
 def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:

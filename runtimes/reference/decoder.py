@@ -1,7 +1,8 @@
 """The reference runtime: a checkpoint, or what a recipe makes of it, decoded in numpy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from functools import partial
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
 from edge.spec import DecoderSpec
-from edge.targets import PLAIN, Numerics
+from edge.targets import PLAIN, Numerics, Rounding
 from edge.typing import F32, I64, AnyArray
 from runtimes.reference.ops import Cache, NumpyOps, Tables
+from runtimes.reference.products import Products
 
 Weights = Callable[[str, I64 | None], F32]
-Rounding = Callable[[str], int | None]
+Product = Callable[[F32, str], F32]
 
 
 class ReferenceDecoder:
@@ -28,11 +30,11 @@ class ReferenceDecoder:
         spec: DecoderSpec,
         weights: Weights,
         *,
-        rounding: Rounding = lambda _: None,
+        product: Product | None = None,
         cache: Cache | None = None,
     ) -> None:
         self.spec = spec
-        self._rounding = rounding
+        self._product = product
         self.capacity = spec.context
         self._weights = weights
         self._cache = cache or Cache()
@@ -86,7 +88,7 @@ class ReferenceDecoder:
             f"{len(tokens)} after {self._length} of {self.capacity}"
         )
         ops: Ops[AnyArray, Tables] = NumpyOps(
-            self._weights, self._cache, self._length, last_only, self._rounding, votes
+            self._weights, self._cache, self._length, last_only, self._product, votes
         )
         logits = decoder(ops, self.spec, np.asarray(tokens, dtype=np.int64))
         self._length += len(tokens)
@@ -103,13 +105,15 @@ def oracle(
 ) -> ReferenceDecoder:
     """The checkpoint through a recipe's rounding, computed as `numerics` says."""
 
-    def rounding(name: str) -> int | None:
+    def how(name: str) -> tuple[Rounding, int] | None:
         scheme = recipe.scheme(name)
-        return scheme.group if scheme.zero in numerics.int8_activations else None
+        kind = numerics.inputs(scheme)
+        return None if kind is None else (kind, scheme.group or 0)
 
     weights = checkpoint_weights(checkpoint, recipe, vectors=numerics.vectors)
+    products = Products(weights, partial(_blocks, checkpoint, recipe), how)
     cache = Cache(numerics.cache)
-    return ReferenceDecoder(spec or checkpoint.spec, weights, rounding=rounding, cache=cache)
+    return ReferenceDecoder(spec or checkpoint.spec, weights, product=products, cache=cache)
 
 
 def checkpoint_weights(
@@ -147,6 +151,16 @@ def _tabled(
         here = rows // scheme.group == group
         out[here] = _rounded(recipe, name, whole, scheme)[rows[here] - start]
     return out
+
+
+def _blocks(checkpoint: Checkpoint, recipe: Recipe, name: str) -> Iterator[F32 | QTensor]:
+    """A matrix as a recipe stores it, block by block."""
+    scheme = recipe.scheme(name)
+    for block in checkpoint.blocks(name):
+        if scheme.is_float:
+            yield rounded(block, scheme.number)
+        else:
+            yield recipe.stored(name, block, scheme)
 
 
 def _rounded(recipe: Recipe | None, name: str, block: F32, scheme: Scheme) -> F32:

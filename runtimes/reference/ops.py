@@ -55,8 +55,7 @@ class NumpyOps:
     cache: Cache
     start: int  # position of the first new token
     last_only: bool
-    # name -> group in which inputs of its product are rounded to int8, as fast kernels do
-    rounding: Callable[[str], int | None] = lambda _: None
+    product: Callable[[F32, str], F32] | None = None  # x times a weight, transposed, if not plainly
     votes: dict[int, F32] | None = None  # by layer, where they are asked for: [H, S]
 
     def embed(self, name: str, tokens: I64) -> F32:
@@ -73,11 +72,8 @@ class NumpyOps:
         return x + d
 
     def linear(self, x: F32, *names: str, bias: bool = False) -> tuple[F32, ...]:
-        groups = [self.rounding(name) for name in names]
-        inputs = {g: x if g is None else round_to_int8(x, g) for g in set(groups)}
-        out = tuple(
-            inputs[g] @ self.weight(name, None).T for g, name in zip(groups, names, strict=True)
-        )
+        product = self.product or self._product
+        out = tuple(product(x, name) for name in names)
         if not bias:
             return out
         return tuple(
@@ -116,6 +112,9 @@ class NumpyOps:
     def wanted(self, x: F32) -> F32:
         return x[-1:] if self.last_only else x
 
+    def _product(self, x: F32, name: str) -> F32:
+        return x @ self.weight(name, None).T
+
 
 def rms_norm(x: F32, weight: F32, eps: float) -> F32:
     """x over the root of its mean square, along the last axis (arXiv 1910.07467)."""
@@ -141,20 +140,6 @@ def gegelu(g: F32, u: F32, limit: float | None) -> F32:
     if limit is not None:
         g, u = np.minimum(g, np.float32(limit)), np.clip(u, -limit, limit)
     return g / (1 + np.exp(np.float32(-1.702) * g)) * (u + 1)
-
-
-def round_to_int8(x: F32, group: int) -> F32:
-    """x [T, K] as int8 with one scale for each group of columns: what MatMulNBits does at accuracy
-    level 4.
-    """
-    rows, columns = x.shape
-    grouped = np.pad(x, ((0, 0), (0, -columns % group))).reshape(rows, -1, group)
-    largest = np.abs(grouped).max(axis=2, keepdims=True)
-    scale = largest / np.float32(127)
-    # Times the inverse, not divided by the scale: a tie must round as it does in the kernel.
-    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
-    steps = np.rint(grouped * inverse)
-    return (steps * scale).reshape(rows, -1)[:, :columns]
 
 
 def attention_weights(q: F32, k: F32, layer: LayerSpec) -> F32:

@@ -1,0 +1,73 @@
+"""Products as fast kernels compute them, which round what goes in: so the oracle can round alike.
+
+T rows, K columns, J groups of columns.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.quant.tensor import QTensor, rounded
+from edge.targets import Rounding
+from edge.typing import F32, I64
+
+BLOCK = 32  # columns of ggml's blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """`blocks`: a weight's rows as they are stored. `how`: what inputs are rounded to for a weight, and
+    in groups of how many columns.
+    """
+
+    weight: Callable[[str, I64 | None], F32]
+    blocks: Callable[[str], Iterable[F32 | QTensor]]
+    how: Callable[[str], tuple[Rounding, int] | None]
+
+    def __call__(self, x: F32, name: str) -> F32:
+        how = self.how(name)
+        if how is None:
+            return x @ self.weight(name, None).T
+        inputs = round_inputs(x, *how)
+        lost = lost_sums(x, inputs) if how[0] == "q8_1" else None
+        return np.concatenate(
+            [_product(inputs, lost, block) for block in self.blocks(name)], axis=1
+        )
+
+
+def _product(inputs: F32, lost: F32 | None, weights: F32 | QTensor) -> F32:
+    """[T, K] times rows of a weight, [N, K] -> [T, N]; `lost`: what a sum of each block adds."""
+    if not isinstance(weights, QTensor):
+        return inputs @ weights.T
+    out = inputs @ weights.dequantize().T
+    if lost is None or weights.zeros is None:
+        return out
+    return out + lost @ weights.zeros.astype(np.float32).T
+
+
+def round_inputs(x: F32, kind: Rounding, group: int) -> F32:
+    """x [T, K] as a kernel sees it: floats of a type, or int8 with one scale a group."""
+    if kind == "fp16" or kind == "bf16":
+        return rounded(x, kind)
+    steps, scales = _int8(x, group if kind == "int8" else BLOCK)
+    scales = scales if kind == "int8" else rounded(scales, "fp16")
+    return (steps * scales).reshape(len(x), -1)[:, : x.shape[1]]
+
+
+def lost_sums(x: F32, inputs: F32) -> F32:
+    """ggml multiplies minimums by the sum of each block, rounded for itself: that, less the sum of the
+    rounded inputs, [T, J].
+    """
+    steps, scales = _int8(x, BLOCK)
+    sums = rounded((scales * steps.sum(axis=2, keepdims=True))[:, :, 0], "fp16")
+    return sums - inputs.reshape(len(x), -1, BLOCK).sum(axis=2)
+
+
+def _int8(x: F32, group: int) -> tuple[F32, F32]:
+    """Whole numbers of at most 127 in size [T, J, group] and their scales [T, J, 1]."""
+    grouped = np.pad(x, ((0, 0), (0, -x.shape[1] % group))).reshape(len(x), -1, group)
+    largest = np.abs(grouped).max(axis=2, keepdims=True)
+    # Times the inverse, not divided by the scale: a tie must round as it does in the kernel.
+    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
+    return np.rint(grouped * inverse), largest / np.float32(127)
