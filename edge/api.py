@@ -20,7 +20,7 @@ from edge.means import PLAIN, Drafting, Means
 from edge.model import Chat, Model, Wish, load, prompt_ids
 from edge.outline import Outline
 from edge.plan import Plan, plan
-from edge.quant.recipe import Recipe
+from edge.quant.recipe import parse
 from edge.text.chat import ChatTemplate
 from edge.text.tokenizer import Tokenizer
 from edge.verify import TOKENS, verify
@@ -253,9 +253,10 @@ def serve_model(
 
 
 def plan_model(
-    model: str, *, target: str, recipe: Recipe, context: int | None, threads: int | None
+    model: str, *, target: str, quant: str, context: int | None, threads: int | None
 ) -> Plan:
     """What converting and running a model will take, before any of it is done."""
+    recipe = parse(quant, aliases=targets.converter(target).ALIASES)
     return plan(_outline(model), target, recipe, context=context, threads=threads)
 
 

@@ -431,9 +431,8 @@ def plan(
     Example: edge plan phi-3-mini-4k --quant int4
     """
     from edge import api
-    from edge.quant.recipe import parse
 
-    found = api.plan_model(model, target=to, recipe=parse(quant), context=context, threads=threads)
+    found = api.plan_model(model, target=to, quant=quant, context=context, threads=threads)
     _show(found.json(), as_json, found.text())
 
 

@@ -155,6 +155,7 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
         )
         recipe.check(checkpoint.places)
         layout = converter.layout(checkpoint.spec, recipe)
+        targets.refuse_longer(layout, target, options.context)
         key = _key(checkpoint, target, recipe, converter)
         tasks.append(Task(out, target, converter, recipe, layout, key))
     _room(tasks)
@@ -194,7 +195,7 @@ def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
         embed=word(recipe.embed),
         head=word(recipe.head),
         overrides={pattern: word(scheme) for pattern, scheme in recipe.overrides},
-        spec=checkpoint.spec,
+        spec=task.layout.spec,
         bos=ids.bos,
         stop=tuple(sorted(ids.stop)),
         repository=None if pin is None else pin.source,

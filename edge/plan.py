@@ -73,10 +73,13 @@ def plan(
     spec = family.spec(outline.config)
     places = family.names.check(spec, outline.shapes())
     outline.floats_only(place.tensor for place in places.values())
-    tokens = min(DEFAULT_TOKENS, spec.context) if context is None else context
-    asked = with_context(spec, tokens)  # refuses more than the model can have
-    spec = asked if tokens > spec.context else spec
+    if context is not None and context > spec.context:
+        spec = with_context(spec, context)  # refuses more than the model can have
     converter, runtime = targets.converter(target), targets.runtime(target)
+    layout = converter.layout(spec, recipe)
+    targets.refuse_longer(layout, target, context)
+    spec = layout.spec
+    tokens = min(DEFAULT_TOKENS, spec.context) if context is None else context
     memory = _memory()
     run = runtime.memory(spec, recipe, tokens=tokens)
     read = bytes_per_token(spec, recipe) + cache_bytes(spec, tokens)
@@ -89,7 +92,7 @@ def plan(
         download_bytes=outline.download,
         recipe=str(recipe),
         tokens=tokens,
-        disk_bytes=converter.layout(spec, recipe).nbytes,
+        disk_bytes=layout.nbytes,
         convert_bytes=converter.memory(spec),
         run_bytes=run,
         memory_bytes=memory,

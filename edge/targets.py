@@ -171,6 +171,16 @@ class Trainer(Protocol):
         ...
 
 
+def refuse_longer(layout: Layout, target: str, context: int | None) -> None:
+    """A context that the target does not compute right is not silently shortened."""
+    longest = layout.spec.context
+    if context is not None and longest < context:
+        raise Unsupported(
+            f"{target} computes this model as its source does up to {longest} tokens, not {context}",
+            fix=f"give --context {longest} at most, or leave it out; or use the target onnx",
+        )
+
+
 def converter(target: str) -> Converter:
     return cast(Converter, _find("converters", target))
 
