@@ -18,6 +18,7 @@ PACKAGES = (
     "onnxruntime-genai",
     "mlx",
     "mlx-lm",
+    "llama-cpp-python",
     "tokenizers",
     "jinja2",
     "torch",

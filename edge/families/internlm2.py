@@ -34,5 +34,5 @@ FAMILY = Family(
         },
         ignore=(r"model\.layers\.\d+\.attention\.rotary_emb\.inv_freq",),
     ),
-    known_as={"genai": "internlm2"},
+    known_as={"genai": "internlm2", "gguf": "internlm2"},
 )

@@ -62,5 +62,5 @@ FAMILY = Family(
         },
         ignore=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
     ),
-    known_as={"genai": "llama"},
+    known_as={"genai": "llama", "gguf": "llama"},
 )

@@ -9,5 +9,5 @@ FAMILY = replace(
     name="mistral",
     model_types=("mistral",),
     spec=llama.windowed,
-    known_as={"genai": "mistral"},
+    known_as={"genai": "mistral", "gguf": "llama"},
 )

@@ -88,4 +88,5 @@ FAMILY = Family(
             "head": "lm_head.weight",
         }
     ),
+    known_as={"gguf": "openelm"},
 )

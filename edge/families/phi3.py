@@ -24,5 +24,5 @@ FAMILY = Family(
         },
         ignore=llama.FAMILY.names.ignore,
     ),
-    known_as={"genai": "phi3"},
+    known_as={"genai": "phi3", "gguf": "phi3"},
 )

@@ -1,14 +1,57 @@
-"""What stored blocks mean: bytes of a row -> float32. B blocks of 32 weights, N rows, K columns.
+"""Blocks of weights as ggml stores them: bytes of a row -> float32, and codes -> bytes.
 
-Of two 4-bit codes in a byte the low half belongs to the first half of the block.
+B blocks of 32 weights, N rows, K columns, J blocks of a row. Of two 4-bit codes in a byte the low
+half belongs to the first half of the block.
 """
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from edge.gguf.kinds import Kind
+from edge.gguf.kinds import BY_NAME, Kind
+from edge.quant.tensor import QTensor, Scheme, float_bytes
 from edge.typing import F32, U8
+
+_FLOATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+_CODES = {
+    (8, "middle"): "Q8_0", (5, "middle"): "Q5_0", (5, "minimum"): "Q5_1",
+    (4, "middle"): "Q4_0", (4, "minimum"): "Q4_1",
+}  # fmt: skip
+
+
+def kind_of(scheme: Scheme) -> Kind | None:
+    """The type that holds weights of a scheme exactly; None: there is none."""
+    if scheme.is_float:
+        return BY_NAME[_FLOATS[scheme.number]]
+    fits = scheme.group == 32 and scheme.number == "fp16"
+    name = _CODES.get((scheme.bits, scheme.zero)) if fits else None
+    return None if name is None else BY_NAME[name]
+
+
+def pack(stored: F32 | QTensor, scheme: Scheme) -> U8:
+    """Weights of a scheme as bytes of whole rows: [N, bytes]."""
+    if not isinstance(stored, QTensor):
+        return float_bytes(stored, scheme.number)
+    rows, groups = stored.scales.shape
+    codes = stored.codes.reshape(rows * groups, 32)
+    parts = [_halves(stored.scales)]
+    if stored.zeros is not None:
+        parts.append(_halves(stored.zeros))
+    if scheme.bits == 8:
+        parts.append(
+            np.bitwise_xor(codes, 128, dtype=np.uint8)
+        )  # a code of 128 means zero: as a signed byte, zero itself
+    elif scheme.bits == 5:
+        parts.append(np.packbits(codes >> 4, axis=1, bitorder="little"))
+    if scheme.bits < 8:
+        low, high = codes[:, :16] & 15, codes[:, 16:] & 15
+        parts.append((low | high << 4).astype(np.uint8))
+    return np.concatenate(parts, axis=1).reshape(rows, -1)
+
+
+def _halves(values: F32 | U8) -> U8:
+    """One fp16 number a block: [N, J] -> [N J, 2]."""
+    return values.astype("<f2").reshape(-1, 1).view(np.uint8)
 
 
 def dequantize(raw: U8, kind: Kind, rows: int) -> F32:

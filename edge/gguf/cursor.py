@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections.abc import Iterator
 
 _WINDOW = 1 << 18  # bytes that are read at a time
 _LENGTH = struct.Struct("<Q")
@@ -55,29 +56,33 @@ class Cursor:
         return count
 
     def text(self, limit: int) -> str:
-        try:
-            return self.take(self.length(limit)).decode()
-        except UnicodeDecodeError as error:
-            raise Malformed(f"a string is not UTF-8: {error}") from None
+        return decoded(self.take(self.length(limit)))
 
-    def skip_texts(self, count: int, limit: int) -> None:
-        """Go past this many strings: a vocabulary has some hundred thousand, so the loop is tight."""
+    def texts(self, count: int, limit: int) -> Iterator[bytes]:
+        """So many strings: a vocabulary has some hundred thousand, so the loop is tight."""
         self._check(8 * count)
         self._texts += count
         if self._texts > _TEXTS:
             raise Malformed(f"its arrays claim {self._texts:,} strings")
-        while count:
-            self._check(8)
-            self._fill(8)
-            window, at = self._window, self.at - self._first
-            last = len(window) - 8
-            while count and at <= last:
-                length = _LENGTH.unpack_from(window, at)[0]
-                if length > limit:
-                    raise Malformed(f"a string claims {length:,} bytes")
-                at += 8 + length
-                count -= 1
-            self.skip(self._first + at - self.at)
+        window, at = self._window, self.at - self._first
+        for _ in range(count):
+            if at + 8 > len(window):
+                window, at = self._turn(at, 8)
+            length = _LENGTH.unpack_from(window, at)[0]
+            if length > limit:
+                raise Malformed(f"a string claims {length:,} bytes")
+            if at + 8 + length > len(window):
+                window, at = self._turn(at, 8 + length)
+            yield window[at + 8 : at + 8 + length]
+            at += 8 + length
+        self.at = self._first + at
+
+    def _turn(self, at: int, count: int) -> tuple[bytes, int]:
+        """A window that holds so many bytes from a place of this one on, and the place in it."""
+        self.at = self._first + at
+        self._check(count)
+        self._fill(count)
+        return self._window, self.at - self._first
 
     def _fill(self, count: int) -> None:
         """Have this many bytes from here on in the window."""
@@ -92,3 +97,10 @@ class Cursor:
     def _check(self, count: int) -> None:
         if self.at + count > self._size:
             raise Malformed(f"it ends at byte {self._size:,}, inside its header: it is cut off")
+
+
+def decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"a string is not UTF-8: {error}") from None

@@ -8,6 +8,7 @@ header; values and weights are read when they are asked for.
 import math
 import os
 import struct
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from edge.closing import Closing
 from edge.errors import Damaged, Unsupported
 from edge.gguf.blocks import can_dequantize, dequantize
-from edge.gguf.cursor import Cursor, Malformed
+from edge.gguf.cursor import Cursor, Malformed, decoded
 from edge.gguf.kinds import ALIGNMENT, ARRAY, KINDS, MAGIC, SCALARS, STRING, UINT32, Kind
 from edge.typing import F32, U8
 
@@ -120,7 +121,7 @@ class GGUFFile(Closing, Mapping[str, Value]):
             single = entry.kind != STRING
             return cursor.scalar(SCALARS[entry.kind]) if single else cursor.text(_TEXT)
         if entry.kind == STRING:
-            return [cursor.text(_TEXT) for _ in range(entry.count)]
+            return [decoded(raw) for raw in cursor.texts(entry.count, _TEXT)]
         form = SCALARS[entry.kind]
         raw = cursor.take(entry.count * struct.calcsize(form))
         values: list[int] | list[float] = np.frombuffer(raw, form).tolist()
@@ -225,7 +226,7 @@ def _array(cursor: Cursor, key: str) -> Entry:
         raise Malformed(f"key {key!r:.80} claims {count:,} elements")
     at = cursor.at
     if kind == STRING:
-        cursor.skip_texts(count, _TEXT)
+        deque(cursor.texts(count, _TEXT), maxlen=0)
     else:
         cursor.skip(count * struct.calcsize(SCALARS[kind]))
     return Entry(kind, at, count)

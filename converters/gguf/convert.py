@@ -1,0 +1,171 @@
+"""A checkpoint -> one file that any llama.cpp loads, equal to what its own converter writes."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from converters.gguf.plan import Plan
+from edge.datafile import DataFile, Mode
+from edge.errors import Unsupported
+from edge.gguf import keys
+from edge.gguf.architectures import Architecture, Place, architecture, check, longest, stacks
+from edge.gguf.blocks import kind_of, pack
+from edge.gguf.keys import Keys, rope_tensors
+from edge.gguf.kinds import BY_NAME, Kind
+from edge.gguf.vocabulary import of_folder
+from edge.names import shapes
+from edge.quant.ggml import FORMATS
+from edge.quant.recipe import Recipe, word
+from edge.quant.tensor import Scheme
+from edge.spec import DecoderSpec
+from edge.targets import About
+from edge.typing import F32
+
+MODEL = "model.gguf"
+TOOLS: tuple[str, ...] = ()
+ALIASES = {"int4": "q4_0", "int8": "q8_0"}
+BASE = 60_000_000  # bytes: interpreter, numpy, a tokenizer, blocks in flight
+_TOKEN = 2500  # bytes that a token takes, as text and as parts of a header, while that is made
+# llama.cpp's number of a file whose matrices are mostly of a type.
+_FILE_TYPES = {
+    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32,
+}  # fmt: skip
+
+
+class GgufLayout:
+    """Every matrix's type. `spec`: with the context up to which llama.cpp computes what it says."""
+
+    def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
+        self.spec = replace(spec, context=longest(spec))
+        self.recipe = recipe
+        self.splits_head = spec.tied and self.scheme("embed") != self.scheme("embed", head=True)
+        self.nbytes = sum(self._sizes())
+
+    def scheme(self, name: str, *, head: bool = False) -> Scheme:
+        return self.recipe.scheme(name, by_row=name == "embed" and not head)
+
+    def kind(self, name: str, *, head: bool = False) -> Kind:
+        """The type of a matrix; refuses a scheme that no type holds."""
+        scheme, columns = self.scheme(name, head=head), shapes(self.spec)[name][1]
+        kind = kind_of(scheme)
+        known = ", ".join(("fp32", "fp16", "bf16", *FORMATS))
+        if kind is None:
+            raise Unsupported(
+                f"gguf cannot hold {name} as {word(scheme)}", fix=f"use one of: {known}"
+            )
+        if columns % kind.block:
+            raise Unsupported(
+                f"{name} has {columns} columns, which the blocks of {kind.block} of {word(scheme)} do not divide",
+                fix=f"give it a precision of its own: --override '{_like(name)}=fp16'",
+            )
+        return kind
+
+    def open(self, folder: Path, about: About, mode: Mode = "write") -> "GgufWriter":
+        return GgufWriter(self, folder, about, mode)
+
+    def _sizes(self) -> Iterator[int]:
+        for name, shape in shapes(self.spec).items():
+            kind = self.kind(name) if len(shape) == 2 else BY_NAME["F32"]
+            yield kind.row_bytes(shape[-1]) * (shape[0] if len(shape) == 2 else 1)
+            if name == "embed" and self.splits_head:
+                yield self.kind(name, head=True).row_bytes(shape[1]) * shape[0]
+
+
+class GgufWriter:
+    """`edge.targets.Writer`: tensors where the plan says, then the header."""
+
+    def __init__(self, layout: GgufLayout, folder: Path, about: About, mode: Mode) -> None:
+        self._layout = layout
+        arch = _architecture(layout, about)
+        head = layout.splits_head or (layout.spec.tied and arch.head == "own")
+        self._plan = Plan.of(
+            layout.spec, arch, _kinds(layout, arch, head=head), _keys(layout, arch, folder, about)
+        )
+        self._data = DataFile(folder / MODEL, self._plan.nbytes, mode)
+        self.sync, self.close = self._data.sync, self._data.close
+
+    @property
+    def differing(self) -> int:
+        return self._data.differing
+
+    def put(self, name: str, row: int, block: F32) -> int:
+        return sum(self._put(name, place, row, block) for place in self._plan.places[name])
+
+    def finish(self) -> None:
+        for name, values in rope_tensors(self._layout.spec.rope).items():
+            self._data.put(self._plan.regions[name].offset, values)
+        self._data.put(0, self._plan.header)
+
+    def _put(self, name: str, place: Place, row: int, block: F32) -> int:
+        region = self._plan.regions[place.tensor]
+        if block.ndim == 1:
+            return self._data.put(region.offset + 4 * row, block)
+        scheme = self._layout.scheme(name, head=place.tensor == "output.weight")
+        packed = pack(self._layout.recipe.stored(name, block, scheme), scheme)
+        size, first = region.row_bytes, region.offset + place.first * region.row_bytes
+        if place.order is None:
+            return self._data.put(first + row * size, packed)
+        rows = place.order[row : row + len(block)]
+        return sum(
+            self._data.put(first + int(at) * size, one)
+            for at, one in zip(rows, packed, strict=True)
+        )
+
+
+def layout(spec: DecoderSpec, recipe: Recipe) -> GgufLayout:
+    return GgufLayout(spec, recipe)
+
+
+def memory(spec: DecoderSpec) -> int:
+    """Peak resident bytes of a conversion."""
+    return BASE + _TOKEN * spec.vocab
+
+
+def _like(name: str) -> str:
+    """A pattern for this weight in all layers."""
+    return re.sub(r"^layers\.\d+", "layers.*", name)
+
+
+def _architecture(layout: GgufLayout, about: About) -> Architecture:
+    name = about.family.known_as.get("gguf")
+    if name is None:
+        raise Unsupported(
+            f"llama.cpp has no architecture that computes the family {about.family.name}",
+            fix="convert to another target, such as onnx or mlx",
+        )
+    arch = architecture(name)
+    check(layout.spec, arch)
+    if layout.splits_head and arch.head == "embed":
+        raise Unsupported(
+            f"llama.cpp's architecture {name!r} has one table for embedding and head",
+            fix="give --embed and --head the same precision",
+        )
+    return arch
+
+
+def _kinds(layout: GgufLayout, arch: Architecture, *, head: bool) -> dict[str, Kind]:
+    """The type of every matrix of the file; stacked weights have one in common."""
+    out = {}
+    for tensor, stacked in stacks(layout.spec, arch, head=head).items():
+        if len(stacked.shape) == 1:
+            continue
+        kinds = {layout.kind(name, head=tensor == "output.weight") for name in stacked.weights}
+        if len(kinds) > 1:
+            raise Unsupported(
+                f"llama.cpp stacks {', '.join(stacked.weights)} in one tensor of one type",
+                fix="give them the same precision",
+            )
+        out[tensor] = kinds.pop()
+    return out
+
+
+def _keys(layout: GgufLayout, arch: Architecture, folder: Path, about: About) -> Keys:
+    body = kind_of(layout.recipe.body)
+    assert body is not None
+    return {
+        **keys.of_spec(layout.spec, arch),
+        "general.type": keys.text("model"),
+        "general.file_type": keys.count(_FILE_TYPES[body.name]),
+        **of_folder(folder, layout.spec.vocab, about.name),
+    }

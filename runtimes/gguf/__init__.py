@@ -1,0 +1,8 @@
+"""llama.cpp, through its C interface."""
+
+from runtimes.gguf.decoder import GgufDecoder
+from runtimes.gguf.memory import memory, numerics
+
+open = GgufDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+
+__all__ = ["memory", "numerics", "open"]

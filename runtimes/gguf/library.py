@@ -1,0 +1,148 @@
+"""llama.cpp's C interface as two objects: an open model, and a context with a cache of its own.
+
+R outputs of a call, V vocabulary.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+
+from edge.closing import Closing
+from edge.errors import Damaged, EdgeError
+from edge.typing import F32
+
+_ERROR, _CONTINUED = 4, 5  # levels of what the library logs; an error here is raised there
+BATCH = 512  # tokens of a prompt at a time
+_said: list[str] = []
+
+
+def _log(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
+    """Keep the first errors for a message of our own; print nothing."""
+    if level in (_ERROR, _CONTINUED) and len(_said) < 8:
+        _said.append(text.decode(errors="replace").strip())
+
+
+_LOG = llama_cpp.llama_log_callback(_log)  # the library calls it as long as it is loaded
+llama_cpp.llama_log_set(_LOG, ctypes.c_void_p(0))
+llama_cpp.llama_backend_init()
+
+
+class Model(Closing):
+    """Weights, which several contexts may share.
+
+    `numbers`: keys of the file whose values are to be others. `mapped`: whether the file is mapped, or
+    read into memory. `gpu_layers`: how many lie on a GPU, where the library can use one; all, if none
+    is said.
+    """
+
+    def __init__(
+        self, file: Path, *, numbers: dict[str, int], mapped: bool, gpu_layers: int | None = None
+    ) -> None:
+        self.file = file
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
+        mapped = mapped or llama_cpp.llama_supports_gpu_offload()
+        params.load_mode = (
+            llama_cpp.LLAMA_LOAD_MODE_MMAP if mapped else llama_cpp.LLAMA_LOAD_MODE_NONE
+        )
+        self._overrides = _overrides(numbers)
+        params.kv_overrides = self._overrides
+        _said.clear()
+        self.pointer = llama_cpp.llama_model_load_from_file(str(file).encode(), params)
+        if not self.pointer:
+            reason = " ".join(_said)[:300]
+            raise Damaged(f"llama.cpp refuses {file}: {reason}", fix="convert again")
+        vocab = llama_cpp.llama_model_get_vocab(self.pointer)
+        self.vocab: int = llama_cpp.llama_vocab_n_tokens(vocab)
+
+    def close(self) -> None:
+        if self.pointer:
+            llama_cpp.llama_model_free(self.pointer)
+            self.pointer = None
+
+
+class Context(Closing):
+    """A cache of `rows` tokens over a model. `outputs`: positions of a call whose logits may be asked."""
+
+    def __init__(
+        self, model: Model, rows: int, *, threads: int, exact: bool, outputs: int = 1
+    ) -> None:
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = rows
+        params.n_batch = params.n_ubatch = min(BATCH, max(rows, 32))
+        params.n_outputs_max = outputs
+        params.n_threads = params.n_threads_batch = threads
+        params.no_perf = True
+        if exact:  # the fused attention computes in fp16 even over a cache in float32
+            params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
+            params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self._model, self.rows, self.outputs = model, rows, outputs
+        self._tokens = np.zeros(params.n_batch, np.int32)
+        self._wanted = np.zeros(params.n_batch, np.int8)
+        self.batch: int = params.n_batch
+        _said.clear()
+        self.pointer = llama_cpp.llama_init_from_model(model.pointer, params)
+        if not self.pointer:
+            reason = " ".join(_said)[:300]
+            raise EdgeError(
+                f"llama.cpp cannot make a cache of {rows} tokens: {reason}",
+                fix="use a shorter context: edge plan says what fits",
+            )
+        self._memory = llama_cpp.llama_get_memory(self.pointer)
+
+    def run(self, tokens: Sequence[int], *, outputs: int) -> F32:
+        """Append tokens -> logits of the last of them [R, V], in memory that the next call overwrites."""
+        count = len(tokens)
+        self._tokens[:count] = tokens
+        self._wanted[: count - outputs] = 0
+        self._wanted[count - outputs : count] = 1
+        batch = llama_cpp.llama_batch(
+            n_tokens=count,
+            token=_pointer(self._tokens, llama_cpp.llama_token),
+            logits=_pointer(self._wanted, ctypes.c_int8),
+        )
+        _said.clear()
+        failed = llama_cpp.llama_decode(self.pointer, batch)
+        if failed:
+            reason = " ".join(_said)[:300]
+            raise EdgeError(f"llama.cpp failed with {failed}: {reason}", fix="convert again")
+        if not outputs:
+            return np.zeros((0, self._model.vocab), np.float32)
+        first = llama_cpp.llama_get_logits_ith(self.pointer, count - outputs)
+        logits: F32 = np.ctypeslib.as_array(first, (outputs, self._model.vocab))
+        return logits
+
+    def forget(self, length: int) -> None:
+        """Drop every row from `length` on."""
+        if not llama_cpp.llama_memory_seq_rm(self._memory, 0, length, -1):
+            raise AssertionError(f"llama.cpp keeps what lies after {length}")
+
+    def take_over(self, other: "Context") -> None:
+        """The rows of another context of the same model."""
+        size = llama_cpp.llama_state_seq_get_size(other.pointer, 0)
+        state = (ctypes.c_uint8 * size)()
+        got = llama_cpp.llama_state_seq_get_data(other.pointer, state, size, 0)
+        assert got == size, f"{got} of {size} bytes of state"
+        done = llama_cpp.llama_state_seq_set_data(self.pointer, state, size, 0)
+        assert done == size, f"{done} of {size} bytes of state"
+
+    def close(self) -> None:
+        if self.pointer:
+            llama_cpp.llama_free(self.pointer)
+            self.pointer = None
+
+
+def _overrides(numbers: dict[str, int]) -> "ctypes.Array[llama_cpp.llama_model_kv_override]":
+    """An array that an entry without a key ends."""
+    array = (llama_cpp.llama_model_kv_override * (len(numbers) + 1))()
+    for entry, (key, value) in zip(array, numbers.items(), strict=False):
+        entry.tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT
+        entry.key, entry.value.val_i64 = key.encode(), value
+    return array
+
+
+def _pointer(array: np.ndarray, kind: type) -> object:
+    return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))

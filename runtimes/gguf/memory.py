@@ -1,0 +1,64 @@
+"""What a run of llama.cpp computes like, and how much memory it takes, from numbers alone.
+
+Blocks of codes are read into memory in the order that its kernels want; floats stay mapped. Of a tied
+table of codes there are two copies: rows are looked up in the one, and the head is the other.
+"""
+
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import Scheme
+from edge.spec import DecoderSpec
+from edge.targets import Numerics, Rounding
+from runtimes.gguf.decoder import ANSWER, FIRST_ROWS
+from runtimes.gguf.library import BATCH
+
+BASE = 110_000_000  # interpreter, numpy, the library and its buffers, a tokenizer
+_TOKEN = 700  # bytes of a token in two tokenizers: ours and the library's
+_FLOAT, _HALF = 4, 2
+
+
+def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
+    """Inputs are rounded to what each type of weights is multiplied with; there is no other kernel.
+
+    The exact twin has attention and its cache in float32, and agrees up to ties. The fast one computes
+    both in fp16, which moves inputs across the ties of their rounding to int8 everywhere.
+    """
+    if exact:
+        return Numerics(tolerance=1e-4, inputs=_inputs)
+    tolerance = 1e-2 if recipe.body.is_float else 4e-2
+    return Numerics(tolerance=tolerance, cache="fp16", inputs=_inputs)
+
+
+def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
+    """Peak resident bytes of a run whose sequence reaches this many tokens."""
+    rows = min(max(tokens + ANSWER, FIRST_ROWS), spec.context)
+    cache = sum(2 * _HALF * layer.kv_heads * layer.head_width * rows for layer in spec.layers)
+    return BASE + _TOKEN * spec.vocab + _weights(spec, recipe) + cache + _activations(spec, rows)
+
+
+def _inputs(scheme: Scheme) -> Rounding | None:
+    if scheme.is_float:
+        return None if scheme.number == "fp32" else scheme.number
+    return "q8_1" if scheme.zero == "minimum" else "q8_0"
+
+
+def _weights(spec: DecoderSpec, recipe: Recipe) -> int:
+    same = spec.tied and recipe.embed == recipe.head and recipe.embed.is_float
+    total = recipe.embed.nbytes(spec.vocab, spec.width)
+    total += 0 if same else recipe.head.nbytes(spec.vocab, spec.width)
+    for layer in spec.layers:
+        q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
+        total += recipe.body.nbytes(q + 2 * kv + 2 * layer.ffn_width, spec.width)
+        total += recipe.body.nbytes(spec.width, q) + recipe.body.nbytes(spec.width, layer.ffn_width)
+    return total
+
+
+def _activations(spec: DecoderSpec, rows: int) -> int:
+    """The widest layer's: stream and norm, q, k and v, the gated feed-forward; a mask in fp16."""
+    new = min(rows, BATCH)
+    widest = max(
+        3 * spec.width
+        + 2 * (layer.heads + 2 * layer.kv_heads) * layer.head_width
+        + 3 * layer.ffn_width
+        for layer in spec.layers
+    )
+    return new * (_FLOAT * widest + _HALF * rows)

@@ -1,0 +1,270 @@
+"""What a spec and a tokenizer become in a GGUF file, and what is refused, without llama.cpp."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import config_of, spec_of
+
+from edge.errors import Damaged, Unsupported
+from edge.gguf import tokens, vocabulary
+from edge.gguf.architectures import ARCHITECTURES, architecture, check, longest, places, stacks
+from edge.gguf.keys import of_spec, rope_tensors
+from edge.names import shapes
+from edge.spec import BlockSparse, DynamicNtk, Llama3Scaling, LongRope, Norm, Rope
+from edge.text import pieces
+
+LLAMA, PHI3 = ARCHITECTURES["llama"], ARCHITECTURES["phi3"]
+SPEC = spec_of(config_of("llama"))
+
+
+@pytest.mark.parametrize("family", ["llama", "internlm2", "phi3", "openelm"])
+def test_every_row_of_every_weight_has_one_place(family: str) -> None:
+    """No two rows lie in one place, and every row of every tensor is of a weight."""
+    spec, arch = spec_of(config_of(family)), architecture(family)
+    taken: dict[str, list[int]] = {}
+    for name, found in places(spec, arch, head=False).items():
+        for place in found:
+            height = shapes(spec)[name][0]
+            order = np.arange(height) if place.order is None else place.order
+            taken.setdefault(place.tensor, []).extend((place.first + order).tolist())
+    for tensor, stacked in stacks(spec, arch, head=False).items():
+        assert sorted(taken.pop(tensor)) == list(range(stacked.shape[0]))
+    assert not taken
+
+
+def test_a_head_that_rotates_neighbours_has_its_halves_interleaved() -> None:
+    (place,) = places(SPEC, LLAMA, head=False)["layers.0.attn.q"]
+    assert place.order is not None
+    assert place.order[:16].tolist() == [*range(0, 16, 2), *range(1, 16, 2)]
+    assert place.order[16] == 16
+    assert places(spec_of(config_of("phi3")), PHI3, head=False)["layers.0.attn.q"][0].order is None
+
+
+def test_a_tied_table_may_lie_twice() -> None:
+    spec = replace(SPEC, tied=True)
+    assert [place.tensor for place in places(spec, LLAMA, head=True)["embed"]] == [
+        "token_embd.weight",
+        "output.weight",
+    ]
+    assert len(places(spec, LLAMA, head=False)["embed"]) == 1
+
+
+LAYER = SPEC.layers[0]
+LONG = LongRope(
+    short=(1.0,) * 8, long=(2.0,) * 8, short_attention=1.1, long_attention=1.1, original_context=32
+)
+UNFIT: dict[str, Any] = {
+    "layer norm": {"norm": Norm(eps=1e-5, kind="layer")},
+    "scaled embedding": {"embed_scale": 2.0},
+    "scaled logits": {"logit_scale": 2.0},
+    "forbidden ids": {"forbidden": (3,)},
+    "rotation of a part of a head": {"rope": Rope(theta=1e4, width=8)},
+    "rotary scaling of the kind LongRope": {"rope": Rope(theta=1e4, width=16, scaling=LONG)},
+    "heads of several widths": {"layers": (LAYER, replace(LAYER, head_width=32))},
+    "gate of the kind gegelu": {"layers": (replace(LAYER, gate="gegelu"),)},
+    "biases": {"layers": (replace(LAYER, bias=True),)},
+    "scale of scores": {"layers": (replace(LAYER, score_scale=0.1),)},
+    "norm of queries and keys": {"layers": (replace(LAYER, qk_norm=1e-5),)},
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_what_a_graph_lacks_is_refused_by_name(what: str) -> None:
+    check(SPEC, LLAMA)
+    with pytest.raises(Unsupported, match=f"'llama' has no .*{what}"):
+        check(replace(SPEC, **UNFIT[what]), LLAMA)
+
+
+def test_other_graphs_lack_other_things() -> None:
+    wide = replace(
+        SPEC, layers=(replace(LAYER, head_width=32),) * 2, rope=Rope(theta=1e4, width=32)
+    )
+    check(wide, LLAMA)
+    with pytest.raises(Unsupported, match="together not as wide"):
+        check(wide, PHI3)
+    uneven = replace(LONG, long_attention=1.2)
+    check(replace(SPEC, rope=Rope(theta=1e4, width=16, scaling=LONG)), PHI3)
+    with pytest.raises(Unsupported, match="attention factors that differ"):
+        check(replace(SPEC, rope=Rope(theta=1e4, width=16, scaling=uneven)), PHI3)
+    elm, arch = spec_of(config_of("openelm")), ARCHITECTURES["openelm"]
+    with pytest.raises(Unsupported, match="head of its own"):
+        check(replace(elm, tied=False), arch)
+    with pytest.raises(Unsupported, match="epsilon of their own"):
+        check(replace(elm, norm=Norm(eps=1e-5)), arch)
+    bare = tuple(replace(layer, qk_norm=None) for layer in elm.layers)
+    with pytest.raises(Unsupported, match="queries and keys without a norm"):
+        check(replace(elm, layers=bare), arch)
+    with pytest.raises(Unsupported, match="none that edge knows"):
+        architecture("qwen9")
+
+
+def test_what_llama_cpp_ignores_ends_the_context() -> None:
+    assert longest(SPEC) == SPEC.context == 64
+    windows = tuple(
+        replace(layer, window=n) for layer, n in zip(SPEC.layers, (20, 11), strict=True)
+    )
+    assert longest(replace(SPEC, layers=windows)) == 11
+    grows = Rope(theta=1e4, width=16, scaling=DynamicNtk(factor=2.0, original_context=40))
+    assert longest(replace(SPEC, rope=grows)) == 40
+    sparse = replace(LAYER, sparse=BlockSparse(block=4, local=3))
+    assert longest(replace(SPEC, layers=(sparse,))) == 12
+
+
+def test_lists_are_written_where_layers_differ_or_always() -> None:
+    same = of_spec(SPEC, LLAMA)["llama.attention.head_count"]
+    assert same.value == 4
+    differ = replace(SPEC, layers=(LAYER, replace(LAYER, heads=8)))
+    assert of_spec(differ, LLAMA)["llama.attention.head_count"].value == [4, 8]
+    elm = of_spec(spec_of(config_of("openelm")), ARCHITECTURES["openelm"])
+    assert elm["openelm.feed_forward_length"].value == [32, 96, 128]
+
+
+# Divisors of Llama 3.1 8B and 3.2 1B, as their published files have them, to six digits.
+DIVISORS = {
+    (128, 8.0): {29: 1.207484, 30: 1.553415, 31: 2.026313, 32: 2.69453, 33: 3.684253, 34: 5.257327},
+    (64, 32.0): {15: 1.651329, 16: 3.292262, 17: 9.666729},
+}
+
+
+@pytest.mark.parametrize(("width", "factor"), DIVISORS)
+def test_factors_of_llama_3(width: int, factor: float) -> None:
+    scaling = Llama3Scaling(
+        factor=factor, low_freq_factor=1.0, high_freq_factor=4.0, original_context=8192
+    )
+    (values,) = rope_tensors(Rope(theta=5e5, width=width, scaling=scaling)).values()
+    for place, value in enumerate(values.tolist()):
+        blended = DIVISORS[width, factor]
+        want = blended.get(place, 1.0 if place < min(blended) else factor)
+        assert value == pytest.approx(want, rel=1e-6), place
+
+
+# Tokenizers
+
+
+def definition(pre: Any, *, ignore_merges: bool = False, normalizer: Any = None) -> dict[str, Any]:
+    model = {"type": "BPE", "ignore_merges": ignore_merges, "vocab": {}, "merges": []}
+    return {"pre_tokenizer": pre, "model": model, "normalizer": normalizer}
+
+
+LLAMA3 = next(steps[0] for (steps, _), name in tokens.RULES.items() if name == "llama-bpe")
+QWEN2 = next(steps[0] for (steps, _), name in tokens.RULES.items() if name == "qwen2")
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+
+
+def split(pattern: str) -> dict[str, Any]:
+    step = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [step, BYTES]}
+
+
+WORDS = {"type": "ByteLevel", "add_prefix_space": False}
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        (definition(split(LLAMA3), ignore_merges=True), "llama-bpe"),
+        (definition(split(LLAMA3)), "smaug-bpe"),
+        (definition(split(QWEN2)), "qwen2"),
+        (definition(WORDS), "gpt-2"),
+        (
+            definition(
+                {
+                    "type": "Sequence",
+                    "pretokenizers": [{"type": "Digits", "individual_digits": True}, WORDS],
+                }
+            ),
+            "smollm",
+        ),
+    ],
+)
+def test_a_rule_is_found_by_what_it_does(made: dict[str, Any], name: str) -> None:
+    assert tokens.rule(made) == name
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        definition(split(LLAMA3 + "|x"), ignore_merges=True),
+        definition(split(QWEN2), ignore_merges=True),
+        definition({**WORDS, "add_prefix_space": True}),
+        definition(None),
+        definition({"type": "Whitespace"}),
+        definition(split(LLAMA3), ignore_merges=True, normalizer={"type": "NFC"}),
+    ],
+)
+def test_an_unknown_rule_is_refused_by_what_it_does(made: dict[str, Any]) -> None:
+    with pytest.raises(Unsupported, match="no pre-tokenizer that splits"):
+        tokens.rule(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "strips", "complete", "want"),
+    [
+        ("tiny", False, True, "tiny"),
+        ("tiny", True, True, "tiny (phi-3)"),
+        ("tiny", True, False, "tiny"),
+        ("My-Phi-3-mini", True, True, "My-Phi-3-mini"),
+        ("My-Phi3-mini", False, False, "My-phi 3-mini"),
+    ],
+)
+def test_a_name_strips_blanks_as_the_tokenizer_does(
+    name: str, strips: bool, complete: bool, want: str
+) -> None:
+    words = ["<unk>", "<s>", "</s>", "<|endoftext|>"] if complete else ["<s>"]
+    added = [{"content": word, "rstrip": False, "special": True} for word in words]
+    added.append({"content": "<|end|>", "rstrip": strips, "special": True})
+    assert vocabulary._named(name, added) == want
+
+
+def test_tokens_of_one_text_are_refused(tmp_path: Path) -> None:
+    """They would end llama.cpp's process."""
+    twins = {"tokenizer.ggml.tokens": tokens.Typed(tokens.STRING, ["a", "b", "a"])}
+    with pytest.raises(Unsupported, match="tokens 0 and 2 are both 'a'"):
+        vocabulary._no_twins(twins["tokenizer.ggml.tokens"], tmp_path)
+
+
+def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path) -> None:
+    model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
+    file = {"version": "1.0", "added_tokens": [], "model": model}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file))
+    with pytest.raises(Unsupported, match="no tokenizer like this one, of the kind 'WordLevel'"):
+        vocabulary.of_folder(tmp_path, 1, "tiny")
+
+
+@pytest.mark.parametrize("name", ["llama-2", "phi-3", "mistral", "internlm2"])
+def test_pieces_are_those_of_the_library(assets: Path, name: str) -> None:
+    library = pytest.importorskip("sentencepiece")
+    file = assets / "tokenizers" / name / "tokenizer.model"
+    found, processor = pieces.read(file), library.SentencePieceProcessor(model_file=str(file))
+    assert len(found.pieces) == processor.vocab_size()
+    for index, piece in enumerate(found.pieces):
+        assert (piece.text, piece.score) == (
+            processor.id_to_piece(index),
+            processor.get_score(index),
+        )
+        assert (piece.kind == pieces.BYTE) == processor.is_byte(index)
+        assert (piece.kind == pieces.CONTROL) == processor.is_control(index)
+    assert found.prefix == processor.normalize("a").startswith("\u2581")
+
+
+BROKEN = {
+    "empty": b"",
+    "cut": b"\x0a\x10\x0a",
+    "no end of a number": b"\xff" * 20,
+    "a form that is none": b"\x0b",
+    "a piece of no kind": b"\x0a\x05\x0a\x01a\x18\x09",
+    "a text that is a number": b"\x08\x01",
+    "not utf-8": b"\x0a\x04\x0a\x02\xff\xfe",
+    "text": b"not a model",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
+def test_pieces_that_lie(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(content)
+    with pytest.raises(Damaged, match=r"tokenizer\.model"):
+        pieces.read(tmp_path / "tokenizer.model")
