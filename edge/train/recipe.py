@@ -1,7 +1,9 @@
 """A training recipe: a YAML file, read into frozen numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 
@@ -9,6 +11,9 @@ from edge.errors import EdgeError
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
 from edge.train.rows import Stage
 
+LIMIT = 64 << 10  # bytes
+_MOST = 1 << 40
+T = TypeVar("T")
 EXAMPLE = Path(__file__).parent / "recipes" / "stories.yaml"
 
 
@@ -24,6 +29,10 @@ class Shape:
     context: int
     theta: float = 10000.0
     eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads over {self.kv_heads} do not divide {self.width}")
 
     def spec(self, vocab: int) -> DecoderSpec:
         head_width = self.width // self.heads
@@ -88,16 +97,64 @@ class Recipe:
     stages: tuple[Stage, ...]
 
 
+_PARTS: Mapping[str, type] = {"shape": Shape, "skip": Skip, "weights": Weights, "rates": Rates}
+
+
 def read(path: Path) -> Recipe:
-    """Read a recipe; an unknown or a missing key is an error that names it."""
+    """Read a recipe; what is unknown, missing or out of range is an error that names it."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        parts = {"shape": Shape, "skip": Skip, "weights": Weights, "rates": Rates}
-        given = {key: parts[key](**value) if key in parts else value for key, value in raw.items()}
-        given["stages"] = tuple(Stage(**stage) for stage in raw["stages"])
-        return Recipe(**given)
+        if path.stat().st_size > LIMIT:
+            raise ValueError(f"it has more than {LIMIT >> 10} KiB")
+        return _recipe(_table(_Loader(path.read_text(encoding="utf-8")).get_single_data(), "it"))
     except FileNotFoundError:
         raise EdgeError(f"there is no recipe {path}", fix=f"start from {EXAMPLE}") from None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
         problem = f"{path} is not a training recipe: {error}"
         raise EdgeError(problem, fix=f"compare it with {EXAMPLE}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only. An alias repeats what is above it: nine of nine of nine fill any memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it holds an alias (*), which a recipe needs nowhere")
+        return super().compose_node(parent, index)
+
+
+def _recipe(raw: Mapping[str, object]) -> Recipe:
+    stages = raw.get("stages")
+    if not isinstance(stages, list) or not stages:
+        raise ValueError("stages is no list")
+    given: dict[str, Any] = {key: raw[key] for key in raw if key not in ("stages", *_PARTS)}
+    parts: dict[str, Any] = {key: _made(kind, raw.get(key), key) for key, kind in _PARTS.items()}
+    made = tuple(_made(Stage, stage, f"stages[{i}]") for i, stage in enumerate(stages))
+    _check(Recipe, given, "it")
+    return Recipe(**given, **parts, stages=made)
+
+
+def _made(kind: type[T], raw: object, where: str) -> T:
+    table = _table(raw, where)
+    _check(kind, table, where)
+    return kind(**table)
+
+
+def _check(kind: type, table: Mapping[str, object], where: str) -> None:
+    """Every field that is given is a number of its type, in a range that no honest recipe leaves."""
+    for field in fields(kind):
+        value = table.get(field.name)
+        if field.name not in table or field.type not in (int, float):
+            continue
+        allowed = int if field.type is int else (int, float)
+        low = 1 if field.type is int and field.name not in ("seed", "warmup") else 0
+        high = 1 << 20 if kind is Shape else _MOST
+        if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
+            raise ValueError(
+                f"{where}: {field.name} is {value!r:.40}, no number from {low} to {high}"
+            )
+
+
+def _table(raw: object, where: str) -> dict[str, Any]:
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise TypeError(f"{where} is no table")
+    return raw
