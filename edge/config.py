@@ -4,6 +4,7 @@ A config may lie: every number is checked for its type and range, and an error n
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,8 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
     """A JSON object from bytes that came from `where`."""
     try:
         value = json.loads(content)
+        if re.search(rb"\\u[dD][89a-fA-F]", content):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise Damaged(
             f"{where} is not JSON: {error}", fix="get the file again: it may be cut off"

@@ -12,15 +12,19 @@ from typing import Any
 from edge.errors import Damaged, Unsupported
 
 SPACE = "\u2581"  # stands for a blank inside pieces
-LIMIT = 64 << 20  # bytes of a tokenizer.model
+LIMIT = 16 << 20  # bytes of a tokenizer.model; the largest in use take about 4 MiB
+LONGEST = 512  # letters of a piece that merges are sought in: their number is its square
 _PROBE = "x  \uff59\n z "  # blanks in a row, a wide letter, a line break: a normalizer would show
 
 
 def tokenizer_json(file: Path, names: Mapping[int, str], *, add_bos: bool) -> str:
     """The definition of a tokenizer. `names`: ids whose text the checkpoint's own files change."""
     processor = _load(file)
-    prefix = _prefixes_blank(processor, file)
-    pieces = [names.get(i, processor.id_to_piece(i)) for i in range(processor.vocab_size())]
+    try:
+        prefix = _prefixes_blank(processor, file)
+        pieces = [names.get(i, processor.id_to_piece(i)) for i in range(processor.vocab_size())]
+    except UnicodeDecodeError:
+        raise _damaged(file, "a piece is no text") from None
     taken: dict[str, int] = {}
     special = []
     for index, piece in enumerate(pieces):
@@ -35,6 +39,8 @@ def tokenizer_json(file: Path, names: Mapping[int, str], *, add_bos: bool) -> st
         if not (processor.is_control(index) or processor.is_byte(index) or index in names)
         and not (processor.is_unknown(index) or processor.is_unused(index))
     }
+    if max(map(len, normal), default=0) > LONGEST:
+        raise _damaged(file, f"a piece has more than {LONGEST} letters")
     bos = processor.bos_id()
     return json.dumps(
         {
@@ -75,9 +81,8 @@ def _load(file: Path) -> Any:
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(file.read_bytes())
-    except RuntimeError as error:
-        problem = f"{file} is no SentencePiece model: {str(error)[:200]}"
-        raise Damaged(problem, fix="get the file again: it may be cut off") from None
+    except (RuntimeError, UnicodeDecodeError) as error:  # its message may hold the file's bytes
+        raise _damaged(file, str(error)[:200]) from None
     bytes_known = sum(processor.is_byte(i) for i in range(processor.vocab_size()))
     if bytes_known != 256:
         raise Unsupported(
@@ -85,6 +90,11 @@ def _load(file: Path) -> Any:
             fix="save a tokenizer.json with transformers' save_pretrained",
         )
     return processor
+
+
+def _damaged(file: Path, what: str) -> Damaged:
+    problem = f"{file} is no SentencePiece model: {what}"
+    return Damaged(problem, fix="get the file again: it may be cut off")
 
 
 def _prefixes_blank(processor: Any, file: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from edge.config import Config
 from edge.errors import Damaged
 
+_MOST = 1 << 24  # ids
 NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -83,7 +84,7 @@ def _ids(config: Config, key: str) -> list[int]:
     value = config.data.get(key)
     values = value if isinstance(value, list) else [value]
     found = [item for item in values if item is not None]
-    if any(isinstance(item, bool) or not isinstance(item, int) for item in found):
+    if any(isinstance(i, bool) or not isinstance(i, int) or i >= _MOST for i in found):
         raise Damaged(f"{config.where}: {key} is {value!r}, not token ids", fix="correct the field")
     return [item for item in found if item >= 0]  # -1 is how some configs write "none"
 
@@ -92,7 +93,7 @@ def _added(config: Config) -> Iterator[Added]:
     table = config.table("added_tokens_decoder")
     for key in table.data if table else ():
         entry = table.table(key) if table else None
-        if entry is None or not key.isascii() or not key.isdigit():
+        if entry is None or not (key.isascii() and key.isdigit() and len(key) < 9):
             raise Damaged(
                 f"{config.where}: added_tokens_decoder[{key!r}] is not a token under its id",
                 fix="get the file again",

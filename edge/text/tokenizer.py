@@ -15,6 +15,7 @@ from pathlib import Path
 import tokenizers
 
 from edge.errors import Damaged, EdgeError
+from edge.text import bounds
 from edge.text.settings import Added, Settings
 from edge.text.stream import Stream, pieces_of
 from edge.text.vocabulary import definition_of
@@ -63,7 +64,7 @@ class Tokenizer:
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Ids of a text; `special` puts BOS (and EOS) around it as the checkpoint asks."""
         try:
-            ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
+            ids = bounds.encode(self._library, text, special=False)
         except (UnicodeError, TypeError):
             raise EdgeError(
                 "the text is not valid Unicode: it holds half of a surrogate pair",
@@ -117,6 +118,7 @@ def _read(folder: Path, settings: Settings) -> tokenizers.Tokenizer:
             f"{file} is not a tokenizer: {str(error)[:200]}",
             fix="get the file again: it may be cut off",
         ) from None
+    bounds.check(library)
     # Files saved during training may cut or pad every text that they encode.
     library.no_truncation()
     library.no_padding()
@@ -176,8 +178,8 @@ def _around(
 
 def _post_processor(library: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What the library itself puts around a text, seen on one that has a token of its own."""
-    inside = library.encode("a", add_special_tokens=False).ids
-    whole = library.encode("a", add_special_tokens=True).ids
+    inside = bounds.encode(library, "a", special=False)
+    whole = bounds.encode(library, "a", special=True)
     extra = len(whole) - len(inside)
     start = next((i for i in range(extra + 1) if whole[i : i + len(inside)] == inside), 0)
     return tuple(whole[:start]), tuple(whole[start + len(inside) :])
