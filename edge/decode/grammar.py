@@ -5,16 +5,23 @@ tokens are taken without asking the model. V vocabulary.
 """
 
 import json
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import llguidance
 import numpy as np
 
+from edge.confined import Limits, ask
 from edge.errors import EdgeError
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
+
+LIMIT = 1 << 18  # letters of a schema, expression or grammar
+LIMITS = Limits(
+    seconds=3, patience=20.0, megabytes=2048
+)  # to compile one, which takes a fifth of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,32 +34,22 @@ class Grammar:
     def of_schema(cls, text: str) -> "Grammar":
         """A JSON schema; without blanks between tokens, of which a model may never stop making."""
         try:
-            json.loads(text)
-        except ValueError as error:
+            schema = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise _invalid("JSON schema", f"it is not JSON: {error}") from None
-        compiler = llguidance.JsonCompiler(whitespace_flexible=False)
-        return cls._checked("JSON schema", compiler.compile, text)
+        if not isinstance(schema, dict):
+            raise _invalid("JSON schema", "it is no JSON object")
+        return cls(_tried("JSON schema", text))
 
     @classmethod
     def of_regex(cls, text: str) -> "Grammar":
         """A regular expression that the whole answer matches."""
-        return cls._checked("regular expression", llguidance.LLMatcher.grammar_from_regex, text)
+        return cls(_tried("regular expression", text))
 
     @classmethod
     def of_lark(cls, text: str) -> "Grammar":
         """A Lark grammar whose start rule is `start`."""
-        return cls._checked("Lark grammar", llguidance.LLMatcher.grammar_from_lark, text)
-
-    @classmethod
-    def _checked(cls, kind: str, make: Callable[[str], str], text: str) -> "Grammar":
-        try:
-            source = make(text)
-            problem = llguidance.LLMatcher.validate_grammar(source)
-        except ValueError as error:
-            problem = str(error)
-        if problem:
-            raise _invalid(kind, problem)
-        return cls(source)
+        return cls(_tried("Lark grammar", text))
 
     def constraint(self, vocabulary: "Vocabulary") -> "GrammarConstraint":
         """The form over a vocabulary, for one answer."""
@@ -123,6 +120,22 @@ class GrammarConstraint:
                 f"the grammar cannot go on: {self._matcher.get_error()[:300]}",
                 fix="simplify the schema or grammar",
             )
+
+
+@lru_cache(maxsize=64)
+def _tried(kind: str, text: str) -> str:
+    """The form as llguidance takes it, compiled and tried where it can do no harm."""
+    if len(text) > LIMIT:
+        raise _invalid(kind, f"it has more than {LIMIT:,} letters")
+    try:
+        text.encode()
+    except UnicodeError:
+        raise _invalid(kind, "it holds half of a surrogate pair") from None
+    request = {"kind": kind, "text": text}
+    answer = ask(Path(__file__).with_name("_trial.py"), request, LIMITS)
+    if "error" in answer:
+        raise _invalid(kind, answer["error"])
+    return str(answer["source"])
 
 
 def _invalid(kind: str, problem: str) -> EdgeError:

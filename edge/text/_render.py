@@ -3,12 +3,13 @@
 Run as a script, never imported. A template is code from a stranger. The sandbox keeps it from
 Python; limits of the operating system keep it from time and memory, which no sandbox inside the
 process can: one multiplication may ask for gigabytes.
-stdin: {"path", "template", "chats", "variables", "limits"}; stdout: {"texts"} or {"error"}.
+stdin: {"path", "seconds", "megabytes", "template", "chats", "variables", "characters"};
+stdout: {"texts"} or {"error"}.
 """
 
-import contextlib
 import json
 import sys
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +18,12 @@ def main() -> None:
     """Read the request, render every chat of it, write the answer."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
+    from edge.confined import limit
+
     environment = _environment()  # imports before the limits
-    _limit(**request["limits"])
+    with suppress(Exception):  # and whatever is imported late
+        environment.from_string("{{ strftime_now('%c') }}{{ raise_exception('') }}").render()
+    limit(request["seconds"], request["megabytes"])
     try:
         template = environment.from_string(request["template"])
         answer: dict[str, Any] = {
@@ -30,13 +35,11 @@ def main() -> None:
 
 
 def _render(template: Any, chat: Any, request: Any) -> str:
-    parts, left = [], request["limits"]["characters"]
+    parts, left = [], request["characters"]
     for part in template.generate(messages=chat, **request["variables"]):
         left -= len(part)
         if left < 0:
-            raise OverflowError(
-                f"the text has more than {request['limits']['characters']} characters"
-            )
+            raise OverflowError(f"the text has more than {request['characters']} characters")
         parts.append(part)
     return "".join(parts)
 
@@ -65,8 +68,19 @@ def _environment() -> Any:
     def fail(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    def to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    def to_json(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
         # Jinja's own escapes for HTML, which no model was trained on.
+        options: dict[str, Any] = {
+            "indent": indent,
+            "separators": separators,
+            "sort_keys": sort_keys,
+        }
         return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
     environment = Sandbox(
@@ -76,23 +90,6 @@ def _environment() -> Any:
     environment.globals["raise_exception"] = fail
     environment.globals["strftime_now"] = lambda style: datetime.now().strftime(style)
     return environment
-
-
-def _limit(seconds: int, megabytes: int, characters: int) -> None:
-    """Processor time, memory and files of this process; the parent watches the clock beside it."""
-    with contextlib.suppress(ImportError):  # Windows has none of these: there the clock decides
-        import resource
-
-        wanted = {
-            resource.RLIMIT_CPU: seconds,
-            resource.RLIMIT_AS: megabytes << 20,
-            resource.RLIMIT_FSIZE: 0,
-            resource.RLIMIT_CORE: 0,
-        }
-        for what, value in wanted.items():
-            # macOS refuses a limit of the address space.
-            with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(what, (value, value))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """A conversation as the text, and as the tokens, that a model was trained on."""
 
-import json
 import secrets
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge.config import Config, read_json
+from edge.confined import Limits, ask
 from edge.errors import Damaged, EdgeError
 from edge.text.settings import Settings
 from edge.text.tokenizer import Tokenizer
@@ -55,39 +53,39 @@ class ChatTemplate:
         A message that the template would leave out without a word is an error, as is a template
         that fails, or that takes more time, memory or text than any honest one.
         """
-        chats = [tuple(messages)]
         # A mark in the place of each message that an old template might not know how to show.
-        for i, message in enumerate(messages):
-            if message.role not in ("user", "assistant") and message.content.strip():
-                mark = "mark" + secrets.token_hex(8)
-                chats.append((*messages[:i], replace(message, content=mark), *messages[i + 1 :]))
+        marked = [
+            replace(message, content="mark" + secrets.token_hex(8))
+            if _is_rare(message)
+            else message
+            for message in messages
+        ]
+        chats = [messages] if marked == list(messages) else [messages, marked]
         texts = self._run(chats, generate=generate)
-        for chat, text in zip(chats[1:], texts[1:], strict=True):
-            changed = next(new for new, old in zip(chat, messages, strict=True) if new != old)
-            if changed.content not in text:
+        for message, mark in zip(messages, marked, strict=True):
+            if message != mark and mark.content not in texts[1]:
                 raise EdgeError(
-                    f"this model's chat template leaves out messages of the role {changed.role!r}",
-                    fix=f"put the text of the {changed.role} message into the first user message",
+                    f"this model's chat template leaves out messages of the role {message.role!r}",
+                    fix=f"put the text of the {message.role} message into the first user message",
                 )
         return texts[0]
 
     def _run(self, chats: Sequence[Sequence[Message]], *, generate: bool) -> list[str]:
         said = sum(len(message.content) for message in chats[0])
-        limits = {
-            "seconds": SECONDS,
-            "megabytes": MEGABYTES + (said * 32 * len(chats) >> 20),
-            "characters": CHARACTERS + 4 * said,
-        }
+        limits = Limits(
+            seconds=SECONDS,
+            patience=PATIENCE,
+            megabytes=MEGABYTES + (said * 32 * len(chats) >> 20),
+        )
         request = {
-            "path": [entry for entry in sys.path if entry and Path(entry).is_absolute()],
             "template": self.source,
             "chats": [[asdict(message) for message in chat] for chat in chats],
             "variables": {
                 **self.tokens, "add_generation_prompt": generate, "tools": None, "documents": None,
             },
-            "limits": limits,
+            "characters": CHARACTERS + 4 * said,
         }  # fmt: skip
-        answer = _child(json.dumps(request))
+        answer = ask(Path(__file__).with_name("_render.py"), request, limits)
         if "error" in answer:
             raise EdgeError(
                 f"the model's chat template failed: {answer['error']}",
@@ -95,6 +93,10 @@ class ChatTemplate:
             )
         texts: list[str] = answer["texts"]
         return texts
+
+
+def _is_rare(message: Message) -> bool:
+    return message.role not in ("user", "assistant") and bool(message.content.strip())
 
 
 def encode_chat(
@@ -160,27 +162,3 @@ def _text(value: object, file: Path) -> str | None:
     if value is not None and not isinstance(value, str):
         raise Damaged(f"{file}: chat_template is neither text nor a list", fix="get the file again")
     return value
-
-
-def _child(request: str) -> dict[str, Any]:
-    """Run the renderer on a request; it may be killed by its limits or by our clock."""
-    script = str(Path(__file__).with_name("_render.py"))
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", script],
-            input=request.encode(),
-            capture_output=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"it was still running after {PATIENCE:g} seconds"}
-    except OSError as error:
-        return {"error": f"no process could be started to render it in: {error}"}
-    if done.returncode < 0:
-        return {"error": f"it took more than {SECONDS} seconds or {MEGABYTES} MiB"}
-    if done.returncode:
-        tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise RuntimeError(f"the template process ended with {done.returncode}: {tail}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer

@@ -15,7 +15,7 @@ from typing import Any
 from edge.errors import Damaged, Unsupported
 from edge.text.settings import Added
 
-LIMIT = 64 << 20  # bytes of a file of ranks
+LIMIT = 16 << 20  # bytes of a file of ranks; the largest in use take about 4 MiB
 _LONGEST = 512  # bytes of a token; the longest in use are runs of 128 blanks
 
 

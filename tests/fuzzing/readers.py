@@ -502,7 +502,9 @@ READERS: dict[str, Reader] = {
     "tokenizer_config": Reader(kind="json", seeds=_settings, read=_read_settings, words=JSON_WORDS),
     "template": Reader(kind="text", seeds=_templates, read=_read_template, words=JINJA),
     "tokenizer.model": Reader(kind="protobuf", seeds=pieces, read=_read_pieces),
-    "tiktoken": Reader(kind="text", seeds=_ranks, read=_read_ranks, words=(b"==", b"\n", b" ", b"YQ== 0\n")),
+    "tiktoken": Reader(
+        kind="text", seeds=_ranks, read=_read_ranks, words=(b"==", b"\n", b" ", b"YQ== 0\n")
+    ),
     "recipe": Reader(
         kind="text", seeds=_recipes, read=_read_recipe, words=(b"-g", b"int", b"9" * 5000)
     ),

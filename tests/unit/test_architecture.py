@@ -33,7 +33,12 @@ TOOLKITS = {
     "mlx_lm": (),
     "llama_cpp": ("runtimes/gguf/",),
     "gguf": (),
-    "tokenizers": ("edge/text/tokenizer.py", "edge/train/", "runtimes/torch/"),
+    "tokenizers": (
+        "edge/text/tokenizer.py",
+        "edge/text/bounds.py",
+        "edge/train/",
+        "runtimes/torch/",
+    ),
     "jinja2": ("edge/text/_render.py",),
     "yaml": ("edge/registry.py", "edge/train/recipe.py"),
     "rich": ("edge/progress.py",),
@@ -41,14 +46,14 @@ TOOLKITS = {
     "pydantic": ("edge/serve/requests.py",),
     "uvicorn": ("edge/serve/run.py",),
     "sentencepiece": ("edge/text/sentencepiece.py",),
-    "llguidance": ("edge/decode/grammar.py",),
+    "llguidance": ("edge/decode/grammar.py", "edge/decode/_trial.py"),
     "typer": ("edge/cli.py",),
     "platformdirs": ("edge/home.py",),
 }
 
 # 3. Layers of edge: a module imports its own layer and those before it.
 LAYERS = (
-    {"closing", "errors", "typing", "units"},
+    {"closing", "confined", "errors", "typing", "units"},
     {"spec", "names", "protocols", "ops", "config", "fields", "home"},
     {
         "safetensors",
