@@ -61,4 +61,4 @@ class Guard:
 
     def _allowed(self, path: Any, places: tuple[str, ...]) -> bool:
         full = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - resolve() itself opens
-        return full.startswith(places)
+        return any(full == place or full.startswith(place + "/") for place in places)

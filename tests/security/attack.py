@@ -13,17 +13,17 @@ import pytest
 from edge.artifact import MANIFEST, sha256
 from edge.errors import EdgeError
 
-SOON = 10.0  # seconds
+SOON = 5.0  # seconds of processor time
 Change = Callable[[dict[str, Any]], object]
 
 
 @contextmanager
 def refused(kind: type[EdgeError], *words: str) -> Iterator[None]:
     """One error of this kind, soon, that says these words."""
-    start = time.monotonic()
+    start = time.process_time()  # the clock would also count who else uses the machine
     with pytest.raises(EdgeError) as caught:
         yield
-    assert time.monotonic() - start < SOON
+    assert time.process_time() - start < SOON
     assert type(caught.value) is kind, repr(caught.value)
     text = str(caught.value)
     assert len(text) < 1000, "an error is read by a person"

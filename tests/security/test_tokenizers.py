@@ -63,7 +63,7 @@ def test_a_pattern_that_only_takes_long(tmp_path: Path, monkeypatch: pytest.Monk
     start = time.monotonic()
     with refused(Damaged, "still busy"):
         tokenizer.encode("a" * 900, special=False)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(
