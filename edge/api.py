@@ -110,24 +110,31 @@ def convert_via(
 def open_model(
     model: str | None,
     *,
+    runtime: str | None = None,
     threads: int | None = None,
     unchecked: bool = False,
     means: Means = PLAIN,
     progress: Progress | None = None,
 ) -> Model:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
-    folder = ready(model, progress)
+    folder = ready(model, progress, runtime)
     return load(folder, threads=threads, unchecked=unchecked, means=means)
 
 
-def ready(model: str | None, progress: Progress | None = None) -> Path:
-    """The folder of an artifact, made now if need be."""
+def ready(model: str | None, progress: Progress | None = None, runtime: str | None = None) -> Path:
+    """The folder of an artifact, made now if need be; `runtime`: of this target."""
     model = model or registry.DEFAULT
     if is_artifact(Path(model)):
+        made_for = Artifact.open(Path(model)).manifest.target
+        if runtime not in (None, made_for):
+            raise EdgeError(
+                f"{model} is an artifact of {made_for}, {runtime} cannot run it",
+                fix=f"leave out --runtime, or name the checkpoint with --runtime {runtime}",
+            )
         return Path(model)
     source = _checkpoint(model)
     entry = registry.find(model)
-    target = targets.best()
+    target = runtime or targets.best()
     options = Options(target=target) if entry is None else Options(target=target, quant=entry.quant)
     folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
     if not is_artifact(folder):

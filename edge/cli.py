@@ -150,7 +150,7 @@ def convert(
 
 @app.command()
 def verify(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
+    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT...", help="Their folders.")],
     against: Annotated[
         str | None, typer.Option(help="The checkpoint that it was made from.")
     ] = None,
@@ -164,24 +164,26 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit
-    code 0 or 1.
+    code 0 or 1. Several artifacts of one model are compared in a table.
 
     \b
     Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k
     Example: edge verify artifacts/phi-3 --files
+    Example: edge verify artifacts/phi-3-onnx artifacts/phi-3-gguf --against ./phi-3-mini-4k
     """
     from edge import api
     from edge.progress import bar
 
     if files and tokens is not None:
         raise EdgeError("--files compares no tokens", fix="leave out --files or --tokens")
-    report: api.Verdict = (
+    reports: list[api.Verdict] = [
         api.verify_files(artifact, against, bar)
         if files
         else api.verify_artifact(artifact, against, tokens=tokens, progress=bar, say=_say)
-    )
-    _show(report.json(), as_json)
-    raise typer.Exit(0 if report.passed else 1)
+        for artifact in artifacts
+    ]
+    _show_rows(artifacts, [report.json() for report in reports], _VERIFIED, as_json)
+    raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
 @app.command()
@@ -246,6 +248,9 @@ def run(
         bool,
         typer.Option("--fast", help="Decode by what measurably pays here; answers stay the same."),
     ] = False,
+    runtime: Annotated[
+        str | None, typer.Option(help="What runs a checkpoint: onnx, … ; an artifact has its own.")
+    ] = None,
     threads: Threads = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
@@ -295,7 +300,7 @@ def run(
     if fast:
         if means != api.PLAIN or text is None:
             raise EdgeError("--fast chooses by itself, for a prompt", fix="leave out the others")
-        model_name = str(api.ready(model_name, bar))
+        model_name, runtime = str(api.ready(model_name, bar, runtime)), None
         means = api.fastest_means(
             Path(model_name),
             text,
@@ -305,7 +310,12 @@ def run(
             say=lambda line: typer.echo(line, err=True),
         )
     model = api.open_model(
-        model_name, threads=threads, unchecked=unchecked, means=means, progress=bar
+        model_name,
+        runtime=runtime,
+        threads=threads,
+        unchecked=unchecked,
+        means=means,
+        progress=bar,
     )
     if text is None:
         if means.snapkv is not None and means.drafting != "snapkv":
@@ -317,7 +327,7 @@ def run(
 
 @app.command()
 def bench(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
+    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT...", help="Their folders.")],
     prompt: Annotated[
         int, typer.Option("--prompt", "-p", min=1, help="Tokens of the prompt.")
     ] = 512,
@@ -335,7 +345,8 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth.
+    """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth. Several
+    are measured one after another and compared in a table.
 
     \b
     Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2
@@ -352,10 +363,13 @@ def bench(
         draft_by=draft_by,
         draft=draft,
     )
-    timing = api.bench_artifact(
-        artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means
-    )
-    _show(timing.json(), as_json)
+    timings = [
+        api.bench_artifact(
+            artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means
+        ).json()
+        for artifact in artifacts
+    ]
+    _show_rows(artifacts, timings, _TIMED, as_json)
 
 
 @app.command("eval")
@@ -619,6 +633,44 @@ def _show_each(results: list[dict[str, Any]], as_json: bool, lines: list[str]) -
     """One result as it is; several under "artifacts"."""
     whole = results[0] if len(results) == 1 else {"artifacts": results}
     _show(whole, as_json, "\n".join(lines))
+
+
+_VERIFIED = {
+    "path": "artifact",
+    "passed": "passed",
+    "same_tokens": "tokens",
+    "same_template": "template",
+    "differing_bytes": "bytes differing",
+    "logits_error": "logits error",
+    "fast_error": "fast error",
+    "first_differing": "first diverging",
+    "nbytes": "bytes",
+    "decode_tps": "tok/s",
+}
+_TIMED = {
+    "path": "artifact",
+    "prefill_tps": "prefill tok/s",
+    "decode_tps": "decode tok/s",
+    "load_seconds": "load s",
+    "artifact_mb": "artifact MB",
+    "cache_mb": "cache MB",
+    "read_gbs": "GB/s",
+    "accepted": "accepted",
+    "drafted": "drafted",
+}
+
+
+def _show_rows(
+    paths: list[Path], found: list[dict[str, Any]], columns: dict[str, str], as_json: bool
+) -> None:
+    """One result as it is, several as a table."""
+    from edge.table import table
+
+    rows = [{"path": str(path), **row} for path, row in zip(paths, found, strict=True)]
+    if len(rows) == 1:
+        _show(found[0], as_json)
+    else:
+        _show({"artifacts": rows}, as_json, table(rows, columns))
 
 
 def _plain(value: Any) -> str:

@@ -11,6 +11,7 @@ the logits, and no larger: that is their bound. V vocabulary, T positions.
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -53,6 +54,8 @@ class Report:
         int  # the oracle would have chosen otherwise, its two best being closer than the error
     )
     first_differing: int | None
+    nbytes: int  # of the artifact
+    decode_tps: float  # of the fast kernels, as far as a short text tells
 
     def json(self) -> dict[str, object]:
         return asdict(self)
@@ -110,6 +113,8 @@ def verify(
         greedy_differing=sum(proof.differing for proof in exact),
         greedy_near_ties=sum(proof.ties for proof in exact),
         first_differing=next((proof.first for proof in exact if proof.first is not None), None),
+        nbytes=artifact.nbytes,
+        decode_tps=min(proof.decode_tps for proof in fast),
     )
 
 
@@ -139,6 +144,7 @@ class _Proof:
     differing: int
     ties: int
     first: int | None
+    decode_tps: float
 
 
 def _numbers(
@@ -160,7 +166,7 @@ def _numbers(
             known[numerics] = pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
         return known[numerics]
 
-    def proof(got: F32, numerics: Numerics) -> _Proof:
+    def proof(got: F32, numerics: Numerics, tps: float) -> _Proof:
         want = forced(numerics)
         errors, bound = _errors(got, want), numerics.tolerance
         error = float(errors.max())
@@ -168,12 +174,12 @@ def _numbers(
         rounding = float(np.median(_errors(want, pure)))
         if rounding > 0:  # to the first tie exact, from there as rounding itself
             error, bound = float(np.median(errors)), max(bound, rounding)
-        return _Proof(_figure(error), _figure(bound), *_choices(got, want, chosen))
+        return _Proof(_figure(error), _figure(bound), *_choices(got, want, chosen), tps)
 
-    chosen, got = _greedy(opened(exact=True), prompt, tokens)
-    exact = proof(got, runtime.numerics(recipe, exact=True))
-    fast = _follow(opened(exact=False), prompt, chosen)
-    return exact, proof(fast, runtime.numerics(recipe, exact=False))
+    chosen, got, tps = _greedy(opened(exact=True), prompt, tokens)
+    exact = proof(got, runtime.numerics(recipe, exact=True), tps)
+    fast, tps = _follow(opened(exact=False), prompt, chosen)
+    return exact, proof(fast, runtime.numerics(recipe, exact=False), tps)
 
 
 def _choices(got: F32, want: F32, chosen: list[int]) -> tuple[int, int, int | None]:
@@ -187,21 +193,23 @@ def _choices(got: F32, want: F32, chosen: list[int]) -> tuple[int, int, int | No
     return int((other & ~tie).sum()), int(tie.sum()), first
 
 
-def _greedy(decoder: Decoder, prompt: list[int], tokens: int) -> tuple[list[int], F32]:
-    """The artifact's own tokens, and the logits that each was chosen from: [T, V]."""
+def _greedy(decoder: Decoder, prompt: list[int], tokens: int) -> tuple[list[int], F32, float]:
+    """The artifact's own tokens, the logits that each was chosen from [T, V], and tokens a second."""
     chosen, rows = [], [decoder.prefill(prompt).copy()]
+    start = perf_counter()
     for _ in range(tokens):
         chosen.append(int(rows[-1].argmax()))
         if len(chosen) < tokens:
             rows.append(decoder.step(chosen[-1]).copy())
-    return chosen, np.stack(rows)
+    return chosen, np.stack(rows), tokens / (perf_counter() - start)
 
 
-def _follow(decoder: Decoder, prompt: list[int], chosen: list[int]) -> F32:
-    """Logits at the same positions for given tokens: [T, V]."""
+def _follow(decoder: Decoder, prompt: list[int], chosen: list[int]) -> tuple[F32, float]:
+    """Logits at the same positions for given tokens [T, V], and tokens a second."""
     rows = [decoder.prefill(prompt).copy()]
+    start = perf_counter()
     rows += [decoder.step(token).copy() for token in chosen[:-1]]
-    return np.stack(rows)
+    return np.stack(rows), len(chosen) / (perf_counter() - start)
 
 
 def _errors(got: F32, want: F32) -> F32:

@@ -171,6 +171,32 @@ def test_overrides_reach_the_manifest(edge: Edge, assets: Path, tmp_path: Path) 
     assert edge("verify", out, "--against", assets / STORIES, "--tokens", "16").code == 0
 
 
+def test_several_artifacts_are_compared_in_a_table(
+    edge: Edge, artifact: Path, assets: Path, tmp_path: Path
+) -> None:
+    both, source = (artifact, tmp_path / "other"), assets / STORIES
+    assert edge("convert", source, "--quant", "fp32", "-o", both[1]).code == 0
+    given = ("verify", *both, "--against", source, "--tokens", "8")
+    done = edge(*given)
+    assert done.code == 0
+    title, *rows = done.out.splitlines()
+    assert "logits error" in title
+    assert [row.split()[1] for row in rows] == ["yes", "yes"]
+    assert [row["path"] for row in edge(*given, "--json").json["artifacts"]] == list(map(str, both))
+    timed = edge("bench", *both, "-p", "16", "-n", "4", "--rounds", "1", "--json").json
+    assert all(row["decode_tps"] > 0 for row in timed["artifacts"])
+
+
+def test_a_runtime_is_that_of_the_artifact(edge: Edge, artifact: Path, assets: Path) -> None:
+    given = ("--raw", "--max-tokens", "2", "--json")
+    assert edge("run", artifact, "a b", "--runtime", "onnx", *given).code == 0
+    done = edge("run", artifact, "a b", "--runtime", "mlx", *given)
+    assert done.code == 2
+    assert "artifact of onnx" in done.err
+    assert edge("run", assets / STORIES, "a b", "--runtime", "onnx", *given).code == 0
+    assert edge("run", assets / STORIES, "a b", "--runtime", "toaster", *given).code == 2
+
+
 def test_verify_of_more_tokens_than_fit(edge: Edge, assets: Path, copy: Path) -> None:
     done = edge("verify", copy, "--against", assets / STORIES, "--tokens", "512")
     assert done.code == 2

@@ -78,6 +78,7 @@ LAYERS = (
         "bench",
         "inspection",
         "means",
+        "table",
         "tune",
         "model",
         "doctor",
