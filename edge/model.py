@@ -139,6 +139,11 @@ class Model:
         A reply that is left early is over: the next one takes it from there.
         """
         wish = wish or Wish()
+        if not ids:
+            raise EdgeError(
+                "the prompt is empty, and the model has no token that begins a text",
+                fix="give a prompt",
+            )
         self.decoder.rewind(continuation(self.cached, ids)[0])
         keep = self.decoder.length
         self._seen, self._last = list(ids[:keep]), None

@@ -8,11 +8,11 @@ Origin. Elsewhere than on loopback a key is needed.
 import asyncio
 import hmac
 import json
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,11 +21,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingRes
 
 from edge.errors import EdgeError
 from edge.model import Answer, Model
+from edge.serve import page
 from edge.serve.engine import Busy, Engine, Job
 from edge.serve.requests import Ask, ChatAsk, CompletionAsk
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_PAGE = Path(__file__).with_name("page.html")
 Next = Callable[[Request], Awaitable[Response]]
 
 
@@ -47,7 +47,9 @@ def create(model: Model, *, hosts: tuple[str, ...], key: str | None, limits: Lim
     @app.middleware("http")
     async def guard(request: Request, call: Next) -> Response:
         problem = _problem(request, allowed, key, limits)
-        return await call(request) if problem is None else _error(*problem)
+        response = await call(request) if problem is None else _error(*problem)
+        response.headers.update(page.ALWAYS)
+        return response
 
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(EdgeError)(_refused)
@@ -74,9 +76,12 @@ async def _busy(_: Request, __: Busy) -> Response:
 def _reading(app: FastAPI, name: str) -> None:
     """Routes that ask nothing of the model."""
 
-    @app.get("/", response_class=HTMLResponse)
-    async def page() -> str:
-        return _PAGE.read_text()
+    html = page.html()
+    headers = dict(page.headers(html))
+
+    @app.get("/")
+    async def chat_page() -> Response:
+        return HTMLResponse(html, headers=headers)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -100,7 +105,7 @@ def _answering(app: FastAPI, model: Model, limits: Limits) -> None:
 
     @app.post("/v1/completions")
     async def complete(ask: CompletionAsk) -> Response:
-        ids = model.tokenizer.encode(ask.prompt, special=True)
+        ids = await asyncio.to_thread(model.tokenizer.encode, ask.prompt, special=True)
         return await _answer(engine, ask, ids, _Shape("text_completion", name), limits)
 
 
@@ -130,10 +135,9 @@ def _problem(
 
 
 def _name(host: str) -> str:
-    """A Host header without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] or host
+    """A Host header without its port; nothing where it is not one name."""
+    match = re.fullmatch(r"(?:\[([0-9a-f:]+)\]|([A-Za-z0-9_.-]+))(?::[0-9]{1,5})?", host)
+    return (match[1] or match[2]) if match else ""
 
 
 def _error(status: int, message: str) -> JSONResponse:
@@ -168,7 +172,7 @@ class _Shape:
 async def _answer(
     engine: Engine, ask: Ask, ids: list[int], shape: _Shape, limits: Limits
 ) -> Response:
-    wish = ask.wish(limits.tokens)
+    wish = await asyncio.to_thread(ask.wish, limits.tokens)  # which may have to try a grammar
 
     def begin() -> Answer:
         return engine.model.reply(ids, wish)

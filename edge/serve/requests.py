@@ -85,7 +85,7 @@ class Ask(Strict):
     stop: Annotated[list[str], Field(max_length=16)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    n: Literal[1] = 1
+    n: int = Field(default=1, ge=1, le=1)
     user: str | None = Field(default=None, max_length=256)
     response_format: Format | None = None
 

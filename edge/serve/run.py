@@ -1,6 +1,8 @@
 """Listen, until told to stop: answers in progress are finished first."""
 
+import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
@@ -8,6 +10,7 @@ from edge.errors import EdgeError
 from edge.model import Model
 from edge.serve.app import LOOPBACK, Limits, create
 
+CONNECTIONS = 64  # at once; those that only wait count, too
 GRACE = 30  # seconds that an answer in progress may take after Ctrl-C
 
 
@@ -21,6 +24,27 @@ def run(model: Model, host: str, port: int, *, key: str | None, names: tuple[str
     if model.template is None:
         print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
     app = create(model, hosts=(host, *names), key=key, limits=Limits())
-    shown = f"[{host}]" if ":" in host else host
-    print(f"edge: serving {model.artifact.manifest.name} at http://{shown}:{port}", file=sys.stderr)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=GRACE)
+    with _listening(host, port) as open_socket:
+        shown = f"[{host}]" if ":" in host else host
+        at = f"http://{shown}:{open_socket.getsockname()[1]}"
+        print(f"edge: serving {model.artifact.manifest.name} at {at}", file=sys.stderr, flush=True)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE,
+            limit_concurrency=CONNECTIONS,
+            server_header=False,
+        )
+        with suppress(KeyboardInterrupt):  # by then all is closed
+            uvicorn.Server(config).run(sockets=[open_socket])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise EdgeError(
+            f"{host}:{port} cannot be listened on: {error.strerror or error}",
+            fix="give another --port, or 0 for a free one, and a --host of this machine",
+        ) from None

@@ -2,14 +2,13 @@
 
 import json
 import random
-import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import converted
+from serving import serving
+from serving import talking as make
 
 from edge.model import Model, Wish, load
 from edge.text.chat import Message
@@ -17,14 +16,10 @@ from edge.text.chat import Message
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
 openai = pytest.importorskip("openai")
-uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("uvicorn")
 
 from edge.serve.app import Limits, create  # noqa: E402 - only with the extra
 
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}Tom said: {% endif %}"
-)
 KEY = "a key"
 ASK = [{"role": "user", "content": "Lily found a ball."}]
 LIMITS = Limits(body=20_000, queue=2, tokens=64, seconds=20)
@@ -32,29 +27,14 @@ LIMITS = Limits(body=20_000, queue=2, tokens=64, seconds=20)
 
 @pytest.fixture(scope="module")
 def talking(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("serve") / "talking"
-    source.mkdir()
-    for file in (assets / "llm/stories-260k").iterdir():
-        (source / file.name).write_bytes(file.read_bytes())
-    (source / "chat_template.jinja").write_text(TEMPLATE)
-    return converted(source.parent / "artifact", source, "int8")
+    return make(assets, tmp_path_factory.mktemp("serve"))
 
 
 @pytest.fixture(scope="module")
 def url(talking: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     app = create(load(talking, threads=1), hosts=("edge.test",), key=KEY, limits=LIMITS)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
-    assert not thread.is_alive(), "it stops when it is told to"
+    with serving(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
