@@ -18,7 +18,7 @@ from runtimes.onnx.call import Call, Entry, open_call
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
 _SCORES = 1 << 22  # attention scores a head and call: long caches take shorter chunks
-_BIASES = 1 << 26  # what block-sparse attention adds to the scores of a call, all heads together
+_BIASES = 1 << 25  # what block-sparse attention adds to the scores of a call, all heads together
 _FIRST_ROWS = 512
 ANSWER = 256  # rows kept free after a prompt
 

@@ -29,7 +29,8 @@ def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
     """Peak resident bytes of a run whose sequence reaches this many tokens."""
     cache = sum(2 * _FLOAT * layer.kv_heads * layer.head_width * tokens for layer in spec.layers)
     new, heads = min(tokens, CHUNK), biased(spec)
-    bias = _FLOAT * heads * tokens * min(new, chunk(tokens, heads))
+    # Twice: while a cache grows, the allocator holds the bias of the chunk before.
+    bias = 2 * _FLOAT * heads * tokens * min(new, chunk(tokens, heads))
     return BASE + _weights(spec, recipe) + cache + bias + _activations(spec, new, tokens)
 
 
