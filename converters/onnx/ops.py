@@ -133,6 +133,7 @@ class OnnxOps:
         index: int,
         rope: Rotation,
     ) -> ir.Value:
+        _holds_heads(index, layer)
         inside = rotates_inside(layer, rope.width)
         if inside and q in self._packed:
             qkv: list[ir.Value | None] = [self._packed[q], None, None]
@@ -347,4 +348,13 @@ def _holds_rows(name: str, matrix: Matrix) -> None:
         raise Unsupported(
             f"onnx cannot hold {name} as {matrix.scheme}: its gather knows integer zeros only",
             fix="give --embed int4, --embed int4-asym or --embed fp16",
+        )
+
+
+def _holds_heads(index: int, layer: LayerSpec) -> None:
+    if layer.head_width % 8:
+        raise Unsupported(
+            f"onnx cannot hold layers.{index}.attn: its heads are {layer.head_width} wide, "
+            "and attention in ONNX Runtime takes multiples of 8",
+            fix="use another target",
         )

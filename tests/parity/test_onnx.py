@@ -10,7 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import VOCAB, checkpoint, config_of, converted, environment, tiny, weights_of
+from support import (
+    VOCAB,
+    checkpoint,
+    config_of,
+    converted,
+    environment,
+    nothing_left,
+    tiny,
+    weights_of,
+)
 
 from converters.onnx.store import pack
 from edge import targets
@@ -229,6 +238,13 @@ def test_what_lies_in_unused_rows_never_shows(
         ours.rewind(7)
         theirs.rewind(7)
         np.testing.assert_array_equal(ours.score(IDS[:5]), theirs.score(IDS[:5]))
+
+
+def test_heads_of_an_odd_width_are_refused_before_any_work(tmp_path: Path) -> None:
+    source = tiny(tmp_path / "source", head_dim=12)
+    with pytest.raises(Unsupported, match=r"layers\.0\.attn: its heads are 12 wide"):
+        converted(tmp_path / "out", source)
+    assert nothing_left(tmp_path / "out")
 
 
 # Others' software
