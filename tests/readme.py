@@ -76,7 +76,19 @@ def footprint() -> str:
     return "\n".join([*lines, "", found["machine"] + "."])
 
 
-PARTS = {"parity": parity, "speed": speed, "footprint": footprint}
+def quality() -> str:
+    """Right answers from a compacted cache, by rows kept."""
+    found = json.loads((ROOT / "docs" / "snapkv-quality.json").read_text())
+    lines = ["| rows kept of the prompt's | exact answers |", "|---|---|"]
+    for row in found["rows"]:
+        kept = "all" if row["rows"] is None else f"{row['rows']}, {row['rows'] / row['prompt']:.0%}"
+        lines.append(f"| {kept} | {row['right']} of {row['asked']} |")
+    how = f"window {found['window']}, {found['pool']} over {found['kernel']}"
+    about = f"{found['model']}, prompts of about {found['rows'][0]['prompt']:.0f} tokens; {how}."
+    return "\n".join([*lines, "", about])
+
+
+PARTS = {"quality": quality, "parity": parity, "speed": speed, "footprint": footprint}
 
 
 def generated(text: str) -> str:
