@@ -52,6 +52,9 @@ Recorder = Callable[..., None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", type=Path, help="keep what proofs measured in this JSON file")
+    parser.addoption(
+        "--pictures", type=Path, help="keep screenshots of the chat page in this folder"
+    )
 
 
 @pytest.fixture
