@@ -3,7 +3,7 @@
     python tests/readme.py --write      the parts between `<!-- NAME -->` and `<!-- end -->`
 
 docs/parity.json is kept by `pytest tests/parity/test_matrix.py --record docs/parity.json`,
-docs/speed-*.json by `python tests/bench/speed.py ... --out`.
+docs/speed-*.json by `python tests/bench/speed.py ... --out`, docs/fuzz.json by `python tests/fuzz.py --out`.
 """
 
 import json
@@ -88,7 +88,27 @@ def quality() -> str:
     return "\n".join([*lines, "", about])
 
 
-PARTS = {"quality": quality, "parity": parity, "speed": speed, "footprint": footprint}
+def fuzz() -> str:
+    """How many hostile inputs each reader got, and how many of them broke the law."""
+    file = ROOT / "docs" / "fuzz.json"
+    if not file.exists():
+        return ""
+    found = json.loads(file.read_text())
+    rows = found["readers"]
+    total = sum(row["executions"] for row in rows.values())
+    seconds = sum(row["seconds"] for row in rows.values())
+    failures = sum(row["failures"] for row in rows.values())
+    counts = ", ".join(f"{name} {row['executions']:,}" for name, row in rows.items())
+    return "\n".join(
+        [
+            f"{total:,} inputs in {seconds / 60:.0f} minutes, {failures} failures ({found['date']}, Python "
+            f"{found['python']}), by `{found['command']}`:",
+            f"{counts}.",
+        ]
+    )
+
+
+PARTS = {"quality": quality, "parity": parity, "speed": speed, "footprint": footprint, "fuzz": fuzz}
 
 
 def generated(text: str) -> str:

@@ -29,3 +29,13 @@ def test_an_example_is_a_command_with_options_that_exist(line: str) -> None:
 )
 def test_a_path_that_is_named_exists(path: str) -> None:
     assert "NAME" in path or (ROOT / path).exists()
+
+
+SECURITY = (ROOT / "docs" / "security.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), sorted(set(re.findall(r"`(tests/[\w./]+\.py)(?:::(\w+))?`", SECURITY)))
+)
+def test_a_test_that_is_named_exists(file: str, name: str) -> None:
+    assert f"def {name}(" in (ROOT / file).read_text() or not name
