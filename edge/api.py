@@ -353,6 +353,7 @@ def means_of(
     layerskip: int | None,
     draft_by: str | None,
     draft: int,
+    reference: bool,
 ) -> Means:
     """How to decode, from the options of a command."""
     if pool not in ("max", "avg"):
@@ -365,7 +366,9 @@ def means_of(
             capacity=snapkv, window=window, kernel=kernel, pool="max" if pool == "max" else "avg"
         )
     drafting = cast("Drafting | None", draft_by)
-    return Means(snapkv=compact, layerskip=layerskip, drafting=drafting, draft=draft)
+    return Means(
+        snapkv=compact, layerskip=layerskip, drafting=drafting, draft=draft, reference=reference
+    )
 
 
 def eval_text(
@@ -374,11 +377,12 @@ def eval_text(
     *,
     window: int | None,
     threads: int | None,
+    reference: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Loss of an artifact on a text file."""
     content = _text(text)
-    model = load(folder, threads=threads)
+    model = load(folder, threads=threads, means=Means(reference=reference))
     ids = model.tokenizer.encode(content, special=False)
     return evaluate(
         model.decoder, ids, bos=model.tokenizer.bos_id, window=window, progress=progress
@@ -386,12 +390,12 @@ def eval_text(
 
 
 def ask_questions(
-    folder: Path, *, per_distance: int, seed: int, threads: int | None
+    folder: Path, *, per_distance: int, seed: int, threads: int | None, reference: bool = False
 ) -> dict[str, Any]:
     """Exact answers about held-out people of the small world, by how far back the fact lies."""
     from edge.train.measure import by_distance
 
-    model = load(folder, threads=threads)
+    model = load(folder, threads=threads, means=Means(reference=reference))
     wish = Wish(max_tokens=64)
 
     def answer(prompt: str) -> str:

@@ -51,6 +51,10 @@ DraftLength = Annotated[int, typer.Option("--draft", min=1, help="Tokens of a dr
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Processor threads; all cores if left out.")
 ]
+Reference = Annotated[
+    bool,
+    typer.Option("--reference", help="Evaluate in numpy, slowly, what this system cannot run."),
+]
 
 
 @app.command()
@@ -252,6 +256,7 @@ def run(
         str | None, typer.Option(help="What runs a checkpoint: onnx, … ; an artifact has its own.")
     ] = None,
     threads: Threads = None,
+    reference: Reference = False,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
     ] = False,
@@ -296,6 +301,7 @@ def run(
         layerskip=layerskip,
         draft_by=draft_by,
         draft=draft,
+        reference=reference,
     )
     if fast:
         if means != api.PLAIN or text is None:
@@ -342,6 +348,7 @@ def bench(
     draft_by: DraftBy = None,
     draft: DraftLength = 4,
     threads: Threads = None,
+    reference: Reference = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
     as_json: Json = False,
 ) -> None:
@@ -362,6 +369,7 @@ def bench(
         layerskip=layerskip,
         draft_by=draft_by,
         draft=draft,
+        reference=reference,
     )
     timings = [
         api.bench_artifact(
@@ -385,6 +393,7 @@ def evaluate(
         int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
     ] = None,
     threads: Threads = None,
+    reference: Reference = False,
     as_json: Json = False,
 ) -> None:
     """Measure how well an artifact predicts a text: nats per token and perplexity.
@@ -401,9 +410,13 @@ def evaluate(
     if (text is None) == (questions is None):
         raise EdgeError("eval takes either --text or --questions", fix="give one of them")
     if text is not None:
-        found = api.eval_text(artifact, text, window=window, threads=threads, progress=bar).json()
+        found = api.eval_text(
+            artifact, text, window=window, threads=threads, reference=reference, progress=bar
+        ).json()
     else:
-        found = api.ask_questions(artifact, per_distance=questions or 1, seed=seed, threads=threads)
+        found = api.ask_questions(
+            artifact, per_distance=questions or 1, seed=seed, threads=threads, reference=reference
+        )
     _show(found, as_json)
 
 

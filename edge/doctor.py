@@ -16,6 +16,7 @@ PACKAGES = (
     "onnxruntime",
     "onnx-ir",
     "onnxruntime-genai",
+    "coremltools",
     "mlx",
     "mlx-lm",
     "llama-cpp-python",
@@ -42,10 +43,13 @@ def examine() -> dict[str, Any]:
 
 def _works(kind: str, name: str) -> str:
     try:
-        (targets.converter if kind == "converters" else targets.runtime)(name)
+        if kind == "converters":
+            targets.converter(name)
+            return "ok"
+        refusal = targets.refusal(name)
     except EdgeError as error:
-        return str(error)
-    return "ok"
+        refusal = error
+    return "ok" if refusal is None else str(refusal)
 
 
 def _version(package: str) -> str | None:

@@ -11,7 +11,7 @@ from edge.decode.snapkv import Compacting, SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
 from edge.protocols import Decoder
-from edge.targets import open_decoder, open_evictable, open_exits
+from edge.targets import open_decoder, open_evictable, open_exits, open_reference
 
 Drafting = Literal["lookup", "snapkv"]
 
@@ -20,13 +20,14 @@ Drafting = Literal["lookup", "snapkv"]
 class Means:
     """`snapkv`: compact the cache after a prompt. `layerskip`: draft with the layers before this exit.
     `drafting`: draft by prompt lookup, or from a copy of the cache that `snapkv` has cut. `draft`: tokens
-    of a draft. Drafts change no answer.
+    of a draft. Drafts change no answer. `reference`: evaluate in numpy what this system cannot run.
     """
 
     snapkv: SnapKV | None = None
     layerskip: int | None = None
     drafting: Drafting | None = None
     draft: int = 4
+    reference: bool = False
 
     def __post_init__(self) -> None:
         if self.layerskip is not None and self.drafting is not None:
@@ -37,6 +38,9 @@ class Means:
             )
         if self.drafting == "snapkv" and self.snapkv is None:
             raise EdgeError("a cut cache drafts", fix="say how far it is cut: --snapkv 1024")
+        others = (self.snapkv, self.layerskip, self.drafting)
+        if self.reference and others != (None, None, None):
+            raise EdgeError("a reference evaluation decodes plainly", fix="leave out --reference")
         if not 1 <= self.draft <= 32:
             raise EdgeError(f"--draft {self.draft}", fix="give 1 to 32")
 
@@ -48,6 +52,10 @@ def opened(
     artifact: Artifact, means: Means, *, threads: int | None, exact: bool = False
 ) -> Decoder | Speculation:
     """What `edge.decode.generate` takes."""
+    if means.reference:
+        if threads is not None:
+            raise EdgeError("numpy chooses its threads itself", fix="leave out --threads")
+        return open_reference(artifact, exact=exact)
     if means.layerskip is not None:
         early = open_exits(artifact, exit_=means.layerskip, threads=threads)
         return Speculation(early, SelfDrafter(early), means.draft)

@@ -122,7 +122,11 @@ class Converter(Protocol):
 
 
 class Runtime(Protocol):
-    """What a package in `runtimes` offers."""
+    """What a package in `runtimes` offers.
+
+    One that does not run on every system has `check`, which refuses the others, and may have
+    `open_reference(folder, spec, *, exact, part)`: a slow decoder in numpy, for proof anywhere.
+    """
 
     def open(
         self,
@@ -201,6 +205,37 @@ def open_decoder(artifact: Artifact, *, threads: int | None, exact: bool) -> Dec
         return module.open(folder, part, threads=threads, exact=exact, part=label)
 
     return switching(spec, open_part)
+
+
+def open_reference(artifact: Artifact, *, exact: bool) -> Decoder:
+    """A decoder of an artifact in numpy, if its runtime offers one."""
+    offered = _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
+
+    def open_part(label: str, part: DecoderSpec) -> Decoder:
+        return cast(Decoder, offered(artifact.folder, part, exact=exact, part=label))
+
+    return switching(artifact.manifest.spec, open_part)
+
+
+def open_proof(artifact: Artifact, label: str, *, exact: bool) -> Decoder:
+    """A decoder of one part, for a proof: a reference evaluation where the runtime does not run."""
+    target, part = artifact.manifest.target, parts(artifact.manifest.spec)[label]
+    if refusal(target) is None:
+        open_part = runtime(target).open
+        return open_part(artifact.folder, part, threads=None, exact=exact, part=label)
+    offered = _offered(artifact, "open_reference", "be proved on this system")
+    return cast(Decoder, offered(artifact.folder, part, exact=exact, part=label))
+
+
+def refusal(target: str) -> EdgeError | None:
+    """Why a runtime that is installed does not run on this system; None if it does."""
+    check = vars(runtime(target)).get("check")
+    try:
+        if check is not None:
+            check()
+    except EdgeError as error:
+        return error
+    return None
 
 
 def open_evictable(artifact: Artifact, *, threads: int | None) -> Evictable:

@@ -157,7 +157,7 @@ def _numbers(
     known: dict[Numerics, F32] = {}
 
     def opened(*, exact: bool) -> Decoder:
-        return runtime.open(artifact.folder, spec, threads=None, exact=exact, part=label)
+        return targets.open_proof(artifact, label, exact=exact)
 
     def forced(numerics: Numerics) -> F32:
         """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""

@@ -1,1 +1,51 @@
-"""Core ML: a reference evaluation of saved packages in numpy, on any system."""
+"""Core ML on macOS; on any system a reference evaluation of its packages in numpy."""
+
+import platform
+import sys
+from pathlib import Path
+
+from edge.errors import Unsupported
+from edge.protocols import Decoder
+from edge.quant.recipe import Recipe
+from edge.spec import DecoderSpec
+from edge.targets import Numerics
+from runtimes.coreml.memory import memory
+from runtimes.coreml.reference import open_reference
+
+__all__ = ["check", "memory", "numerics", "open", "open_reference"]
+_MACOS = 15  # the first that has states
+
+
+def open(  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+    folder: Path, spec: DecoderSpec, *, threads: int | None, exact: bool, part: str = ""
+) -> Decoder:
+    check()
+    if threads is not None:
+        raise Unsupported("Core ML chooses its threads itself", fix="leave out --threads")
+    from runtimes.coreml.native import open_native
+
+    return open_native(folder, spec, exact=exact, part=part)
+
+
+def check() -> None:
+    """Refuse a system without Core ML, or without its states."""
+    if not _native():
+        raise Unsupported(
+            f"Core ML runs on macOS {_MACOS} and later, and this is {platform.system()}",
+            fix="give --reference for a slow evaluation in numpy, or convert --to another target",
+        )
+
+
+def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
+    """Core ML rounds as the program declares; the reference evaluation does so, or not at all."""
+    half = recipe.body.number == "fp16"
+    if exact and not _native():
+        plain = recipe.body.is_float and not half
+        return Numerics(tolerance=1e-4 if plain else 1e-3, vectors=recipe.body.number)
+    # One rounding of a cached key to the other neighbour is 5e-4 of it: so much for fp32.
+    return Numerics(tolerance=1e-2 if half else 1e-3, vectors=recipe.body.number, cache="fp16")
+
+
+def _native() -> bool:
+    version = platform.mac_ver()[0].split(".")[0]
+    return sys.platform == "darwin" and version.isdigit() and int(version) >= _MACOS

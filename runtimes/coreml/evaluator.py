@@ -1,9 +1,9 @@
 """A reference evaluation of a saved ML program, operation by operation, on numpy.
 
 It is no Neural Engine: it says what the program means, on any system. Every operation computes in
-float32 from what it reads. In `fp16` its result is rounded to the type that the program declares; in
-`fp32` it is not, which shows what is left when rounding is taken away. States have their declared
-type in both.
+float32 from what it reads. As `declared`, its result is rounded to the type that the program gives
+it; in `fp32` nothing is rounded, states included, which shows what the program computes when rounding
+is taken away.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from runtimes.coreml.ops import ARITHMETIC, MOVING
 from runtimes.coreml.ops.inferred import KINDS, infer
 from runtimes.coreml.ops.moving import put
 from runtimes.coreml.program import Argument, Constant, Function, Op, Program
-from runtimes.coreml.types import NUMPY, TensorType
+from runtimes.coreml.types import NUMPY, TensorType, bounded
 
-Precision = Literal["fp16", "fp32"]
+Precision = Literal["declared", "fp32"]
 KEEP = 1 << 30  # bytes of expanded weights that are kept between calls
 _CONSTANT = ("const", "constexpr_")
 
@@ -49,8 +49,11 @@ class Evaluator:
 
     def _state(self, name: str, kind: TensorType) -> AnyArray:
         shape = tuple(size or 0 for size in kind.shape)
-        array = self._states.setdefault(name, np.zeros(shape, NUMPY[kind.kind]))
-        if array.shape != shape or array.dtype != NUMPY[kind.kind]:
+        number = NUMPY["fp32" if self._widens(kind) else kind.kind]
+        if name not in self._states:
+            self._states[name] = np.zeros(bounded(shape), number)
+        array = self._states[name]
+        if array.shape != shape or array.dtype != number:
             raise Damaged(f"functions disagree on the state {name}: {kind}", fix=_FIX)
         return array
 
@@ -66,11 +69,13 @@ class Evaluator:
         array = np.asarray(value)
         if not kind.holds(array.shape):
             raise ValueError(f"shape {list(array.shape)}, not {kind}")
-        wanted = NUMPY[kind.kind]
-        if self._precision == "fp32" and kind.kind == "fp16":
+        if self._widens(kind):
             keep = array.dtype in (np.float16, np.float32)
             return array if keep else array.astype(np.float32)
-        return array.astype(wanted, copy=False)
+        return array.astype(NUMPY[kind.kind], copy=False)
+
+    def _widens(self, kind: TensorType) -> bool:
+        return self._precision == "fp32" and kind.kind == "fp16"
 
 
 class _Run:

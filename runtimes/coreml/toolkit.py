@@ -1,17 +1,12 @@
-"""coremltools, imported once and quietly: off macOS it complains of libraries that only a Mac has."""
+"""coremltools, imported once: off macOS it complains of libraries that only a Mac has."""
 
-import logging
+from edge.quiet import quiet
 
-_logger = logging.getLogger("coremltools")
-_level = _logger.level
-_logger.setLevel(logging.ERROR)
-try:
+with quiet("coremltools"):
     import coremltools as ct
     from coremltools.converters.mil import mil
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 - as its documents say
     from coremltools.proto import MIL_pb2, Model_pb2
     from google.protobuf.message import DecodeError
-finally:
-    _logger.setLevel(_level)
 
 __all__ = ["DecodeError", "MIL_pb2", "Model_pb2", "ct", "mb", "mil"]

@@ -64,7 +64,7 @@ def evaluate(folder: Path, precision: Any = "fp32", **inputs: np.ndarray) -> np.
     return np.asarray(out, np.float32)
 
 
-@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-3), ("fp16", 1e-2)])
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-3), ("declared", 1e-2)])
 def test_a_package_of_others_is_its_torch_module(
     net: tuple[Any, Any], precision: str, error: float, tmp_path: Path
 ) -> None:
@@ -244,7 +244,7 @@ def test_states_outlive_a_call_and_are_shared_by_functions(
     if not in_place:
         plan = module._plan
         monkeypatch.setattr(module, "_plan", lambda f: replace(plan(f), in_place=frozenset()))
-    evaluator = Evaluator(program, "fp16")
+    evaluator = Evaluator(program, "declared")
     for _ in range(2):
         sums = np.zeros(5)
         for row, name, value in [
