@@ -45,9 +45,13 @@ def published(source: Path) -> torch.nn.Module:
     return transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32").eval()
 
 
-@pytest.fixture(scope="module", params=["numpy", "onnx", "mlx"])
+@pytest.fixture(scope="module", params=["numpy", "onnx", "mlx", "coreml"])
 def decoder(request: pytest.FixtureRequest, source: Path) -> Decoder:
     """Used again by every test: each rewinds it first, below the boundary from above it, too."""
+    if request.param == "coreml":
+        pytest.importorskip("coremltools")
+        artifact = converted(source.with_name("coreml"), source, target="coreml")
+        return targets.open_reference(Artifact.open(artifact), exact=True)
     if request.param != "numpy":
         artifact = converted(source.with_name(request.param), source, target=request.param)
         return targets.open_decoder(Artifact.open(artifact), threads=None, exact=False)
@@ -97,6 +101,14 @@ def test_both_parts_are_proved(source: Path, tmp_path: Path) -> None:
     assert list(parts(artifact.manifest.spec)) == ["short-", ""]
     assert {"short-model.onnx", "model.onnx"} <= set(artifact.manifest.files)
     assert "genai_config.json" not in artifact.manifest.files
+    report = verify(artifact, source, tokens=12)
+    assert report.passed, report
+    assert report.greedy_tokens == 24
+
+
+def test_both_parts_of_core_ml_are_proved(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("coremltools")
+    artifact = Artifact.open(converted(tmp_path / "coreml", source, "int4", target="coreml"))
     report = verify(artifact, source, tokens=12)
     assert report.passed, report
     assert report.greedy_tokens == 24

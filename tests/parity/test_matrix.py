@@ -17,6 +17,7 @@ from edge.verify import verify
 
 COMMON = ("fp32", "fp16", "int8", "int4")
 OWN = {
+    "coreml": ("lut4-g1-fp16",),
     "onnx": ("bf16", "int4-g64", "int4-asym", "int8-asym", "q4_0", "q8_0"),
     "mlx": ("bf16", "rtn-int4-g32", "rtn-int3-g32-min-bf16", "q4_1"),
     "gguf": ("bf16", "q4_1", "q5_0", "q5_1"),

@@ -1,0 +1,144 @@
+"""A checkpoint -> one .mlpackage, or several where one would be too large for the Neural Engine."""
+
+from pathlib import Path
+
+from converters.coreml.export import WEIGHTS, model, write
+from converters.coreml.graph import Chunk, number_of, program
+from converters.coreml.plan import Plan, refuse
+from converters.coreml.toolkit import ct
+from edge.datafile import DataFile, Mode
+from edge.errors import Damaged
+from edge.names import shapes
+from edge.nn.decoder import head_name
+from edge.quant.recipe import Recipe
+from edge.spec import DecoderSpec, parts
+from edge.targets import About
+from edge.typing import F32
+
+TOOLS = ("coremltools",)
+ALIASES = {
+    "int4": "rtn-int4-g32-fp16",
+    "int8": "rtn-int8-g32-fp16",
+    **{f"lut{bits}": f"lut{bits}-g32-fp16" for bits in (1, 2, 3, 4, 6, 8)},
+}
+# The Neural Engine takes compiled models of up to 1 GiB from macOS 27 on, and of 2 GiB before; one
+# byte more, and all of it runs on the CPU without a word. Measured, not documented: release notes of
+# eeANE 1.6.1 (github.com/xhighhongo41/eeANE). The rest is room for the program.
+LIMIT = (1 << 30) - (48 << 20)
+BASE = 330_000_000  # bytes: interpreter, numpy, coremltools, a tokenizer, blocks in flight
+
+
+class CoreMlLayout:
+    """Packages, weight files and programs, from shapes alone."""
+
+    def __init__(self, spec: DecoderSpec, recipe: Recipe, *, limit: int) -> None:
+        self.spec, self.recipe = spec, recipe
+        number = number_of(recipe)
+        self.chunks = chunks(spec, recipe, limit)
+        self.plans = [Plan(shapes(spec), number) for _ in self.chunks]
+        self.programs = [
+            program(spec, recipe, plan, chunk)
+            for plan, chunk in zip(self.plans, self.chunks, strict=True)
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(plan.nbytes for plan in self.plans)
+
+    def open(self, folder: Path, about: About, mode: Mode = "write") -> "CoreMlWriter":
+        return CoreMlWriter(self, folder, about, mode)
+
+
+class CoreMlWriter:
+    """`edge.targets.Writer`: the weight files, then programs and manifests."""
+
+    def __init__(self, layout: CoreMlLayout, folder: Path, about: About, mode: Mode) -> None:
+        self._layout, self._about, self._mode = layout, about, mode
+        self._folders = [folder / chunk.folder for chunk in layout.chunks]
+        self._data = []
+        for package, plan in zip(self._folders, layout.plans, strict=True):
+            file = package / WEIGHTS
+            if mode != "compare":
+                file.parent.mkdir(parents=True, exist_ok=True)
+            elif not file.is_file():
+                raise Damaged(f"{folder} has no {package.name}/{WEIGHTS}", fix="convert again")
+            self._data.append(DataFile(file, plan.nbytes, mode))
+
+    @property
+    def differing(self) -> int:
+        return sum(data.differing for data in self._data)
+
+    def put(self, name: str, row: int, block: F32) -> int:
+        return sum(
+            plan.put(data, self._layout.recipe, name, row, block)
+            for plan, data in zip(self._layout.plans, self._data, strict=True)
+        )
+
+    def sync(self) -> None:
+        for data in self._data:
+            data.sync()
+
+    def finish(self) -> None:
+        layout = self._layout
+        for i, (plan, data) in enumerate(zip(layout.plans, self._data, strict=True)):
+            plan.finish(data)
+            if self._mode == "compare":
+                continue
+            write(self._folders[i], model(layout.programs[i], plan, self._metadata()))
+
+    def close(self) -> None:
+        for data in self._data:
+            data.close()
+
+    def _metadata(self) -> dict[str, str]:
+        """What swift-transformers finds the tokenizer by, and what wrote it."""
+        return {
+            "co.huggingface.exporters.name": self._about.name,
+            "com.github.apple.coremltools.version": ct.__version__,
+        }
+
+
+def layout(spec: DecoderSpec, recipe: Recipe) -> CoreMlLayout:
+    return CoreMlLayout(spec, recipe, limit=LIMIT)
+
+
+def memory(spec: DecoderSpec) -> int:
+    """Peak resident bytes of a conversion: blocks of rows, programs, and rotary tables as they are
+    made.
+    """
+    tables = max(4 * part.context * part.rope.width for part in parts(spec).values())
+    return BASE + len(spec.layers) * 3_000_000 + 3 * tables
+
+
+def chunks(spec: DecoderSpec, recipe: Recipe, limit: int) -> list[Chunk]:
+    """Runs of layers whose weights fit a package, the embedding and the head included."""
+    sizes = [_layer(spec, recipe, index) for index in range(len(spec.layers))]
+    sizes[0] += _table(spec, recipe, "embed", by_row=True)
+    sizes[-1] += _table(spec, recipe, head_name(spec), by_row=False)
+    starts, held = [0], 0
+    for index, size in enumerate(sizes):
+        if held and held + size > limit:
+            starts.append(index)
+            held = 0
+        held += size
+    stops = [*starts[1:], len(sizes)]
+    return [
+        Chunk(i, len(starts), start, stop)
+        for i, (start, stop) in enumerate(zip(starts, stops, strict=True))
+    ]
+
+
+def _layer(spec: DecoderSpec, recipe: Recipe, index: int) -> int:
+    at = f"layers.{index}."
+    return sum(
+        recipe.scheme(name).nbytes(*shape)
+        for name, shape in shapes(spec).items()
+        if name.startswith(at) and len(shape) == 2
+    )
+
+
+def _table(spec: DecoderSpec, recipe: Recipe, name: str, *, by_row: bool) -> int:
+    rows, columns = shapes(spec)[name]
+    scheme = recipe.scheme(name, by_row=by_row)
+    refuse(name, (rows, columns), scheme)
+    return scheme.nbytes(rows, columns)
