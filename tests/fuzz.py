@@ -86,6 +86,8 @@ def fuzz(name: str, seed: int, seconds: float, keep: Path) -> dict[str, Any]:
             process = subprocess.Popen([sys.executable, __file__, *words], cwd=folder)
             ending = _watch(process, Path(folder))
             last = _number(Path(folder))
+            if ending is not None and last < first:
+                sys.exit(f"{name}: {ending} before its first input: the fuzzer itself is broken")
             row["executions"] += last + 1 - first
             first = last + 1
             if ending is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from edge.errors import Damaged
+from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
 from runtimes.onnx import external
@@ -110,10 +110,14 @@ def open_call(folder: Path, entry: Entry, spec: DecoderSpec, options: ort.Sessio
     file = folder / entry.file
     external.check(file)
     try:
-        session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            file, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+        _agree(session, spec, file, entry)  # names that are no text are found here
+    except EdgeError:
+        raise
     except Exception as error:  # onnxruntime has no public base class
         raise _refused(file, error) from None
-    _agree(session, spec, file, entry)
     return Call(file, session, spec, entry)
 
 

@@ -17,6 +17,7 @@ TEXTS = (
     "\u2581", "<|end|>", "<s>", "</s>", "<0x0A>", "nan", "F32", "BF16", "I8", "llama", "phi3", "{{ x }}", "%n%s",
     "(a+)+$", "(?:a|a)*b", "\\p{L}+", "[", "__class__", "a{99999}", "9" * 5000,
 )  # fmt: skip
+_LARGE = 1 << 18  # bytes
 _PLAIN: tuple[Any, ...] = (None, True, False, 0.5, -0.5, 1e308, float("nan"), float("inf"), [], {})
 
 Mutation = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
@@ -26,6 +27,8 @@ def mutate(rng: random.Random, kind: str, seeds: Sequence[bytes], words: Sequenc
     """A hostile variant of one of the seeds."""
     content = rng.choice(seeds)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
+        if len(content) > _LARGE:  # what doubles and doubles would fill our own memory
+            break
         content = rng.choice(_KINDS[kind])(rng, content, words or (b"\0",))
     if rng.random() < 0.05:
         content = _spliced(rng, content, rng.choice(seeds))
@@ -108,7 +111,7 @@ def _valued(rng: random.Random, content: bytes, words: Sequence[bytes]) -> bytes
     text = json.dumps(root)
     if rng.random() < 0.03:  # a name that is there twice
         text = text.replace("{", '{"' + str(keys[0]) + '": 1, ', 1)
-    return text.encode()
+    return text.encode(errors="replace")
 
 
 def _change(rng: random.Random, parent: Any, key: Any) -> None:

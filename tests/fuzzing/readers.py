@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support import ROOT, config_of, converted, safetensors, tiny, weights_of
+from support import ROOT, config_of, converted, dividing, safetensors, tiny, weights_of
 
 from edge import registry
 
@@ -452,6 +453,60 @@ def _read_gguf(folder: Path, content: bytes) -> None:
             file.rows(name, 0, min(2, tensor.rows))
 
 
+# whole artifacts, from the file on disk to logits: what a runtime's own library is given
+
+
+@cache
+def _made(target: str) -> Path:
+    """A tiny artifact of a target, made once a process."""
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="edge-fuzz-"))
+    source = tiny(folder / "source", **dividing("llama"))
+    return converted(folder / "it", source, "int4", target=target)
+
+
+def _run(target: str, name: str) -> tuple[Callable[[], Sequence[bytes]], Read]:
+    """Seeds of one file of an artifact, and a reader that loads the artifact with it and decodes."""
+
+    @cache
+    def seeds() -> Sequence[bytes]:
+        return [(_made(target) / name).read_bytes()]
+
+    def read(folder: Path, content: bytes) -> None:
+        from edge.artifact import Artifact
+        from edge.targets import open_decoder
+
+        place = folder / target
+        if not place.exists():
+            shutil.copytree(_made(target), place)
+        (place / name).write_bytes(content)
+        try:
+            decoder = open_decoder(Artifact.open(place), threads=None, exact=False)
+            decoder.prefill([1, 2, 3])
+            decoder.step(4)
+        finally:
+            (place / name).write_bytes(seeds()[0])
+
+    return seeds, read
+
+
+def _runners() -> dict[str, Reader]:
+    """For each target whose packages are here."""
+    files = (
+        ("onnx", "onnxruntime", "model.onnx", "protobuf"),
+        ("gguf", "llama_cpp", "model.gguf", "bytes"),
+        ("mlx", "mlx", "model.safetensors", "safetensors"),
+        ("mlx", "mlx", "config.json", "json"),
+    )
+    out = {}
+    for target, package, name, kind in files:
+        if find_spec(package) is not None:
+            seeds, read = _run(target, name)
+            out[f"{target} {name}"] = Reader(kind=kind, seeds=seeds, read=read)
+    return out
+
+
 JSON_WORDS = (
     b"null",
     b"NaN",
@@ -526,4 +581,5 @@ READERS: dict[str, Reader] = {
     "models.lock": Reader(kind="json", seeds=_pins, read=_read_pins, words=JSON_WORDS),
     "request": Reader(kind="json", seeds=_asks, read=_read_ask, words=JSON_WORDS),
     "gguf": Reader(kind="bytes", seeds=_ggufs, read=_read_gguf),
+    **_runners(),
 }

@@ -356,6 +356,17 @@ def test_graphs_that_lie(artifact: Path, lie: Callable[[Any], None]) -> None:
         api.load(artifact).decoder.prefill([1, 2, 3])
 
 
+def test_names_that_are_no_text(artifact: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing is tried again with less care, and nothing is printed where results go."""
+    content = (artifact / GRAPH).read_bytes()
+    for name in (b"present.0.key", b"input_ids", b"logits"):
+        (artifact / GRAPH).write_bytes(content.replace(name, b"\xff" * len(name)))
+        forge(artifact, GRAPH)
+        with refused(Damaged, GRAPH):
+            api.load(artifact)
+    assert capfd.readouterr().out == ""
+
+
 def test_a_manifest_whose_cache_would_not_fit(artifact: Path) -> None:
     """2^24 heads of 2^24: refused by what the graph has, before any buffer is made."""
     huge = {"heads": 1 << 24, "kv_heads": 1 << 24, "head_width": 1 << 24}
