@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Edge
 from support import VOCAB, checkpoint, config_of, converted, spec_of, tiny, weights_of
 
 pytest.importorskip("coremltools")
@@ -486,6 +487,17 @@ def test_stories_are_those_of_onnx(assets: Path, tmp_path: Path, quant: str) -> 
     theirs = converted(tmp_path / "onnx", source, "fp32")
     for prompt in ("Once upon a time", "Lily and Tom went to the park."):
         assert greedy(ours, prompt, reference=True) == greedy(theirs, prompt, reference=False)
+
+
+def test_the_command_line_asks_for_the_reference(assets: Path, tmp_path: Path, edge: Edge) -> None:
+    artifact = converted(tmp_path / "out", assets / STORIES, "fp16", target="coreml")
+    refused = edge("run", artifact, "Once upon a time", "--max-tokens", "3", "--raw")
+    assert refused.code == 3
+    assert "--reference" in refused.err
+    done = edge("run", artifact, "Once upon a time", "--max-tokens", "3", "--raw", "--reference")
+    assert done.code == 0, done.err
+    assert done.out.strip()
+    assert "--reference" in edge("doctor", "--json").json["run"]["coreml"]
 
 
 def test_what_holds_no_group_of_a_real_model_is_refused(assets: Path, tmp_path: Path) -> None:
