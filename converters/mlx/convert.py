@@ -17,7 +17,8 @@ from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
 from edge.targets import About
 
-BASE = 60_000_000  # bytes: interpreter, numpy, a tokenizer, blocks in flight
+BASE = 60_000_000  # bytes: interpreter, numpy, blocks in flight
+TOKEN = 1_650  # bytes of the vocabulary, while the tokenizer is looked at
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
 
@@ -27,8 +28,8 @@ def layout(spec: DecoderSpec, recipe: Recipe) -> "MlxLayout":
 
 
 def memory(spec: DecoderSpec) -> int:
-    """Peak resident bytes of a conversion: the same for every model."""
-    return BASE
+    """Peak resident bytes of a conversion, however large its weights."""
+    return BASE + TOKEN * spec.vocab
 
 
 class MlxLayout:

@@ -18,11 +18,10 @@ from edge.spec import DecoderSpec
 from edge.typing import F32
 from runtimes.mlx.cache import Cache, Exactly, Whole
 from runtimes.mlx.folder import Folder
-from runtimes.mlx.numerics import CHUNK, on_cpu
+from runtimes.mlx.numerics import chunk, on_cpu
 from runtimes.mlx.ops import MlxOps
 from runtimes.mlx.weights import Weights
 
-_SCORES = 1 << 22  # attention scores a head and call: long caches take shorter chunks
 Arrays = list[mx.array]
 Step = Callable[[mx.array, mx.array, Arrays, Arrays], tuple[mx.array, Arrays, Arrays]]
 
@@ -64,7 +63,7 @@ class MlxDecoder:
     def prefill(self, tokens: Sequence[int]) -> F32:
         at = 0
         while True:
-            end = min(at + self._chunk(), len(tokens))
+            end = min(at + chunk(self.length), len(tokens))
             logits = self._graph(tokens[at:end], last_only=True)
             if end == len(tokens):
                 return self._evaluate(logits, end - at)[-1]
@@ -84,7 +83,7 @@ class MlxDecoder:
     def score(self, tokens: Sequence[int]) -> F32:
         out, at = [], 0
         while at < len(tokens):
-            end = min(at + self._chunk(), len(tokens))
+            end = min(at + chunk(self.length), len(tokens))
             out.append(self._evaluate(self._graph(tokens[at:end], last_only=False), end - at))
             at = end
         return np.concatenate(out)
@@ -92,9 +91,6 @@ class MlxDecoder:
     def rewind(self, length: int) -> None:
         assert 0 <= length <= self.length, f"rewind to {length} of {self.length}"
         self._cache.length = length
-
-    def _chunk(self) -> int:
-        return max(64, min(CHUNK, _SCORES // (self.length + CHUNK)))
 
     def _room(self, count: int) -> None:
         total = self.length + count

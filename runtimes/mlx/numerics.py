@@ -12,6 +12,7 @@ from edge.spec import DecoderSpec
 from edge.targets import Numerics
 
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
+SCORES = 1 << 22  # attention scores a head and call
 BASE = 105_000_000  # bytes: interpreter, numpy, MLX, a tokenizer
 TYPES: dict[Float, mx.Dtype] = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}
 _ERRORS: dict[Float, float] = {
@@ -62,14 +63,20 @@ def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
     return BASE + weights + cache + _working(spec, min(tokens, CHUNK), tokens)
 
 
-def _working(spec: DecoderSpec, chunk: int, tokens: int) -> int:
-    """The widest layer's activations, in float32, and its scores."""
+def chunk(length: int) -> int:
+    """Tokens of a prompt that are read at a time after `length` others: long caches take fewer."""
+    return max(64, min(CHUNK, SCORES // (length + CHUNK)))
+
+
+def _working(spec: DecoderSpec, count: int, tokens: int) -> int:
+    """The widest layer's activations, in float32, and its scores, which a CPU keeps."""
     widest = 0
     for layer in spec.layers:
         wide = 4 * spec.width + 2 * (layer.heads + 2 * layer.kv_heads) * layer.head_width
-        scores = 2 * layer.heads * min(tokens, layer.window or tokens)
-        widest = max(widest, wide + 4 * layer.ffn_width + scores)
-    return 4 * chunk * widest
+        seen = min(tokens, (layer.window or tokens) + count)
+        scores = layer.heads * min(SCORES, count * seen) * 5 // 4
+        widest = max(widest, count * (wide + 4 * layer.ffn_width) + scores)
+    return 4 * widest
 
 
 def _schemes(recipe: Recipe) -> set[Scheme]:
