@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI"}
+TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI", "mlx": "mlx-lm"}
 
 
 def parity() -> str:
@@ -41,7 +41,8 @@ def speed() -> str:
         record = json.loads(file.read_text())
         some = next(iter(record["settings"].values()))
         title = file.stem.removeprefix("speed-")
-        lines.append(f"**{title}**, {some['prompt']} prompt tokens, {some['threads']} threads")
+        threads = f"{some['threads']} threads" if some["threads"] else "threads as each engine takes"
+        lines.append(f"**{title}**, {some['prompt']} prompt tokens, {threads}")
         lines += ["", "| engine | prefill tok/s | decode tok/s |", "|---|---|---|"]
         for kind, rounds in record["rounds"].items():
             cells = (_spread(rounds, key) for key in ("prefill_tps", "decode_tps"))

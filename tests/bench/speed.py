@@ -2,14 +2,17 @@
 
     python tests/bench/speed.py --edge ARTIFACT --genai FOLDER --gguf FILE [-p 512] [-n 64]
         [--also "edge, 1,024 rows=ARTIFACT --snapkv 1024"]
+    python tests/bench/speed.py --edge ARTIFACT --mlx ARTIFACT --threads 0   # one folder, two engines
 
 Rounds are interleaved, so that a change in the machine's speed hits all alike. Prints a table of
 medians with the least and the most of the rounds; --out keeps every number as JSON. `--python` runs
 the peers, for they may live in an environment of their own (onnxruntime-genai, llama-cpp-python).
-`--also` adds a row for edge itself: a title, an artifact, and options of `edge bench`.
+`--also` adds a row for edge itself: a title, an artifact, and options of `edge bench`. `--threads 0`:
+as many as an engine takes by itself, for MLX does not let itself be told.
 """
 
 import argparse
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -78,6 +81,17 @@ def genai(load: Load) -> tuple[float, float]:
     return _timed(load, prefill, lambda _: generator.generate_next_token())
 
 
+def mlx_lm(load: Load) -> tuple[float, float]:
+    import mlx.core as mx
+    from mlx_lm.generate import generate_step
+    from mlx_lm.utils import load_model
+
+    model, _ = load_model(Path(load.path))
+    list(generate_step(mx.array(load.ids[:WARM_UP]), model, max_tokens=2))
+    tokens = generate_step(mx.array(load.ids), model, max_tokens=load.new + 1)
+    return _timed(load, lambda: next(tokens), lambda _: next(tokens))
+
+
 def _timed(
     load: Load, prefill: Callable[[], object], step: Callable[[int], object]
 ) -> tuple[float, float]:
@@ -89,8 +103,8 @@ def _timed(
     return load.prompt / (middle - start), load.new / (perf_counter() - middle)
 
 
-ENGINES = {"gguf": llama_cpp, "genai": genai}
-TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI"}
+ENGINES = {"gguf": llama_cpp, "genai": genai, "mlx": mlx_lm}
+TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI", "mlx": "mlx-lm"}
 
 
 def one(kind: str, load: Load) -> None:
@@ -100,7 +114,8 @@ def one(kind: str, load: Load) -> None:
 
 
 def command(kind: str, load: Load, python: str) -> list[str]:
-    numbers = ["-p", str(load.prompt), "-n", str(load.new), "--threads", str(load.threads)]
+    numbers = ["-p", str(load.prompt), "-n", str(load.new)]
+    numbers += ["--threads", str(load.threads)] if load.threads or kind in ENGINES else []
     if kind not in ENGINES:
         own = [sys.executable, "-m", "edge.cli", "bench", load.path, "--rounds", "1", "--json"]
         return [*own, *numbers, *load.options]
@@ -130,6 +145,10 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
             )
         rows.append(f"| {TITLES.get(kind, kind)} | {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def main() -> None:
@@ -163,7 +182,7 @@ def main() -> None:
         settings = {
             kind: asdict(load) | {"path": Path(load.path).name} for kind, load in loads.items()
         }
-        tools = {"onnxruntime": version("onnxruntime")}
+        tools = {name: version(name) for name in ("onnxruntime", "mlx") if _has(name)}
         record = {"machine": machine, "settings": settings, "tools": tools, "rounds": results}
         args.out.write_text(json.dumps(record, indent=1) + "\n")
 
