@@ -41,7 +41,9 @@ def speed() -> str:
         record = json.loads(file.read_text())
         some = next(iter(record["settings"].values()))
         title = file.stem.removeprefix("speed-")
-        threads = f"{some['threads']} threads" if some["threads"] else "threads as each engine takes"
+        threads = (
+            f"{some['threads']} threads" if some["threads"] else "threads as each engine takes"
+        )
         lines.append(f"**{title}**, {some['prompt']} prompt tokens, {threads}")
         lines += ["", "| engine | prefill tok/s | decode tok/s |", "|---|---|---|"]
         for kind, rounds in record["rounds"].items():

@@ -17,8 +17,8 @@ from edge.nn.decoder import decoder
 from edge.spec import DecoderSpec
 from edge.typing import F32
 from runtimes.mlx.cache import Cache, Exactly, Whole
+from runtimes.mlx.computing import chunk, on_cpu
 from runtimes.mlx.folder import Folder
-from runtimes.mlx.numerics import chunk, on_cpu
 from runtimes.mlx.ops import MlxOps
 from runtimes.mlx.weights import Weights
 

@@ -64,7 +64,7 @@ def test_chunks_steps_and_rewinding(family: str, compiled: bool, tmp_path: Path)
 def test_long_prompts_in_chunks_and_a_cache_that_grows(
     compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtimes.mlx.numerics.CHUNK", 100)
+    monkeypatch.setattr("runtimes.mlx.computing.CHUNK", 100)
     source = tiny(tmp_path / "it", "mistral", max_position_embeddings=600, sliding_window=130)
     ids = np.random.default_rng(1).integers(0, VOCAB, 530).tolist()
     want = oracle(source).score(ids)
