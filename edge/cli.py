@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.errors import EdgeError
+from edge.errors import EdgeError, steady
 
 if TYPE_CHECKING:
     from edge.model import Model, Wish
@@ -582,8 +582,7 @@ def _answer(
     answer = model.generate(text, system=system, raw=raw, wish=wish)
     for piece in answer:
         if not as_json:
-            typer.echo(piece, nl=False)
-            sys.stdout.flush()
+            _write(piece)
     made = answer.generation
     result = {
         "text": answer.text,
@@ -620,8 +619,7 @@ def _chat(model: "Model", system: str | None, wish: "Wish") -> None:
             return
         try:
             for piece in chat.say(line, wish):
-                typer.echo(piece, nl=False)
-                sys.stdout.flush()
+                _write(piece)
         except KeyboardInterrupt:
             typer.echo(" [stopped]", nl=False, err=True)
         typer.echo("")
@@ -629,6 +627,12 @@ def _chat(model: "Model", system: str | None, wish: "Wish") -> None:
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
+
+
+def _write(piece: str) -> None:
+    """A piece of an answer. What a model writes is a stranger's: it may not steer the terminal."""
+    typer.echo(steady(piece) if sys.stdout.isatty() else piece, nl=False)
+    sys.stdout.flush()
 
 
 def _show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None:

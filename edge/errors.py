@@ -1,5 +1,7 @@
 """The one exception that means: the user can fix this."""
 
+import unicodedata
+
 _LONGEST = 800  # letters: more is not read
 
 
@@ -23,6 +25,13 @@ def readable(text: str) -> str:
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
     return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+
+
+def steady(text: str) -> str:
+    """A text for a terminal: what would steer it (colours, its title, the clipboard) becomes escapes."""
+    return "".join(
+        _escaped(c) if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text
+    )
 
 
 def _escaped(char: str) -> str:

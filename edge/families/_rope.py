@@ -57,7 +57,7 @@ def _longrope(table: Config, config: Config, pairs: int) -> LongRope:
             )
     longest = config.integer("max_position_embeddings", high=1 << 20)
     inside = table.integer("original_max_position_embeddings", longest)
-    original = config.integer("original_max_position_embeddings", inside)
+    original = config.integer("original_max_position_embeddings", inside, low=2)
     factor = table.number("factor", longest / original)
     stretched = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
     attention = table.number("attention_factor", stretched)

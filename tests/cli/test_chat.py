@@ -113,3 +113,15 @@ def test_a_model_without_a_template_does_not_chat(edge: Edge, assets: Path, tmp_
     done = edge("run", artifact, stdin="Hi.\n")
     assert (done.code, done.out) == (2, "")
     assert "--raw" in done.err
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"), [(True, "\\x1b]0;mine\\x07"), (False, "\x1b]0;mine\x07")]
+)
+def test_an_answer_on_a_terminal_does_not_steer_it(
+    talking: Path, edge: Edge, monkeypatch: pytest.MonkeyPatch, terminal: bool, shown: str
+) -> None:
+    monkeypatch.setattr("edge.model.text_of", lambda *_, **__: iter(["red \x1b]0;mine\x07"]))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    assert edge("run", talking, "a prompt").out.strip("\n") == "red " + shown
+    assert shown in edge("run", talking, stdin="a line\n\n").out

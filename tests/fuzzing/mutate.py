@@ -17,7 +17,6 @@ TEXTS = (
     "\u2581", "<|end|>", "<s>", "</s>", "<0x0A>", "nan", "F32", "BF16", "I8", "llama", "phi3", "{{ x }}", "%n%s",
     "(a+)+$", "(?:a|a)*b", "\\p{L}+", "[", "__class__", "a{99999}", "9" * 5000,
 )  # fmt: skip
-_LARGE = 1 << 18  # bytes
 _PLAIN: tuple[Any, ...] = (None, True, False, 0.5, -0.5, 1e308, float("nan"), float("inf"), [], {})
 
 Mutation = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
@@ -26,8 +25,9 @@ Mutation = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
 def mutate(rng: random.Random, kind: str, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
     """A hostile variant of one of the seeds."""
     content = rng.choice(seeds)
+    large = 2 * len(content) + (1 << 15)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
-        if len(content) > _LARGE:  # what doubles and doubles would fill our own memory
+        if len(content) > large:  # what doubles and doubles would fill our own memory
             break
         content = rng.choice(_KINDS[kind])(rng, content, words or (b"\0",))
     if rng.random() < 0.05:
@@ -141,7 +141,7 @@ def _value(rng: random.Random, was: Any) -> Any:
         longer = (was + rng.choice(TEXTS), was * rng.choice((0, 2, 1000)), was[: len(was) // 2])
         return rng.choice(longer)
     if isinstance(was, int | float):
-        return was + rng.choice((-1, 1, 0.5))
+        return was + rng.choice((-1, 1)) if abs(was) > 1 << 53 else was + rng.choice((-1, 1, 0.5))
     return rng.choice(NUMBERS)
 
 

@@ -273,6 +273,16 @@ def test_configs_that_lie(tmp_path: Path, change: dict[str, Any], field: str) ->
     attempt(source, Damaged if "partial_rotary_factor" not in change else Unsupported, field)
 
 
+def test_a_longrope_of_one_token(tmp_path: Path) -> None:
+    """Its attention factor divides by the logarithm of the original context."""
+    source = tiny(tmp_path / "source", "phi3")
+    factors = [1.0] * 8
+    scaling = {"type": "longrope", "short_factor": factors, "long_factor": factors}
+    config = config_of("phi3", rope_scaling=scaling, original_max_position_embeddings=1)
+    (source / "config.json").write_text(json.dumps(config))
+    attempt(source, Damaged, "original_max_position_embeddings")
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "../llama", "llama\n", "LLAMA", "x" * 5000])
 def test_an_unknown_architecture(tmp_path: Path, kind: str) -> None:
     source = tiny(tmp_path / "source")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.errors import EdgeError
+from edge.errors import EdgeError, steady
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,16 @@ def test_a_long_name_is_cut_in_the_middle() -> None:
     assert len(str(error)) < 1000
     assert error.problem.startswith("xxx")
     assert error.problem.endswith("x is the end")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]52;c;ZXZpbA==\x07", "\\x1b]52;c;ZXZpbA==\\x07"),
+        ("a\r\x08b\x9b2J\x7f", "a\\r\\x08b\\x9b2J\\x7f"),
+        ("two\n\tlines", "two\n\tlines"),
+        ("👩‍👩‍👧 हिन्दी \u200fعربي", "👩‍👩‍👧 हिन्दी \u200fعربي"),
+    ],
+)
+def test_an_answer_cannot_steer_the_terminal(text: str, shown: str) -> None:
+    assert steady(text) == shown
