@@ -89,6 +89,10 @@ class GGUFFile(Closing, Mapping[str, Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def kind(self, key: str) -> int:
+        """The type of a value, of an array that of its elements."""
+        return self._entries[key].kind
+
     def count(self, key: str) -> int | None:
         """Elements of an array, without reading them; None: no array."""
         return self._entries[key].count

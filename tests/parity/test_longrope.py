@@ -45,7 +45,7 @@ def published(source: Path) -> torch.nn.Module:
     return transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32").eval()
 
 
-@pytest.fixture(scope="module", params=["numpy", "onnx", "mlx", "coreml"])
+@pytest.fixture(scope="module", params=["numpy", "onnx", "mlx", "coreml", "gguf"])
 def decoder(request: pytest.FixtureRequest, source: Path) -> Decoder:
     """Used again by every test: each rewinds it first, below the boundary from above it, too."""
     if request.param == "coreml":
@@ -54,7 +54,8 @@ def decoder(request: pytest.FixtureRequest, source: Path) -> Decoder:
         return targets.open_reference(Artifact.open(artifact), exact=True)
     if request.param != "numpy":
         artifact = converted(source.with_name(request.param), source, target=request.param)
-        return targets.open_decoder(Artifact.open(artifact), threads=None, exact=False)
+        exact = request.param == "gguf"  # its fast attention is in fp16
+        return targets.open_decoder(Artifact.open(artifact), threads=None, exact=exact)
     found = Checkpoint.open(source)
     pure, recipe = targets.oracle(), recipes.parse("fp32")
     return switching(
