@@ -38,11 +38,12 @@ class OnnxDecoder:
         exact: bool = False,
         part: str = "",
         step: Entry | None = None,
+        spin: bool = True,
     ) -> None:
         self.spec = spec
         self.capacity = spec.context
         self._folder = folder
-        self._options = _options(threads)
+        self._options = _options(threads, spin=spin)
         self._exact = exact
         self._biased = biased(spec)
         files = (EXACT, EXACT) if exact else (STEP, SCORE)
@@ -151,10 +152,13 @@ def buffers(spec: DecoderSpec, rows: int) -> dict[str, F32]:
     }
 
 
-def _options(threads: int | None) -> ort.SessionOptions:
+def _options(threads: int | None, *, spin: bool) -> ort.SessionOptions:
+    """`spin`: threads wait for the next operation without sleep."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what it logs as an error, it also raises
     options.enable_mem_pattern = False  # every step has a new shape: no pattern is used twice
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     return options

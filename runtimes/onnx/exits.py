@@ -35,7 +35,8 @@ class ExitOnnxDecoder(OnnxDecoder):
                 fix=f"convert again with --layerskip {exit_}",
             )
         early = Entry(file=f"{part}early-{exit_}.onnx", stop=exit_, ends=False)
-        super().__init__(folder, spec, threads=threads, part=part, step=early)
+        # Three sessions take turns: threads of one that spin would keep the cores from the next.
+        super().__init__(folder, spec, threads=threads, part=part, step=early, spin=False)
         self._late = Entry(file=f"{part}late-{exit_}.onnx", start=exit_, ends=False, asked=True)
         self._head = self._opened(Entry(file=part + "head.onnx", start=len(spec.layers)))
         self._call(self._late)
