@@ -32,6 +32,7 @@ MANIFEST = "edge.json"
 MODULE = "module"  # the `kind` of a manifest that is no decoder's: `edge.module`
 SCHEMA = 1
 _CHUNK = 1 << 22
+_LONGEST = 512  # letters of a file's name, its folders included
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +97,7 @@ def contained(folder: Path, name: str, *, by: str = MANIFEST) -> Path:
     path = folder
     for part in name.split("/"):
         path = path / part
-        if not is_plain(part):
+        if not is_plain(part) or len(name) > _LONGEST:
             raise Damaged(
                 f"{folder / by} names {name!r:.80}, which is no file of its folder",
                 fix="do not trust it",

@@ -39,7 +39,8 @@ def agree(program: Program, spec: DecoderSpec, part: str) -> None:
     caches = [] if step is None else [kind.shape for kind in step.states.values()]
     good = bool(caches) and all(len(s) == 4 and (s[2] or 0) >= spec.context for s in caches)
     logits = [] if step is None else [k for op in step.ops for n, k in op.outputs if n == "logits"]
-    if not good or any(kind.shape[-1] != spec.vocab for kind in logits):
+    single = all(len(function.outputs) == 1 for function in program.functions.values())
+    if not good or not single or any(kind.shape[-1] != spec.vocab for kind in logits):
         raise Damaged(
             f"{program.folder} is of another model than its edge.json", fix="convert again"
         )

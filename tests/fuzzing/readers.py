@@ -463,7 +463,7 @@ def _made(target: str) -> Path:
 
     folder = Path(tempfile.mkdtemp(prefix="edge-fuzz-"))
     source = tiny(folder / "source", **dividing("llama"))
-    return converted(folder / "it", source, "int4", target=target)
+    return converted(folder / "it", source, "fp16" if target == "coreml" else "int4", target=target)
 
 
 def _run(target: str, name: str) -> tuple[Callable[[], Sequence[bytes]], Read]:
@@ -475,14 +475,18 @@ def _run(target: str, name: str) -> tuple[Callable[[], Sequence[bytes]], Read]:
 
     def read(folder: Path, content: bytes) -> None:
         from edge.artifact import Artifact
-        from edge.targets import open_decoder
+        from edge.targets import open_decoder, open_reference
 
         place = folder / target
         if not place.exists():
             shutil.copytree(_made(target), place)
         (place / name).write_bytes(content)
         try:
-            decoder = open_decoder(Artifact.open(place), threads=None, exact=False)
+            artifact = Artifact.open(place)
+            if target == "coreml":  # which runs in numpy here
+                decoder = open_reference(artifact, exact=False)
+            else:
+                decoder = open_decoder(artifact, threads=None, exact=False)
             decoder.prefill([1, 2, 3])
             decoder.step(4)
         finally:
@@ -493,17 +497,21 @@ def _run(target: str, name: str) -> tuple[Callable[[], Sequence[bytes]], Read]:
 
 def _runners() -> dict[str, Reader]:
     """For each target whose packages are here."""
+    package = "Data/com.apple.CoreML"
     files = (
         ("onnx", "onnxruntime", "model.onnx", "protobuf"),
         ("gguf", "llama_cpp", "model.gguf", "bytes"),
         ("mlx", "mlx", "model.safetensors", "safetensors"),
         ("mlx", "mlx", "config.json", "json"),
+        ("coreml", "coremltools", "model.mlpackage/Manifest.json", "json"),
+        ("coreml", "coremltools", f"model.mlpackage/{package}/model.mlmodel", "protobuf"),
+        ("coreml", "coremltools", f"model.mlpackage/{package}/weights/weight.bin", "bytes"),
     )
     out = {}
-    for target, package, name, kind in files:
-        if find_spec(package) is not None:
+    for target, library, name, kind in files:
+        if find_spec(library) is not None:
             seeds, read = _run(target, name)
-            out[f"{target} {name}"] = Reader(kind=kind, seeds=seeds, read=read)
+            out[f"{target} {Path(name).name}"] = Reader(kind=kind, seeds=seeds, read=read)
     return out
 
 

@@ -377,6 +377,7 @@ MANIFESTS: dict[str, Change] = {
     "missing file": lambda d: d["files"].update({"gone.bin": "0"}),
     "nul in a name": lambda d: d["files"].update({"a\0b": "0"}),
     "long name": lambda d: d["files"].update({"x" * 5000: "0"}),
+    "many folders": lambda d: d["files"].update({"/".join(["x" * 200] * 40): "0"}),
     "surrogate in a name": lambda d: d["files"].update({"\ud800": "0"}),
     "hash of a number": lambda d: d["files"].update({"model.onnx": 7}),
     "files of a list": lambda d: d.update(files=["model.onnx"]),

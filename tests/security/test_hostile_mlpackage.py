@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("coremltools")
 
+from attack import refused
 from mil import ct, mb, package
+from support import converted, dividing, tiny
 
+from edge import targets
+from edge.artifact import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from runtimes.coreml import package as packages
 from runtimes.coreml.evaluator import Evaluator
@@ -337,3 +341,17 @@ def test_any_changed_byte_is_an_answer_or_one_error(good: Path, data: st.DataObj
         Evaluator(program, "fp32").call(next(iter(program.functions)), inputs)
     except EdgeError:
         pass
+
+
+@pytest.mark.parametrize("outputs", [[], ["logits", "logits"]], ids=["none", "two"])
+def test_a_decoder_whose_functions_have_no_one_output(tmp_path: Path, outputs: list[str]) -> None:
+    made = converted(
+        tmp_path / "it", tiny(tmp_path / "source", **dividing("llama")), "fp16", target="coreml"
+    )
+    file = made / "model.mlpackage" / MODEL
+    spec = ct.utils.load_spec(str(file))
+    for block in spec.mlProgram.functions["step"].block_specializations.values():
+        block.outputs[:] = outputs
+    file.write_bytes(spec.SerializeToString())
+    with refused(Damaged):
+        targets.open_reference(Artifact.open(made), exact=False).prefill([1, 2, 3])
