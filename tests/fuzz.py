@@ -20,6 +20,7 @@ import traceback
 from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def _keep(folder: Path, name: str, content: bytes, problem: str) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    tools = {name: version(name) for name in PACKAGES}
+    tools = {name: version(name) for name in PACKAGES if find_spec(name) is not None}
     return {
         "date": date.today().isoformat(), "python": platform.python_version(), "versions": tools
     }  # fmt: skip
