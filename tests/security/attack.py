@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import nothing_left
 
 from edge.artifact import MANIFEST, sha256
+from edge.convert import Options, convert
 from edge.errors import EdgeError
 
 SOON = 5.0  # seconds of processor time
@@ -28,6 +30,14 @@ def refused(kind: type[EdgeError], *words: str) -> Iterator[None]:
     text = str(caught.value)
     assert len(text) < 1000, "an error is read by a person"
     assert not [word for word in words if word not in text], text
+
+
+def attempt(source: Path, kind: type[EdgeError], *words: str) -> None:
+    """Conversion is refused, and leaves nothing."""
+    out = source.parent / "out"
+    with refused(kind, *words):
+        convert(source, out, Options())
+    assert nothing_left(out)
 
 
 def rewrite(folder: Path, change: Change) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import gguf_files as made
 import numpy as np
 import pytest
+from attack import refused
 from gguf_files import ARRAY, BOOL, F32, STRING, U8, U16, U32, U64, File, array, key, tensor
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_hostile import refused
 
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.gguf.kinds import BY_NAME
