@@ -67,11 +67,15 @@ def main() -> None:
         work(asked.worker, asked.seed, asked.first, asked.seconds, asked.keep)
         return
     names = asked.reader or list(READERS)
-    share = asked.seconds / len(names)
-    found = {name: fuzz(name, asked.seed, share, asked.keep) for name in names}
+    share = asked.seconds / sum(READERS[name].share for name in names)
+    found = {
+        name: fuzz(name, asked.seed, share * READERS[name].share, asked.keep) for name in names
+    }
     failures = sum(row["failures"] for row in found.values())
     if asked.out is not None:
-        record = {"command": " ".join(["python", "tests/fuzz.py", *sys.argv[1:]])} | _machine()
+        only = "".join(f" --reader {name!r}" for name in asked.reader or ())
+        command = f"python tests/fuzz.py --seconds {asked.seconds:g} --seed {asked.seed}{only}"
+        record = {"command": command} | _machine()
         asked.out.write_text(json.dumps(record | {"readers": found}, indent=1) + "\n")
     sys.exit(1 if failures else 0)
 

@@ -101,7 +101,7 @@ def fuzz() -> str:
     total = sum(row["executions"] for row in rows.values())
     seconds = sum(row["seconds"] for row in rows.values())
     failures = sum(row["failures"] for row in rows.values())
-    counts = ", ".join(f"{name} {row['executions']:,}" for name, row in rows.items())
+    counts = ", ".join(f"{row['executions']:,} {name}" for name, row in rows.items())
     return "\n".join(
         [
             f"{total:,} inputs in {seconds / 60:.0f} minutes, {failures} failures ({found['date']}, Python "

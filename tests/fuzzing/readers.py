@@ -30,6 +30,7 @@ class Reader:
     seeds: Callable[[], Sequence[bytes]]
     read: Read
     words: tuple[bytes, ...] = ()
+    share: int = 1  # of the time: more where each input takes a process
 
 
 def _packaged() -> Path:
@@ -563,7 +564,7 @@ READERS: dict[str, Reader] = {
     ),
     "tokenizer.json": Reader(kind="json", seeds=definitions, read=_read_tokenizer, words=REGEX),
     "tokenizer_config": Reader(kind="json", seeds=_settings, read=_read_settings, words=JSON_WORDS),
-    "template": Reader(kind="text", seeds=_templates, read=_read_template, words=JINJA),
+    "template": Reader(kind="text", seeds=_templates, read=_read_template, words=JINJA, share=6),
     "tokenizer.model": Reader(kind="protobuf", seeds=pieces, read=_read_pieces),
     "tiktoken": Reader(
         kind="text", seeds=_ranks, read=_read_ranks, words=(b"==", b"\n", b" ", b"YQ== 0\n")
@@ -585,7 +586,7 @@ READERS: dict[str, Reader] = {
             b"2020-99-99",
         ),
     ),
-    "grammar": Reader(kind="text", seeds=_grammars, read=_read_grammar, words=REGEX),
+    "grammar": Reader(kind="text", seeds=_grammars, read=_read_grammar, words=REGEX, share=6),
     "models.lock": Reader(kind="json", seeds=_pins, read=_read_pins, words=JSON_WORDS),
     "request": Reader(kind="json", seeds=_asks, read=_read_ask, words=JSON_WORDS),
     "gguf": Reader(kind="bytes", seeds=_ggufs, read=_read_gguf),
