@@ -165,8 +165,8 @@ def test_converting(trap: Path, tmp_path: Path, target: str) -> None:
     assert found == []
     assert code in (0, 2, 3), "refused where a target lacks its package or this shape"
     if code == 0:
-        held = {path.suffix for path in (tmp_path / "it").rglob("*")}
-        assert not held & {".py", ".bin", ".pth", ".pt", ".pkl"}, "and nothing of it is passed on"
+        held = {path.name for path in (tmp_path / "it").rglob("*")}
+        assert not held & {Path(name).name for name in (*CODE, *PICKLES)}, "nothing is passed on"
 
 
 def test_all_else(trap: Path, tmp_path: Path) -> None:
