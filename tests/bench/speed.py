@@ -1,12 +1,13 @@
 """Speed beside the engines that a user would pick instead: same weights, same threads, one run.
 
     python tests/bench/speed.py --edge ARTIFACT --genai FOLDER --gguf FILE [-p 512] [-n 64]
-        [--also "edge, 1,024 rows=ARTIFACT --snapkv 1024"]
+        [--transformers CHECKPOINT] [--also "edge, 1,024 rows=ARTIFACT --snapkv 1024"]
     python tests/bench/speed.py --edge ARTIFACT --mlx ARTIFACT --threads 0   # one folder, two engines
 
 Rounds are interleaved, so that a change in the machine's speed hits all alike. Prints a table of
 medians with the least and the most of the rounds; --out keeps every number as JSON. `--python` runs
-the peers, for they may live in an environment of their own (onnxruntime-genai, llama-cpp-python).
+the peers, for they may live in an environment of their own (onnxruntime-genai, llama-cpp-python,
+transformers).
 `--also` adds a row for edge itself: a title, an artifact, and options of `edge bench`. `--threads 0`:
 as many as an engine takes by itself, for MLX does not let itself be told.
 """
@@ -92,6 +93,29 @@ def mlx_lm(load: Load) -> tuple[float, float]:
     return _timed(load, lambda: next(tokens), lambda _: next(tokens))
 
 
+def transformers(load: Load) -> tuple[float, float]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(load.threads)
+    model = AutoModelForCausalLM.from_pretrained(load.path, dtype=torch.bfloat16).eval()
+    state = {}
+
+    @torch.inference_mode()
+    def feed(ids: list[int], *, keep: bool = True) -> None:
+        made = model(
+            torch.tensor([ids]),
+            past_key_values=state.get("cache"),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        if keep:
+            state["cache"] = made.past_key_values
+
+    feed(load.ids[:WARM_UP], keep=False)
+    return _timed(load, lambda: feed(load.ids), lambda i: feed([1000 + i]))
+
+
 def _timed(
     load: Load, prefill: Callable[[], object], step: Callable[[int], object]
 ) -> tuple[float, float]:
@@ -103,8 +127,9 @@ def _timed(
     return load.prompt / (middle - start), load.new / (perf_counter() - middle)
 
 
-ENGINES = {"gguf": llama_cpp, "genai": genai, "mlx": mlx_lm}
+ENGINES = {"gguf": llama_cpp, "genai": genai, "mlx": mlx_lm, "transformers": transformers}
 TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI", "mlx": "mlx-lm"}
+TITLES |= {"transformers": "transformers, bf16"}
 
 
 def one(kind: str, load: Load) -> None:
