@@ -21,7 +21,7 @@ from edge.typing import F32
 _DIMENSIONS = 8  # the most of a tensor: a product of a million sizes takes minutes
 HEADER_LIMIT = 32 << 20  # bytes: 300,000 tensors
 _FLOATS: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
-_SIZES = {**_FLOATS, "U32": 4}  # bytes of what is read here; packed codes lie in words
+_SIZES = {**_FLOATS, "U32": 4, "U8": 1}  # bytes of what is read here: codes are no floats
 
 
 @dataclass(frozen=True, slots=True)

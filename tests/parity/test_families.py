@@ -112,10 +112,13 @@ def opened(made: Made, runtime: str) -> Decoder:
     found = Checkpoint.open(made.source)
     if runtime == "reference":
         return targets.oracle().oracle(found, recipes.parse("fp32"))
+    target, _, twin = runtime.partition("-")
+    pytest.importorskip({"onnx": "onnxruntime"}.get(target, target))
+    folder = made.artifact if target == "onnx" else made.source.with_name(target)
+    if not folder.exists():
+        converted(folder, made.source, target=target)
     with found:
-        return targets.runtime("onnx").open(
-            made.artifact, found.spec, threads=1, exact=runtime == "onnx-exact"
-        )
+        return targets.runtime(target).open(folder, found.spec, threads=1, exact=twin == "exact")
 
 
 def agree(got: Sequence[np.ndarray] | np.ndarray, want: np.ndarray) -> None:
@@ -123,7 +126,7 @@ def agree(got: Sequence[np.ndarray] | np.ndarray, want: np.ndarray) -> None:
     assert difference / np.abs(want).max() <= TOLERANCE
 
 
-RUNTIMES = ("reference", "onnx", "onnx-exact")
+RUNTIMES = ("reference", "onnx", "onnx-exact", "torch")
 
 
 @pytest.fixture(params=RUNTIMES)

@@ -45,7 +45,7 @@ def published(source: Path) -> torch.nn.Module:
     return transformers.AutoModelForCausalLM.from_pretrained(source, dtype="float32").eval()
 
 
-@pytest.fixture(scope="module", params=["numpy", "onnx", "mlx", "coreml", "gguf"])
+@pytest.fixture(scope="module", params=["numpy", "onnx", "torch", "mlx", "coreml", "gguf"])
 def decoder(request: pytest.FixtureRequest, source: Path) -> Decoder:
     """Used again by every test: each rewinds it first, below the boundary from above it, too."""
     if request.param == "coreml":

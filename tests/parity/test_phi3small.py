@@ -146,6 +146,12 @@ def onnx(source: Path) -> Decoder:
     return targets.open_decoder(Artifact.open(artifact), threads=2, exact=False)
 
 
+def torch(source: Path) -> Decoder:
+    pytest.importorskip("torch")
+    artifact = converted(source.with_name(source.name + "-torch"), source, target="torch")
+    return targets.open_decoder(Artifact.open(artifact), threads=2, exact=False)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = config_of("phi3small")
@@ -158,7 +164,7 @@ def want() -> np.ndarray:
     return published(config, weights_of(config), IDS)
 
 
-OPENERS = {"numpy": numpy_decoder, "onnx": onnx}
+OPENERS = {"numpy": numpy_decoder, "onnx": onnx, "torch": torch}
 
 
 @pytest.fixture(scope="module", params=OPENERS)
@@ -273,6 +279,7 @@ def test_longrope_is_proved(tmp_path: Path, quant: str) -> None:
 def test_torch_ops_compute_the_same(source: Path, want: np.ndarray) -> None:
     """In two sequences at once, by the blocks of the CPU and by the fused kernel of a GPU."""
     torch = pytest.importorskip("torch")
+    from runtimes.torch import attention
     from runtimes.torch import ops as torch_ops
 
     with Checkpoint.open(source) as found:
@@ -286,7 +293,7 @@ def test_torch_ops_compute_the_same(source: Path, want: np.ndarray) -> None:
     )
     for layer in spec.layers:
         q, k, v = (torch.randn(2, heads, 40, 16) for heads in (4, 2, 2))
-        apart = torch_ops._fused(q, k, v, layer) - torch_ops._blocks(q, k, v, layer)
+        apart = attention.fused(q, k, v, layer) - attention.blocks(q, k, v, layer)
         assert apart.abs().max() < 1e-5
 
 

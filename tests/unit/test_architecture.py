@@ -95,7 +95,7 @@ LAYERS = (
 # The checkpoint reader asks which family a config is of; a family knows only spec and names.
 INNER = {"families": {"errors", "typing", "spec", "names", "config", "families"}}
 
-TARGET_NAMES = {"onnx", "onnxruntime", "mlx", "gguf", "coreml", "llama_cpp", "genai"}
+TARGET_NAMES = {"onnx", "onnxruntime", "mlx", "gguf", "coreml", "llama_cpp", "genai", "torch"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
 

@@ -1,4 +1,4 @@
-"""Both runtimes are a Decoder, and behave alike on what the protocol says."""
+"""All runtimes are a Decoder, and behave alike on what the protocol says."""
 
 import numpy as np
 import pytest
@@ -13,17 +13,18 @@ from edge.quant import recipe as recipes
 IDS = [5, 17, 42, 9, 88, 3, 3, 61, 20, 34, 71, 2]
 
 
-@pytest.fixture(scope="module", params=["reference", "onnx"])
+@pytest.fixture(scope="module", params=["reference", "onnx", "torch"])
 def decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     folder = tmp_path_factory.mktemp("protocol")
     source = tiny(folder / "source", "phi3")
     if request.param == "reference":
         checkpoint = Checkpoint.open(source)
         return targets.oracle().oracle(checkpoint, recipes.parse("fp32"))
-    pytest.importorskip("onnxruntime")
-    artifact = converted(folder / "artifact", source)
+    pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
+    artifact = converted(folder / "artifact", source, target=request.param)
     with Checkpoint.open(source) as checkpoint:
-        return targets.runtime("onnx").open(artifact, checkpoint.spec, threads=1, exact=False)
+        runtime = targets.runtime(request.param)
+        return runtime.open(artifact, checkpoint.spec, threads=1, exact=False)
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_a_full_cache_is_our_own_mistake(decoder: Decoder) -> None:
         decoder.step(1)
 
 
-@pytest.mark.parametrize("name", ["reference", "torch", "nonsense", "../onnx", ""])
+@pytest.mark.parametrize("name", ["reference", "nonsense", "../onnx", ""])
 def test_what_is_no_runtime_is_refused(name: str) -> None:
     with pytest.raises(EdgeError, match="target"):
         targets.runtime(name)

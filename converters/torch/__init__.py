@@ -1,0 +1,7 @@
+"""torch: one safetensors file of the canonical weights. Writing it needs no torch."""
+
+from converters.torch.layout import ALIASES, TOOLS, TorchLayout, memory
+
+layout = TorchLayout  # the name that `edge.targets.Converter` gives it
+
+__all__ = ["ALIASES", "TOOLS", "layout", "memory"]

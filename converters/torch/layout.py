@@ -1,0 +1,180 @@
+"""A checkpoint -> `model.safetensors` under canonical names: a float as NAME; codes as NAME.codes, with
+NAME.scales and, where a group has a zero or a minimum of its own, NAME.zeros.
+
+Two 4-bit codes share a byte, the even column in the low half. Vectors are float32. A tied head whose
+precision is not the embedding's is stored as `head`. N rows, K columns, J groups of a row.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.datafile import DataFile, Mode
+from edge.errors import Unsupported
+from edge.names import shapes
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import FP32, QTensor, Scheme, float_bytes
+from edge.spec import DecoderSpec
+from edge.targets import About
+from edge.typing import F32, U8
+
+FILE = "model.safetensors"
+TOOLS: tuple[str, ...] = ()
+ALIASES = {"int4": "rtn-int4-g32-bf16", "int8": "rtn-int8-g32-bf16"}  # what torch has kernels for
+BASE = 60_000_000  # bytes: interpreter, numpy, blocks in flight
+TOKEN = 1_650  # bytes of the vocabulary, while the tokenizer is looked at
+ALIGN = 64  # of the first tensor; wide numbers come first, so that each lies at its own width
+_FLOATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A weight under the name that it is stored by."""
+
+    weight: str
+    name: str
+    scheme: Scheme
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * _WIDTHS[self.dtype]
+
+    @property
+    def row_bytes(self) -> int:
+        return self.nbytes // self.shape[0]
+
+
+class TorchLayout:
+    """Where each tensor will lie; refuses what torch does not hold here."""
+
+    def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
+        self.spec, self.recipe = spec, recipe
+        self.stored: dict[str, list[Stored]] = {}
+        tensors: dict[str, Tensor] = {}
+        for name, shape in shapes(spec).items():
+            self.stored[name] = list(_stored(name, len(shape), spec, recipe))
+            for stored in self.stored[name]:
+                tensors |= _tensors(stored, shape)
+        ordered = sorted(tensors.items(), key=lambda item: -_WIDTHS[item[1].dtype])
+        self.tensors = dict(ordered)
+        self.header, self.offsets = _header(self.tensors)
+        self.nbytes = len(self.header) + sum(tensor.nbytes for tensor in tensors.values())
+
+    def open(self, folder: Path, about: About, mode: Mode = "write") -> "TorchWriter":
+        return TorchWriter(self, folder, mode)
+
+
+class TorchWriter:
+    """`edge.targets.Writer`: the tensors, then the header that names them."""
+
+    def __init__(self, layout: TorchLayout, folder: Path, mode: Mode) -> None:
+        self._layout = layout
+        self._data = DataFile(folder / FILE, layout.nbytes, mode)
+        self.sync, self.close = self._data.sync, self._data.close
+
+    @property
+    def differing(self) -> int:
+        return self._data.differing
+
+    def put(self, name: str, row: int, block: F32) -> int:
+        done = 0
+        for stored in self._layout.stored[name]:
+            values = self._layout.recipe.stored(name, block, stored.scheme)
+            for part, content in _parts(stored, values):
+                offset = self._layout.offsets[part]
+                done += self._data.put(offset + row * self._layout.tensors[part].row_bytes, content)
+        return done
+
+    def finish(self) -> None:
+        self._data.put(0, self._layout.header)
+
+
+def memory(spec: DecoderSpec) -> int:
+    """Peak resident bytes of a conversion, however large its weights."""
+    return BASE + TOKEN * spec.vocab
+
+
+def _stored(name: str, dimensions: int, spec: DecoderSpec, recipe: Recipe) -> Iterator[Stored]:
+    if dimensions == 1:
+        yield Stored(name, name, FP32)
+        return
+    scheme = recipe.scheme(name, by_row=name == "embed")
+    yield Stored(name, name, scheme)
+    if name == "embed" and spec.tied and recipe.scheme(name) != scheme:
+        yield Stored(name, "head", recipe.scheme(name))
+
+
+def _tensors(stored: Stored, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    scheme, name = stored.scheme, stored.name
+    if scheme.group is None:
+        return {name: Tensor(_FLOATS[scheme.number], shape)}
+    if scheme.bits not in (4, 8) or scheme.zero == "table":
+        near = f"int{4 if scheme.bits < 6 else 8}"
+        raise Unsupported(
+            f"torch cannot hold {name} as {scheme}: only 4 and 8 bits, with a scale for each group",
+            fix=f"use --quant {near}, or {near}-g64-asym and the like",
+        )
+    rows, groups = shape[0], scheme.groups(shape[1])
+    number = _FLOATS[scheme.number]
+    out = {
+        f"{name}.codes": Tensor("U8", (rows, groups * scheme.group * scheme.bits // 8)),
+        f"{name}.scales": Tensor(number, (rows, groups)),
+    }
+    if scheme.zero != "middle":
+        kind = "U8" if scheme.zero == "integer" else number
+        out[f"{name}.zeros"] = Tensor(kind, (rows, groups))
+    return out
+
+
+def _parts(stored: Stored, values: F32 | QTensor) -> Iterator[tuple[str, U8]]:
+    """Tensors of a block of rows, as bytes."""
+    number = stored.scheme.number
+    if not isinstance(values, QTensor):
+        yield stored.name, float_bytes(values, number)
+        return
+    yield f"{stored.name}.codes", pack(values.codes, stored.scheme.bits)
+    yield f"{stored.name}.scales", float_bytes(values.scales, number)
+    if values.zeros is not None:
+        yield f"{stored.name}.zeros", _zeros(values.zeros, stored.scheme)
+
+
+def _zeros(zeros: U8 | F32, scheme: Scheme) -> U8:
+    if scheme.zero == "integer":
+        return zeros.astype(np.uint8)
+    return float_bytes(zeros.astype(np.float32), scheme.number)
+
+
+def pack(codes: U8, bits: int) -> U8:
+    """Codes [N, K] -> bytes [N, K bits / 8]."""
+    if bits == 8:
+        return codes
+    packed: U8 = codes[:, 0::2] | codes[:, 1::2] << np.uint8(4)
+    return packed
+
+
+def _header(tensors: dict[str, Tensor]) -> tuple[bytes, dict[str, int]]:
+    """The header, filled up so that the first tensor is aligned, and where each tensor lies."""
+    table: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at, starts = 0, {}
+    for name, tensor in tensors.items():
+        starts[name] = at
+        offsets = [at, at + tensor.nbytes]
+        table[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": offsets}
+        at += tensor.nbytes
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGN)
+    header = len(text).to_bytes(8, "little") + text
+    return header, {name: len(header) + start for name, start in starts.items()}

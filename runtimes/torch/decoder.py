@@ -1,0 +1,124 @@
+"""torch behind `edge.protocols.Decoder`: a sequence over a cache, on the CPU or on CUDA.
+
+It computes in the type that the artifact's numbers have: floats in their own, codes in that of their
+scales. T tokens, V vocabulary.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edge.artifact import Artifact
+from edge.convert import recipe_of
+from edge.errors import EdgeError, Unsupported
+from edge.nn.decoder import decoder
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import Float
+from edge.spec import DecoderSpec
+from edge.targets import Numerics
+from edge.typing import F32
+from runtimes.torch.cache import StaticCache
+from runtimes.torch.ops import TorchOps
+from runtimes.torch.weights import DTYPES, load
+
+CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
+_ANSWER = 256  # rows kept free after a prompt
+
+
+class TorchDecoder:
+    """One sequence over an artifact's folder.
+
+    `exact`: all in float32. `part`: a key of `edge.spec.parts`; its spec says all that it needs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: DecoderSpec,
+        *,
+        threads: int | None = None,
+        exact: bool = False,
+        part: str = "",
+    ) -> None:
+        self.spec = spec
+        self.capacity = spec.context
+        self._threads = threads
+        self._device = device()
+        recipe = recipe_of(Artifact.open(folder).manifest)
+        dtype = DTYPES[number(recipe, exact=exact)]
+        with torch.inference_mode():
+            weights = load(folder, spec, recipe, dtype=dtype, device=self._device)
+            self._cache = StaticCache(spec, dtype, self._device)
+        compiled = os.environ.get("EDGE_COMPILE") == "1"
+        self._last, self._all = (
+            TorchOps(weights, cache=self._cache, dtype=dtype, last_only=last, compiled=compiled)
+            for last in (True, False)
+        )
+
+    @property
+    def length(self) -> int:
+        return self._cache.length
+
+    def prefill(self, tokens: Sequence[int]) -> F32:
+        # An answer follows a prompt: its first step should not be the one that grows the cache.
+        self._cache.reserve(min(self.length + len(tokens) + _ANSWER, self.capacity))
+        chunks = [tokens[at : at + CHUNK] for at in range(0, len(tokens), CHUNK)]
+        return [self._run(self._last, chunk) for chunk in chunks][-1][-1]
+
+    def step(self, token: int) -> F32:
+        return self._run(self._last, (token,))[-1]
+
+    def score(self, tokens: Sequence[int]) -> F32:
+        chunks = (tokens[at : at + CHUNK] for at in range(0, len(tokens), CHUNK))
+        return np.concatenate([self._run(self._all, chunk) for chunk in chunks])
+
+    def rewind(self, length: int) -> None:
+        assert 0 <= length <= self.length, f"rewind to {length} of {self.length}"
+        self._cache.length = length
+
+    @torch.inference_mode()
+    def _run(self, ops: TorchOps, tokens: Sequence[int]) -> F32:
+        """Append tokens -> logits [T or 1, V]."""
+        total = self.length + len(tokens)
+        assert len(tokens) > 0, "no tokens"
+        assert total <= self.capacity, f"{len(tokens)} after {self.length} of {self.capacity}"
+        if self._threads not in (None, torch.get_num_threads()):
+            torch.set_num_threads(self._threads)
+        self._cache.reserve(total)
+        ids = torch.tensor([list(tokens)], device=self._device)  # [1, T]
+        logits = decoder(ops, self.spec, ids)[0]
+        self._cache.length = total
+        found: F32 = logits.float().cpu().numpy()
+        return found
+
+
+def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
+    """A narrow float rounds every activation; bfloat16, three bits shorter, eight times as far."""
+    kind = number(recipe, exact=exact)
+    wide = 1e-4 if recipe.body.is_float else 1e-3
+    return Numerics(tolerance={"fp32": wide, "fp16": 1e-2, "bf16": 8e-2}[kind], cache=kind)
+
+
+def number(recipe: Recipe, *, exact: bool) -> Float:
+    """The type that a decoder computes in."""
+    return "fp32" if exact else recipe.body.number
+
+
+def device() -> torch.device:
+    """`EDGE_DEVICE`, or else CUDA where there is any."""
+    name = os.environ.get("EDGE_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda"):
+        raise EdgeError(f"EDGE_DEVICE is {name!r:.40}", fix="use cpu, cuda, or cuda:1 and so on")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise Unsupported(
+            f"torch {torch.__version__} sees no device {name} here",
+            fix="set EDGE_DEVICE=cpu, or install a torch that is built for your GPU",
+        )
+    return found

@@ -1,0 +1,143 @@
+"""The weights of an artifact: one safetensors file, whose header is checked before any of it is
+mapped. Nothing is unpickled.
+
+N rows, K columns, J groups of a row.
+"""
+
+import math
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from edge.errors import Damaged
+from edge.names import Shape, shapes
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import Float, Scheme
+from edge.safetensors import SafetensorsFile
+from edge.spec import DecoderSpec
+from runtimes.torch.lowbit import Codes, Int4Product, has_kernel
+from runtimes.torch.ops import Matrix
+
+FILE = "model.safetensors"
+DTYPES: Mapping[Float, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+_NAMES: Mapping[Float, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+_KINDS = {"U8": torch.uint8} | {_NAMES[number]: kind for number, kind in DTYPES.items()}
+Weight = torch.Tensor | Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Tied:
+    """A table and a head that are one weight in two precisions."""
+
+    table: Weight
+    head: Weight
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.table, torch.Tensor):
+            return F.embedding(rows, self.table).float()
+        return self.table.take(rows)
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.head, torch.Tensor):
+            return F.linear(x, self.head)
+        return self.head.product(x)
+
+
+def load(
+    folder: Path, spec: DecoderSpec, recipe: Recipe, *, dtype: torch.dtype, device: torch.device
+) -> dict[str, Weight]:
+    """Every weight of a spec, ready for products in `dtype`."""
+    file = _File(folder / FILE, dtype, device)
+    out: dict[str, Weight] = {}
+    for name, shape in shapes(spec).items():
+        if len(shape) == 1:
+            out[name] = file.tensor(name, "fp32", shape)
+        elif name == "embed":
+            out[name] = _table(file, shape, spec, recipe)
+        else:
+            out[name] = file.matrix(name, shape, recipe.scheme(name))
+    file.done()
+    return out
+
+
+def _table(file: "_File", shape: Shape, spec: DecoderSpec, recipe: Recipe) -> Weight:
+    """The embedding; of a tied model, the head as well."""
+    by_row, scheme = recipe.scheme("embed", by_row=True), recipe.scheme("embed")
+    if not spec.tied:
+        return file.table("embed", shape, by_row)
+    if by_row == scheme:
+        return file.matrix("embed", shape, scheme)
+    return Tied(file.table("embed", shape, by_row), file.matrix("head", shape, scheme))
+
+
+class _File:
+    """An open file whose tensors are asked for one by one, and must all be."""
+
+    def __init__(self, path: Path, dtype: torch.dtype, device: torch.device) -> None:
+        self._path, self._dtype, self._device = path, dtype, device
+        with SafetensorsFile(path) as file:
+            self._entries = dict(file.entries)
+        with path.open("rb") as opened:
+            self._map = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._bytes = torch.frombuffer(self._map, dtype=torch.uint8)
+
+    def tensor(self, name: str, number: Float | None, shape: Shape) -> torch.Tensor:
+        """A tensor of floats of a type, or of bytes, in exactly this shape."""
+        dtype = "U8" if number is None else _NAMES[number]
+        entry = self._entries.pop(name, None)
+        if entry is None:
+            raise self._wrong(f"it lacks {name}")
+        if (entry.dtype, entry.shape) != (dtype, shape):
+            found, wanted = f"{entry.dtype} {list(entry.shape)}", f"{dtype} {list(shape)}"
+            raise self._wrong(f"{name} is {found}, and edge.json makes it {wanted}")
+        kind = _KINDS[dtype]
+        raw = self._bytes[entry.start : entry.start + math.prod(shape) * kind.itemsize]
+        if entry.start % kind.itemsize:  # as other writers may leave it
+            raw = raw.clone()
+        return raw.view(kind).view(shape).to(self._device)
+
+    def table(self, name: str, shape: Shape, scheme: Scheme) -> Weight:
+        """A weight whose rows are looked up."""
+        if scheme.group is None:
+            return self.tensor(name, scheme.number, shape)
+        rows, groups = shape[0], scheme.groups(shape[1])
+        each = (rows, groups)
+        zeros = None
+        if scheme.zero != "middle":
+            number = None if scheme.zero == "integer" else scheme.number
+            zeros = self.tensor(f"{name}.zeros", number, each)
+        packed = (rows, groups * scheme.group * scheme.bits // 8)
+        codes = self.tensor(f"{name}.codes", None, packed)
+        scales = self.tensor(f"{name}.scales", scheme.number, each)
+        return Codes(codes, scales, zeros, scheme, shape[1])
+
+    def matrix(self, name: str, shape: Shape, scheme: Scheme) -> Weight:
+        """A weight that is multiplied with."""
+        found = self.table(name, shape, scheme)
+        if isinstance(found, torch.Tensor):
+            return found.to(self._dtype)
+        assert isinstance(found, Codes)
+        if not has_kernel(found, self._dtype):
+            return found
+        made = Int4Product(found)
+        if hasattr(mmap, "MADV_DONTNEED"):  # pages that were only read to be packed
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return made
+
+    def done(self) -> None:
+        """Nothing may be left."""
+        if self._entries:
+            raise self._wrong(f"it holds {next(iter(self._entries))!r:.80}, which no weight needs")
+
+    def _wrong(self, what: str) -> Damaged:
+        return Damaged(
+            f"{self._path} is of another model than its edge.json: {what}", fix="convert again"
+        )
