@@ -162,17 +162,21 @@ def alone(out: Path) -> Iterator[None]:
     """Refuse a second conversion into the same place; the lock of a killed one is free again."""
     lock = out.with_name(f".{out.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise EdgeError(
-                    f"another conversion is writing {out}", fix="wait for it, or give another -o"
-                ) from None
-        try:
+    ours = True  # an interruption at any moment from here on takes the lock away
+    try:
+        with lock.open("w") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    ours = False
+                    raise EdgeError(
+                        f"another conversion is writing {out}",
+                        fix="wait for it, or give another -o",
+                    ) from None
             yield
-        finally:
+    finally:
+        if ours:
             lock.unlink(missing_ok=True)
 
 
