@@ -1,6 +1,5 @@
 """A server on this machine, for tests that talk to one."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +30,9 @@ def serving(app: Any) -> Iterator[int]:
     """The port at which an application answers, until the body ends."""
     import uvicorn
 
-    with socket.create_server(("127.0.0.1", 0)) as opened:
+    from edge.serve.run import listening
+
+    with listening("127.0.0.1", 0) as opened:
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
         thread = threading.Thread(target=server.run, args=([opened],), daemon=True)
         thread.start()

@@ -24,7 +24,7 @@ def run(model: Model, host: str, port: int, *, key: str | None, names: tuple[str
     if model.template is None:
         print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
     app = create(model, hosts=(host, *names), key=key, limits=Limits())
-    with _listening(host, port) as open_socket:
+    with listening(host, port) as open_socket:
         shown = f"[{host}]" if ":" in host else host
         at = f"http://{shown}:{open_socket.getsockname()[1]}"
         print(f"edge: serving {model.artifact.manifest.name} at {at}", file=sys.stderr, flush=True)
@@ -39,12 +39,19 @@ def run(model: Model, host: str, port: int, *, key: str | None, names: tuple[str
             uvicorn.Server(config).run(sockets=[open_socket])
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
+    """An open socket. It says TCP by number: only then asyncio sends each piece of text at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
+        if sys.platform != "win32":  # where it would let two servers share a port
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        opened.listen()
     except OSError as error:
+        opened.close()
         raise EdgeError(
             f"{host}:{port} cannot be listened on: {error.strerror or error}",
             fix="give another --port, or 0 for a free one, and a --host of this machine",
         ) from None
+    return opened

@@ -251,6 +251,17 @@ def test_there_is_nothing_else(port: int, path: str) -> None:
         assert raw(port, head)[9:12] in ("404", "405", "400", "431", "414"), verb
 
 
+def test_no_piece_waits_for_the_next(port: int) -> None:
+    """Forty milliseconds, if the system holds small packets back: each token would take as long."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        seconds = []
+        for _ in range(25):
+            start = time.monotonic()
+            client.post("/nowhere", content=b"{}")
+            seconds.append(time.monotonic() - start)
+    assert sorted(seconds)[12] < 0.03
+
+
 def test_what_browsers_are_told(port: int) -> None:
     page = httpx.get(f"http://127.0.0.1:{port}/")
     policy = page.headers["content-security-policy"]
