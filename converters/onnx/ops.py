@@ -5,6 +5,7 @@ B sequences, T new positions, S rows of the cache, H query heads, G kv heads, W 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from edge.nn.rope import tables
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import BF16, FP16, FP32, Scheme
 from edge.spec import BlockSparse, LayerSpec, Norm, Rope
+from edge.typing import F32
 
 MS = "com.microsoft"
 WINDOW = 64  # the most rows whose queries are given out
@@ -117,10 +119,11 @@ class OnnxOps:
 
     def rope(self, rope: Rope, context: int) -> Rotation:
         values = []
-        for name, table in zip(("cos", "sin"), tables(rope, context), strict=True):
-            name = f"rope.{name}.{context}"
-            region = self.store.constant(name, table)
-            values.append(self._weight(name, region, ir.DataType.FLOAT, list(table.shape)))
+        shape = (context, rope.width // 2)
+        for i, kind in enumerate(("cos", "sin")):
+            name = f"rope.{kind}.{context}"
+            region = self.store.constant(name, shape, partial(_table, rope, context, i))
+            values.append(self._weight(name, region, ir.DataType.FLOAT, list(shape)))
         return Rotation(values[0], values[1], self.positions, rope.width)
 
     def attend(
@@ -192,7 +195,7 @@ class OnnxOps:
         rows = self.store.rows("embed")
         added = np.zeros(rows, np.float32)
         added[list(ids)] = -np.inf
-        region = self.store.constant("forbidden", added)
+        region = self.store.constant("forbidden", (rows,), lambda at: added[at.start : at.stop])
         table = self._weight("forbidden", region, ir.DataType.FLOAT, [rows])
         return self._op("Add", [logits, table])
 
@@ -315,6 +318,11 @@ class OnnxOps:
 def rotates_inside(layer: LayerSpec, rotated: int) -> bool:
     """GroupQueryAttention's own rotary wants tables of 8 columns; its qk norm is not on the CPU."""
     return layer.qk_norm is None and layer.head_width % 16 == 0 and rotated % 16 == 0
+
+
+def _table(rope: Rope, context: int, which: int, positions: range) -> F32:
+    """Rows of the cosines or of the sines."""
+    return tables(rope, context, positions)[which]
 
 
 _LAST = {

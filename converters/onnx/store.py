@@ -5,7 +5,8 @@ Graphs are emitted before any weight is read, because they need only where a wei
 K columns, J groups of a row.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,12 @@ from edge.datafile import DataFile
 from edge.names import Shape
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor, Scheme, float_bytes
-from edge.typing import F32, U8, AnyArray
+from edge.typing import F32, U8
 
 ALIGN = 4096  # a page: each region can be mapped by itself
 DATA = "model.onnx.data"
+Make = Callable[[range], F32]  # these rows of an array
+_AT_ONCE = 8192  # rows of a constant that are made at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Store:
         self._shapes = shapes
         self._matrices: dict[tuple[tuple[str, ...], Scheme], Matrix] = {}
         self._vectors: dict[str, Region] = {}
-        self._constants: dict[str, tuple[Region, AnyArray]] = {}
+        self._constants: dict[str, tuple[Region, int, Make]] = {}
         self._stacks: dict[str, list[tuple[Matrix, int]]] = {}  # where a weight's rows begin
         self.nbytes = 0
 
@@ -80,10 +83,10 @@ class Store:
             self._vectors[name] = self._claim(4 * int(np.prod(self._shapes[name])))
         return self._vectors[name]
 
-    def constant(self, key: str, array: AnyArray) -> Region:
-        """An array that no checkpoint holds."""
+    def constant(self, key: str, shape: Shape, make: Make) -> Region:
+        """An array of float32 that no checkpoint holds; it is made when it is written."""
         if key not in self._constants:
-            self._constants[key] = self._claim(array.nbytes), array
+            self._constants[key] = self._claim(4 * math.prod(shape)), shape[0], make
         return self._constants[key][0]
 
     def put(self, data: DataFile, recipe: Recipe, name: str, row: int, block: F32) -> int:
@@ -96,8 +99,10 @@ class Store:
         return done
 
     def put_constants(self, data: DataFile) -> None:
-        for region, array in self._constants.values():
-            data.put(region.offset, array)
+        for region, rows, make in self._constants.values():
+            for start in range(0, rows, _AT_ONCE):
+                block = make(range(start, min(start + _AT_ONCE, rows)))
+                data.put(region.at(start, rows), block)
 
     def _claim(self, nbytes: int) -> Region:
         region = Region(self.nbytes, nbytes)

@@ -26,11 +26,11 @@ def frequencies(rope: Rope, context: int) -> F32:
     return inverse
 
 
-def tables(rope: Rope, context: int) -> tuple[F32, F32]:
-    """cos and sin of every position's angles: two of [P, W / 2]."""
-    angles = np.outer(
-        np.arange(context, dtype=np.float32), frequencies(rope, context)
-    )  # [P, W / 2]
+def tables(rope: Rope, context: int, positions: range | None = None) -> tuple[F32, F32]:
+    """cos and sin of the angles at every position, or at these: two of [P, W / 2]."""
+    at = range(context) if positions is None else positions
+    places = np.arange(at.start, at.stop, dtype=np.float32)
+    angles = np.outer(places, frequencies(rope, context))  # [P, W / 2]
     by = attention_factor(rope, context)
     if by == 1:
         return np.cos(angles), np.sin(angles)
