@@ -36,7 +36,9 @@ class Switching(Generic[Inner]):
         self.capacity = spec.context
         self._open = open_part
         self._tokens: list[int] = []
-        self._label, self._inner = self._part(1)
+        self._held: Inner | None = None
+        self._label = ""
+        self._hold(self._wanted(1))
 
     @property
     def length(self) -> int:
@@ -54,17 +56,18 @@ class Switching(Generic[Inner]):
     def rewind(self, length: int) -> None:
         assert 0 <= length <= self.length, f"rewind to {length} of {self.length}"
         del self._tokens[length:]
-        self._inner.rewind(length)
+        if self._held is not None:
+            self._held.rewind(length)
 
     def _at(self, tokens: Sequence[int]) -> Inner:
         """The part that serves the sequence with these tokens, holding all before them."""
         total = self.length + len(tokens)
         assert total <= self.capacity, f"{len(tokens)} after {self.length} of {self.capacity}"
-        if self._wanted(total) != self._label:
+        label = self._wanted(total)
+        if label != self._label:
             self._leave(total)
-            self._label, self._inner = self._part(total)
-            if self._tokens:
-                self._inner.prefill(self._tokens)
+        if label != self._label or self._held is None:
+            self._hold(label)
         self._tokens += tokens
         return self._inner
 
@@ -74,9 +77,18 @@ class Switching(Generic[Inner]):
     def _wanted(self, total: int) -> str:
         return next(label for label, part in parts(self.spec).items() if total <= part.context)
 
-    def _part(self, total: int) -> tuple[str, Inner]:
-        label = self._wanted(total)
-        return label, self._open(label, parts(self.spec)[label])
+    def _hold(self, label: str) -> None:
+        """Put another part, which reads the sequence, in place of the one that is open."""
+        self._held = None  # first: two would take twice the memory
+        part = self._open(label, parts(self.spec)[label])
+        if self._tokens:
+            part.prefill(self._tokens)
+        self._label, self._held = label, part
+
+    @property
+    def _inner(self) -> Inner:
+        assert self._held is not None, "the part could not be opened"
+        return self._held
 
 
 class SwitchingEvictable(Switching[Evictable]):
@@ -99,7 +111,7 @@ class SwitchingEvictable(Switching[Evictable]):
         )
 
     def _leave(self, total: int) -> None:
-        if self._inner.rows < self._inner.length:
+        if self._held is not None and self._held.rows < self._held.length:
             raise EdgeError(
                 f"token {total} has other rotary factors, and the compacted cache cannot be read anew",
                 fix=f"end at {total - 1} tokens, or run without --snapkv",
