@@ -27,6 +27,7 @@ from edge.checkpoint import Checkpoint
 from edge.datafile import Mode
 from edge.errors import EdgeError
 from edge.fill import Job, Journal, fill
+from edge.heap import give_back
 from edge.pull import pin_of
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe, word
@@ -113,6 +114,7 @@ def convert_all(
             for task in tasks
         ]
         ids = [_text(folder, text, checkpoint.spec.vocab) for folder in folders]
+        give_back()  # what reading the tokenizer took
         _write(checkpoint, tasks, folders, ids, progress)
         inputs = [*checkpoint.files, *text]
         hashes = _hashes(inputs, progress)

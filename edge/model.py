@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge import integrity
+from edge import integrity, targets
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.sampling import Sampling
@@ -63,12 +63,13 @@ class Answer(Iterator[str]):
 class Model:
     """A loaded artifact with one sequence in progress."""
 
-    def __init__(self, artifact: Artifact, source: Decoder | Speculation) -> None:
+    def __init__(
+        self, artifact: Artifact, tokenizer: Tokenizer, source: Decoder | Speculation
+    ) -> None:
         self.artifact = artifact
+        self.tokenizer = tokenizer
         self.source = source
         self.decoder = source.decoder if isinstance(source, Speculation) else source
-        self.tokenizer = Tokenizer.load(artifact.folder)
-        self.tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
         self.template = ChatTemplate.load(artifact.folder)
         self._seen: list[int] = []  # what the cache held when the last reply began
         self._last: Generation | None = None
@@ -195,7 +196,11 @@ def load(
     artifact = Artifact.open(Path(path))
     if not unchecked:
         integrity.check(artifact)
-    return Model(artifact, opened(artifact, means, threads=threads, exact=exact))
+    targets.runtime(artifact.manifest.target)  # before anything is read for it
+    tokenizer = Tokenizer.load(artifact.folder)  # first, for reading takes more than it keeps
+    source = opened(artifact, means, threads=threads, exact=exact)
+    tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
+    return Model(artifact, tokenizer, source)
 
 
 def prompt_ids(

@@ -15,6 +15,7 @@ from pathlib import Path
 import tokenizers
 
 from edge.errors import Damaged, EdgeError
+from edge.heap import give_back
 from edge.text import bounds
 from edge.text.settings import Added, Settings
 from edge.text.stream import Stream, pieces_of
@@ -50,7 +51,7 @@ class Tokenizer:
         bos = settings.bos_id if bos is None else bos
         lead, tail = _around(library, settings, bos)
         bos = lead[0] if bos is None and len(lead) == 1 else bos
-        return cls(
+        made = cls(
             vocab_size=1 + max(library.get_vocab(with_added_tokens=True).values(), default=-1),
             bos_id=bos,
             stop_ids=_stop_ids(library, settings),
@@ -60,6 +61,8 @@ class Tokenizer:
             _tail=tail,
             _hidden=frozenset(token for token, entry in added.items() if entry.special),
         )
+        give_back()  # what reading it took: several times what it keeps
+        return made
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Ids of a text; `special` puts BOS (and EOS) around it as the checkpoint asks."""

@@ -1,8 +1,8 @@
 """ONNX Runtime behind `edge.protocols.Decoder`: bound buffers, past and present in one.
 
 Every input and output is bound by address, so that a step copies nothing and allocates nothing. The
-cache grows by doubling: a model of a long context does not claim memory that nobody uses. S rows of
-the cache, G kv heads, W head width.
+cache grows with the sequence: a model of a long context does not claim memory that nobody uses.
+S rows of the cache, G kv heads, W head width.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from edge.heap import give_back
 from edge.spec import DecoderSpec
 from edge.typing import F32
 from runtimes.onnx.call import Call, Entry, open_call
@@ -19,7 +20,8 @@ STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
 _SCORES = 1 << 22  # attention scores a head and call: long caches take shorter chunks
 _BIASES = 1 << 25  # what block-sparse attention adds to the scores of a call, all heads together
-_FIRST_ROWS = 512
+FIRST_ROWS = 512
+_GROWTH = 512  # rows: a copy of the cache is little beside as many steps, each of which reads it
 ANSWER = 256  # rows kept free after a prompt
 
 
@@ -54,7 +56,7 @@ class OnnxDecoder:
         self._rows = 0  # of the cache
         first = self._opened(self._step)  # before a spec's lie costs memory
         self._calls[self._step.file] = first
-        self._cache = buffers(spec, min(_FIRST_ROWS, spec.context))
+        self._cache = buffers(spec, min(FIRST_ROWS, spec.context))
         first.bind_cache(self._cache)
 
     @property
@@ -91,13 +93,18 @@ class OnnxDecoder:
 
     def reserve(self, rows: int) -> None:
         """Make room for this many rows at once, up to the context."""
-        have = next(iter(self._cache.values())).shape[2]
+        have = min(buffer.shape[2] for buffer in self._cache.values())
         if rows <= have:
             return
-        grown = buffers(self.spec, min(max(rows, 2 * have), self.spec.context))
-        for name, old in self._cache.items():
-            grown[name][:, :, : self._rows] = old[:, :, : self._rows]
-        self._use(grown)
+        grown = min(max(rows, have + _GROWTH), self.spec.context)
+        try:
+            for name, old in self._cache.items():  # one by one: never two whole caches
+                shape = (*old.shape[:2], grown, old.shape[3])
+                self._cache[name] = new = np.zeros(shape, np.float32)
+                new[:, :, : self._rows] = old[:, :, : self._rows]
+        finally:
+            self._use(self._cache)  # nothing stays bound to memory that is gone
+        give_back()
 
     def _use(self, cache: dict[str, F32]) -> None:
         self._cache = cache
@@ -128,7 +135,9 @@ class OnnxDecoder:
         return self._calls[entry.file]
 
     def _opened(self, entry: Entry) -> Call:
-        return open_call(self._folder, entry, self.spec, self._options)
+        call = open_call(self._folder, entry, self.spec, self._options)
+        give_back()  # what reading the graph and packing its weights took
+        return call
 
 
 def chunk(rows: int, heads: int) -> int:

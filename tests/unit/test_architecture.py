@@ -53,7 +53,7 @@ TOOLKITS = {
 
 # 3. Layers of edge: a module imports its own layer and those before it.
 LAYERS = (
-    {"closing", "confined", "errors", "typing", "units"},
+    {"closing", "confined", "errors", "heap", "typing", "units"},
     {"spec", "names", "protocols", "ops", "config", "fields", "home"},
     {
         "safetensors",
