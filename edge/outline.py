@@ -23,11 +23,14 @@ _FLOATS = ("F32", "F16", "BF16", "F64")
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """`files`: every tensor of each file of weights; `download`: bytes to fetch before it is here."""
+    """`files`: every tensor of each file of weights; `download`: bytes to fetch before it is here;
+    `strings`: those in its tokenizer.json, if that is here.
+    """
 
     config: Config
     files: Mapping[str, Mapping[str, Entry]]
     download: int = 0
+    strings: int | None = None
 
     @classmethod
     def of(cls, folder: Path) -> "Outline":
@@ -36,7 +39,7 @@ class Outline:
         for path in weight_files(folder):
             with SafetensorsFile(path) as file:
                 files[path.name] = file.entries
-        return cls(Config.load(folder / "config.json"), files)
+        return cls(Config.load(folder / "config.json"), files, strings=_strings(folder))
 
     @property
     def family(self) -> Family:
@@ -73,6 +76,12 @@ class Outline:
                     f"tensor {name} is of type {entries[name].dtype}: the checkpoint is quantized already",
                     fix="convert from the original checkpoint in F32, F16 or BF16",
                 )
+
+
+def _strings(folder: Path) -> int | None:
+    """How many strings a tokenizer.json holds, to a few: its quotes by two."""
+    file = folder / "tokenizer.json"
+    return file.read_bytes().count(b'"') // 2 if file.is_file() else None
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

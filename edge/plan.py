@@ -4,6 +4,7 @@ A plan is made only of a checkpoint whose tensors are those of its config.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from edge import targets
@@ -18,6 +19,10 @@ from edge.units import count, size
 
 DEFAULT_TOKENS = 2048  # of a sequence, where none is asked for
 _SPARE = 0.9  # share of the memory that a run may take
+_TOKEN = 430  # bytes that the tokenizer's library keeps of each: its text, its merges, both ways
+_STRING = 270  # bytes that its parser takes for each string of the file, until it has read them all
+_STRINGS = 3.1  # a token: itself and two merges, seen in BPE of 32,000 and of 128,256 tokens
+_IN_FLIGHT = 30_000_000  # bytes of blocks in a conversion, which come after the tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +51,7 @@ class Plan:
 
     def text(self) -> str:
         """For a person: a line a question."""
-        fits = (
-            f"yes: {size(self.memory_bytes)} here"
-            if self.fits
-            else f"no: {size(self.memory_bytes)} here"
-        )
+        fits = f"{'yes' if self.fits else 'no'}: {size(self.memory_bytes)} here"
         lines = {
             "model": f"{self.family}, {count(self.parameters)} parameters in {', '.join(self.dtypes)}; "
             f"its {self.tensors} tensors are those of its config",
@@ -76,14 +77,17 @@ def plan(
     if context is not None and context > spec.context:
         spec = with_context(spec, context)  # refuses more than the model can have
     converter, runtime = targets.converter(target), targets.runtime(target)
-    layout = converter.layout(spec, recipe)
+    layout = converter.layout(spec, recipe)  # refuses what the target cannot hold
     targets.refuse_longer(layout, target, context)
     spec = layout.spec
     tokens = min(DEFAULT_TOKENS, spec.context) if context is None else context
-    memory = _memory()
-    run = runtime.memory(spec, recipe, tokens=tokens)
+
+    def run(length: int) -> int:
+        return runtime.memory(spec, recipe, tokens=length) + _TOKEN * spec.vocab
+
     read = bytes_per_token(spec, recipe) + cache_bytes(spec, tokens)
     speed = read_bandwidth(threads or os.cpu_count() or 1)
+    room = int(_SPARE * _memory())
     return Plan(
         family=family.name,
         parameters=parameters(spec),
@@ -93,23 +97,29 @@ def plan(
         recipe=str(recipe),
         tokens=tokens,
         disk_bytes=layout.nbytes,
-        convert_bytes=converter.memory(spec),
-        run_bytes=run,
-        memory_bytes=memory,
-        fits=run <= _SPARE * memory,
-        largest_context=_largest(spec, recipe, runtime, int(_SPARE * memory)),
+        convert_bytes=converter.memory(spec) + max(0, _reading(outline, spec) - _IN_FLIGHT),
+        run_bytes=run(tokens),
+        memory_bytes=_memory(),
+        fits=run(tokens) <= room,
+        largest_context=_largest(spec.context, run, room),
         bytes_per_token=read,
         machine_gbs=speed,
         bound_tps=speed * 1e9 / read,
     )
 
 
-def _largest(spec: DecoderSpec, recipe: Recipe, runtime: targets.Runtime, room: int) -> int:
+def _reading(outline: Outline, spec: DecoderSpec) -> int:
+    """What checking the tokenizer takes, before the first block."""
+    strings = _STRINGS * spec.vocab if outline.strings is None else outline.strings
+    return int(_STRING * strings)
+
+
+def _largest(context: int, run: Callable[[int], int], room: int) -> int:
     """The longest sequence whose run fits: bytes grow with tokens, so halve the interval."""
-    low, high = 0, spec.context
+    low, high = 0, context
     while low < high:
         middle = (low + high + 1) // 2
-        if runtime.memory(spec, recipe, tokens=middle) <= room:
+        if run(middle) <= room:
             low = middle
         else:
             high = middle - 1

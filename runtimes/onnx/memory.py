@@ -1,18 +1,27 @@
 """What a run of ONNX Runtime computes like, and how much memory it takes, from numbers alone.
 
-Fitted to what is seen on the CPU provider: low-bit matrices are packed anew at load, with a block
-sum beside each scale, and the mapped originals are let go; an embedding that only gathers rows
-stays mapped. Activations live for one chunk of the prompt.
+What its CPU provider does, seen at two real shapes, seven recipes and five lengths (docs/plan.json):
+a matrix is packed anew when its session opens, floats as float32, codes with a block sum beside each
+scale. Of the mapped original the scales and zeros stay. The largest matrix is there twice while it is
+packed. An embedding is not packed: a row that is looked up brings its surroundings. What a layer
+makes of a chunk of the prompt is not used again within the layer.
 """
 
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, Scheme
 from edge.spec import DecoderSpec
 from edge.targets import Numerics, Rounding
-from runtimes.onnx.decoder import CHUNK, biased, chunk
+from runtimes.onnx.decoder import ANSWER, CHUNK, FIRST_ROWS, biased, chunk
 
-BASE = 105_000_000  # interpreter, numpy, the runtime's library, a tokenizer
+BASE = 93_000_000  # interpreter, numpy, edge, and what a run uses of the libraries
 _FLOAT = 4
+_AROUND = 1 << 16  # bytes that Linux maps around one that is read
+_FUSED = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "in", "up": "in"}
 
 
 def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
@@ -27,38 +36,101 @@ def _inputs(scheme: Scheme) -> Rounding | None:
 
 def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
     """Peak resident bytes of a run whose sequence reaches this many tokens."""
-    cache = sum(2 * _FLOAT * layer.kv_heads * layer.head_width * tokens for layer in spec.layers)
-    new, heads = min(tokens, CHUNK), biased(spec)
-    # Twice: while a cache grows, the allocator holds the bias of the chunk before.
-    bias = 2 * _FLOAT * heads * tokens * min(new, chunk(tokens, heads))
-    return BASE + _weights(spec, recipe) + cache + bias + _activations(spec, new, tokens)
+    matrices = _matrices(spec, recipe)
+    loading = max(matrix.while_packed for matrix in matrices)
+    running = max(matrix.while_used for matrix in matrices)
+    running += _embedding(spec, recipe, tokens) + _cache(spec, tokens) + _activations(spec, tokens)
+    return BASE + sum(matrix.kept for matrix in matrices) + max(loading, running)
 
 
-def _weights(spec: DecoderSpec, recipe: Recipe) -> int:
-    total = recipe.embed.nbytes(spec.vocab, spec.width) + _packed(
-        recipe.head, spec.vocab, spec.width
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """What one matrix takes, by its precision: [N, K] in J groups."""
+
+    scheme: Scheme
+    rows: int
+    columns: int
+
+    @property
+    def kept(self) -> int:
+        """Packed codes, scales and sums, and the mapped scales and zeros; or floats. Where groups have
+        minimums nothing is packed.
+        """
+        if self.scheme.is_float:
+            return _FLOAT * self.rows * self.columns
+        mapped = self._scales + self._zeros
+        packed = self._scales + self._zeros + self._scales  # a sum is as large as a scale
+        return self._codes + mapped + (0 if self.scheme.zero == "minimum" else packed)
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Bytes in the file: floats, or codes, scales and zeros."""
+        if self.scheme.is_float:
+            return (self.scheme.nbytes(self.rows, self.columns),)
+        return self._codes, self._scales, self._zeros
+
+    @property
+    def while_packed(self) -> int:
+        """What packing it takes besides: its mapped codes, or its floats as float32."""
+        return _FLOAT * self.rows * self.columns if self.scheme.is_float else self._codes
+
+    @property
+    def while_used(self) -> int:
+        """What multiplying by it takes besides: with minimums, all of it as float32."""
+        return _FLOAT * self.rows * self.columns if self.scheme.zero == "minimum" else 0
+
+    @property
+    def _codes(self) -> int:
+        assert self.scheme.group is not None
+        return self.rows * self._groups * self.scheme.group * self.scheme.bits // 8
+
+    @property
+    def _scales(self) -> int:
+        return _FLOAT * self.rows * self._groups
+
+    @property
+    def _zeros(self) -> int:
+        integers = self.rows * -(-self._groups * self.scheme.bits // 8)
+        return {"middle": 0, "integer": integers, "minimum": self._scales}.get(self.scheme.zero, 0)
+
+    @property
+    def _groups(self) -> int:
+        return self.scheme.groups(self.columns)
+
+
+def _matrices(spec: DecoderSpec, recipe: Recipe) -> list[_Matrix]:
+    """Every matrix that is multiplied by, fused ones as one; a tied head is one of its own."""
+    rows: Counter[tuple[str, Scheme, int]] = Counter()
+    for name, shape in shapes(spec).items():
+        if len(shape) == 2 and (name != "embed" or spec.tied):
+            at, _, last = name.rpartition(".")
+            rows[f"{at}.{_FUSED.get(last, last)}", recipe.scheme(name), shape[1]] += shape[0]
+    return [_Matrix(scheme, count, columns) for (_, scheme, columns), count in rows.items()]
+
+
+def _embedding(spec: DecoderSpec, recipe: Recipe, tokens: int) -> int:
+    """Pages that rows of the table bring, if each token is another; those of a file whose pages were
+    read in large pieces may bring more.
+    """
+    table = _Matrix(recipe.scheme("embed", by_row=True), spec.vocab, spec.width)
+    return sum(int(-size * math.expm1(-tokens * _AROUND / size)) for size in table.stored if size)
+
+
+def _cache(spec: DecoderSpec, tokens: int) -> int:
+    """Keys and values of every row that there is room for."""
+    rows = min(max(tokens + ANSWER, FIRST_ROWS), spec.context)
+    return sum(2 * _FLOAT * layer.kv_heads * layer.head_width * rows for layer in spec.layers)
+
+
+def _activations(spec: DecoderSpec, tokens: int) -> int:
+    """Of a chunk of the prompt, in the widest layer: what goes through; q, k and v as they are made,
+    by head, rotated and attended; gate and up together, apart, activated and multiplied. And a
+    sparse layer's biases, twice: while a cache grows, the allocator holds those of the chunk before.
+    """
+    widest = max(
+        spec.width + 4 * (layer.heads + 2 * layer.kv_heads) * layer.head_width + 6 * layer.ffn_width
+        for layer in spec.layers
     )
-    for layer in spec.layers:
-        q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
-        total += _packed(recipe.body, q + 2 * kv + 2 * layer.ffn_width, spec.width)
-        total += _packed(recipe.body, spec.width, q) + _packed(
-            recipe.body, spec.width, layer.ffn_width
-        )
-    return total
-
-
-def _packed(scheme: Scheme, rows: int, columns: int) -> int:
-    """Floats are packed as float32; codes keep their size, and each scale gets a sum beside it."""
-    if scheme.is_float:
-        return rows * columns * _FLOAT
-    return scheme.nbytes(rows, columns) + rows * scheme.groups(columns) * _FLOAT
-
-
-def _activations(spec: DecoderSpec, chunk: int, tokens: int) -> int:
-    """The widest layer's: stream and norm, q, k and v twice, the fused feed-forward twice, scores."""
-    widest = 0
-    for layer in spec.layers:
-        qkv = (layer.heads + 2 * layer.kv_heads) * layer.head_width
-        wide = 3 * spec.width + 2 * qkv + 5 * layer.ffn_width
-        widest = max(widest, chunk * (wide + layer.heads * min(tokens, 2 * CHUNK)))
-    return _FLOAT * widest
+    heads = biased(spec)
+    biases = 2 * heads * tokens * min(tokens, chunk(tokens, heads)) if heads else 0
+    return _FLOAT * (min(tokens, CHUNK) * widest + biases)

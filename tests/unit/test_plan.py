@@ -14,7 +14,7 @@ from edge.artifact import Artifact
 from edge.config import Config
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.outline import Outline
-from edge.plan import plan
+from edge.plan import Plan, plan
 from edge.quant.recipe import parse
 from edge.safetensors import header_size, parse_header
 
@@ -39,15 +39,19 @@ def test_the_weights_take_what_was_planned(tmp_path: Path, family: str, quant: s
 
 
 def test_the_largest_context_is_the_last_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec, recipe, runtime = spec_of(CONFIG), parse("int4"), targets.runtime("onnx")
-    wanted = 777
-    room = runtime.memory(spec, recipe, tokens=wanted)
+    wanted = 600
+
+    def planned(tokens: int) -> Plan:
+        return plan(outline(CONFIG), "onnx", parse("int4"), context=tokens, threads=1)
+
+    room = planned(wanted).run_bytes
     monkeypatch.setattr(planning, "_memory", lambda: int(room / planning._SPARE) + 1)
-    found = plan(outline(CONFIG), "onnx", recipe, context=wanted, threads=1)
-    assert found.fits
-    assert runtime.memory(spec, recipe, tokens=found.largest_context) <= room + 1
-    assert runtime.memory(spec, recipe, tokens=found.largest_context + 1) > room + 1
-    assert found.largest_context >= wanted
+    assert planned(wanted).fits
+    largest = planned(wanted).largest_context
+    assert wanted <= largest < 1000
+    assert planned(largest).run_bytes <= room + 1
+    assert planned(largest + 1).run_bytes > room + 1
+    assert not planned(largest + 1).fits
 
 
 def test_memory_grows_with_tokens_and_precision() -> None:
