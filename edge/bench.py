@@ -24,6 +24,7 @@ from edge.decode.snapkv import Compacting
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
 from edge.means import PLAIN, Means, opened
+from edge.names import shapes
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, cache_bytes
@@ -143,12 +144,11 @@ def bytes_per_token(spec: DecoderSpec, recipe: Recipe) -> int:
     """Weights that one decoded token reads: all matrices but the embedding, of which it reads a
     row.
     """
-    total = recipe.head.nbytes(spec.vocab, spec.width)
-    for layer in spec.layers:
-        q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
-        total += recipe.body.nbytes(q + 2 * kv + 2 * layer.ffn_width, spec.width)
-        total += recipe.body.nbytes(spec.width, q) + recipe.body.nbytes(spec.width, layer.ffn_width)
-    return total
+    return sum(
+        recipe.scheme(name).nbytes(*shape)
+        for name, shape in shapes(spec).items()
+        if len(shape) == 2 and (name != "embed" or spec.tied)
+    )
 
 
 def read_bandwidth(threads: int, clock: Callable[[], float] = perf_counter) -> float:
