@@ -16,6 +16,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
+from edge.listing import list_models
 from edge.means import PLAIN, Drafting, Means
 from edge.model import Chat, Model, Wish, load, prompt_ids
 from edge.outline import Outline
@@ -134,7 +135,8 @@ def ready(model: str | None, progress: Progress | None = None, runtime: str | No
         return Path(model)
     source = _checkpoint(model)
     entry = registry.find(model)
-    target = runtime or targets.best()
+    wished = (runtime, None if entry is None else entry.target)
+    target = next((name for name in wished if name is not None), None) or targets.best()
     options = Options(target=target) if entry is None else Options(target=target, quant=entry.quant)
     folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
     if not is_artifact(folder):
@@ -306,7 +308,8 @@ def _source(model: str) -> str | None:
 
 def _kept(model: str) -> str:
     """The name under which edge keeps a checkpoint that it fetched."""
-    return model.replace("/", "--")
+    entry = registry.find(model)
+    return model.replace("/", "--") if entry is None else entry.id
 
 
 def remove(model: str) -> dict[str, Any]:
@@ -424,38 +427,6 @@ def train_recipe(recipe: str, out: Path, *, resume: bool) -> Path:
 
 def inspect_path(path: Path) -> dict[str, Any]:
     return inspect(path)
-
-
-def list_models() -> list[dict[str, Any]]:
-    """Models of the registry, then artifacts that `run` made on this machine."""
-    rows: list[dict[str, Any]] = [
-        {
-            "id": entry.id,
-            "kind": "model",
-            "family": entry.family,
-            "context": entry.context,
-            "parameters": entry.parameters,
-            "licence": entry.licence,
-            "gated": entry.gated,
-            "source": entry.source or "ships with edge",
-        }
-        for entry in registry.entries().values()
-    ]
-    for folder in sorted(artifacts().glob("*")):
-        if is_artifact(folder):
-            artifact = Artifact.open(folder)
-            manifest = artifact.manifest
-            rows.append(
-                {
-                    "id": str(folder),
-                    "kind": "artifact",
-                    "family": manifest.family,
-                    "context": manifest.spec.context,
-                    "recipe": manifest.recipe,
-                    "bytes": artifact.nbytes,
-                }
-            )
-    return rows
 
 
 def _verify_module(folder: Path, against: str | None, tokens: int | None, say: Say) -> Verdict:

@@ -528,22 +528,18 @@ def serve(
 
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
-    """List the models of the registry and the artifacts on this machine.
+    """List the models of the registry, and the checkpoints and artifacts on this machine.
 
     \b
-    Example: edge list --json
+    Example: edge list
     """
     from edge import api
 
     rows = api.list_models()
     if as_json:
         typer.echo(json.dumps({"models": rows}))
-        return
-    for row in rows:
-        size = f"{row['parameters'] / 1e9:.2f} B" if row.get("parameters") else ""
-        typer.echo(
-            f"{row['id']:28} {row['family']:8} {row['context']:>7} {size:>8}  {row.get('source', row['kind'])}"
-        )
+    else:
+        typer.echo(_tables(rows))
 
 
 @app.command()
@@ -635,6 +631,29 @@ def _write(piece: str) -> None:
     sys.stdout.flush()
 
 
+def _tables(rows: list[dict[str, Any]]) -> str:
+    """A table of each kind of row, what is on this machine last."""
+    from edge.table import table
+    from edge.units import count, size
+
+    shown = []
+    for row in rows:
+        also, context = ", ".join(row.get("aliases", ())), row.get("context")
+        more = {
+            "name": Path(row["id"]).name,
+            "also": also,
+            "parameters": count(row["parameters"]) if row.get("parameters") else "",
+            "context": f"{context // 1024}k" if context else "",
+            "licence": row.get("licence", "") + (", gated" if row.get("gated") else ""),
+            "size": size(row.get("bytes", 0)),
+            "revision": (row.get("revision") or "not complete: pull it again")[:40],
+            "recipe": row.get("recipe", row.get("problem", "")),
+        }
+        shown.append({**row, **more})
+    kinds = {kind: [row for row in shown if row["kind"] == kind] for kind in _LISTED}
+    return "\n\n".join(table(kinds[kind], _LISTED[kind]) for kind in kinds if kinds[kind])
+
+
 def _show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None:
     """One JSON object on one line, or one line a field."""
     if as_json:
@@ -652,6 +671,17 @@ def _show_each(results: list[dict[str, Any]], as_json: bool, lines: list[str]) -
     _show(whole, as_json, "\n".join(lines))
 
 
+_LISTED = {
+    "model": {
+        "name": "MODEL",
+        "also": "ALSO",
+        "parameters": "PARAMETERS",
+        "context": "CONTEXT",
+        "licence": "LICENCE",
+    },
+    "checkpoint": {"name": "CHECKPOINT", "size": "SIZE", "revision": "REVISION"},
+    "artifact": {"name": "ARTIFACT", "size": "SIZE", "recipe": "RECIPE", "target": "TARGET"},
+}
 _VERIFIED = {
     "path": "artifact",
     "passed": "passed",

@@ -26,11 +26,13 @@ class Entry:
     family: str
     licence: str
     context: int
+    aliases: tuple[str, ...] = ()
     package: str | None = None
     source: str | None = None
     parameters: int | None = None
     gated: bool = False
-    quant: str = "int4"  # what `run` converts to on first use
+    target: str | None = None  # what `run` converts to on first use; else this machine's fastest
+    quant: str = "int4"
     about: str = ""
 
     def here(self) -> bool:
@@ -53,11 +55,21 @@ class Entry:
 @cache
 def entries() -> Mapping[str, Entry]:
     """Every model of the registry, by id."""
-    return {key: Entry(id=key, **fields) for key, fields in _read().items()}
+    return {
+        key: Entry(id=key, **{**fields, "aliases": tuple(fields.get("aliases", ()))})
+        for key, fields in _read().items()
+    }
 
 
 def find(model: str) -> Entry | None:
-    return entries().get(model)
+    """By id, alias or repository, in any case; a folder of a repository's name is that folder."""
+    wanted = model.lower()
+    for entry in entries().values():
+        if wanted in (entry.id, *entry.aliases):
+            return entry
+        if entry.source is not None and wanted == entry.source.lower():
+            return None if Path(model).is_dir() else entry
+    return None
 
 
 def nearest(model: str) -> EdgeError:

@@ -44,7 +44,8 @@ def planned(checkpoint: Path, quant: str, target: str, tokens: int) -> dict[str,
 def converted(checkpoint: Path, quant: str, target: str, out: Path) -> int:
     """Convert in a process of its own: its peak resident bytes."""
     options = ["--to", target, "--quant", quant, "-o", str(out)]
-    process = subprocess.Popen([*EDGE, "convert", str(checkpoint), *options])
+    command = [*EDGE, "convert", str(checkpoint), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"the conversion of {checkpoint.name} to {quant} failed")

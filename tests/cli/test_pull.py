@@ -9,6 +9,8 @@ from conftest import Edge
 from hub import SHA, Hub, serving
 from support import tiny
 
+from edge import registry
+
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
@@ -79,3 +81,36 @@ def test_what_is_not_there_is_refused(hub: Hub, edge: Edge) -> None:
     assert "did you mean" in edge("pull", "phi-3-mini").err
     assert "ships with edge" in edge("pull", "edge-stories").err
     assert edge("rm", "../../etc").code == 2
+
+
+def test_what_was_pulled_is_listed_by_the_name_of_the_registry(
+    hub: Hub, edge: Edge, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = registry.Entry(
+        id="it", aliases=("that",), family="llama", licence="MIT", context=64, source=source
+    )
+    monkeypatch.setattr(registry, "entries", lambda: {"it": entry})
+    folder = Path(edge("pull", "that", "--json").json["path"])
+    assert folder.name == "it"
+    (kept,) = (r for r in edge("list", "--json").json["models"] if r["kind"] == "checkpoint")
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    assert kept == {
+        "id": "it",
+        "kind": "checkpoint",
+        "source": source,
+        "revision": SHA,
+        "bytes": sum(sizes),
+        "path": str(folder),
+    }
+    told = edge("list").out
+    assert "CHECKPOINT" in told
+    assert "25.9 MB" in told
+    assert edge("rm", source).code == 0  # by its third name
+    assert not folder.exists()
+    assert "CHECKPOINT" not in edge("list").out
+
+
+def test_a_download_that_was_cut_off_is_listed_as_such(hub: Hub, edge: Edge, source: str) -> None:
+    folder = Path(edge("pull", source, "--json").json["path"])
+    (folder.parent.parent / "models.lock").unlink()
+    assert "not complete: pull it again" in edge("list").out

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from published import OPENELM, openelm
 from support import spec_of
 
 from edge.config import Config
@@ -12,7 +13,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.families import families, family_of
 from edge.inspection import parameters
 from edge.names import shapes
-from edge.spec import DecoderSpec, Llama3Scaling, LongRope, parts
+from edge.spec import Llama3Scaling, LongRope, parts
 
 FROM_CODE = "hf-config/from-code"
 
@@ -111,66 +112,7 @@ def test_tensor_names_are_the_published_ones(assets: Path) -> None:
         assert {place.tensor for place in places} == set(read(index)["weight_map"]), index
 
 
-# Facts of arXiv 2404.14619's checkpoints: runs of heads, feed-forward widths.
-OPENELM: dict[str, tuple[dict[str, int], list[int], list[int]]] = {
-    "270m": (
-        {"num_transformer_layers": 16, "model_dim": 1280, "head_dim": 64},
-        [12] * 5 + [16] * 7 + [20] * 4,
-        [
-            768, 1024, 1280, 1536, 1792, 2048, 2560, 2816, 3072, 3328, 3584, 3840, 4352, 4608,
-            4864, 5120,
-        ],
-    ),
-    "450m": (
-        {"num_transformer_layers": 20, "model_dim": 1536, "head_dim": 64},
-        [12] * 3 + [16] * 7 + [20] * 6 + [24] * 4,
-        [
-            768, 1024, 1280, 1536, 1792, 2304, 2560, 2816, 3072, 3328, 3584, 3840, 4096, 4352,
-            4608, 5120, 5376, 5632, 5888, 6144,
-        ],
-    ),
-    "1.1b": (
-        {"num_transformer_layers": 28, "model_dim": 2048, "head_dim": 64},
-        [16] * 3 + [20] * 7 + [24] * 8 + [28] * 6 + [32] * 4,
-        [
-            1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328, 3584, 3840, 4096, 4608,
-            4608, 5120, 5376, 5632, 5888, 6144, 6400, 6656, 6912, 7168, 7424, 7680, 7936, 8192,
-        ],
-    ),
-    "3b": (
-        {"num_transformer_layers": 36, "model_dim": 3072, "head_dim": 128},
-        [12] * 4 + [16] * 14 + [20] * 12 + [24] * 6,
-        [
-            1536, 1792, 2048, 2560, 2816, 3072, 3328, 3584, 4096, 4352, 4608, 4864, 5120, 5632,
-            5888, 6144, 6400, 6656, 7168, 7424, 7680, 7936, 8192, 8704, 8960, 9216, 9472, 9728,
-            10240, 10496, 10752, 11008, 11264, 11776, 12032, 12288,
-        ],
-    ),
-}  # fmt: skip
 COUNTS = {"270m": 271_527_168, "450m": 457_179_136, "1.1b": 1_079_891_456, "3b": 3_036_647_424}
-
-
-def openelm(size: str, multipliers: list[float]) -> DecoderSpec:
-    numbers, heads, _ = OPENELM[size]
-    return spec_of(
-        {
-            "model_type": "openelm",
-            "vocab_size": 32000,
-            "num_query_heads": heads,
-            "num_kv_heads": [count // 4 for count in heads],
-            "ffn_multipliers": multipliers,
-            "ffn_dim_divisor": 256,
-            "ffn_with_glu": True,
-            "activation_fn_name": "swish",
-            "normalization_layer_name": "rms_norm",
-            "normalize_qk_projections": True,
-            "share_input_output_layers": True,
-            "rope_freq_constant": 10000,
-            "rope_max_length": 4096,
-            "max_context_length": 2048,
-            **numbers,
-        }
-    )
 
 
 @pytest.mark.parametrize("form", ["ends", "list"])
@@ -179,7 +121,7 @@ def test_openelm_sizes_are_the_published_tables(size: str, form: str) -> None:
     numbers, heads, widths = OPENELM[size]
     count = numbers["num_transformer_layers"]
     listed = [round(0.5 + 3.5 * i / (count - 1), 2) for i in range(count)]
-    spec = openelm(size, [0.5, 4.0] if form == "ends" else listed)
+    spec = spec_of(openelm(size, [0.5, 4.0] if form == "ends" else listed))
     assert [layer.heads for layer in spec.layers] == heads
     assert [layer.kv_heads * 4 for layer in spec.layers] == heads
     assert [layer.ffn_width for layer in spec.layers] == widths
@@ -190,7 +132,7 @@ def test_openelm_sizes_are_the_published_tables(size: str, form: str) -> None:
 
 def test_a_real_openelm_config(assets: Path) -> None:
     config = read(assets / f"{FROM_CODE}/OpenELM-1_1B-Instruct-4bit.config.json")
-    assert spec_of(config) == openelm("1.1b", [0.5, 4.0])
+    assert spec_of(config) == spec_of(openelm("1.1b"))
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ LAYERS = (
         "plan",
         "progress",
         "hub",
+        "listing",
         "pull",
         "integrity",
     },

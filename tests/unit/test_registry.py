@@ -1,12 +1,21 @@
 """Every entry of models.yaml is true to its family and to the facts; a typo finds its neighbour."""
 
-import pytest
+from pathlib import Path
 
-from edge import registry
+import pytest
+from published import PUBLISHED
+
+from edge import registry, targets
 from edge.api import split_prompt
+from edge.config import Config
 from edge.errors import EdgeError
-from edge.families import families
+from edge.families import families, family_of
+from edge.inspection import parameters
 from edge.quant import recipe
+
+
+def hub_models() -> list[registry.Entry]:
+    return [entry for entry in registry.entries().values() if entry.source is not None]
 
 
 @pytest.mark.parametrize("entry", registry.entries().values(), ids=lambda entry: entry.id)
@@ -16,8 +25,51 @@ def test_every_entry_is_valid(entry: registry.Entry) -> None:
     assert 0 < entry.context <= 1 << 20
     assert entry.licence
     assert entry.parameters is None or entry.parameters > 0
-    assert " " not in entry.id
-    recipe.parse(entry.quant)
+    assert all(name == name.lower() and " " not in name for name in (entry.id, *entry.aliases))
+    target = entry.target or "onnx"
+    recipe.parse(entry.quant, aliases=targets.converter(target).ALIASES)
+
+
+def test_every_name_means_one_model() -> None:
+    names = [
+        name.lower()
+        for entry in registry.entries().values()
+        for name in (entry.id, *entry.aliases, entry.source)
+        if name is not None
+    ]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("entry", hub_models(), ids=lambda entry: entry.id)
+def test_what_is_said_of_a_model_follows_from_its_config(entry: registry.Entry) -> None:
+    config = Config(PUBLISHED[entry.id], "config.json")
+    family = family_of(config)
+    spec = family.spec(config)
+    found = (family.name, parameters(spec), spec.context)
+    assert found == (entry.family, entry.parameters, entry.context)
+
+
+def test_every_published_config_is_in_the_registry() -> None:
+    assert PUBLISHED.keys() == {entry.id for entry in hub_models()}
+
+
+@pytest.mark.parametrize(
+    "name", ["phi-3-mini-4k", "phi3", "Phi3", "microsoft/Phi-3-mini-4k-instruct"]
+)
+def test_a_model_has_several_names(name: str) -> None:
+    entry = registry.find(name)
+    assert entry is not None
+    assert entry.id == "phi-3-mini-4k"
+
+
+def test_a_folder_is_itself_and_no_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "microsoft/Phi-3-mini-4k-instruct"
+    assert registry.find(name) is not None
+    Path(name).mkdir(parents=True)
+    assert registry.find(name) is None
 
 
 def test_the_default_ships_with_the_package() -> None:

@@ -1,0 +1,227 @@
+"""What the published configs say that decides a model's size and context: facts of their papers and
+config.json files, by id of the registry.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Fields = Mapping[str, Any]
+
+_LLAMA3_SCALING = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def _plain(
+    model_type: str,
+    *,
+    layers: int,
+    width: int,
+    heads: tuple[int, int],
+    ffn: int,
+    vocab: int,
+    context: int,
+    **more: Any,
+) -> Fields:
+    return {
+        "model_type": model_type,
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": heads[0],
+        "num_key_value_heads": heads[1],
+        "intermediate_size": ffn,
+        "vocab_size": vocab,
+        "max_position_embeddings": context,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        **more,
+    }
+
+
+def _phi3(fields: Fields, context: int) -> Fields:
+    if context == 4096:
+        return {**fields, "max_position_embeddings": 4096, "sliding_window": 2047}
+    pairs = fields["hidden_size"] // fields["num_attention_heads"] // 2
+    factors = {"short_factor": [1.0] * pairs, "long_factor": [2.0] * pairs}
+    return {
+        **fields,
+        "max_position_embeddings": context,
+        "original_max_position_embeddings": 4096,
+        "rope_scaling": {"type": "longrope", **factors},
+        "sliding_window": 262144,
+    }
+
+
+def _phi3small(context: int) -> Fields:
+    scaling = {
+        "type": "su",
+        "short_factor": [1.0] * 64,
+        "long_factor": [2.0] * 64,
+        "original_max_position_embeddings": 8192,
+    }
+    return {
+        "model_type": "phi3small",
+        "hidden_act": "gegelu",
+        "hidden_size": 4096,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "num_hidden_layers": 32,
+        "ff_intermediate_size": 14336,
+        "vocab_size": 100352,
+        "max_position_embeddings": context,
+        "rope_scaling": scaling if context > 8192 else None,
+    }
+
+
+def openelm(size: str, multipliers: list[float] | None = None) -> Fields:
+    """`multipliers`: of the feed-forward, one a layer, where not the two ends of the line."""
+    numbers, heads, _ = OPENELM[size]
+    return {
+        "model_type": "openelm",
+        "vocab_size": 32000,
+        "num_query_heads": heads,
+        "num_kv_heads": [count // 4 for count in heads],
+        "ffn_multipliers": multipliers or [0.5, 4.0],
+        "ffn_dim_divisor": 256,
+        "ffn_with_glu": True,
+        "activation_fn_name": "swish",
+        "normalization_layer_name": "rms_norm",
+        "normalize_qk_projections": True,
+        "share_input_output_layers": True,
+        "rope_freq_constant": 10000,
+        "rope_max_length": 4096,
+        "max_context_length": 2048,
+        **numbers,
+    }
+
+
+# arXiv 2404.14619: heads of each layer, feed-forward widths.
+OPENELM: dict[str, tuple[dict[str, int], list[int], list[int]]] = {
+    "270m": (
+        {"num_transformer_layers": 16, "model_dim": 1280, "head_dim": 64},
+        [12] * 5 + [16] * 7 + [20] * 4,
+        [
+            768, 1024, 1280, 1536, 1792, 2048, 2560, 2816, 3072, 3328, 3584, 3840, 4352, 4608,
+            4864, 5120,
+        ],
+    ),
+    "450m": (
+        {"num_transformer_layers": 20, "model_dim": 1536, "head_dim": 64},
+        [12] * 3 + [16] * 7 + [20] * 6 + [24] * 4,
+        [
+            768, 1024, 1280, 1536, 1792, 2304, 2560, 2816, 3072, 3328, 3584, 3840, 4096, 4352,
+            4608, 5120, 5376, 5632, 5888, 6144,
+        ],
+    ),
+    "1.1b": (
+        {"num_transformer_layers": 28, "model_dim": 2048, "head_dim": 64},
+        [16] * 3 + [20] * 7 + [24] * 8 + [28] * 6 + [32] * 4,
+        [
+            1024, 1280, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3328, 3584, 3840, 4096, 4608,
+            4608, 5120, 5376, 5632, 5888, 6144, 6400, 6656, 6912, 7168, 7424, 7680, 7936, 8192,
+        ],
+    ),
+    "3b": (
+        {"num_transformer_layers": 36, "model_dim": 3072, "head_dim": 128},
+        [12] * 4 + [16] * 14 + [20] * 12 + [24] * 6,
+        [
+            1536, 1792, 2048, 2560, 2816, 3072, 3328, 3584, 4096, 4352, 4608, 4864, 5120, 5632,
+            5888, 6144, 6400, 6656, 7168, 7424, 7680, 7936, 8192, 8704, 8960, 9216, 9472, 9728,
+            10240, 10496, 10752, 11008, 11264, 11776, 12032, 12288,
+        ],
+    ),
+}  # fmt: skip
+
+_MINI = _plain("phi3", layers=32, width=3072, heads=(32, 32), ffn=8192, vocab=32064, context=4096)
+_MEDIUM = _plain(
+    "phi3", layers=40, width=5120, heads=(40, 10), ffn=17920, vocab=32064, context=4096
+)
+_LLAMA2_7B = _plain(
+    "llama", layers=32, width=4096, heads=(32, 32), ffn=11008, vocab=32000, context=4096
+)
+_LLAMA2_13B = _plain(
+    "llama", layers=40, width=5120, heads=(40, 40), ffn=13824, vocab=32000, context=4096
+)
+_LLAMA3_8B = _plain(
+    "llama", layers=32, width=4096, heads=(32, 8), ffn=14336, vocab=128256, context=8192
+)
+_LLAMA31_8B = {**_LLAMA3_8B, "max_position_embeddings": 131072, "rope_scaling": _LLAMA3_SCALING}
+_LLAMA32 = {"rope_scaling": {**_LLAMA3_SCALING, "factor": 32.0}, "tie_word_embeddings": True}
+_LLAMA32_1B = _plain(
+    "llama",
+    layers=16,
+    width=2048,
+    heads=(32, 8),
+    ffn=8192,
+    vocab=128256,
+    context=131072,
+    **_LLAMA32,
+)
+_LLAMA32_3B = _plain(
+    "llama",
+    layers=28,
+    width=3072,
+    heads=(24, 8),
+    ffn=8192,
+    vocab=128256,
+    context=131072,
+    **_LLAMA32,
+)
+_MISTRAL = _plain(
+    "mistral", layers=32, width=4096, heads=(32, 8), ffn=14336, vocab=32000, context=32768
+)
+_MISTRAL_1 = {**_MISTRAL, "sliding_window": 4096}
+_MISTRAL_2 = {**_MISTRAL, "rope_theta": 1e6}
+_MISTRAL_3 = {**_MISTRAL_2, "vocab_size": 32768, "sliding_window": None}
+_INTERN = {"bias": False, "rope_theta": 1e6, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
+_INTERNLM2 = {
+    size: _plain(
+        "internlm2",
+        layers=layers,
+        width=width,
+        heads=(heads, 8),
+        ffn=ffn,
+        vocab=92544,
+        context=32768,
+        **_INTERN,
+    )
+    for size, layers, width, heads, ffn in (
+        ("1.8b", 24, 2048, 16, 8192),
+        ("7b", 32, 4096, 32, 14336),
+        ("20b", 48, 6144, 48, 16384),
+    )
+}
+
+PUBLISHED: Mapping[str, Fields] = {
+    "phi-3-mini-4k": _phi3(_MINI, 4096),
+    "phi-3-mini-128k": _phi3(_MINI, 131072),
+    "phi-3.5-mini": _phi3(_MINI, 131072),
+    "phi-3-small-8k": _phi3small(8192),
+    "phi-3-small-128k": _phi3small(131072),
+    "phi-3-medium-4k": _phi3(_MEDIUM, 4096),
+    "phi-3-medium-128k": _phi3(_MEDIUM, 131072),
+    **dict.fromkeys(("llama-2-7b", "llama-2-7b-chat", "vicuna-7b-v1.5"), _LLAMA2_7B),
+    **dict.fromkeys(("llama-2-13b", "llama-2-13b-chat", "vicuna-13b-v1.5"), _LLAMA2_13B),
+    **dict.fromkeys(("llama-3-8b", "llama-3-8b-instruct"), _LLAMA3_8B),
+    **dict.fromkeys(("llama-3.1-8b", "llama-3.1-8b-instruct"), _LLAMA31_8B),
+    **dict.fromkeys(("llama-3.2-1b", "llama-3.2-1b-instruct"), _LLAMA32_1B),
+    **dict.fromkeys(("llama-3.2-3b", "llama-3.2-3b-instruct"), _LLAMA32_3B),
+    "layerskip-llama2-7b": _LLAMA2_7B,
+    "layerskip-llama2-13b": _LLAMA2_13B,
+    "layerskip-llama3-8b": _LLAMA3_8B,
+    "layerskip-llama3.2-1b": _LLAMA32_1B,
+    **dict.fromkeys(("mistral-7b-v0.1", "mistral-7b-instruct-v0.1"), _MISTRAL_1),
+    **dict.fromkeys(("mistral-7b-instruct-v0.2", "film-7b"), _MISTRAL_2),
+    **dict.fromkeys(("mistral-7b-v0.3", "mistral-7b-instruct-v0.3"), _MISTRAL_3),
+    **{f"openelm-{size}{kind}": openelm(size) for size in OPENELM for kind in ("", "-instruct")},
+    **{
+        f"internlm2-{size}{kind}": fields
+        for size, fields in _INTERNLM2.items()
+        for kind in ("", "-base", "-chat", "-chat-sft")
+        if (size, kind) != ("1.8b", "-base")  # which is the plain one
+    },
+}
