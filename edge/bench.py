@@ -20,7 +20,7 @@ import numpy as np
 from edge.artifact import Artifact
 from edge.convert import recipe_of
 from edge.decode.generate import generate
-from edge.decode.snapkv import Compacting
+from edge.decode.snapkv import rows_of
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
 from edge.means import PLAIN, Means, opened
@@ -48,7 +48,7 @@ class Timing:
     load_seconds: float
     peak_rss_mb: float
     artifact_mb: float
-    cache_rows: int  # at the end
+    cache_rows: int  # at the end, of the layer with the most
     cache_mb: float  # of the rows that were in use at the end
     bytes_per_token: int
     read_gbs: float  # weights and cache that decoding read
@@ -92,8 +92,8 @@ def bench(
     rss = peak_rss_mb()
     prefill, decode = ([pair[i] for pair in results] for i in (0, 1))
     recipe = recipe_of(manifest)
-    rows = decoder.rows if isinstance(decoder, Compacting) else decoder.length
-    read = bytes_per_token(spec, recipe) + cache_bytes(spec, rows - new // 2)
+    rows = rows_of(decoder)
+    read = bytes_per_token(spec, recipe) + cache_bytes(spec, [count - new // 2 for count in rows])
     return Timing(
         artifact=artifact.folder.name,
         prompt=prompt,
@@ -107,7 +107,7 @@ def bench(
         load_seconds=loaded,
         peak_rss_mb=rss,
         artifact_mb=artifact.nbytes / 1e6,
-        cache_rows=rows,
+        cache_rows=max(rows),
         cache_mb=cache_bytes(spec, rows) / 1e6,
         bytes_per_token=read,
         read_gbs=read * statistics.median(decode) / 1e9,

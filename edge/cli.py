@@ -587,7 +587,7 @@ def _answer(
         "ending": made.ending,
         "complete": answer.complete,
         **({} if model.tally is None else asdict(model.tally)),
-        "cache_rows": model.cache_rows,
+        "cache_rows": max(model.cache_rows),
         "cache_mb": model.cache_mb,
         "prefill_tps": made.prefill_tps,
         "decode_tps": made.decode_tps,

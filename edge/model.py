@@ -10,7 +10,7 @@ from edge import integrity, targets
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.sampling import Sampling
-from edge.decode.snapkv import Compacting
+from edge.decode.snapkv import rows_of
 from edge.decode.speculate import Speculation, Tally
 from edge.errors import EdgeError
 from edge.means import PLAIN, Means, opened
@@ -117,10 +117,9 @@ class Model:
         return self.source.tally if isinstance(self.source, Speculation) else None
 
     @property
-    def cache_rows(self) -> int:
-        """Rows that the cache holds: as many as tokens, where none were forgotten."""
-        decoder = self.decoder
-        return decoder.rows if isinstance(decoder, Compacting) else decoder.length
+    def cache_rows(self) -> tuple[int, ...]:
+        """Rows that each layer's cache holds: as many as tokens, where none were forgotten."""
+        return rows_of(self.decoder)
 
     @property
     def cache_mb(self) -> float:

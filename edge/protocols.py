@@ -52,7 +52,9 @@ class Evictable(Decoder, Protocol):
     """
 
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> tuple[int, ...]:
+        """How many each layer's cache holds."""
+        ...
 
     def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
         """Append tokens [T] -> logits [V] of the last, and for each layer what attention every row got
@@ -61,7 +63,9 @@ class Evictable(Decoder, Protocol):
         ...
 
     def keep(self, rows: Sequence[I64]) -> None:
-        """Forget, in each layer, all but these rows: [G, C], rising for each kv head."""
+        """Forget, in each layer, all but these rows: [G, C], rising for each kv head. C may be another for
+        each layer; a runtime whose layers share one table of rows refuses that.
+        """
         ...
 
     def fork(self, rows: Sequence[I64]) -> "Evictable":

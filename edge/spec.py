@@ -5,7 +5,7 @@ A family turns a checkpoint's `config.json` into one of these; `edge.nn` turns i
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -127,6 +127,7 @@ class DecoderSpec:
     exits: tuple[
         int, ...
     ] = ()  # numbers of layers after which a draft may stop, rising (LayerSkip)
+    draft_vocab: int | None = None  # the first ids, which alone a draft at an exit is of; None: all
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -134,6 +135,9 @@ class DecoderSpec:
         if self.exits != tuple(sorted({e for e in self.exits if 0 < e < len(self.layers)})):
             problem = f"exits after {self.exits} of {len(self.layers)} layers"
             raise Damaged(problem, fix=f"name numbers from 1 to {len(self.layers) - 1}, rising")
+        if self.draft_vocab is not None and not 0 < self.draft_vocab <= self.vocab:
+            problem = f"drafts of {self.draft_vocab} of {self.vocab} ids"
+            raise Damaged(problem, fix=f"give 1 to {self.vocab}")
         if any(token >= self.vocab for token in self.forbidden):
             problem = f"forbidden id {max(self.forbidden)} of a vocabulary of {self.vocab}"
             raise Damaged(problem, fix="correct the dummy ids in config.json")
@@ -157,9 +161,12 @@ def parts(spec: DecoderSpec) -> Mapping[str, DecoderSpec]:
     return {"": spec}
 
 
-def cache_bytes(spec: DecoderSpec, rows: int) -> int:
-    """A float32 cache of this many rows; a layer with a window reads no more than that."""
+def cache_bytes(spec: DecoderSpec, rows: int | Sequence[int]) -> int:
+    """A float32 cache of this many rows, or so many for each layer; a layer with a window reads no more
+    than that.
+    """
+    counts = [rows] * len(spec.layers) if isinstance(rows, int) else rows
     return sum(
-        8 * layer.kv_heads * layer.head_width * min(rows, layer.window or rows)
-        for layer in spec.layers
+        8 * layer.kv_heads * layer.head_width * min(count, layer.window or count)
+        for layer, count in zip(spec.layers, counts, strict=True)
     )

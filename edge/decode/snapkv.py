@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from edge.errors import EdgeError, Unsupported
-from edge.protocols import Evictable
+from edge.protocols import Decoder, Evictable
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64
 
@@ -107,12 +107,12 @@ class Compacting:
         return self.inner.length
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> tuple[int, ...]:
         return self.inner.rows
 
     def prefill(self, tokens: Sequence[int]) -> F32:
         window = self.options.window
-        if self.rows + len(tokens) <= self.options.capacity or len(tokens) <= window:
+        if max(self.rows) + len(tokens) <= self.options.capacity or len(tokens) <= window:
             return self.inner.prefill(tokens)
         self.inner.prefill(tokens[:-window])
         logits, votes = self.inner.observe(tokens[-window:])
@@ -136,6 +136,13 @@ class Compacting:
         self.inner.rewind(length if whole else 0)
         if not whole or length == 0:
             self.compacted = 0
+
+
+def rows_of(decoder: Decoder) -> tuple[int, ...]:
+    """Rows that each layer's cache holds."""
+    if isinstance(decoder, Compacting):
+        return decoder.rows
+    return (decoder.length,) * len(decoder.spec.layers)
 
 
 def refuse_cut(spec: DecoderSpec) -> None:

@@ -95,7 +95,7 @@ class SwitchingEvictable(Switching[Evictable]):
     """`edge.protocols.Evictable`: a sequence whose rows were forgotten is not read anew."""
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> tuple[int, ...]:
         return self._inner.rows
 
     def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
@@ -111,7 +111,7 @@ class SwitchingEvictable(Switching[Evictable]):
         )
 
     def _leave(self, total: int) -> None:
-        if self._held is not None and self._held.rows < self._held.length:
+        if self._held is not None and min(self._held.rows) < self._held.length:
             raise EdgeError(
                 f"token {total} has other rotary factors, and the compacted cache cannot be read anew",
                 fix=f"end at {total - 1} tokens, or run without --snapkv",

@@ -38,8 +38,8 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         self._tables = tables(spec.rope, spec.context)
 
     @property
-    def rows(self) -> int:
-        return self._rows
+    def rows(self) -> tuple[int, ...]:
+        return (self._rows,) * len(self.spec.layers)
 
     def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
         if len(tokens) > WINDOW:

@@ -39,14 +39,14 @@ class ReferenceDecoder:
         self._weights = weights
         self._cache = cache or Cache()
         self._length = 0  # tokens
-        self._rows = 0  # of the cache
+        self._rows = (0,) * len(spec.layers)  # of each layer's cache
 
     @property
     def length(self) -> int:
         return self._length
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> tuple[int, ...]:
         return self._rows
 
     def prefill(self, tokens: Sequence[int]) -> F32:
@@ -66,7 +66,7 @@ class ReferenceDecoder:
 
     def keep(self, rows: Sequence[I64]) -> None:
         self._cache.keep(rows)
-        self._rows = rows[0].shape[1]
+        self._rows = tuple(kept.shape[1] for kept in rows)
 
     def fork(self, rows: Sequence[I64]) -> "ReferenceDecoder":
         other = copy(self)
@@ -76,8 +76,8 @@ class ReferenceDecoder:
 
     def rewind(self, length: int) -> None:
         gone = self._length - length
-        assert length == 0 or 0 <= gone <= self._rows, f"rewind to {length} of {self._length}"
-        self._rows = 0 if length == 0 else self._rows - gone
+        assert length == 0 or 0 <= gone <= min(self._rows), f"rewind to {length} of {self._length}"
+        self._rows = tuple(0 if length == 0 else rows - gone for rows in self._rows)
         self._cache.rewind(self._rows)
         self._length = length
 
@@ -91,9 +91,13 @@ class ReferenceDecoder:
             self._weights, self._cache, self._length, last_only, self._product, votes
         )
         logits = decoder(ops, self.spec, np.asarray(tokens, dtype=np.int64))
-        self._length += len(tokens)
-        self._rows += len(tokens)
+        self._more(len(tokens))
         return logits
+
+    def _more(self, count: int) -> None:
+        """So many tokens are in every layer's cache now."""
+        self._length += count
+        self._rows = tuple(rows + count for rows in self._rows)
 
 
 def oracle(

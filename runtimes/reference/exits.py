@@ -27,8 +27,7 @@ class ExitReferenceDecoder(ReferenceDecoder):
         self._early(token)
         streams = np.concatenate(self._streams)  # [T, D]
         logits = self._segment(streams, self._length, self._exit, ends=True)
-        self._length += len(streams)
-        self._rows += len(streams)
+        self._more(len(streams))
         self._streams = []
         return logits
 

@@ -35,10 +35,11 @@ class Cache:
     def copy(self) -> "Cache":
         return replace(self, keys=dict(self.keys), values=dict(self.values))
 
-    def rewind(self, rows: int) -> None:
+    def rewind(self, rows: Sequence[int]) -> None:
+        """Keep the first so many of each layer."""
         for part in (self.keys, self.values):
             for index, cached in part.items():
-                part[index] = cached[:rows]
+                part[index] = cached[: rows[index]]
 
     def keep(self, rows: Sequence[I64]) -> None:
         """Of each layer these rows, [G, C] by kv head."""

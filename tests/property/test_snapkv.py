@@ -1,26 +1,13 @@
-"""Laws of SnapKV: what is kept, what votes mean, and that decoding sees exactly what was kept."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""Laws of SnapKV: what is kept, and what votes mean. What decoding then sees: tests/parity/test_compaction.py."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import config_of, converted, spec_of, tiny
+from support import config_of, spec_of
 
-from edge import targets
-from edge.checkpoint import Checkpoint
-from edge.decode.generate import generate
 from edge.decode.snapkv import Compacting, SnapKV, select, vote
 from edge.errors import EdgeError, Unsupported
-from edge.protocols import Evictable
-from edge.quant import recipe as recipes
-from runtimes.reference import ops as reference
-
-Open = Callable[[str], Evictable]
-IDS = [int(i) for i in np.random.default_rng(5).integers(0, 97, 50)]
-FAMILIES = ("llama", "openelm", "internlm2")
 
 
 @st.composite
@@ -90,98 +77,6 @@ def test_votes_are_attention_summed_over_the_window(
         np.testing.assert_allclose(got[head], want, rtol=1e-4, atol=1e-6)
 
 
-@pytest.fixture(params=["reference", "onnx"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    def open_(family: str) -> Evictable:
-        source = tiny(tmp_path / family, family, num_hidden_layers=2)
-        checkpoint = Checkpoint.open(source)
-        if request.param == "reference":
-            return targets.oracle().oracle(checkpoint, recipes.parse("fp32"))  # type: ignore[return-value]
-        folder = converted(tmp_path / f"{family}-out", source)
-        offered = vars(targets.runtime(request.param))["open_evictable"]
-        found: Evictable = offered(folder, checkpoint.spec, threads=1)
-        return found
-
-    return open_
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_decoding_sees_exactly_the_kept_rows(
-    opened: Open, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The oracle keeps everything and masks what each head of each layer has forgotten."""
-    options = SnapKV(capacity=12, window=4, kernel=3)
-    decoder = opened(family)
-    assert isinstance(decoder, Evictable)
-    kept: list[np.ndarray] = []
-    keep = decoder.keep
-    monkeypatch.setattr(decoder, "keep", lambda rows: (kept.extend(rows), keep(rows)))
-    compact = Compacting(decoder, options)
-    full = targets.oracle().oracle(
-        Checkpoint.open(tiny(tmp_path / "again", family, num_hidden_layers=2)),
-        recipes.parse("fp32"),
-    )
-    got, want = [compact.prefill(IDS[:40])], [full.prefill(IDS[:40])]
-    assert (compact.rows, compact.length) == (12, 40)
-    layers = len(full.spec.layers)
-    assert len(kept) == layers
-
-    plain, calls = reference.attention_weights, iter(range(1000))
-
-    def masked(q: np.ndarray, k: np.ndarray, layer: object) -> np.ndarray:
-        index = next(calls) % layers
-        weights = plain(q, k, layer)  # type: ignore[arg-type]
-        shared = len(weights) // len(kept[index])
-        for head, places in enumerate(kept[index]):
-            gone = np.setdiff1d(np.arange(40), places)
-            weights[head * shared : (head + 1) * shared, :, gone] = 0
-        return weights / weights.sum(axis=-1, keepdims=True)
-
-    step_ids = IDS[40:44]
-    got += [compact.step(token).copy() for token in step_ids]
-    monkeypatch.setattr(reference, "attention_weights", masked)
-    want += [full.step(token) for token in step_ids]
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
-    assert compact.rows == 16
-
-
-def test_a_capacity_of_the_whole_prompt_changes_nothing(opened: Open) -> None:
-    plain, compact = opened("llama"), Compacting(opened("openelm"), SnapKV(capacity=40, window=4))
-    compact.prefill(IDS[:40])
-    assert compact.rows == compact.length == 40
-    tokens = []
-    for decoder in (plain, Compacting(plain, SnapKV(capacity=40, window=4))):
-        decoder.rewind(0)
-        tokens.append(list(generate(decoder, IDS[:40], max_tokens=8)))
-    assert tokens[0] == tokens[1]
-
-
-def test_a_second_prompt_is_read_over_what_was_kept(opened: Open) -> None:
-    compact = Compacting(opened("llama"), SnapKV(capacity=12, window=4, kernel=3))
-    compact.prefill(IDS[:30])
-    compact.step(IDS[30])
-    assert (compact.rows, compact.length) == (13, 31)
-    compact.prefill(IDS[31:40])
-    assert (compact.rows, compact.length) == (12, 40)
-    compact.step(IDS[40])
-    compact.rewind(40)
-    assert (compact.rows, compact.length) == (12, 40), "what came after is forgotten exactly"
-    compact.rewind(35)
-    assert (compact.rows, compact.length) == (0, 0), "what is gone cannot be gone back to"
-    compact.prefill(IDS[:6])
-    assert (compact.rows, compact.length) == (6, 6)
-
-
-def test_a_rewind_after_compaction_leaves_no_trace(opened: Open) -> None:
-    compact = Compacting(opened("llama"), SnapKV(capacity=12, window=4, kernel=3))
-    compact.prefill(IDS[:30])
-    first = compact.step(7).copy()
-    compact.step(8)
-    compact.rewind(30)
-    np.testing.assert_allclose(compact.step(7), first, atol=1e-6)
-
-
 @pytest.mark.parametrize("family", ["mistral", "phi3small"])
 def test_attention_that_does_not_see_all_is_refused(family: str) -> None:
     class Windowed:
@@ -199,13 +94,3 @@ def test_attention_that_does_not_see_all_is_refused(family: str) -> None:
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(EdgeError):
         SnapKV(**wrong)  # type: ignore[arg-type]
-
-
-def test_too_wide_a_window_is_refused_on_onnx(tmp_path: Path) -> None:
-    source = tiny(tmp_path / "s", max_position_embeddings=256)
-    spec = Checkpoint.open(source).spec
-    offered = vars(targets.runtime("onnx"))["open_evictable"]
-    decoder = offered(converted(tmp_path / "o", source), spec, threads=1)
-    compact = Compacting(decoder, SnapKV(capacity=80, window=65))
-    with pytest.raises(EdgeError, match="at most 64"):
-        compact.prefill([1] * 100)

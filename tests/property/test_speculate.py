@@ -1,34 +1,23 @@
 """Laws of speculation: greedy answers are those of plain decoding, sampled ones have its distribution,
-whatever the drafter, with ends in the middle of a draft.
+whatever the drafter, with ends in the middle of a draft. On real runtimes: tests/parity/test_drafts.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import converted, tiny
 
-from edge import targets
-from edge.checkpoint import Checkpoint
-from edge.convert import with_exits
-from edge.decode.compact import CompactDrafter
 from edge.decode.generate import generate
-from edge.decode.layerskip import SelfDrafter
-from edge.decode.lookup import Lookup, continuation
+from edge.decode.lookup import continuation
 from edge.decode.sampling import F64, Sampling
 from edge.decode.snapkv import SnapKV
 from edge.decode.speculate import Draft, Draw, Speculation, accept
-from edge.errors import EdgeError, Unsupported
+from edge.errors import EdgeError
 from edge.means import Means
-from edge.protocols import Decoder, EarlyExit
-from edge.quant import recipe as recipes
 from edge.spec import DecoderSpec
-from runtimes.reference.decoder import checkpoint_weights
-from runtimes.reference.exits import ExitReferenceDecoder
 
 VOCAB = 6
 
@@ -216,80 +205,6 @@ def test_lookup_continues_an_earlier_place(history: list[int], most: int) -> Non
         )
     else:
         assert history[-1] not in history[:-1]
-
-
-# on real runtimes
-
-PROMPT = [int(i) for i in np.random.default_rng(2).integers(0, 97, 30)]
-Make = Callable[[str], tuple[Decoder, list[Speculation]]]
-
-
-@pytest.fixture(params=["reference", "onnx"])
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """A plain decoder, and every lossless means over the same weights, in fp32."""
-
-    def make(family: str) -> tuple[Decoder, list[Speculation]]:
-        source = tiny(tmp_path / family, family, num_hidden_layers=3)
-        checkpoint = with_exits(Checkpoint.open(source), (1,))
-        cut = SnapKV(capacity=12, window=4, kernel=3)
-        if request.param == "reference":
-            weights = checkpoint_weights(checkpoint)
-            flexible = [
-                targets.oracle().oracle(checkpoint, recipes.parse("fp32")) for _ in range(3)
-            ]
-            early: EarlyExit = ExitReferenceDecoder(checkpoint.spec, weights, 1)
-        else:
-            folder = converted(tmp_path / f"{family}-out", source, exits=(1,))
-            module = vars(targets.runtime(request.param))
-            flexible = [
-                module["open_evictable"](folder, checkpoint.spec, threads=1) for _ in range(3)
-            ]
-            early = module["open_exits"](folder, checkpoint.spec, exit_=1, threads=1)
-        assert isinstance(early, EarlyExit)
-        both = CompactDrafter(flexible[2], cut)  # type: ignore[arg-type]
-        return flexible[0], [
-            Speculation(early, SelfDrafter(early), 3),
-            Speculation(flexible[1], Lookup(flexible[1]), 3),
-            Speculation(both, both, 3),
-        ]
-
-    return make
-
-
-@pytest.mark.parametrize("family", ["llama", "openelm", "internlm2"])
-def test_every_lossless_means_gives_the_greedy_answer(made: Make, family: str) -> None:
-    plain, means = made(family)
-    want = list(generate(plain, PROMPT, max_tokens=25))
-    for source in means:
-        for _ in range(2):  # again, over what the first left
-            source.decoder.rewind(0)
-            assert list(generate(source, PROMPT, max_tokens=25)) == want
-    assert means[0].tally.drafted > 0
-    assert means[2].tally.drafted > 0
-
-
-def test_what_was_drafted_and_refused_leaves_no_trace(made: Make) -> None:
-    plain, (early, *_) = made("llama")
-    decoder = early.decoder
-    assert isinstance(decoder, EarlyExit)
-    want = [plain.prefill(PROMPT).copy(), *(plain.step(t).copy() for t in (5, 6, 7))]
-    got = [decoder.prefill(PROMPT).copy()]
-    decoder.draft(9)
-    decoder.draft(8)
-    decoder.rewind(len(PROMPT))
-    decoder.draft(5)
-    rows = decoder.finish(6)
-    got += [rows[0].copy(), rows[1].copy(), decoder.step(7).copy()]
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
-
-
-def test_an_exit_that_was_not_kept_is_refused(tmp_path: Path) -> None:
-    source = tiny(tmp_path / "s")
-    spec = Checkpoint.open(source).spec
-    offered = vars(targets.runtime("onnx"))["open_exits"]
-    with pytest.raises(Unsupported, match="--layerskip 1"):
-        offered(converted(tmp_path / "o", source), spec, exit_=1)
 
 
 @pytest.mark.parametrize(

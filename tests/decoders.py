@@ -1,0 +1,80 @@
+"""What laws of decoding on real runtimes share: a decoder of any that offers a capability, and when two
+greedy answers agree.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import ROOT, converted, tiny
+
+from edge import targets
+from edge.artifact import Artifact
+from edge.checkpoint import Checkpoint
+from edge.convert import with_exits
+from edge.errors import Unsupported
+from edge.protocols import Decoder, EarlyExit, Evictable
+from edge.quant import recipe as recipes
+from runtimes.reference.decoder import checkpoint_weights
+from runtimes.reference.exits import ExitReferenceDecoder
+
+FP32 = recipes.parse("fp32")
+
+
+def offering(name: str) -> list[str]:
+    """Runtimes that offer a capability, and the reference; found without importing any."""
+    folders = sorted(file.parent for file in (ROOT / "runtimes").glob("*/__init__.py"))
+    found = [folder.name for folder in folders if name in (folder / "__init__.py").read_text()]
+    return ["reference", *found]
+
+
+class Bench:
+    """One tiny checkpoint of random weights in fp32, three layers deep, on one runtime."""
+
+    def __init__(self, runtime: str, folder: Path, family: str, *, exit_: int = 1) -> None:
+        self.runtime, self._exit = runtime, exit_
+        self.source = tiny(folder / "source", family, num_hidden_layers=3)
+        self._checkpoint = with_exits(Checkpoint.open(self.source), (exit_,))
+        self.spec = self._checkpoint.spec
+        self.tolerance = 2e-5
+        if runtime == "reference":
+            return
+        try:
+            numerics = targets.runtime(runtime).numerics(FP32, exact=False)
+        except Unsupported as error:
+            pytest.skip(str(error))
+        self.tolerance = max(2e-5, numerics.tolerance)
+        out = converted(folder / "out", self.source, target=runtime, exits=(exit_,))
+        self._artifact = Artifact.open(out)
+
+    def oracle(self) -> Decoder:
+        return targets.oracle().oracle(self._checkpoint, FP32)
+
+    def evictable(self) -> Evictable:
+        if self.runtime == "reference":
+            return self.oracle()  # type: ignore[return-value]
+        return targets.open_evictable(self._artifact, threads=None)
+
+    def early(self) -> EarlyExit:
+        if self.runtime == "reference":
+            weights = checkpoint_weights(self._checkpoint)
+            return ExitReferenceDecoder(self.spec, weights, self._exit)
+        return targets.open_exits(self._artifact, exit_=self._exit, threads=None)
+
+    def close(self, got: np.ndarray, want: np.ndarray) -> bool:
+        return bool(np.abs(got - want).max() <= self.tolerance * np.abs(want).max())
+
+    def same_answer(self, got: Sequence[int], want: Sequence[int], prompt: Sequence[int]) -> bool:
+        """Token for token; where they first differ, the oracle must hold the two for equally likely
+        within what this runtime rounds.
+        """
+        if list(got) == list(want):
+            return True
+        first = next(i for i, (a, b) in enumerate(zip(got, want, strict=True)) if a != b)
+        logits = self.oracle().prefill([*prompt, *want[:first]])
+        margin = abs(float(logits[got[first]] - logits[want[first]]))
+        return margin <= 2 * self.tolerance * float(np.abs(logits).max())
+
+
+Open = Callable[[str], Bench]
