@@ -132,6 +132,7 @@ _TYPES = {
     "float16": "F16",
     "float64": "F64",
     "int8": "I8",
+    "uint8": "U8",
     "uint16": "BF16",
     "uint32": "U32",
 }

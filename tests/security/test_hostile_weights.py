@@ -119,7 +119,7 @@ def test_one_byte_less(tmp_path: Path) -> None:
     attempt(source, Damaged, "cut off")
 
 
-@pytest.mark.parametrize("dtype", ["I8", "U8", "F8_E4M3", "BOOL", "NONSENSE"])
+@pytest.mark.parametrize("dtype", ["I8", "F8_E4M3", "BOOL", "NONSENSE"])
 def test_weights_that_are_no_floats(tmp_path: Path, dtype: str) -> None:
     source = tiny(tmp_path / "source")
     length = int.from_bytes(GOOD[:8], "little")
@@ -129,6 +129,15 @@ def test_weights_that_are_no_floats(tmp_path: Path, dtype: str) -> None:
         with_header(json.dumps(entries).encode(), GOOD[8 + length :])
     )
     attempt(source, Unsupported, "model.norm.weight", dtype)
+
+
+def test_codes_are_no_weights(tmp_path: Path) -> None:
+    """U8 is read in artifacts of our own, not in a checkpoint."""
+    config = config_of("llama")
+    weights = weights_of(config)
+    weights["model.norm.weight"] = weights["model.norm.weight"].astype(np.uint8)
+    source = checkpoint(tmp_path / "source", config, weights)
+    attempt(source, Unsupported, "model.norm.weight", "U8")
 
 
 @pytest.mark.parametrize("quant", ["fp32", "int4"])
