@@ -13,6 +13,7 @@ import numpy as np
 from edge.closing import Closing
 from edge.errors import Damaged, EdgeError
 from edge.typing import F32
+from runtimes.gguf.buffers import leave_out_amx
 
 _ERROR, _CONTINUED = 4, 5  # levels of what the library logs; an error here is raised there
 BATCH = 512  # tokens of a prompt at a time
@@ -28,6 +29,7 @@ def _log(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
 _LOG = llama_cpp.llama_log_callback(_log)  # the library calls it as long as it is loaded
 llama_cpp.llama_log_set(_LOG, ctypes.c_void_p(0))
 llama_cpp.llama_backend_init()
+leave_out_amx()
 
 
 class Model(Closing):

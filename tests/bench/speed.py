@@ -48,6 +48,8 @@ class Load:
 def llama_cpp(load: Load) -> tuple[float, float]:
     import llama_cpp as engine
 
+    import runtimes.gguf  # noqa: F401 - leaves out kernels that some compilers break
+
     room = load.prompt + load.new + 8
     model = engine.Llama(
         load.path,

@@ -219,13 +219,20 @@ def test_a_manifest_of_another_model_is_refused(tmp_path: Path) -> None:
     spec = replace(artifact.manifest.spec, vocab=VOCAB + 1)
     write_manifest(folder, replace(artifact.manifest, spec=spec))
     with pytest.raises(Damaged, match=r"of another model than its edge\.json"):
-        load(folder)
+        opened(folder)
 
 
 def test_a_token_that_is_none_is_refused_not_computed(long: Path) -> None:
     decoder = opened(long)
     with pytest.raises(Exception, match=r"llama\.cpp failed"):
         decoder.prefill([VOCAB])
+
+
+def test_no_weight_goes_where_compilers_broke_the_kernels() -> None:
+    from runtimes.gguf import library  # noqa: F401 - what it does when it is first loaded
+    from runtimes.gguf.buffers import extra_buffers
+
+    assert "AMX" not in extra_buffers()
 
 
 # Text
