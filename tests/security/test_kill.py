@@ -4,7 +4,6 @@ is there, and is whole.
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -25,6 +24,14 @@ SHAPE = {"vocab_size": 30_000, "num_hidden_layers": 40, "intermediate_size": 1_5
 
 # The journal is brought up to date every few rows, where it is every 64 MB of a large model.
 COMMAND = "import edge.fill; edge.fill._MARK = 1 << 18; from edge.cli import main; main()"
+# The user interrupts it as soon as something is in the journal.
+INTERRUPTED = f"""import edge.fill, os, signal
+mark = edge.fill.Journal.mark
+def marked(journal, names):
+    mark(journal, names)
+    os.kill(os.getpid(), signal.SIGINT)
+edge.fill.Journal.mark = marked
+{COMMAND}"""
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +53,8 @@ def undisturbed(source: Path) -> tuple[Mapping[str, str], float]:
     return Artifact.open(out).manifest.files, seconds
 
 
-def begin(source: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", COMMAND, "convert", str(source), "-o", str(out)]
+def begin(source: Path, out: Path, code: str = COMMAND) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, "convert", str(source), "-o", str(out)]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -73,6 +80,7 @@ def until_writing(process: subprocess.Popen[str], out: Path, before: int | None)
         time.sleep(0.001)
 
 
+@pytest.mark.timeout(300 + 10 * KILLS)
 def test_killed_at_any_moment(
     source: Path, undisturbed: tuple[Mapping[str, str], float], tmp_path: Path
 ) -> None:
@@ -104,13 +112,8 @@ def test_killed_at_any_moment(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_interrupted_by_the_user(
-    source: Path, undisturbed: tuple[Mapping[str, str], float], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    process = begin(source, out)
-    until_writing(process, out, None)
-    process.send_signal(signal.SIGINT)
+def test_interrupted_by_the_user(source: Path, tmp_path: Path) -> None:
+    process = begin(source, tmp_path / "out", INTERRUPTED)
     talk = process.communicate(timeout=30)
     assert process.returncode == 130, talk
     assert "Traceback" not in talk[1]
