@@ -1,8 +1,10 @@
 """llama.cpp, through its C interface."""
 
 from runtimes.gguf.decoder import GgufDecoder
+from runtimes.gguf.flexible import FlexibleGgufDecoder
 from runtimes.gguf.memory import memory, numerics
 
 open = GgufDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+open_evictable = FlexibleGgufDecoder
 
-__all__ = ["memory", "numerics", "open"]
+__all__ = ["memory", "numerics", "open", "open_evictable"]

@@ -16,7 +16,7 @@ from edge.gguf.judge import spec_of
 from edge.gguf.reader import GGUFFile
 from edge.spec import DecoderSpec, LongRope
 from edge.typing import F32
-from runtimes.gguf.library import Context, Model
+from runtimes.gguf.library import Context, Model, Watch
 
 MODEL = "model.gguf"
 FIRST_ROWS, ANSWER = 512, 256  # rows of a new cache; rows kept free after a prompt
@@ -38,17 +38,19 @@ class GgufDecoder(Closing):
         threads: int | None = None,
         exact: bool = False,
         part: str = "",
+        outputs: int = 1,
     ) -> None:
-        self.spec, self.capacity = spec, spec.context
+        self.spec, self.capacity, self._closed = spec, spec.context, False
         file = folder if folder.is_file() else folder / MODEL
         architecture, codes = _judged(file, spec)
         # Codes are copied into the order that the kernels want: mapped, they would be there twice.
-        self._model = Model(file, numbers=_part(architecture, spec), mapped=not codes)
+        self._model = Model([file], numbers=_part(architecture, spec), mapped=not codes)
         self._threads = threads or os.cpu_count() or 1
         self._exact = exact
-        self._outputs = max(1, min(512, _LOGITS // spec.vocab))
-        self._length = 0
-        self._context = self._open(min(FIRST_ROWS, spec.context), outputs=1)
+        self._outputs = max(outputs, min(512, _LOGITS // spec.vocab))
+        self._length = 0  # tokens
+        self._rows = 0  # of the cache
+        self._context = self._open(min(FIRST_ROWS, spec.context), outputs=outputs)
         self._logits = np.zeros(spec.vocab, np.float32)
 
     @property
@@ -57,7 +59,7 @@ class GgufDecoder(Closing):
 
     def prefill(self, tokens: Sequence[int]) -> F32:
         # An answer follows a prompt: its first step should not be the one that grows the cache.
-        self.reserve(min(self._length + len(tokens) + ANSWER, self.capacity))
+        self.reserve(min(self._rows + len(tokens) + ANSWER, self.capacity))
         at, size = 0, self._context.batch
         while len(tokens) - at > size:
             self._run(tokens[at : at + size], outputs=0)
@@ -68,8 +70,10 @@ class GgufDecoder(Closing):
         return self._last((token,))
 
     def score(self, tokens: Sequence[int]) -> F32:
-        self.reserve(self._length + len(tokens), outputs=self._outputs)
-        size = min(self._outputs, self._context.batch)
+        few = len(tokens) <= self._context.outputs
+        outputs = self._context.outputs if few else self._outputs
+        self.reserve(self._rows + len(tokens), outputs=outputs)
+        size = min(outputs, self._context.batch)
         pieces = [tokens[at : at + size] for at in range(0, len(tokens), size)]
         return np.concatenate([self._run(piece, outputs=len(piece)).copy() for piece in pieces])
 
@@ -77,6 +81,7 @@ class GgufDecoder(Closing):
         assert 0 <= length <= self._length, f"rewind to {length} of {self._length}"
         if length < self._length:
             self._context.forget(length)
+        self._rows -= self._length - length
         self._length = length
 
     def reserve(self, rows: int, *, outputs: int = 1) -> None:
@@ -86,14 +91,16 @@ class GgufDecoder(Closing):
             return
         rows = old.rows if rows <= old.rows else min(max(rows, 2 * old.rows), self.spec.context)
         grown = self._open(rows, outputs=max(outputs, old.outputs))
-        if self._length:
-            grown.take_over(old)
+        if self._rows:
+            grown.restore(old.state())
         old.close()
         self._context = grown
 
     def close(self) -> None:
         self._context.close()
-        self._model.close()
+        if not self._closed:
+            self._model.close()
+        self._closed = True
 
     def __del__(self) -> None:
         if "_context" in vars(self):
@@ -107,13 +114,20 @@ class GgufDecoder(Closing):
         total = self._length + len(tokens)
         assert len(tokens) > 0, "no tokens"
         assert total <= self.capacity, f"{len(tokens)} after {self._length} of {self.capacity}"
-        self.reserve(total)
+        self.reserve(self._rows + len(tokens))
         logits = self._context.run(tokens, outputs=outputs)
-        self._length = total
+        self._length, self._rows = total, self._rows + len(tokens)
         return logits
 
-    def _open(self, rows: int, *, outputs: int) -> Context:
-        return Context(self._model, rows, threads=self._threads, exact=self._exact, outputs=outputs)
+    def _open(self, rows: int, *, outputs: int, watch: Watch | None = None) -> Context:
+        return Context(
+            self._model,
+            rows,
+            threads=self._threads,
+            exact=self._exact,
+            outputs=outputs,
+            watch=watch,
+        )
 
 
 def _judged(file: Path, spec: DecoderSpec) -> tuple[str, bool]:

@@ -4,7 +4,7 @@ R outputs of a call, V vocabulary.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import llama_cpp
@@ -12,11 +12,12 @@ import numpy as np
 
 from edge.closing import Closing
 from edge.errors import Damaged, EdgeError
-from edge.typing import F32
+from edge.typing import F32, U8
 from runtimes.gguf.buffers import leave_out_amx
 
 _ERROR, _CONTINUED = 4, 5  # levels of what the library logs; an error here is raised there
 BATCH = 512  # tokens of a prompt at a time
+Watch = Callable[[int, bool, object], bool]  # a tensor's address, whether it is only asked of
 _said: list[str] = []
 
 
@@ -33,17 +34,22 @@ leave_out_amx()
 
 
 class Model(Closing):
-    """Weights, which several contexts may share.
+    """Weights, which several contexts may share; freed when each who holds them has closed them.
 
-    `numbers`: keys of the file whose values are to be others. `mapped`: whether the file is mapped, or
-    read into memory. `gpu_layers`: how many lie on a GPU, where the library can use one; all, if none
-    is said.
+    `files`: one, or shards in their order. `numbers`: keys of the first file whose values are to be
+    others. `mapped`: whether files are mapped, or read into memory. `gpu_layers`: how many lie on a GPU,
+    where the library can use one; all, if none is said.
     """
 
     def __init__(
-        self, file: Path, *, numbers: dict[str, int], mapped: bool, gpu_layers: int | None = None
+        self,
+        files: Sequence[Path],
+        *,
+        numbers: dict[str, int],
+        mapped: bool,
+        gpu_layers: int | None = None,
     ) -> None:
-        self.file = file
+        self._holders = 1
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
         mapped = mapped or llama_cpp.llama_supports_gpu_offload()
@@ -52,25 +58,40 @@ class Model(Closing):
         )
         self._overrides = _overrides(numbers)
         params.kv_overrides = self._overrides
+        paths = (ctypes.c_char_p * len(files))(*(str(file).encode() for file in files))
         _said.clear()
-        self.pointer = llama_cpp.llama_model_load_from_file(str(file).encode(), params)
+        self.pointer = llama_cpp.llama_model_load_from_splits(paths, len(files), params)
         if not self.pointer:
             reason = " ".join(_said)[:300]
-            raise Damaged(f"llama.cpp refuses {file}: {reason}", fix="convert again")
+            raise Damaged(f"llama.cpp refuses {files[0]}: {reason}", fix="convert again")
         vocab = llama_cpp.llama_model_get_vocab(self.pointer)
         self.vocab: int = llama_cpp.llama_vocab_n_tokens(vocab)
 
+    def hold(self) -> "Model":
+        """For one more who will close it."""
+        self._holders += 1
+        return self
+
     def close(self) -> None:
-        if self.pointer:
+        self._holders -= 1
+        if self._holders == 0:
             llama_cpp.llama_model_free(self.pointer)
-            self.pointer = None
 
 
 class Context(Closing):
-    """A cache of `rows` tokens over a model. `outputs`: positions of a call whose logits may be asked."""
+    """A cache of `rows` tokens over a model. `outputs`: positions of a call whose logits may be asked.
+    `watch`: sees every operation of every call, which costs a call of Python each.
+    """
 
     def __init__(
-        self, model: Model, rows: int, *, threads: int, exact: bool, outputs: int = 1
+        self,
+        model: Model,
+        rows: int,
+        *,
+        threads: int,
+        exact: bool = False,
+        outputs: int = 1,
+        watch: Watch | None = None,
     ) -> None:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = rows
@@ -81,9 +102,16 @@ class Context(Closing):
         if exact:  # the fused attention computes in fp16 even over a cache in float32
             params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        if watch is not None:
+            self._watch = llama_cpp.ggml_backend_sched_eval_callback(watch)  # kept: it is called
+            params.cb_eval = self._watch
         self._model, self.rows, self.outputs = model, rows, outputs
         self._tokens = np.zeros(params.n_batch, np.int32)
         self._wanted = np.zeros(params.n_batch, np.int8)
+        self._batch = llama_cpp.llama_batch(
+            token=_pointer(self._tokens, llama_cpp.llama_token),
+            logits=_pointer(self._wanted, ctypes.c_int8),
+        )
         self.batch: int = params.n_batch
         _said.clear()
         self.pointer = llama_cpp.llama_init_from_model(model.pointer, params)
@@ -101,13 +129,9 @@ class Context(Closing):
         self._tokens[:count] = tokens
         self._wanted[: count - outputs] = 0
         self._wanted[count - outputs : count] = 1
-        batch = llama_cpp.llama_batch(
-            n_tokens=count,
-            token=_pointer(self._tokens, llama_cpp.llama_token),
-            logits=_pointer(self._wanted, ctypes.c_int8),
-        )
+        self._batch.n_tokens = count
         _said.clear()
-        failed = llama_cpp.llama_decode(self.pointer, batch)
+        failed = llama_cpp.llama_decode(self.pointer, self._batch)
         if failed:
             reason = " ".join(_said)[:300]
             raise EdgeError(f"llama.cpp failed with {failed}: {reason}", fix="convert again")
@@ -122,14 +146,17 @@ class Context(Closing):
         if not llama_cpp.llama_memory_seq_rm(self._memory, 0, length, -1):
             raise AssertionError(f"llama.cpp keeps what lies after {length}")
 
-    def take_over(self, other: "Context") -> None:
-        """The rows of another context of the same model."""
-        size = llama_cpp.llama_state_seq_get_size(other.pointer, 0)
-        state = (ctypes.c_uint8 * size)()
-        got = llama_cpp.llama_state_seq_get_data(other.pointer, state, size, 0)
-        assert got == size, f"{got} of {size} bytes of state"
-        done = llama_cpp.llama_state_seq_set_data(self.pointer, state, size, 0)
-        assert done == size, f"{done} of {size} bytes of state"
+    def state(self) -> U8:
+        """Every row with its position: see `runtimes.gguf.state`."""
+        raw = np.empty(llama_cpp.llama_state_seq_get_size(self.pointer, 0), np.uint8)
+        got = llama_cpp.llama_state_seq_get_data(self.pointer, _bytes(raw), len(raw), 0)
+        assert got == len(raw), f"{got} of {len(raw)} bytes of state"
+        return raw
+
+    def restore(self, raw: U8) -> None:
+        """The rows of another context, in place of its own."""
+        done = llama_cpp.llama_state_seq_set_data(self.pointer, _bytes(raw), len(raw), 0)
+        assert done == len(raw), f"{done} of {len(raw)} bytes of state"
 
     def close(self) -> None:
         if self.pointer:
@@ -144,6 +171,10 @@ def _overrides(numbers: dict[str, int]) -> "ctypes.Array[llama_cpp.llama_model_k
         entry.tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT
         entry.key, entry.value.val_i64 = key.encode(), value
     return array
+
+
+def _bytes(raw: U8) -> object:
+    return _pointer(raw, ctypes.c_uint8)
 
 
 def _pointer(array: np.ndarray, kind: type) -> object:
