@@ -30,12 +30,17 @@ def offering(name: str) -> list[str]:
 
 
 class Bench:
-    """One tiny checkpoint of random weights in fp32, three layers deep, on one runtime."""
+    """One tiny checkpoint of random weights in fp32, three layers deep, on one runtime. `exit_`: the
+    layers after which it may stop.
+    """
 
-    def __init__(self, runtime: str, folder: Path, family: str, *, exit_: int = 1) -> None:
+    def __init__(
+        self, runtime: str, folder: Path, family: str, *, exit_: int | None = None
+    ) -> None:
         self.runtime, self._exit = runtime, exit_
+        exits = () if exit_ is None else (exit_,)
         self.source = tiny(folder / "source", family, num_hidden_layers=3)
-        self._checkpoint = with_exits(Checkpoint.open(self.source), (exit_,))
+        self._checkpoint = with_exits(Checkpoint.open(self.source), exits)
         self.spec = self._checkpoint.spec
         self.tolerance = 2e-5
         if runtime == "reference":
@@ -45,7 +50,7 @@ class Bench:
         except Unsupported as error:
             pytest.skip(str(error))
         self.tolerance = max(2e-5, numerics.tolerance)
-        out = converted(folder / "out", self.source, target=runtime, exits=(exit_,))
+        out = converted(folder / "out", self.source, target=runtime, exits=exits)
         self._artifact = Artifact.open(out)
 
     def oracle(self) -> Decoder:
@@ -57,6 +62,7 @@ class Bench:
         return targets.open_evictable(self._artifact, threads=None)
 
     def early(self) -> EarlyExit:
+        assert self._exit is not None
         if self.runtime == "reference":
             weights = checkpoint_weights(self._checkpoint)
             return ExitReferenceDecoder(self.spec, weights, self._exit)

@@ -1,7 +1,10 @@
-"""A checkpoint -> one file that any llama.cpp loads, equal to what its own converter writes."""
+"""A checkpoint -> a file that any llama.cpp loads, equal to what its own converter writes; with exits, a
+file up to each and one for the rest.
+"""
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +25,6 @@ from edge.spec import DecoderSpec
 from edge.targets import About
 from edge.typing import F32
 
-MODEL = "model.gguf"
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "q4_0", "int8": "q8_0"}
 BASE = 60_000_000  # bytes: interpreter, numpy, a tokenizer, blocks in flight
@@ -37,6 +39,11 @@ class GgufLayout:
     """Every matrix's type. `spec`: with the context up to which llama.cpp computes what it says."""
 
     def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
+        if spec.draft_vocab is not None:
+            raise Unsupported(
+                "gguf has one head, which drafts of some ids cannot have a part of",
+                fix="draft of all ids, or convert to onnx",
+            )
         self.spec = replace(spec, context=longest(spec))
         self.recipe = recipe
         self.splits_head = spec.tied and self.scheme("embed") != self.scheme("embed", head=True)
@@ -82,34 +89,44 @@ class GgufWriter:
         self._plan = Plan.of(
             layout.spec, arch, _kinds(layout, arch, head=head), _keys(layout, arch, folder, about)
         )
-        self._data = DataFile(folder / MODEL, self._plan.nbytes, mode)
-        self.sync, self.close = self._data.sync, self._data.close
+        with ExitStack() as stack:
+            self._files = [
+                stack.enter_context(DataFile(folder / file.name, file.nbytes, mode))
+                for file in self._plan.files
+            ]
+            self.close = stack.pop_all().close
 
     @property
     def differing(self) -> int:
-        return self._data.differing
+        return sum(file.differing for file in self._files)
+
+    def sync(self) -> None:
+        for file in self._files:
+            file.sync()
 
     def put(self, name: str, row: int, block: F32) -> int:
         return sum(self._put(name, place, row, block) for place in self._plan.places[name])
 
     def finish(self) -> None:
         for name, values in rope_tensors(self._layout.spec.rope).items():
-            self._data.put(self._plan.regions[name].offset, values)
-        self._data.put(0, self._plan.header)
+            region = self._plan.regions[name]
+            self._files[region.file].put(region.offset, values)
+        for file, planned in zip(self._files, self._plan.files, strict=True):
+            file.put(0, planned.header)
 
     def _put(self, name: str, place: Place, row: int, block: F32) -> int:
         region = self._plan.regions[place.tensor]
+        file = self._files[region.file]
         if block.ndim == 1:
-            return self._data.put(region.offset + 4 * row, block)
+            return file.put(region.offset + 4 * row, block)
         scheme = self._layout.scheme(name, head=place.tensor == "output.weight")
         packed = pack(self._layout.recipe.stored(name, block, scheme), scheme)
         size, first = region.row_bytes, region.offset + place.first * region.row_bytes
         if place.order is None:
-            return self._data.put(first + row * size, packed)
+            return file.put(first + row * size, packed)
         rows = place.order[row : row + len(block)]
         return sum(
-            self._data.put(first + int(at) * size, one)
-            for at, one in zip(rows, packed, strict=True)
+            file.put(first + int(at) * size, one) for at, one in zip(rows, packed, strict=True)
         )
 
 
@@ -136,6 +153,12 @@ def _architecture(layout: GgufLayout, about: About) -> Architecture:
         )
     arch = architecture(name)
     check(layout.spec, arch)
+    if layout.spec.exits and keys.listed(layout.spec, arch):
+        raise Unsupported(
+            f"llama.cpp's architecture {name!r} has lists of a number a layer here, and cannot open the "
+            "first layers alone",
+            fix="leave out --layerskip, or convert to onnx",
+        )
     if layout.splits_head and arch.head == "embed":
         raise Unsupported(
             f"llama.cpp's architecture {name!r} has one table for embedding and head",

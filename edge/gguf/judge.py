@@ -13,6 +13,7 @@ import numpy as np
 from edge.errors import Damaged, Unsupported
 from edge.gguf.architectures import Architecture, architecture, check, longest, stacks
 from edge.gguf.reader import GGUFFile
+from edge.gguf.shards import COUNT, GGUFModel
 from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, LongRope, Norm, Rope
 
 _MOST = 1 << 20  # tokens, widths, heads: more is no honest model
@@ -33,9 +34,10 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 
 def spec_of(file: GGUFFile) -> DecoderSpec:
     """The spec of a sound file; its context is that up to which llama.cpp computes what it says."""
-    if file.get("split.count", 1) not in (0, 1):
+    whole = isinstance(file, GGUFModel) and file.files > 1
+    if not whole and file.get(COUNT, 1) not in (0, 1):
         raise Unsupported(
-            f"{file.path} is one of {file['split.count']} parts",
+            f"{file.path} is one of {file[COUNT]} parts",
             fix="join them with llama.cpp's gguf-split --merge",
         )
     numbers = _Numbers(file)

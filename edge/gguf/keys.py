@@ -113,6 +113,12 @@ def _llama3(rope: Rope) -> F32:
     return np.where(wavelength < high, np.float32(1), stretched).astype(np.float32)
 
 
+def listed(spec: DecoderSpec, arch: Architecture) -> bool:
+    """Whether a key has a number for each layer."""
+    numbers = {(layer.heads, layer.kv_heads, layer.ffn_width) for layer in spec.layers}
+    return arch.lists or len(numbers) > 1
+
+
 def _each(values: Sequence[int], arch: Architecture) -> Typed:
     """One number, or one a layer where they differ or the architecture always has a list."""
     if arch.lists or len(set(values)) > 1:

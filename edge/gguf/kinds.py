@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 ALIGNMENT = 32  # of tensor data, where no key says otherwise
 MAGIC = b"GGUF"
-UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+UINT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 2, 4, 5, 6, 7, 8, 9
 
 # Value type -> struct format; strings and arrays have none.
 SCALARS = {

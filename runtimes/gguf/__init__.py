@@ -1,10 +1,12 @@
 """llama.cpp, through its C interface."""
 
 from runtimes.gguf.decoder import GgufDecoder
+from runtimes.gguf.exits import ExitGgufDecoder
 from runtimes.gguf.flexible import FlexibleGgufDecoder
 from runtimes.gguf.memory import memory, numerics
 
 open = GgufDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
 open_evictable = FlexibleGgufDecoder
+open_exits = ExitGgufDecoder
 
-__all__ = ["memory", "numerics", "open", "open_evictable"]
+__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits"]

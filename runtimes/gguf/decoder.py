@@ -6,19 +6,21 @@ context of more rows, so that a model of a long context does not claim memory th
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edge.artifact import contained
 from edge.closing import Closing
 from edge.errors import Damaged
 from edge.gguf.judge import spec_of
-from edge.gguf.reader import GGUFFile
+from edge.gguf.shards import GGUFModel, file_names
 from edge.spec import DecoderSpec, LongRope
 from edge.typing import F32
 from runtimes.gguf.library import Context, Model, Watch
+from runtimes.gguf.state import prove
 
-MODEL = "model.gguf"
 FIRST_ROWS, ANSWER = 512, 256  # rows of a new cache; rows kept free after a prompt
 _LOGITS = 1 << 24  # logits that a call for all positions holds at most
 _NEVER = 1 << 30  # tokens
@@ -41,10 +43,11 @@ class GgufDecoder(Closing):
         outputs: int = 1,
     ) -> None:
         self.spec, self.capacity, self._closed = spec, spec.context, False
-        file = folder if folder.is_file() else folder / MODEL
-        architecture, codes = _judged(file, spec)
+        self._found = found = _judged(folder, spec)
         # Codes are copied into the order that the kernels want: mapped, they would be there twice.
-        self._model = Model([file], numbers=_part(architecture, spec), mapped=not codes)
+        self._model = Model(
+            found.paths, numbers=rotary(found.architecture, spec), mapped=not found.codes
+        )
         self._threads = threads or os.cpu_count() or 1
         self._exact = exact
         self._outputs = max(outputs, min(512, _LOGITS // spec.vocab))
@@ -106,6 +109,12 @@ class GgufDecoder(Closing):
         if "_context" in vars(self):
             self.close()
 
+    def _prove(self) -> None:
+        """The state of two tokens is what is expected: found before a prompt was read in vain."""
+        self._run([0, self.spec.vocab - 1], outputs=0)
+        prove(self._context.state(), self.spec)
+        self.rewind(0)
+
     def _last(self, tokens: Sequence[int]) -> F32:
         self._logits[:] = self._run(tokens, outputs=1)[0]
         return self._logits
@@ -130,23 +139,35 @@ class GgufDecoder(Closing):
         )
 
 
-def _judged(file: Path, spec: DecoderSpec) -> tuple[str, bool]:
-    """The architecture of a file that is sound, and of the model that its manifest says; and whether
-    its weights are mostly codes.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Files that are sound, and of the model that their manifest says; `counts`: how many tensors each
+    holds; `codes`: whether weights are mostly codes.
     """
-    with GGUFFile(file) as opened:
+
+    paths: list[Path]
+    counts: list[int]
+    architecture: str
+    codes: bool
+
+
+def _judged(folder: Path, spec: DecoderSpec) -> Found:
+    names = file_names(len(spec.exits) + 1)
+    first, *_ = [folder] if folder.is_file() else [contained(folder, name) for name in names]
+    with GGUFModel(first) as opened:
         found, name = spec_of(opened), opened["general.architecture"]
         largest = max(opened.tensors.values(), key=lambda tensor: tensor.nbytes)
+        paths, counts = opened.paths, opened.counts
     same = [
         [layer.heads, layer.kv_heads, layer.head_width, layer.ffn_width] for layer in found.layers
     ] == [[layer.heads, layer.kv_heads, layer.head_width, layer.ffn_width] for layer in spec.layers]
     if not same or (found.vocab, found.width) != (spec.vocab, spec.width):
-        raise Damaged(f"{file} is of another model than its edge.json", fix="convert again")
+        raise Damaged(f"{first} is of another model than its edge.json", fix="convert again")
     assert isinstance(name, str)
-    return name, largest.kind.block > 1
+    return Found(paths, counts, name, largest.kind.block > 1)
 
 
-def _part(architecture: str, spec: DecoderSpec) -> dict[str, int]:
+def rotary(architecture: str, spec: DecoderSpec) -> dict[str, int]:
     """llama.cpp picks rotary factors by a context's rows: let the part decide instead."""
     if not isinstance(spec.rope.scaling, LongRope):
         return {}

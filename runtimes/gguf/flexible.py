@@ -17,11 +17,9 @@ from edge.errors import EdgeError, Unsupported
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, U8
 from runtimes.gguf.decoder import ANSWER, GgufDecoder
-from runtimes.gguf.library import BATCH, Context
+from runtimes.gguf.library import BATCH, DRAFTS, Context
 from runtimes.gguf.queries import Queries
-from runtimes.gguf.state import State, prove
-
-DRAFTS = 33  # positions of a call that verifies the longest draft
+from runtimes.gguf.state import State
 
 
 class FlexibleGgufDecoder(GgufDecoder):
@@ -30,7 +28,7 @@ class FlexibleGgufDecoder(GgufDecoder):
     def __init__(
         self, folder: Path, spec: DecoderSpec, *, threads: int | None = None, part: str = ""
     ) -> None:
-        super().__init__(folder, spec, threads=threads, part=part, outputs=DRAFTS)
+        super().__init__(folder, spec, threads=threads, part=part, outputs=DRAFTS + 1)
         self._cut = 0  # tokens that were read when rows were last forgotten
         self._observing = False
         self._prove()
@@ -106,12 +104,6 @@ class FlexibleGgufDecoder(GgufDecoder):
         context = self._open(rows, outputs=self._context.outputs)
         context.restore(state)
         return context
-
-    def _prove(self) -> None:
-        """Two tokens' state is what is expected: before a prompt was read in vain."""
-        super()._run([0, self.spec.vocab - 1], outputs=0)
-        prove(self._context.state(), self.spec)
-        self.rewind(0)
 
 
 def _count(rows: Sequence[I64]) -> int:

@@ -17,6 +17,7 @@ from runtimes.gguf.buffers import leave_out_amx
 
 _ERROR, _CONTINUED = 4, 5  # levels of what the library logs; an error here is raised there
 BATCH = 512  # tokens of a prompt at a time
+DRAFTS = 32  # the most tokens that are drafted before they are verified
 Watch = Callable[[int, bool, object], bool]  # a tensor's address, whether it is only asked of
 _said: list[str] = []
 

@@ -1,0 +1,148 @@
+"""Early exits on llama.cpp: `edge.protocols.EarlyExit` over two models of the same files.
+
+An artifact's files are cut at its exits, so that the first of them are a model of their own: it drafts,
+and the whole one verifies. Its cache is that of the whole one's first layers, taken from there after a
+prompt; then it follows. llama.cpp cannot go on from a layer, so that verifying runs them all. Floats are
+mapped, by both models from the same pages; codes are copied into the order that the kernels want, those
+of the first layers, the embedding and the head twice.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge.closing import Closing
+from edge.errors import Unsupported
+from edge.gguf.shards import COUNT, TENSORS
+from edge.spec import DecoderSpec
+from edge.typing import F32
+from runtimes.gguf.decoder import FIRST_ROWS, Found, GgufDecoder, rotary
+from runtimes.gguf.library import DRAFTS, Context, Model
+from runtimes.gguf.state import State
+
+_FEW = 16  # tokens that the first layers read themselves, rather than take over the cache
+
+
+class ExitGgufDecoder(GgufDecoder):
+    """As `GgufDecoder`, never exact."""
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: DecoderSpec,
+        *,
+        exit_: int,
+        threads: int | None = None,
+        part: str = "",
+    ) -> None:
+        if exit_ not in spec.exits:
+            kept = ", ".join(map(str, spec.exits)) or "none"
+            raise Unsupported(
+                f"{folder} keeps no exit after layer {exit_} (kept: {kept})",
+                fix=f"convert again with --layerskip {exit_}",
+            )
+        super().__init__(folder, spec, threads=threads, part=part, outputs=DRAFTS + 1)
+        self._first = _FirstLayers(self._found, spec, exit_, threads=self._threads)
+        self._drafted: list[int] = []
+        self._unread: list[int] = []  # what the first layers have not read yet, in order
+        self._row = np.zeros(spec.vocab, np.float32)
+        self._prove()
+
+    def prefill(self, tokens: Sequence[int]) -> F32:
+        logits = super().prefill(tokens)
+        self._catch_up()  # as a part of the prompt, not of the first draft
+        return logits
+
+    def draft(self, token: int) -> F32:
+        self._catch_up()
+        self._row[:] = self._first.read([*self._unread, token])
+        self._unread.clear()
+        self._drafted.append(token)
+        return self._row
+
+    def finish(self, token: int) -> F32:
+        run = [*self._drafted, token]
+        assert len(run) <= self._context.outputs, f"{len(run)} tokens to verify"
+        self._drafted.clear()
+        self._unread.append(token)
+        # A copy: a cache that grows takes its logits along.
+        return super()._run(run, outputs=len(run)).copy()
+
+    def rewind(self, length: int) -> None:
+        self._drafted.clear()
+        super().rewind(length)
+        if self._first.length > length:
+            self._first.forget(length)
+        del self._unread[length - self._first.length :]
+
+    def close(self) -> None:
+        if "_first" in vars(self):
+            self._first.close()
+        super().close()
+
+    def _run(self, tokens: Sequence[int], *, outputs: int) -> F32:
+        if self._drafted:
+            self.rewind(self._length)
+        logits = super()._run(tokens, outputs=outputs)
+        self._unread += tokens
+        return logits
+
+    def _catch_up(self) -> None:
+        if len(self._unread) > _FEW:
+            state = State.parse(self._context.state(), self.spec)
+            self._first.take(state, self._context.rows)
+            self._unread.clear()
+
+
+class _FirstLayers(Closing):
+    """The first files of an artifact as a model, and a cache that holds `length` tokens."""
+
+    def __init__(self, found: Found, spec: DecoderSpec, exit_: int, *, threads: int) -> None:
+        self.length = 0
+        self._layers, self._most, self._threads = exit_, spec.context, threads
+        files = spec.exits.index(exit_) + 1
+        numbers = {
+            **rotary(found.architecture, spec),
+            f"{found.architecture}.block_count": exit_,
+            COUNT: files,
+            TENSORS: sum(found.counts[:files]),
+        }
+        self._model = Model(found.paths[:files], numbers=numbers, mapped=not found.codes)
+        self._context = self._open(min(FIRST_ROWS, spec.context))
+
+    def read(self, tokens: Sequence[int]) -> F32:
+        """Append tokens -> logits [V] of the last, in memory that the next call overwrites."""
+        self._reserve(self.length + len(tokens))
+        logits: F32 = self._context.run(tokens, outputs=1)[0]
+        self.length += len(tokens)
+        return logits
+
+    def take(self, state: State, rows: int) -> None:
+        """The cache of a whole model, in place of this one; with room for so many tokens."""
+        if rows > self._context.rows:
+            self._context.close()
+            self._context = self._open(rows)
+        self._context.restore(state.first(self._layers).pack())
+        self.length = int(state.positions[-1]) + 1
+
+    def forget(self, length: int) -> None:
+        """Drop every token from `length` on."""
+        self._context.forget(length)
+        self.length = length
+
+    def close(self) -> None:
+        self._context.close()
+        self._model.close()
+
+    def _reserve(self, rows: int) -> None:
+        old = self._context
+        if rows > old.rows:
+            grown = self._open(min(max(rows, 2 * old.rows), self._most))
+            if self.length:
+                grown.restore(old.state())
+            old.close()
+            self._context = grown
+
+    def _open(self, rows: int) -> Context:
+        return Context(self._model, rows, threads=self._threads)
