@@ -74,7 +74,10 @@ class GGUFModel(GGUFFile):
 
     def _add(self, path: Path) -> None:
         if not path.is_file():
-            raise Damaged(f"{self.path} needs the file {path.name} beside it", fix="get all files")
+            raise Damaged(
+                f"{self.path} needs {path.name} beside it: a model in {len(files_of(self.path))} files",
+                fix="get all of them",
+            )
         other = GGUFFile(path)
         self._others.append(other)
         twice = sorted(other.tensors.keys() & self.tensors.keys())
@@ -99,8 +102,8 @@ class GGUFModel(GGUFFile):
                 found = file.get(key)
                 if found != value or file.kind(key) != _TYPES[key] or file.count(key) is not None:
                     raise Damaged(
-                        f"{file.path}: {key} is {found!r:.40}, not {value}: it belongs to another model",
-                        fix="get all files of one model again",
+                        f"{file.path}: {key} is {found!r:.40}, not {value}: these files are not those of one model",
+                        fix="get all of them again",
                     )
 
 
