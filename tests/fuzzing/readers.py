@@ -454,6 +454,35 @@ def _read_gguf(folder: Path, content: bytes) -> None:
             file.rows(name, 0, min(2, tensor.rows))
 
 
+def _gguf_parts() -> Sequence[bytes]:
+    import gguf_files as made
+
+    return [made.File(keys=_part(1), tensors=[made.tensor("b", (2, 8))], data=bytes(64)).bytes()]
+
+
+def _part(number: int) -> list[bytes]:
+    """What one of two files says."""
+    import gguf_files as made
+
+    numbers = [made.key("split.no", made.U16, number), made.key("split.count", made.U16, 2)]
+    return [*numbers, made.key("split.tensors.count", made.I32, 2)]
+
+
+def _read_gguf_part(folder: Path, content: bytes) -> None:
+    """As the second file of a model."""
+    import gguf_files as made
+
+    from edge.gguf.shards import GGUFModel
+
+    keys = [made.key("general.architecture", made.STRING, "llama"), *_part(0)]
+    first = made.File(keys=keys, tensors=[made.tensor("a", (2, 8))], data=bytes(64)).bytes()
+    (folder / "m-00001-of-00002.gguf").write_bytes(first)
+    (folder / "m-00002-of-00002.gguf").write_bytes(content)
+    with GGUFModel(folder / "m-00001-of-00002.gguf") as model:
+        for name, tensor in model.tensors.items():
+            model.rows(name, 0, min(2, tensor.rows))
+
+
 # whole artifacts, from the file on disk to logits: what a runtime's own library is given
 
 
@@ -590,5 +619,6 @@ READERS: dict[str, Reader] = {
     "models.lock": Reader(kind="json", seeds=_pins, read=_read_pins, words=JSON_WORDS),
     "request": Reader(kind="json", seeds=_asks, read=_read_ask, words=JSON_WORDS),
     "gguf": Reader(kind="bytes", seeds=_ggufs, read=_read_gguf),
+    "gguf part": Reader(kind="bytes", seeds=_gguf_parts, read=_read_gguf_part),
     **_runners(),
 }
