@@ -26,6 +26,7 @@ SHAPE = {"vocab_size": 30_000, "num_hidden_layers": 40, "intermediate_size": 1_5
 COMMAND = "import edge.fill; edge.fill._MARK = 1 << 18; from edge.cli import main; main()"
 # The user interrupts it as soon as something is in the journal.
 INTERRUPTED = f"""import edge.fill, os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 mark = edge.fill.Journal.mark
 def marked(journal, names):
     mark(journal, names)
