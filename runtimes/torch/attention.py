@@ -26,7 +26,8 @@ def fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerSpec) -
         first = 0 if layer.window is None else max(0, s - layer.window)
         return _attend(q, k[:, :, first:], v[:, :, first:], layer)
     out = [
-        _attend(q[:, :, rows], k[:, :, keys], v[:, :, keys], layer, ~unseen)
+        # Of four dimensions: with three, torch widens and repeats the whole cache instead.
+        _attend(q[:, :, rows], k[:, :, keys], v[:, :, keys], layer, ~unseen[None])
         for rows, keys, unseen in _visible(t, s, layer, q.device)
     ]
     return torch.cat(out, dim=2)

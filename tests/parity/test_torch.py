@@ -206,6 +206,21 @@ def test_chunks_beyond_window_and_buffers(
     assert all(near(row, 401 + at) for at, row in enumerate(scored))
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "phi3small"])
+def test_no_call_copies_the_cache(family: str, tmp_path: Path) -> None:
+    """torch falls back to an attention that widens and repeats all keys and values, and says nothing."""
+    source = tiny(tmp_path / "source", family)
+    found = opened(converted(tmp_path / "it", source, "bf16", target="torch"), source)
+    found.prefill(list(range(20)))
+    with torch.profiler.profile() as seen:
+        found.step(20)
+        found.score([21, 22, 23, 24])
+        found.prefill([25, 26, 27])
+    kernels = {event.name for event in seen.events()}
+    assert "aten::_scaled_dot_product_flash_attention_for_cpu" in kernels
+    assert "aten::_scaled_dot_product_attention_math" not in kernels
+
+
 def test_both_sides_of_a_long_rope_are_proved(tmp_path: Path) -> None:
     factors = {
         "short_factor": [1.0 + 0.1 * i for i in range(8)],
