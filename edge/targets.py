@@ -257,6 +257,12 @@ def open_exits(artifact: Artifact, *, exit_: int, threads: int | None) -> EarlyE
             "a model with two sets of rotary factors has no early exits here",
             fix="convert it with --context up to its original context",
         )
+    if exit_ not in spec.exits:
+        kept = ", ".join(map(str, spec.exits)) or "none"
+        raise Unsupported(
+            f"{artifact.folder} keeps no exit after layer {exit_} (kept: {kept})",
+            fix=f"convert again with --layerskip {exit_}",
+        )
     return cast(EarlyExit, offered(artifact.folder, spec, exit_=exit_, threads=threads))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.errors import Unsupported
 from edge.spec import DecoderSpec
 from edge.typing import F32
 from runtimes.onnx.call import Entry
@@ -28,12 +27,6 @@ class ExitOnnxDecoder(OnnxDecoder):
         threads: int | None = None,
         part: str = "",
     ) -> None:
-        if exit_ not in spec.exits:
-            kept = ", ".join(map(str, spec.exits)) or "none"
-            raise Unsupported(
-                f"{folder} keeps no exit after layer {exit_} (kept: {kept})",
-                fix=f"convert again with --layerskip {exit_}",
-            )
         early = Entry(file=f"{part}early-{exit_}.onnx", stop=exit_, ends=False)
         # Three sessions take turns: threads of one that spin would keep the cores from the next.
         super().__init__(folder, spec, threads=threads, part=part, step=early, spin=False)
