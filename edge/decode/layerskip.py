@@ -1,13 +1,17 @@
 """Self-speculation (LayerSkip, arXiv 2404.16710): the model's first layers draft, its others verify.
 
 The exit's hidden states and caches are kept, so that a drafted token's first layers run once. Written
-from the paper.
+from the paper. V vocabulary.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from edge.decode.speculate import Draft, Draw
 from edge.protocols import EarlyExit
+from edge.spec import DecoderSpec
 from edge.typing import F32
 
 
@@ -30,3 +34,19 @@ class SelfDrafter:
 
     def rewind(self, length: int) -> None:
         self._decoder.rewind(length)
+
+
+def draft_spec(spec: DecoderSpec) -> DecoderSpec:
+    """What a draft's head is of: the same model, whose vocabulary is the first ids only."""
+    count = spec.draft_vocab or spec.vocab
+    forbidden = tuple(token for token in spec.forbidden if token < count)
+    return replace(spec, vocab=count, draft_vocab=None, forbidden=forbidden)
+
+
+def widened(logits: F32, vocab: int) -> F32:
+    """Logits of the first ids -> [V]: the others are never drafted."""
+    if len(logits) == vocab:
+        return logits
+    out = np.full(vocab, -np.inf, np.float32)
+    out[: len(logits)] = logits
+    return out

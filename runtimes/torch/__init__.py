@@ -1,8 +1,12 @@
 """torch, on a CPU or on CUDA: artifacts of one safetensors file, and training."""
 
 from runtimes.torch.decoder import TorchDecoder, numerics
+from runtimes.torch.exits import ExitTorchDecoder
+from runtimes.torch.flexible import FlexibleTorchDecoder
 from runtimes.torch.memory import memory
 
 open = TorchDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+open_evictable = FlexibleTorchDecoder
+open_exits = ExitTorchDecoder
 
-__all__ = ["memory", "numerics", "open"]
+__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits"]

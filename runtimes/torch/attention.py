@@ -1,6 +1,6 @@
 """Attention of the last T of S positions, over queries and keys that are rotated already.
 
-B sequences, T queries, S keys, H query heads, G kv heads, W head width.
+B sequences, T queries, S keys, H query heads, G kv heads, R = H / G, W head width.
 """
 
 from collections.abc import Iterator
@@ -31,6 +31,19 @@ def fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerSpec) -
         for rows, keys, unseen in _visible(t, s, layer, q.device)
     ]
     return torch.cat(out, dim=2)
+
+
+def vote(q: torch.Tensor, k: torch.Tensor, layer: LayerSpec) -> torch.Tensor:
+    """What attention the last T positions give each of S, summed over them: q [1, H, T, W], k [1, G, S, W]
+    -> [H, S]. In float32, a kv head at a time: no full matrix.
+    """
+    t, s = q.shape[2], k.shape[2]
+    unseen = torch.ones(t, s, dtype=torch.bool, device=q.device).triu(s - t + 1)
+    out = []
+    for queries, keys in zip(q[0].chunk(layer.kv_heads), k[0], strict=True):
+        scores = (queries.float() * layer.scale) @ keys.float().mT  # [R, T, S]
+        out.append(scores.masked_fill_(unseen, float("-inf")).softmax(-1).sum(1))
+    return torch.cat(out)
 
 
 def blocks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layer: LayerSpec) -> torch.Tensor:

@@ -20,12 +20,11 @@ from edge.quant.tensor import Float
 from edge.spec import DecoderSpec
 from edge.targets import Numerics
 from edge.typing import F32
-from runtimes.torch.cache import StaticCache
+from runtimes.torch.cache import ANSWER, StaticCache
 from runtimes.torch.ops import TorchOps
 from runtimes.torch.weights import DTYPES, load
 
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
-_ANSWER = 256  # rows kept free after a prompt
 
 
 class TorchDecoder:
@@ -48,15 +47,10 @@ class TorchDecoder:
         self._threads = threads
         self._device = device()
         recipe = recipe_of(Artifact.open(folder).manifest)
-        dtype = DTYPES[number(recipe, exact=exact)]
+        self._dtype = DTYPES[number(recipe, exact=exact)]
         with torch.inference_mode():
-            weights = load(folder, spec, recipe, dtype=dtype, device=self._device)
-            self._cache = StaticCache(spec, dtype, self._device)
-        compiled = os.environ.get("EDGE_COMPILE") == "1"
-        self._last, self._all = (
-            TorchOps(weights, cache=self._cache, dtype=dtype, last_only=last, compiled=compiled)
-            for last in (True, False)
-        )
+            self._weights = load(folder, spec, recipe, dtype=self._dtype, device=self._device)
+            self._use(StaticCache(spec, self._dtype, self._device))
 
     @property
     def length(self) -> int:
@@ -64,7 +58,7 @@ class TorchDecoder:
 
     def prefill(self, tokens: Sequence[int]) -> F32:
         # An answer follows a prompt: its first step should not be the one that grows the cache.
-        self._cache.reserve(min(self.length + len(tokens) + _ANSWER, self.capacity))
+        self._cache.reserve(min(self.length + len(tokens) + ANSWER, self.capacity))
         chunks = [tokens[at : at + CHUNK] for at in range(0, len(tokens), CHUNK)]
         return [self._run(self._last, chunk) for chunk in chunks][-1][-1]
 
@@ -76,23 +70,46 @@ class TorchDecoder:
         return np.concatenate([self._run(self._all, chunk) for chunk in chunks])
 
     def rewind(self, length: int) -> None:
-        assert 0 <= length <= self.length, f"rewind to {length} of {self.length}"
-        self._cache.length = length
+        self._cache.rewind(length)
 
     @torch.inference_mode()
     def _run(self, ops: TorchOps, tokens: Sequence[int]) -> F32:
         """Append tokens -> logits [T or 1, V]."""
-        total = self.length + len(tokens)
-        assert len(tokens) > 0, "no tokens"
-        assert total <= self.capacity, f"{len(tokens)} after {self.length} of {self.capacity}"
+        logits = decoder(ops, self.spec, self._ids(tokens))
+        self._cache.length += len(tokens)
+        return array(logits[0])
+
+    def _ids(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Tokens that there is room for: [1, T]."""
+        count, at = len(tokens), self._cache.length
+        assert count > 0, "no tokens"
+        assert at + count <= self.capacity, f"{count} after {at} of {self.capacity}"
         if self._threads not in (None, torch.get_num_threads()):
             torch.set_num_threads(self._threads)
-        self._cache.reserve(total)
-        ids = torch.tensor([list(tokens)], device=self._device)  # [1, T]
-        logits = decoder(ops, self.spec, ids)[0]
-        self._cache.length = total
-        found: F32 = logits.float().cpu().numpy()
-        return found
+        self._cache.reserve(at + count)
+        return torch.tensor([list(tokens)], device=self._device)
+
+    def _use(self, cache: StaticCache) -> None:
+        self._cache = cache
+        self._last, self._all = (self._ops(last_only=last) for last in (True, False))
+
+    def _ops(
+        self, *, last_only: bool = False, votes: dict[int, torch.Tensor] | None = None
+    ) -> TorchOps:
+        return TorchOps(
+            self._weights,
+            cache=self._cache,
+            dtype=self._dtype,
+            last_only=last_only,
+            compiled=os.environ.get("EDGE_COMPILE") == "1",
+            votes=votes,
+        )
+
+
+def array(x: torch.Tensor) -> F32:
+    """In float32, for numpy."""
+    found: F32 = x.float().cpu().numpy()
+    return found
 
 
 def numerics(recipe: Recipe, *, exact: bool) -> Numerics:

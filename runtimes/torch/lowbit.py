@@ -5,7 +5,8 @@ N rows, K columns, J groups of a row, T rows of x.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -36,6 +37,10 @@ class Codes:
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([F.linear(x, block) for block in self.blocks(x.dtype)], dim=-1)
+
+    def first(self, rows: int) -> "Codes":
+        zeros = None if self.zeros is None else self.zeros[:rows]
+        return replace(self, codes=self.codes[:rows], scales=self.scales[:rows], zeros=zeros)
 
     def blocks(self, dtype: torch.dtype) -> Iterator[torch.Tensor]:
         """The weights of a type, some rows at a time: [rows, K]."""
@@ -91,6 +96,20 @@ class Int4Product:
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
         return self.table.take(rows)
+
+    def first(self, rows: int) -> "Int4Product":
+        """Whole blocks, whose scales alone are copied."""
+        block = _block_rows()
+        count = -(-rows // block) * block if block else len(self.table.codes)
+        if count >= len(self.table.codes):
+            return self
+        other = copy(self)
+        other.table = self.table.first(count)
+        other._terms = [
+            (packed[:count], numbers[:, :count].contiguous()) for packed, numbers in self._terms
+        ]
+        other._common = None if self._common is None else self._common[:, :count]
+        return other
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
         flat = x.flatten(0, -2)  # [T, K]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from edge.nn.rope import tables
 from edge.spec import LayerSpec, Norm, Rope
-from runtimes.torch.attention import blocks, fused
+from runtimes.torch.attention import blocks, fused, vote
 
 Tables = tuple[torch.Tensor, torch.Tensor]  # cos and sin, [P, rotated / 2] each
 Kernel = ParamSpec("Kernel")
@@ -32,12 +32,18 @@ class Matrix(Protocol):
         """x times it, transposed: [..., K] -> [..., N] in x's type."""
         ...
 
+    def first(self, rows: int) -> "torch.Tensor | Matrix":
+        """Its first rows, where they lie, to multiply with; or some more, if they are packed in blocks."""
+        ...
+
 
 class Cache(Protocol):
     """Rotated keys and values of one sequence."""
 
     @property
-    def length(self) -> int: ...
+    def length(self) -> int:
+        """The position of the next token."""
+        ...
 
     def append(
         self, index: int, k: torch.Tensor, v: torch.Tensor
@@ -49,7 +55,8 @@ class Cache(Protocol):
 class TorchOps:
     """Without a cache whole sequences at positions 0..T-1; every row is wanted unless `last_only`.
 
-    `compiled` fuses what is element by element; it needs a C++ compiler.
+    `compiled` fuses what is element by element; it needs a C++ compiler. `votes`: by layer, where they are
+    asked for, what attention each row of the cache gets from each head: [H, S].
     """
 
     def __init__(
@@ -60,9 +67,11 @@ class TorchOps:
         dtype: torch.dtype | None = None,
         last_only: bool = False,
         compiled: bool = False,
+        votes: dict[int, torch.Tensor] | None = None,
     ) -> None:
         self.weights = weights
         self.cache, self.dtype, self.last_only = cache, dtype, last_only
+        self.votes = votes
         self._norm = _compiled(rms_norm) if compiled else rms_norm
         self._silu = _compiled(silu_gate) if compiled else silu_gate
         self._gegelu = _compiled(gegelu_gate) if compiled else gegelu_gate
@@ -122,6 +131,8 @@ class TorchOps:
         q, k, v = (a.transpose(1, 2) for a in (q, k, v))  # [B, H, T, W], [B, G, T, W] x 2
         if self.cache is not None:
             k, v = self.cache.append(index, k, v)  # [B, G, S, W] x 2
+        if self.votes is not None:
+            self.votes[index] = vote(q, k, layer)
         attention = blocks if self.cache is None and not q.is_cuda else fused
         return attention(q, k, v, layer).transpose(1, 2).flatten(2)  # [B, T, H W]
 

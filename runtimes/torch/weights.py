@@ -50,6 +50,14 @@ class Tied:
             return F.linear(x, self.head)
         return self.head.product(x)
 
+    def first(self, rows: int) -> Weight:
+        return first(self.head, rows)
+
+
+def first(weight: Weight, rows: int) -> Weight:
+    """The first rows of a weight, where they lie: `runtimes.torch.ops.Matrix.first`."""
+    return weight[:rows] if isinstance(weight, torch.Tensor) else weight.first(rows)
+
 
 def load(
     folder: Path, spec: DecoderSpec, recipe: Recipe, *, dtype: torch.dtype, device: torch.device
