@@ -2,7 +2,11 @@
 
 from runtimes.mlx.computing import memory, numerics
 from runtimes.mlx.decoder import MlxDecoder
+from runtimes.mlx.exits import ExitMlxDecoder
+from runtimes.mlx.flexible import FlexibleMlxDecoder
 
 open = MlxDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+open_evictable = FlexibleMlxDecoder
+open_exits = ExitMlxDecoder
 
-__all__ = ["memory", "numerics", "open"]
+__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits"]

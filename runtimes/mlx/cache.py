@@ -1,8 +1,10 @@
 """Keys and values of one sequence, and what a call sees of them.
 
-T new rows, S rows of the cache, H query heads, G kv heads, W head width.
+T new rows, S rows of the cache, C kept ones, H query heads, G kv heads, W head width.
 """
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from edge.nn.sparse import hidden
 from edge.spec import BlockSparse, DecoderSpec, LayerSpec
+from edge.typing import I64
 
 ROWS = 256  # the cache grows by this many
 Mask = mx.array | str | None
@@ -20,31 +23,59 @@ Seen = tuple[
 
 
 class Cache:
-    """`keys` and `values` of each layer, [1, G, S, W]; the first `length` rows are in use."""
+    """`keys` and `values` of each layer, [1, G, S, W], of which `rows` are in use.
+
+    A layer that forgot rows holds fewer than `length`, which stays the position of the next token.
+    """
 
     def __init__(self, spec: DecoderSpec, dtype: mx.Dtype) -> None:
         self._spec = spec
         self._dtype = dtype
         self.length = 0
-        self.keys, self.values = self._rows(0), self._rows(0)
+        self.forgotten = [0] * len(spec.layers)
+        self.keys, self.values = (
+            [self._empty(layer, 0) for layer in spec.layers] for _ in range(2)
+        )
 
     @property
-    def rows(self) -> int:
-        return self.keys[0].shape[2]
+    def rows(self) -> tuple[int, ...]:
+        """How many each layer holds."""
+        return tuple(self.length - gone for gone in self.forgotten)
 
-    def reserve(self, rows: int) -> None:
-        """Make room for this many rows, and up to a multiple."""
-        more = min(-(-rows // ROWS) * ROWS, self._spec.context) - self.rows
-        if more > 0:
-            for part in (self.keys, self.values):
-                for index, empty in enumerate(self._rows(more)):
+    def reserve(self, length: int) -> None:
+        """Make room for this many tokens, and for rows up to a multiple."""
+        for index, gone in enumerate(self.forgotten):
+            rows = min(-(-(length - gone) // ROWS) * ROWS, self._spec.context)
+            more = rows - self.keys[index].shape[2]
+            if more > 0:
+                empty = self._empty(self._spec.layers[index], more)
+                for part in (self.keys, self.values):
                     part[index] = mx.concatenate([part[index], empty], axis=2)
 
-    def _rows(self, count: int) -> list[mx.array]:
-        return [
-            mx.zeros((1, layer.kv_heads, count, layer.head_width), self._dtype)
-            for layer in self._spec.layers
-        ]
+    def rewind(self, length: int) -> None:
+        gone = self.length - length
+        assert length == 0 or 0 <= gone <= min(self.rows), f"rewind to {length} of {self.length}"
+        if length == 0:
+            self.forgotten = [0] * len(self.forgotten)
+        self.length = length
+
+    def kept(self, rows: Sequence[I64]) -> "Cache":
+        """Another of the same sequence, which holds only these rows of each layer: [G, C]."""
+        other = copy(self)
+        other.forgotten = [self.length - places.shape[1] for places in rows]
+        at = [mx.array(places.astype(np.uint32))[None, :, :, None] for places in rows]
+        other.keys, other.values = (
+            [
+                mx.take_along_axis(held, places, axis=2)
+                for held, places in zip(part, at, strict=True)
+            ]
+            for part in (self.keys, self.values)
+        )
+        mx.eval(other.keys, other.values)  # or they would hold on to all rows
+        return other
+
+    def _empty(self, layer: LayerSpec, rows: int) -> mx.array:
+        return mx.zeros((1, layer.kv_heads, rows, layer.head_width), self._dtype)
 
 
 class Rows(Protocol):
@@ -71,7 +102,8 @@ class Exactly:
         return self.cache.length
 
     def append(self, index: int, k: mx.array, v: mx.array, layer: LayerSpec) -> Seen:
-        start, stop = self.offset, self.offset + self.count
+        start = self.offset - self.cache.forgotten[index]
+        stop = start + self.count
         first = 0 if layer.window is None else max(0, start + 1 - layer.window)
         keys, values = self.cache.keys[index], self.cache.values[index]
         keys[:, :, start:stop], values[:, :, start:stop] = k, v
@@ -98,21 +130,26 @@ def _mask(layer: LayerSpec, first: int, start: int, stop: int) -> Mask:
 class Whole:
     """One new row at a position that is an array: every shape is that of the step before, so that a
     compiled step serves until the cache grows.
+
+    `starts`: the row that each layer appends; one for all layers that have forgotten alike.
     """
 
     keys: list[mx.array]
     values: list[mx.array]
     offset: mx.array  # [1]
+    starts: list[mx.array]  # [1] each
 
     def append(self, index: int, k: mx.array, v: mx.array, layer: LayerSpec) -> Seen:
-        self.keys[index] = mx.slice_update(self.keys[index], k, self.offset, (2,))
-        self.values[index] = mx.slice_update(self.values[index], v, self.offset, (2,))
-        return self.keys[index], self.values[index], self._mask(layer)
+        start = self.starts[0 if len(self.starts) == 1 else index]
+        self.keys[index] = mx.slice_update(self.keys[index], k, start, (2,))
+        self.values[index] = mx.slice_update(self.values[index], v, start, (2,))
+        rows = self.keys[index].shape[2]
+        return self.keys[index], self.values[index], self._mask(layer, start, rows)
 
-    def _mask(self, layer: LayerSpec) -> mx.array:
+    def _mask(self, layer: LayerSpec, start: mx.array, rows: int) -> mx.array:
         """[1, 1 or H, 1, S]."""
-        columns = mx.arange(self.keys[0].shape[2])
-        age = self.offset - columns
+        columns = mx.arange(rows)
+        age = start - columns
         seen = age >= 0
         if layer.window is not None:
             seen = seen & (age < layer.window)
@@ -120,6 +157,6 @@ class Whole:
             return seen[None, None, None]
         sparse, heads = layer.sparse, mx.arange(layer.heads)[:, None]
         block = columns // sparse.block
-        near = self.offset // sparse.block - block < sparse.local
+        near = start // sparse.block - block < sparse.local
         among = (block + sparse.shift(layer.heads) * heads + 1) % sparse.stride == 0  # [H, S]
         return (seen & (near | among))[None, :, None]

@@ -23,7 +23,7 @@ from runtimes.mlx.ops import MlxOps
 from runtimes.mlx.weights import Weights
 
 Arrays = list[mx.array]
-Step = Callable[[mx.array, mx.array, Arrays, Arrays], tuple[mx.array, Arrays, Arrays]]
+Step = Callable[[mx.array, mx.array, Arrays, Arrays, Arrays], tuple[mx.array, Arrays, Arrays]]
 
 
 class MlxDecoder:
@@ -75,8 +75,10 @@ class MlxDecoder:
             return self._evaluate(self._graph((token,), last_only=True), 1)[-1]
         self._room(1)
         cache = self._cache
+        rows = cache.rows
+        starts = [mx.array([at]) for at in (rows[:1] if len(set(rows)) == 1 else rows)]
         logits, cache.keys, cache.values = self._step(
-            mx.array([int(token)]), mx.array([cache.length]), cache.keys, cache.values
+            mx.array([int(token)]), mx.array([cache.length]), starts, cache.keys, cache.values
         )
         return self._evaluate(logits, 1)[-1]
 
@@ -89,25 +91,34 @@ class MlxDecoder:
         return np.concatenate(out)
 
     def rewind(self, length: int) -> None:
-        assert 0 <= length <= self.length, f"rewind to {length} of {self.length}"
-        self._cache.length = length
+        self._cache.rewind(length)
 
     def _room(self, count: int) -> None:
-        total = self.length + count
+        at = self._cache.length
         assert count > 0, "no tokens"
-        assert total <= self.capacity, f"{count} after {self.length} of {self.capacity}"
-        self._cache.reserve(total)
+        assert at + count <= self.capacity, f"{count} after {at} of {self.capacity}"
+        self._cache.reserve(at + count)
 
-    def _graph(self, tokens: Sequence[int], *, last_only: bool) -> mx.array:
+    def _graph(
+        self,
+        tokens: Sequence[int],
+        *,
+        last_only: bool,
+        votes: dict[int, mx.array] | None = None,
+    ) -> mx.array:
         """Append tokens -> logits [T or 1, V], of which nothing is computed yet."""
-        assert 0 <= min(tokens) <= max(tokens) < self.spec.vocab, "an id that is no token"
         self._room(len(tokens))
-        ops = MlxOps(self._weights, Exactly(self._cache, len(tokens)), last_only)
-        return decoder(ops, self.spec, mx.array(np.array(tokens, np.int32)))
+        ops = MlxOps(self._weights, Exactly(self._cache, len(tokens)), last_only, votes)
+        return decoder(ops, self.spec, self._ids(tokens))
 
-    def _evaluate(self, logits: mx.array | None, count: int) -> F32:
+    def _ids(self, tokens: Sequence[int]) -> mx.array:
+        assert 0 <= min(tokens) <= max(tokens) < self.spec.vocab, "an id that is no token"
+        return mx.array(np.array(tokens, np.int32))
+
+    def _evaluate(self, logits: mx.array | None, count: int, *also: mx.array) -> F32:
+        """Compute what a call appended -> its logits."""
         out = mx.zeros(0) if logits is None else logits.astype(mx.float32)
-        mx.eval(out, self._cache.keys, self._cache.values)
+        mx.eval(out, self._cache.keys, self._cache.values, also)
         self._cache.length += count
         return np.array(out)
 
@@ -117,9 +128,9 @@ def _compiled(weights: Weights, spec: DecoderSpec) -> Step:
     known = ref(weights)
 
     def step(
-        token: mx.array, position: mx.array, keys: Arrays, values: Arrays
+        token: mx.array, position: mx.array, starts: Arrays, keys: Arrays, values: Arrays
     ) -> tuple[mx.array, Arrays, Arrays]:
-        rows, found = Whole(list(keys), list(values), position), known()
+        rows, found = Whole(list(keys), list(values), position, starts), known()
         assert found is not None
         logits = decoder(MlxOps(found, rows, last_only=True), spec, token)
         return logits, rows.keys, rows.values

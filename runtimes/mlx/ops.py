@@ -1,6 +1,6 @@
 """Ops on MLX: lazy arrays, with MLX's fused attention, rotation and norms.
 
-T new positions, S rows of the cache, H query heads, G kv heads, W head width.
+T new positions, S rows of the cache, H query heads, G kv heads, R = H / G, W head width.
 """
 
 from dataclasses import dataclass
@@ -38,11 +38,16 @@ class Rotation:
 
 @dataclass(slots=True)
 class MlxOps:
-    """Builds a graph; nothing is computed before `mx.eval`."""
+    """Builds a graph; nothing is computed before `mx.eval`.
+
+    `votes`: by layer, where they are asked for, what attention each row of the cache gets from each head:
+    [H, S].
+    """
 
     weights: Weights
     rows: Rows
     last_only: bool
+    votes: dict[int, mx.array] | None = None
 
     def embed(self, name: str, tokens: mx.array) -> mx.array:
         return self.weights.table(name).rows(tokens, self.weights.dtype)
@@ -84,6 +89,8 @@ class MlxOps:
             k = mx.fast.rms_norm(k, self.weights.vector(at + "k_norm"), layer.qk_norm)
         q, k = rope(q, self.rows.offset), rope(k, self.rows.offset)
         k, v, mask = self.rows.append(index, k, v, layer)
+        if self.votes is not None:
+            self.votes[index] = vote(q, k, layer)
         out = mx.fast.scaled_dot_product_attention(q, k, v, scale=layer.scale, mask=mask)
         return out[0].transpose(1, 0, 2).flatten(1)  # [T, H W]
 
@@ -106,6 +113,20 @@ class MlxOps:
 def _heads(x: mx.array, width: int) -> mx.array:
     """[T, H W] -> [1, H, T, W]."""
     return x.reshape(1, len(x), -1, width).transpose(0, 2, 1, 3)
+
+
+def vote(q: mx.array, k: mx.array, layer: LayerSpec) -> mx.array:
+    """What attention the last T positions give each of S, summed over them: q [1, H, T, W], k [1, G, S, W]
+    -> [H, S]. In float32, a kv head at a time: no full matrix.
+    """
+    t, s = q.shape[2], k.shape[2]
+    hidden = mx.arange(s) > mx.arange(s - t, s)[:, None]
+    q, k = q[0].astype(mx.float32) * layer.scale, k[0].astype(mx.float32)
+    out = []
+    for queries, keys in zip(mx.split(q, layer.kv_heads), k, strict=True):
+        scores = mx.where(hidden, float("-inf"), queries @ keys.T)  # [R, T, S]
+        out.append(mx.softmax(scores, axis=-1).sum(axis=1))
+    return mx.concatenate(out)
 
 
 def _gegelu(g: mx.array, u: mx.array, limit: float | None) -> mx.array:

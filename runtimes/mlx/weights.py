@@ -4,7 +4,8 @@ N rows, K columns.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol
 
@@ -24,6 +25,10 @@ class Matrix(Protocol):
 
     def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array: ...
 
+    def first(self, rows: int) -> "Matrix":
+        """Its first rows, where they lie."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Dense:
@@ -36,6 +41,9 @@ class Dense:
 
     def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array:
         return self.values[tokens].astype(dtype)
+
+    def first(self, rows: int) -> "Dense":
+        return Dense(self.values[:rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,10 @@ class Packed:
             group_size=self.group,
             bits=self.bits,
         ).astype(dtype)
+
+    def first(self, rows: int) -> "Packed":
+        codes, scales, biases = (part[:rows] for part in (self.codes, self.scales, self.biases))
+        return replace(self, codes=codes, scales=scales, biases=biases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,12 @@ class Weights:
             groups = [names] if alike else [(name,) for name in names]
             self._stacks[names] = tuple(self._stack(group, bias=bias) for group in groups)
         return self._stacks[names]
+
+    def first(self, name: str, rows: int) -> "Weights":
+        """The same weights, but only the first rows of one matrix."""
+        other, matrix = copy(self), self.table(name)
+        other._stacks = {**self._stacks, (name,): (Stack(matrix.first(rows), (rows,)),)}
+        return other
 
     def table(self, name: str) -> Matrix:
         return self.stacks((name,))[0].matrix
