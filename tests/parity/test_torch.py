@@ -95,6 +95,21 @@ def test_the_kernel_multiplies_the_same_weights(bits: int, zero: Zero, group: in
     assert (got.float() - want).abs().max() <= roundings * 2**-8 * want.abs().max()
 
 
+@pytest.mark.parametrize("count", [1, 64, 70, 200, 240])
+@pytest.mark.parametrize("zero", ["middle", "integer", "minimum"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_first_rows_are_those_of_the_whole(bits: int, zero: Zero, count: int) -> None:
+    _, codes = made(240, 64, Scheme(bits, 32, zero, "bf16"), seed=bits)
+    x = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    for whole in (codes, Int4Product(codes)):
+        some, want = whole.first(count), whole.product(x)
+        got = some.product(x)
+        assert count <= got.shape[-1] <= 240
+        assert torch.equal(got[..., :count], want[..., :count])
+    if count <= 128 and lowbit._block_rows():
+        assert got.shape[-1] < count + 64, "only the blocks that hold them are multiplied"
+
+
 @pytest.mark.parametrize(
     ("rows", "columns", "number", "dtype"),
     [
@@ -219,6 +234,21 @@ def test_no_call_copies_the_cache(family: str, tmp_path: Path) -> None:
     kernels = {event.name for event in seen.events()}
     assert "aten::_scaled_dot_product_flash_attention_for_cpu" in kernels
     assert "aten::_scaled_dot_product_attention_math" not in kernels
+
+
+@pytest.mark.parametrize("quant", ["fp32", "bf16"])
+def test_a_round_of_drafts_multiplies_each_weight_once(quant: str, tmp_path: Path) -> None:
+    """Seven weights a layer: drafts multiply those of one layer, verifying those of all, however many
+    rows there are, and both one head.
+    """
+    source = tiny(tmp_path / "source", num_hidden_layers=3)
+    folder = converted(tmp_path / "it", source, quant, target="torch", exits=(1,))
+    decoder = targets.open_exits(Artifact.open(folder), exit_=1, threads=1)
+    decoder.prefill([1, 2, 3])
+    for call, products in (*[(decoder.draft, 7 + 1)] * 5, (decoder.finish, 3 * 7 + 1)):
+        with torch.profiler.profile() as seen:
+            call(4)
+        assert [event.name for event in seen.events()].count("aten::mm") == products
 
 
 def test_both_sides_of_a_long_rope_are_proved(tmp_path: Path) -> None:

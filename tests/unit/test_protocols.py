@@ -5,6 +5,7 @@ import pytest
 from support import converted, tiny
 
 from edge import targets
+from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
 from edge.protocols import Decoder
@@ -13,18 +14,26 @@ from edge.quant import recipe as recipes
 IDS = [5, 17, 42, 9, 88, 3, 3, 61, 20, 34, 71, 2]
 
 
-@pytest.fixture(scope="module", params=["reference", "onnx", "torch"])
+# How a decoder is opened: plainly, to forget rows, and to stop early.
+DOORS = {"open": {"exact": False}, "open_evictable": {}, "open_exits": {"exit_": 1}}
+OPENED = ["reference", *(f"{name} {door}" for name in ("onnx", "torch", "mlx") for door in DOORS)]
+
+
+@pytest.fixture(scope="module", params=OPENED)
 def decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     folder = tmp_path_factory.mktemp("protocol")
     source = tiny(folder / "source", "phi3")
     if request.param == "reference":
         checkpoint = Checkpoint.open(source)
         return targets.oracle().oracle(checkpoint, recipes.parse("fp32"))
-    pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
-    artifact = converted(folder / "artifact", source, target=request.param)
-    with Checkpoint.open(source) as checkpoint:
-        runtime = targets.runtime(request.param)
-        return runtime.open(artifact, checkpoint.spec, threads=1, exact=False)
+    name, door = request.param.split()
+    pytest.importorskip({"onnx": "onnxruntime", "mlx": "mlx.core"}.get(name, name))
+    artifact = converted(folder / "artifact", source, target=name, exits=(1,))
+    spec, threads = Artifact.open(artifact).manifest.spec, None if name == "mlx" else 1
+    opened: Decoder = getattr(targets.runtime(name), door)(
+        artifact, spec, threads=threads, **DOORS[door]
+    )
+    return opened
 
 
 @pytest.fixture(autouse=True)
