@@ -413,8 +413,12 @@ def ask_questions(
     }
 
 
-def train_recipe(recipe: str, out: Path, *, resume: bool) -> Path:
-    """Train by a recipe: a name of `edge/train/recipes`, or a YAML file."""
+def train_recipe(
+    recipe: str, out: Path, *, start: str | None, texts: Sequence[str], resume: bool
+) -> Path | None:
+    """Train by a recipe: a name of `edge/train/recipes`, or a YAML file. Of several processes only the
+    first has a result.
+    """
     named = RECIPES / f"{recipe}.yaml"
     file = named if named.is_file() else Path(recipe)
     if not file.is_file():
@@ -422,7 +426,9 @@ def train_recipe(recipe: str, out: Path, *, resume: bool) -> Path:
         raise EdgeError(
             f"there is no recipe {recipe!r}", fix=f"use one of: {known}; or a YAML file"
         )
-    return targets.trainer().train(file, out, resume=resume)
+    return targets.trainer().train(
+        file, out, find=_checkpoint, start=start, texts=texts, resume=resume
+    )
 
 
 def inspect_path(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from edge.errors import Damaged
+from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec, LayerSpec
 
 Shape = tuple[int, ...]
@@ -34,6 +34,14 @@ class Place:
     shape: Shape  # of the weight
     stored: Shape  # of the tensor that holds it
     rows: Rows = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor of a checkpoint: the weights that lie in it, each in these rows, in this order."""
+
+    shape: Shape
+    weights: Mapping[str, Rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,25 @@ class NameMap:
         """Also a head that repeats a tied embedding: some tools save it twice."""
         repeated = spec.tied and name == self.entries.get("head")
         return repeated or any(re.fullmatch(pattern, name) for pattern in self.ignore)
+
+
+def stored(places: Mapping[str, Place]) -> dict[str, Stored]:
+    """The map the other way: every tensor of a checkpoint, and which weights it is made of."""
+    shapes: dict[str, Shape] = {}
+    weights: dict[str, dict[str, Rows]] = {}
+    for name, place in places.items():
+        shapes[place.tensor] = place.stored
+        rows = place.rows or (range(place.stored[0]),)
+        weights.setdefault(place.tensor, {})[name] = rows
+    for tensor, parts in weights.items():
+        given = sorted(itertools.chain.from_iterable(itertools.chain(*parts.values())))
+        if given != list(range(shapes[tensor][0])):
+            raise EdgeError(
+                f"tensor {tensor} cannot be written: the weights that were read from it are not each "
+                "of its rows once",
+                fix="train a checkpoint of another family",
+            )
+    return {tensor: Stored(shapes[tensor], parts) for tensor, parts in weights.items()}
 
 
 def shapes(spec: DecoderSpec) -> dict[str, Shape]:

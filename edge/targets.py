@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -170,8 +170,20 @@ class Oracle(Protocol):
 class Trainer(Protocol):
     """What `runtimes.torch.train` offers."""
 
-    def train(self, recipe: Path | str, out: Path, *, resume: bool) -> Path:
-        """Run a recipe; the folder of the checkpoint that it made."""
+    def train(
+        self,
+        recipe: Path,
+        out: Path,
+        *,
+        find: Callable[[str], Path],
+        start: str | None,
+        texts: Sequence[str],
+        resume: bool,
+    ) -> Path | None:
+        """Run a recipe; the folder of the checkpoint that it made, None in every process but the first.
+
+        `find`: the folder of an id or a path. `start`, `texts`: instead of what the recipe names.
+        """
         ...
 
 

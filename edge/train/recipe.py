@@ -1,9 +1,9 @@
 """A training recipe: a YAML file, read into frozen numbers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 
@@ -15,6 +15,7 @@ LIMIT = 64 << 10  # bytes
 _MOST = 1 << 40
 T = TypeVar("T")
 EXAMPLE = Path(__file__).parent / "recipes" / "stories.yaml"
+Curriculum = Literal["rotational", "gradual", "all"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,11 +56,25 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Skip:
-    """Layer dropout and early-exit loss (arXiv 2404.16710)."""
+    """Layer dropout and early-exit loss (arXiv 2404.16710); `edge.train.curriculum` has the formulas.
 
-    dropout: float  # p_max: what the last layer reaches at the end of training
-    exit_scale: float  # e_scale at the end: it grows with p, since what is deep must form first
-    exit_every: int  # R: each step trains every R-th exit, in rotation
+    From scratch, dropout grows exponentially from nothing; where training goes on, it is constant.
+    """
+
+    dropout: float  # p_max: what the last layer reaches
+    exit_scale: float  # e_scale
+    curriculum: Curriculum = "rotational"  # which exits a step trains beside the last layer
+    exit_every: int | None = None  # R: a rotation has every R-th on
+    dropout_growth: Literal["exponential", "constant"] = "exponential"  # S(t)
+    exit_growth: Literal["linear", "constant"] = "linear"  # of e_scale: what is deep forms first
+
+    def __post_init__(self) -> None:
+        if self.dropout > 1:
+            raise ValueError(f"skip: dropout is {self.dropout}, no share")
+        if (self.curriculum == "rotational") != (self.exit_every is not None):
+            raise ValueError(
+                "skip: exit_every belongs to the rotational curriculum, and only there"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,30 +89,86 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
-    """Learning rates: Muon's for the matrices of the layers, Adam's for embedding and norms."""
+    """Learning rates: one for the matrices of the layers, by Muon or Adam; Adam's for the others."""
 
     matrix: float
     other: float
     shrink: float  # weight decay of the matrices, relative to their rate
     warmup: int  # tokens
     decay: float  # the last share of all tokens, over which rates fall to nothing
+    optimizer: Literal["muon", "adam"] = "muon"  # of the matrices
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """Texts to train on, packed into rows: files, or folders of *.txt files."""
+
+    files: tuple[str, ...]
+    length: int  # of a row, in tokens
+    batch: int
+    tokenizer: str | None = None  # a checkpoint that has one; of a shape alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """All that decides a run."""
+    """All that decides a run, whatever it runs on.
+
+    It is from scratch, of a `shape`, or goes on from the checkpoint `start`; and learns from the
+    stories' `stages` or from a `text`. A batch falls into `splits` equal parts, each one forward and
+    backward pass; processes take whole ones, and layer dropout is the same in all.
+    """
 
     seed: int
     tokens: int
-    shape: Shape
     skip: Skip
-    weights: Weights
     rates: Rates
-    review: float  # share of steps on stages that were left behind
-    stages: tuple[Stage, ...]
+    shape: Shape | None = None
+    start: str | None = None  # an id of the registry, or a folder
+    text: Text | None = None
+    weights: Weights | None = None  # of stages
+    review: float = 0.0  # share of steps on stages that were left behind
+    stages: tuple[Stage, ...] = ()
+    splits: int = 1
+    precision: Literal["bf16", "fp32"] = "bf16"  # of products; weights are float32
+    recompute: bool = False  # layers and heads anew in the backward pass: less memory, more time
+
+    def __post_init__(self) -> None:
+        if (self.shape is None) == (self.start is None):
+            raise ValueError("it needs a shape or a start, one of them")
+        if (self.text is None) == (not self.stages):
+            raise ValueError("it needs stages or a text, one of them")
+        if self.stages and self.weights is None:
+            raise ValueError("weights is no table")
+        if self.text is not None:
+            self._check_text(self.text)
+        for length, batch in self.sizes():
+            if batch % self.splits:
+                raise ValueError(f"a batch of {batch} has no {self.splits} equal splits")
+            if self.shape is not None and length > self.shape.context:
+                raise ValueError(f"rows of {length} tokens in a context of {self.shape.context}")
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Length and number of the rows of a batch, of every stage or of the text."""
+        some = self.stages if self.text is None else (self.text,)
+        return [(each.length, each.batch) for each in some]
+
+    def _check_text(self, text: Text) -> None:
+        if self.weights is not None or self.review:
+            raise ValueError("weights and review belong to stages, not to a text")
+        if (self.shape is None) != (text.tokenizer is None):
+            raise ValueError(
+                "text: tokenizer is for a shape, and needed there; a start has its own"
+            )
 
 
-_PARTS: Mapping[str, type] = {"shape": Shape, "skip": Skip, "weights": Weights, "rates": Rates}
+_PARTS: Mapping[str, type] = {
+    "shape": Shape,
+    "skip": Skip,
+    "weights": Weights,
+    "rates": Rates,
+    "text": Text,
+}
+_NEEDED = ("skip", "rates")
 
 
 def read(path: Path) -> Recipe:
@@ -113,6 +184,24 @@ def read(path: Path) -> Recipe:
         raise EdgeError(problem, fix=f"compare it with {EXAMPLE}") from error
 
 
+def changed(recipe: Recipe, *, start: str | None, texts: Sequence[str]) -> Recipe:
+    """The same from another checkpoint, or on other texts."""
+    if start is not None and recipe.start is None:
+        raise EdgeError(
+            "this recipe trains a shape from scratch, it goes on from no checkpoint",
+            fix="leave out --start, or use the recipe layerskip-continue",
+        )
+    if texts and recipe.text is None:
+        raise EdgeError(
+            "this recipe trains on stories that it makes, on no text",
+            fix="leave out --text, or use the recipe layerskip-continue",
+        )
+    text = recipe.text
+    if text is not None and texts:
+        text = replace(text, files=tuple(texts))
+    return replace(recipe, start=start or recipe.start, text=text)
+
+
 class _Loader(yaml.SafeLoader):
     """Plain values only. An alias repeats what is above it: nine of nine of nine fill any memory."""
 
@@ -123,11 +212,15 @@ class _Loader(yaml.SafeLoader):
 
 
 def _recipe(raw: Mapping[str, object]) -> Recipe:
-    stages = raw.get("stages")
-    if not isinstance(stages, list) or not stages:
+    stages = raw.get("stages", [])
+    if not isinstance(stages, list) or not (stages or "stages" not in raw):
         raise ValueError("stages is no list")
     given: dict[str, Any] = {key: raw[key] for key in raw if key not in ("stages", *_PARTS)}
-    parts: dict[str, Any] = {key: _made(kind, raw.get(key), key) for key, kind in _PARTS.items()}
+    parts: dict[str, Any] = {
+        key: _made(kind, raw.get(key), key)
+        for key, kind in _PARTS.items()
+        if key in raw or key in _NEEDED
+    }
     made = tuple(_made(Stage, stage, f"stages[{i}]") for i, stage in enumerate(stages))
     _check(Recipe, given, "it")
     return Recipe(**given, **parts, stages=made)
@@ -136,22 +229,35 @@ def _recipe(raw: Mapping[str, object]) -> Recipe:
 def _made(kind: type[T], raw: object, where: str) -> T:
     table = _table(raw, where)
     _check(kind, table, where)
-    return kind(**table)
+    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in table.items()})
 
 
 def _check(kind: type, table: Mapping[str, object], where: str) -> None:
-    """Every field that is given is a number of its type, in a range that no honest recipe leaves."""
+    """Every field that is given is of its type, a number in a range that no honest recipe leaves."""
     for field in fields(kind):
-        value = table.get(field.name)
-        if field.name not in table or field.type not in (int, float):
-            continue
-        allowed = int if field.type is int else (int, float)
-        low = 1 if field.type is int and field.name not in ("seed", "warmup") else 0
-        high = 1 << 20 if kind is Shape else _MOST
+        if field.name in table:
+            wanted = _unlike(field, table[field.name], 1 << 20 if kind in (Shape, Text) else _MOST)
+            if wanted:
+                raise ValueError(f"{where}: {field.name} is {table[field.name]!r:.40}, {wanted}")
+
+
+def _unlike(field: "Field[Any]", value: object, high: int) -> str:
+    """What a value should have been; nothing if it is."""
+    kinds: tuple[Any, ...] = get_args(field.type) or (field.type,)
+    if get_origin(field.type) is Literal:
+        return "" if value in kinds else f"none of {', '.join(kinds)}"
+    if bool in kinds:
+        return "" if isinstance(value, bool) else "neither true nor false"
+    if int in kinds or float in kinds:
+        allowed = (int, float) if float in kinds else int
+        low = 1 if int in kinds and field.name not in ("seed", "warmup") else 0
         if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
-            raise ValueError(
-                f"{where}: {field.name} is {value!r:.40}, no number from {low} to {high}"
-            )
+            return f"no number from {low} to {high}"
+        return ""
+    if get_origin(field.type) is tuple:
+        texts = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
+        return "" if texts else "no list of texts"
+    return "" if isinstance(value, str) and value else "no text"
 
 
 def _table(raw: object, where: str) -> dict[str, Any]:

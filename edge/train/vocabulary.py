@@ -8,7 +8,6 @@ import json
 import string
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from edge.train import questions, stories, world
@@ -32,12 +31,13 @@ TEMPLATE = (
 )
 
 
-def write(folder: Path) -> None:
+def files() -> dict[str, bytes]:
     """tokenizer.json and tokenizer_config.json, as transformers and tokenizers read them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("tokenizer.json", tokenizer()), ("tokenizer_config.json", config())):
-        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-        (folder / name).write_text(text, encoding="utf-8")
+    both = {"tokenizer.json": tokenizer(), "tokenizer_config.json": config()}
+    return {
+        name: (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+        for name, content in both.items()
+    }
 
 
 def rows(built: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""A batch, what a step does with it, and how its predictions are judged.
+"""A batch, or a split of one; what a step does with it, and how its predictions are judged.
 
 B sequences, T positions, L layers, V vocabulary.
 """
@@ -35,16 +35,6 @@ class Plan:
         return [Plan(kept=kept, exits=self.exits) for kept in self.kept.tensor_split(count, dim=1)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """What one worker gives back."""
-
-    gradients: tuple[torch.Tensor, ...]
-    loss: float
-    right: int
-    answers: int
-
-
 def make_batch(writer: Writer, rng: random.Random, stage: Stage) -> Batch:
     rows = [writer.row(rng, stage) for _ in range(stage.batch)]
     return Batch(
@@ -56,6 +46,7 @@ def make_batch(writer: Writer, rng: random.Random, stage: Stage) -> Batch:
 def weighted(logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Cross-entropy: logits [B, T, V], targets and weight [B, T] -> a number."""
     each = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    each = each.masked_fill(weight.flatten() == 0, 0.0)  # infinite where it may not be predicted
     return (each * weight.flatten()).sum()
 
 

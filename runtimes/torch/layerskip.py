@@ -5,47 +5,28 @@ Both stand outside the model definition, which is called layer by layer.
 B sequences, T positions, L layers, V vocabulary.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar, TypeVarTuple
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
-from edge.nn.decoder import embed, head, layers
+from edge.nn.decoder import block, embed, head
 from edge.spec import DecoderSpec
-from runtimes.torch.ops import TorchOps
+from runtimes.torch.ops import Tables, TorchOps
 
 Pair = tuple[
     torch.Tensor, torch.Tensor | None
 ]  # the residual stream: x and what is still to be added
 Loss = Callable[[torch.Tensor], torch.Tensor]  # logits [B, T, V] -> a number
+Given = TypeVarTuple("Given")
+Made = TypeVar("Made")
 
 
-def dropout(layer: int, count: int, progress: float, most: float) -> float:
-    """p of one layer: 0 at the first and at the start, `most` at the last and at the end."""
-    depth = math.exp(layer * math.log(2) / (count - 1)) - 1
-    time = math.exp(progress * math.log(2)) - 1
-    return time * depth * most
-
-
-def exit_weights(count: int, scale: float, *, step: int, every: int) -> dict[int, float]:
-    """Normalized loss weights of the exits that `step` trains: every R-th in rotation, and the last."""
-    last = count - 1
-    raw = {
-        layer: scale * layer * (layer + 1) / 2
-        for layer in range(last)
-        if (layer + step) % every == 0
-    }
-    raw[last] = last + scale * last * (last - 1) / 2
-    total = sum(raw.values())
-    return {layer: weight / total for layer, weight in raw.items() if weight}
-
-
-def keep(
-    count: int, batch: int, progress: float, most: float, rng: torch.Generator
-) -> torch.Tensor:
-    """Which sequences pass through which layer: [L, B], True where they do."""
-    p = torch.tensor([dropout(layer, count, progress, most) for layer in range(count)])
-    return torch.rand(count, batch, generator=rng) >= p[:, None]
+def keep(chances: Sequence[float], batch: int, rng: torch.Generator) -> torch.Tensor:
+    """Which sequences pass through which layer: [L, B], True where they do; `chances` of being dropped."""
+    p = torch.tensor(chances)
+    return torch.rand(len(chances), batch, generator=rng) >= p[:, None]
 
 
 def loss(
@@ -56,26 +37,58 @@ def loss(
     kept: torch.Tensor,
     exits: dict[int, float],
     measure: Loss,
+    recompute: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """tokens [B, T], kept [L, B] -> the weighted loss of all exits, and the last logits [B, T, V]."""
+    """tokens [B, T], kept [L, B] -> the weighted loss of all exits, and the last logits [B, T, V].
+
+    `recompute`: what a layer or a head leaves for the backward pass is computed again there.
+    """
     rope = ops.rope(spec.rope, spec.context)
-    x: torch.Tensor = embed(ops, spec, tokens)
-    d: torch.Tensor | None = None
-    total, logits = x.new_zeros(()), x
+    pair: Pair = embed(ops, spec, tokens), None
+    total, logits = pair[0].new_zeros(()), pair[0]
     for index in range(len(spec.layers)):
-        before = x, d
-        x, d = layers(ops, spec, x, d, rope, start=index, stop=index + 1)
-        if not bool(kept[index].all()):
-            x, d = _skip(kept[index].to(x.device), before, (x, d))
+        pair = _layer(ops, spec, index, pair, rope, kept=kept[index], recompute=recompute)
         if index in exits:
-            logits = head(ops, spec, x, d)
-            total = total + exits[index] * measure(logits)
+            value, logits = _call(recompute, _exit, ops, spec, *pair, measure)
+            total = total + exits[index] * value
     return total, logits
 
 
-def _skip(kept: torch.Tensor, before: Pair, after: Pair) -> Pair:
-    """Sequences that are not kept [B] leave a layer as they came."""
-    mask = kept[:, None, None]
-    stream = before[0] if before[1] is None else before[0] + before[1]
-    added = torch.zeros_like(stream) if after[1] is None else after[1]
-    return torch.where(mask, after[0], stream), added * mask
+def _layer(
+    ops: TorchOps,
+    spec: DecoderSpec,
+    index: int,
+    pair: Pair,
+    rope: Tables,
+    *,
+    kept: torch.Tensor,
+    recompute: bool,
+) -> Pair:
+    """Sequences that are not kept [B] leave a layer as they came; it computes only the others."""
+    x, d = pair
+    if bool(kept.all()):
+        return _call(recompute, block, ops, spec, index, x, d, rope)
+    rows = kept.nonzero().flatten()
+    if not len(rows):
+        return pair
+    rows = rows.to(x.device, non_blocking=True)
+    some = None if d is None else d[rows]
+    after, added = _call(recompute, block, ops, spec, index, x[rows], some, rope)
+    before = added.new_zeros(x.shape) if d is None else d
+    return x.index_copy(0, rows, after), before.index_copy(0, rows, added)
+
+
+def _exit(
+    ops: TorchOps, spec: DecoderSpec, x: torch.Tensor, d: torch.Tensor | None, measure: Loss
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What an exit costs, and its logits."""
+    logits = head(ops, spec, x, d)
+    return measure(logits), logits.detach()
+
+
+def _call(recompute: bool, function: Callable[[*Given], Made], *given: *Given) -> Made:
+    if not recompute:
+        return function(*given)
+    # Nothing in a layer is random.
+    made: Made = checkpoint(function, *given, use_reentrant=False, preserve_rng_state=False)
+    return made

@@ -1,10 +1,10 @@
-"""Muon for matrices, Adam for the rest.
+"""Muon for the layers' matrices, Adam for the rest; or Adam for all.
 
 Muon (Jordan et al. 2024, arXiv 2502.16982): momentum, orthogonalized by five Newton-Schulz steps. Matrices of one shape
 are stepped together: N of them, [N, R, C].
 """
 
-from collections.abc import Mapping
+from typing import Literal
 
 import torch
 
@@ -18,19 +18,20 @@ EPS = 1e-8
 class Optimizer:
     """State is a flat dict of tensors by name, so that it can be saved as they are."""
 
-    def __init__(self, weights: Tensors) -> None:
+    def __init__(self, weights: Tensors, matrices: Literal["muon", "adam"] = "muon") -> None:
         self.weights = weights
+        stacked = [name for name, w in weights.items() if matrices == "muon" and is_matrix(name, w)]
         self.state: Tensors = {}
         groups: dict[tuple[int, ...], list[str]] = {}
         for name, weight in weights.items():
-            if is_matrix(name):
+            if name in stacked:
                 groups.setdefault(tuple(weight.shape), []).append(name)
                 self.state[f"momentum/{name}"] = torch.zeros_like(weight)
             else:
                 self.state[f"mean/{name}"] = torch.zeros_like(weight)
                 self.state[f"square/{name}"] = torch.zeros_like(weight)
         self._groups = list(groups.values())
-        self._others = [name for name in weights if not is_matrix(name)]
+        self._others = [name for name in weights if name not in stacked]
 
     @torch.no_grad()
     def step(self, count: int, *, matrix: float, other: float, shrink: float) -> None:
@@ -38,13 +39,13 @@ class Optimizer:
         for names in self._groups:
             self._muon(names, matrix, shrink)
         for name in self._others:
-            self._adam(name, other, count)
+            if is_matrix(name, self.weights[name]):
+                self.weights[name].mul_(1 - matrix * shrink)
+                self._adam(name, matrix, count)
+            else:
+                self._adam(name, other, count)
         for weight in self.weights.values():
             weight.grad = None
-
-    def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        for name, saved in state.items():
-            self.state[name].copy_(saved)
 
     def _muon(self, names: list[str], rate: float, shrink: float) -> None:
         gradients = []
@@ -67,9 +68,9 @@ class Optimizer:
         weight.addcdiv_(mean, scale, value=-rate / (1 - BETAS[0] ** count))
 
 
-def is_matrix(name: str) -> bool:
-    """Projections inside the layers, not embedding, head or norms."""
-    return name.startswith("layers.") and not name.endswith("norm")
+def is_matrix(name: str, weight: torch.Tensor) -> bool:
+    """Projections inside the layers, not embedding, head, norms or biases."""
+    return name.startswith("layers.") and weight.ndim == 2
 
 
 def orthogonal(x: torch.Tensor) -> torch.Tensor:

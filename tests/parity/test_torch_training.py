@@ -7,8 +7,12 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from edge.config import Config  # noqa: E402
+from edge.families import family_of  # noqa: E402
+from edge.names import stored  # noqa: E402
 from edge.nn.decoder import decoder  # noqa: E402
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope  # noqa: E402
+from edge.train.origin import Ids, config  # noqa: E402
 from runtimes.torch import export  # noqa: E402
 from runtimes.torch.initial import initial  # noqa: E402
 from runtimes.torch.ops import TorchOps  # noqa: E402
@@ -18,7 +22,7 @@ SPEC = DecoderSpec(
     vocab=64, width=64, layers=(LAYER,) * 3, norm=Norm(eps=1e-5),
     rope=Rope(theta=10000.0, width=16), context=512, tied=True,
 )  # fmt: skip
-IDS = {"<s>": 1, "<|endoftext|>": 2, "<|end|>": 3}
+IDS = Ids(bos=1, stop=(2, 3))
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -30,14 +34,21 @@ def weights() -> dict[str, torch.Tensor]:
     }
 
 
+def fused(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Under the names of the checkpoint."""
+    family = family_of(Config(config(SPEC, IDS), "config.json"))
+    tensors = stored(family.names.places(SPEC))
+    return {name: export.tensor(place, weights) for name, place in tensors.items()}
+
+
 @pytest.mark.parametrize("window", [None, 40])
 @pytest.mark.parametrize("length", [7, 300])  # within a block of queries, and across blocks
 def test_logits_and_gradients_are_transformers(length: int, window: int | None) -> None:
     layers = tuple(dataclasses.replace(layer, window=window) for layer in SPEC.layers)
     spec, ours = dataclasses.replace(SPEC, layers=layers), weights()
-    config = transformers.Phi3Config(**export.config(spec, IDS) | {"sliding_window": window})
-    theirs = transformers.Phi3ForCausalLM(config).float()
-    missing, unknown = theirs.load_state_dict(export.fused(spec, ours), strict=False)
+    settings = config(spec, IDS) | {"sliding_window": window}
+    theirs = transformers.Phi3ForCausalLM(transformers.Phi3Config(**settings)).float()
+    missing, unknown = theirs.load_state_dict(fused(ours), strict=False)
     assert (missing, unknown) == (["lm_head.weight"], [])
     tokens = torch.randint(4, SPEC.vocab, (2, length), generator=torch.Generator().manual_seed(1))
 
@@ -47,6 +58,6 @@ def test_logits_and_gradients_are_transformers(length: int, window: int | None) 
     assert (got - want).norm() / want.norm() < 1e-5
     got.square().mean().backward()
     want.square().mean().backward()
-    for name, gradient in export.fused(spec, {n: w.grad for n, w in ours.items()}).items():
+    for name, gradient in fused({n: w.grad for n, w in ours.items()}).items():
         expected = theirs.get_parameter(name).grad
         assert (gradient - expected).norm() / expected.norm() < 1e-4, name

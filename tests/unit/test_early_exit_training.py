@@ -1,4 +1,4 @@
-"""Layer dropout and early-exit loss against the closed formulas of LayerSkip (arXiv 2404.16710)."""
+"""Layer dropout and early-exit loss (LayerSkip, arXiv 2404.16710) on the model definition."""
 
 import pytest
 
@@ -27,73 +27,108 @@ TOKENS = torch.arange(20).reshape(2, 10)
 def ops() -> TorchOps:
     rng = torch.Generator().manual_seed(0)
     weights = initial(SPEC, seed=0)
-    return TorchOps({n: w + 0.1 * torch.randn(w.shape, generator=rng) for n, w in weights.items()})
-
-
-@pytest.mark.parametrize("count", [2, 8, 32])
-def test_dropout_grows_with_depth_and_time(count: int) -> None:
-    assert layerskip.dropout(0, count, 1.0, 0.2) == 0
-    assert layerskip.dropout(count - 1, count, 0.0, 0.2) == 0
-    assert layerskip.dropout(count - 1, count, 1.0, 0.2) == pytest.approx(0.2)
-    half = layerskip.dropout(count - 1, count, 0.5, 0.2)
-    assert half == pytest.approx((2**0.5 - 1) * 0.2)
-
-
-@pytest.mark.parametrize("every", [1, 3, 8])
-def test_exit_weights_are_the_paper_s(every: int) -> None:
-    count, scale = 8, 0.2
-    e = [scale * sum(range(layer + 1)) for layer in range(count - 1)]
-    e.append(count - 1 + scale * sum(range(count - 1)))
-    for step in range(2 * every):
-        on = [layer for layer in range(count) if (layer + step) % every == 0 or layer == count - 1]
-        total = sum(e[layer] for layer in on)
-        got = layerskip.exit_weights(count, scale, step=step, every=every)
-        assert got == pytest.approx({layer: e[layer] / total for layer in on if e[layer]})
-
-
-def test_rotation_reaches_every_exit() -> None:
-    seen = {
-        layer for step in range(8) for layer in layerskip.exit_weights(8, 1.0, step=step, every=8)
-    }
-    assert seen == set(range(1, 8))  # e(0) is zero
+    return TorchOps(
+        {
+            n: (w + 0.1 * torch.randn(w.shape, generator=rng)).requires_grad_()
+            for n, w in weights.items()
+        }
+    )
 
 
 def test_dropout_happens_as_often_as_it_should() -> None:
     rng = torch.Generator().manual_seed(0)
-    kept = layerskip.keep(8, 20000, 1.0, 0.3, rng).float().mean(1)
-    for layer in range(8):
-        assert float(kept[layer]) == pytest.approx(
-            1 - layerskip.dropout(layer, 8, 1.0, 0.3), abs=0.02
-        )
+    chances = [0.0, 0.1, 0.25, 0.5, 1.0]
+    kept = layerskip.keep(chances, 20000, rng).float().mean(1)
+    assert kept.tolist() == pytest.approx([1 - p for p in chances], abs=0.02)
+    assert (kept[0], kept[4]) == (1, 0)
 
 
-def loss(kept: torch.Tensor, exits: dict[int, float]) -> tuple[torch.Tensor, torch.Tensor]:
+def loss(
+    kept: torch.Tensor, exits: dict[int, float], run: TorchOps | None = None, **how: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     return layerskip.loss(
-        ops(), SPEC, TOKENS, kept=kept, exits=exits, measure=lambda logits: logits.square().mean()
+        run or ops(),
+        SPEC,
+        TOKENS,
+        kept=kept,
+        exits=exits,
+        measure=lambda logits: logits.square().mean(),
+        **how,
     )
 
 
+def everything() -> torch.Tensor:
+    return torch.ones(COUNT, 2, dtype=torch.bool)
+
+
 def test_nothing_dropped_is_the_model() -> None:
-    kept = torch.ones(COUNT, 2, dtype=torch.bool)
-    _, logits = loss(kept, {COUNT - 1: 1.0})
-    torch.testing.assert_close(logits, decoder(ops(), SPEC, TOKENS))
+    _, logits = loss(everything(), {COUNT - 1: 1.0})
+    torch.testing.assert_close(logits, decoder(ops(), SPEC, TOKENS).detach())
 
 
-def test_a_dropped_layer_is_left_out_for_its_sequence_alone() -> None:
-    kept = torch.ones(COUNT, 2, dtype=torch.bool)
-    kept[2, 1] = False
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_dropped_layer_is_left_out_for_its_sequence_alone(first: int) -> None:
+    kept = everything()
+    kept[first, 1] = False
     _, logits = loss(kept, {COUNT - 1: 1.0})
-    torch.testing.assert_close(logits[0], decoder(ops(), SPEC, TOKENS)[0])
+    torch.testing.assert_close(logits[0], decoder(ops(), SPEC, TOKENS)[0].detach())
 
     run = ops()
     rope = run.rope(SPEC.rope, SPEC.context)
-    x, d = layers(run, SPEC, run.embed("embed", TOKENS), None, rope, start=0, stop=2)
-    x, d = layers(run, SPEC, x, d, rope, start=3, stop=4)
-    torch.testing.assert_close(logits[1], head(run, SPEC, x, d)[1])
+    x, d = layers(run, SPEC, run.embed("embed", TOKENS), None, rope, start=0, stop=first)
+    x, d = layers(run, SPEC, x, d, rope, start=first + 1, stop=COUNT)
+    torch.testing.assert_close(logits[1], head(run, SPEC, x, d)[1].detach())
+
+
+class Counting(TorchOps):
+    """Counts the sequences that each layer attends over."""
+
+    def attend(self, q: torch.Tensor, *rest: torch.Tensor, **how: object) -> torch.Tensor:
+        self.rows[how["index"]] = len(q)
+        return super().attend(q, *rest, **how)  # type: ignore[arg-type]
+
+
+def test_what_is_dropped_is_not_computed() -> None:
+    run = Counting(ops().weights)
+    run.rows = {}
+    kept = torch.tensor([[True, True], [True, False], [False, False], [False, True]])
+    total, _ = loss(kept, {COUNT - 1: 1.0}, run)
+    assert run.rows == {0: 2, 1: 1, 3: 1}
+    total.backward()
+    grads = {name: weight.grad for name, weight in run.weights.items()}
+    assert all(grads[name] is None for name in grads if name.startswith("layers.2."))
+    assert all(grads[name] is not None for name in grads if not name.startswith("layers.2."))
 
 
 def test_the_loss_is_the_weighted_sum_of_its_exits() -> None:
-    kept = torch.ones(COUNT, 2, dtype=torch.bool)
-    alone = {layer: loss(kept, {layer: 1.0})[0] for layer in (1, 3)}
-    both, _ = loss(kept, {1: 0.25, 3: 0.75})
+    alone = {layer: loss(everything(), {layer: 1.0})[0] for layer in (1, 3)}
+    both, _ = loss(everything(), {1: 0.25, 3: 0.75})
     torch.testing.assert_close(both, 0.25 * alone[1] + 0.75 * alone[3])
+
+
+def test_what_is_computed_again_has_the_same_gradients() -> None:
+    kept = torch.tensor([[True, True], [True, False], [False, False], [False, True]])
+    kept_grads = []
+    for recompute in (False, True):
+        run = ops()
+        total, logits = loss(kept, {1: 0.25, 3: 0.75}, run, recompute=recompute)
+        grads = torch.autograd.grad(total, list(run.weights.values()), materialize_grads=True)
+        kept_grads.append((total, logits, *grads))
+    assert all(torch.equal(a, b) for a, b in zip(*kept_grads, strict=True))
+
+
+def test_computing_again_keeps_less() -> None:
+    """Bytes that the backward pass waits for."""
+    held = []
+    for recompute in (False, True):
+        sizes: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, sizes: dict[int, int] = sizes) -> torch.Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            total, _ = loss(everything(), {1: 0.5, 3: 0.5}, recompute=recompute)
+        held.append(sum(sizes.values()))
+        del total
+    assert held[1] < held[0] / 2

@@ -1,0 +1,119 @@
+"""Forward and backward passes of the splits of a batch, on one device.
+
+On a CPU, each worker takes some sequences on one core: they wait for each other once a split and not
+in every operation, which counts where cores are shared. The path of CUDA was written and not run.
+"""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from edge.spec import DecoderSpec
+from edge.train.origin import fitting
+from runtimes.torch import layerskip
+from runtimes.torch.batches import Batch, Plan, judge, weighted
+from runtimes.torch.ops import TorchOps
+from runtimes.torch.optim import Tensors
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """Of some sequences: their part of the loss, a tensor that need not be there yet; answers."""
+
+    loss: torch.Tensor
+    right: int
+    answers: int
+
+
+class Passes:
+    """`table`: what a token of each part counts; answers are `judged` if there are any. `shared`: how
+    many processes there are on this machine.
+    """
+
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        weights: Tensors,
+        *,
+        table: tuple[float, ...],
+        judged: bool,
+        precision: Literal["bf16", "fp32"],
+        recompute: bool,
+        shared: int,
+        compiled: bool | None,
+    ) -> None:
+        self._spec, self._weights = spec, weights
+        self._device = weights["embed"].device
+        self._table = torch.tensor(table, device=self._device)
+        self._judged, self._precision, self._recompute = judged, precision, recompute
+        on_cpu = self._device.type == "cpu"
+        self._workers = max(1, (os.cpu_count() or 1) // shared) if on_cpu else 1
+        self._compiled = (
+            on_cpu and shutil.which("g++") is not None if compiled is None else compiled
+        )
+        self._pool = ThreadPoolExecutor(self._workers)
+        if on_cpu:
+            torch.set_num_threads(1)
+
+    def weight(self, batch: Batch) -> float:
+        """What all tokens of a batch count together."""
+        return float(self._table.cpu()[batch.parts[:, 1:]].sum())
+
+    def add(self, batch: Batch, plan: Plan, total: float) -> Score:
+        """Add a split's gradients to those of the weights, where `total` is what the whole batch counts."""
+        workers = min(self._workers, len(batch.tokens))
+        if workers == 1:
+            loss, score = self._forward(batch, plan, total)
+            torch.autograd.backward(loss)
+            return score
+        both = batch.split(workers), plan.split(workers), [total] * workers
+        done = list(self._pool.map(self._share, *both))
+        gradients = zip(*(made for made, _ in done), strict=True)
+        for weight, parts in zip(self._weights.values(), gradients, strict=True):
+            added = torch.stack(parts).sum(0)
+            weight.grad = added if weight.grad is None else weight.grad + added
+        return Score(
+            loss=torch.stack([score.loss for _, score in done]).sum(),
+            right=sum(score.right for _, score in done),
+            answers=sum(score.answers for _, score in done),
+        )
+
+    def _share(
+        self, batch: Batch, plan: Plan, total: float
+    ) -> tuple[tuple[torch.Tensor, ...], Score]:
+        """A worker's gradients, zero where every sequence skipped a layer."""
+        loss, score = self._forward(batch, plan, total)
+        weights = list(self._weights.values())
+        return torch.autograd.grad(loss, weights, materialize_grads=True), score
+
+    def _forward(self, batch: Batch, plan: Plan, total: float) -> tuple[torch.Tensor, Score]:
+        tokens, parts = self._moved(batch.tokens), self._moved(batch.parts[:, 1:])
+        targets, weight = tokens[:, 1:], self._table[parts] / total
+        narrow = torch.autocast(
+            self._device.type,
+            dtype=torch.bfloat16,
+            enabled=self._precision == "bf16",
+            cache_enabled=False,  # threads share it: what one forgets changes how another rounds
+        )
+        with narrow:
+            loss, logits = layerskip.loss(
+                TorchOps(self._weights, compiled=self._compiled),
+                fitting(self._spec, tokens.shape[1] - 1),
+                tokens[:, :-1],
+                kept=plan.kept,
+                exits=plan.exits,
+                measure=lambda logits: weighted(logits, targets, weight),
+                recompute=self._recompute,
+            )
+        right, answers = judge(logits, targets, parts) if self._judged else (0, 0)
+        return loss, Score(loss=loss.detach(), right=right, answers=answers)
+
+    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On the device; to CUDA without waiting for it."""
+        if self._device.type == "cpu":
+            return tensor
+        return tensor.contiguous().pin_memory().to(self._device, non_blocking=True)

@@ -1,0 +1,67 @@
+"""What tests of training share: tiny checkpoints that can read, texts, small recipes."""
+
+import dataclasses
+import random
+from pathlib import Path
+from typing import Any
+
+from support import tiny
+
+from edge.train import recipe as recipes
+from edge.train import vocabulary
+from edge.train.measure import text
+from edge.train.recipe import Rates, Recipe, Skip, Text
+
+EXAMPLE = recipes.read(recipes.EXAMPLE)
+ROWS = vocabulary.rows(vocabulary.tokenizer())
+ADAM = Rates(matrix=3e-3, other=3e-3, shrink=0.1, warmup=100, decay=0.3, optimizer="adam")
+CURRICULA = {
+    "rotational": Skip(dropout=0.3, exit_scale=1.0, exit_every=2),
+    "gradual": Skip(dropout=0.3, exit_scale=1.0, curriculum="gradual", exit_growth="constant"),
+    "all": Skip(dropout=0.5, exit_scale=0.2, curriculum="all", dropout_growth="constant"),
+}
+
+
+def speaking(folder: Path, family: str = "llama", **changes: Any) -> Path:
+    """A tiny checkpoint of random weights with the tokenizer of the small world."""
+    tiny(folder, family, vocab_size=ROWS, **changes)
+    for name, content in vocabulary.files().items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def texts(folder: Path, count: int = 3) -> list[str]:
+    """Files of stories, the last of letters and signs that the small world lacks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{number}.txt" for number in range(count)]
+    for number, file in enumerate(files[:-1]):
+        file.write_text(text(seed=number, count=20))
+    rng = random.Random(0)
+    words = ("".join(rng.choices("aßé日🙂\n ", k=rng.randint(1, 40))) for _ in range(200))
+    files[-1].write_text(" ".join(words), encoding="utf-8")
+    return [str(file) for file in files]
+
+
+def on_text(files: list[str], start: Path, *, steps: int = 8, **changes: Any) -> Recipe:
+    """A recipe that goes on from a checkpoint."""
+    given: dict[str, Any] = {
+        "seed": 3,
+        "tokens": steps * 4 * 24,
+        "start": str(start),
+        "skip": CURRICULA["all"],
+        "rates": ADAM,
+        "text": Text(files=tuple(files), length=24, batch=4),
+        "precision": "fp32",
+    }
+    return Recipe(**given | changes)
+
+
+def on_stories(*, steps: int = 8, **changes: Any) -> Recipe:
+    """A recipe that trains a shape from scratch."""
+    given: dict[str, Any] = {
+        "tokens": steps * 4 * 96,
+        "shape": recipes.Shape(width=32, layers=3, heads=2, kv_heads=1, ffn_width=32, context=128),
+        "stages": (dataclasses.replace(EXAMPLE.stages[1], batch=4),),
+        "rates": dataclasses.replace(EXAMPLE.rates, warmup=100),
+    }
+    return dataclasses.replace(EXAMPLE, **given | changes)
