@@ -1,5 +1,6 @@
 """A training recipe: a YAML file, read into frozen numbers."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
@@ -252,7 +253,8 @@ def _unlike(field: "Field[Any]", value: object, high: int) -> str:
         allowed = (int, float) if float in kinds else int
         low = 1 if int in kinds and field.name not in ("seed", "warmup") else 0
         if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
-            return f"no number from {low} to {high}"
+            point = " (YAML wants a point in it: 3.0e-5)" if re.match(r"\d+e", str(value)) else ""
+            return f"no number from {low} to {high}{point}"
         return ""
     if get_origin(field.type) is tuple:
         texts = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)

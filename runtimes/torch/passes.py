@@ -31,7 +31,8 @@ class Score:
 
 class Passes:
     """`table`: what a token of each part counts; answers are `judged` if there are any. `shared`: how
-    many processes there are on this machine.
+    many processes there are on this machine. `compiled`: operations are fused; if not said, as
+    `EDGE_COMPILE` says, or else on a CPU with a compiler.
     """
 
     def __init__(
@@ -52,9 +53,7 @@ class Passes:
         self._judged, self._precision, self._recompute = judged, precision, recompute
         on_cpu = self._device.type == "cpu"
         self._workers = max(1, (os.cpu_count() or 1) // shared) if on_cpu else 1
-        self._compiled = (
-            on_cpu and shutil.which("g++") is not None if compiled is None else compiled
-        )
+        self._compiled = _fused(on_cpu) if compiled is None else compiled
         self._pool = ThreadPoolExecutor(self._workers)
         if on_cpu:
             torch.set_num_threads(1)
@@ -117,3 +116,8 @@ class Passes:
         if self._device.type == "cpu":
             return tensor
         return tensor.contiguous().pin_memory().to(self._device, non_blocking=True)
+
+
+def _fused(on_cpu: bool) -> bool:
+    wished = os.environ.get("EDGE_COMPILE")
+    return wished == "1" if wished else on_cpu and shutil.which("g++") is not None

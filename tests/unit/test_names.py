@@ -9,9 +9,9 @@ from support import CONFIGS, checkpoint, config_of, spec_of, tiny, weights_of
 
 from edge.checkpoint import Checkpoint
 from edge.config import Config
-from edge.errors import Damaged
+from edge.errors import Damaged, EdgeError
 from edge.families import family_of
-from edge.names import shapes
+from edge.names import Place, shapes, stored
 from edge.nn.decoder import decoder
 from edge.spec import LayerSpec, Norm, Rope
 
@@ -157,3 +157,36 @@ def test_blocks_put_together_are_the_weight(
         rows = np.array([5, 0, 96])
         embed = weights_of(config_of("phi3"))["model.embed_tokens.weight"]
         np.testing.assert_array_equal(opened.take("embed", rows), embed[rows])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_map_goes_back(family: str) -> None:
+    """Every tensor is made of weights again, and of each of its rows once."""
+    config = config_of(family)
+    parsed = Config(config, "config.json")
+    found, theirs = family_of(parsed), weights_of(config)
+    places = found.names.places(spec_of(config))
+    tensors = stored(places)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        name: tensor.shape for name, tensor in theirs.items()
+    }
+    for name, tensor in tensors.items():
+        made = np.full(tensor.shape, np.nan, np.float32)
+        for weight, rows in tensor.weights.items():
+            assert places[weight].tensor == name
+            index = [row for part in rows for row in part]
+            order = [row for part in places[weight].rows for row in part] or slice(None)
+            made[index] = theirs[name][order]
+        np.testing.assert_array_equal(made, theirs[name])
+
+
+@pytest.mark.parametrize(
+    "rows", [((range(2),),), ((range(2),), (range(1, 3),)), ((range(3),), (range(2, 3),))]
+)
+def test_a_transform_without_an_inverse_is_refused(rows: tuple[tuple[range, ...], ...]) -> None:
+    places = {
+        f"weight{n}": Place("fused", (sum(map(len, part)), 4), (3, 4), part)
+        for n, part in enumerate(rows)
+    }
+    with pytest.raises(EdgeError, match="fused cannot be written"):
+        stored(places)

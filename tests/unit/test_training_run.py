@@ -17,7 +17,7 @@ from edge.train.recipe import Recipe, Skip, Text
 
 torch = pytest.importorskip("torch")
 
-from runtimes.torch import export, state  # noqa: E402
+from runtimes.torch import state  # noqa: E402
 from runtimes.torch.optim import orthogonal  # noqa: E402
 from runtimes.torch.train import STATE, Run, train  # noqa: E402
 
@@ -29,13 +29,13 @@ def begin(recipe: Recipe, out: Path) -> Run:
 
 
 def of_stories(_folder: Path, skip: Skip, splits: int) -> Recipe:
-    return on_stories(skip=skip, splits=splits)
+    return on_stories(steps=5, skip=skip, splits=splits)
 
 
 def of_text(folder: Path, skip: Skip, splits: int) -> Recipe:
     if not (folder / "start").exists():
         speaking(folder / "start", num_hidden_layers=3)
-    return on_text(texts(folder), folder / "start", skip=skip, splits=splits)
+    return on_text(texts(folder), folder / "start", steps=5, skip=skip, splits=splits)
 
 
 @pytest.mark.parametrize("data", [of_stories, of_text])
@@ -50,7 +50,7 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(
     while whole.at.tokens < recipe.tokens:
         whole.step()
         steps += 1
-    assert steps == 8
+    assert steps == 5
     for killed in range(steps):
         first = begin(recipe, tmp_path / f"killed-{killed}")
         for _ in range(killed):
@@ -184,17 +184,12 @@ def test_any_family_goes_on_and_is_written_as_it_was(tmp_path: Path, family: str
     run.step()
     run.step()
     moved = {name for name, weight in run.weights.items() if not torch.equal(weight, before[name])}
-    assert moved == before.keys() - still(family)
+    assert moved == before.keys()
     run.export()
     assert {name.split(".")[-1] for name in same(folder, source)} == {"safetensors"}
     with Checkpoint.open(folder) as written:
         for name, weight in run.weights.items():
             assert torch.equal(torch.from_numpy(written[name]), weight.detach()), name
-
-
-def still(family: str) -> set[str]:
-    """A bias of keys changes no attention: its gradient is only rounding, or nothing."""
-    return set()
 
 
 def same(folder: Path, source: Path) -> list[str]:
@@ -326,11 +321,3 @@ def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
         recipes.read(path)
     with pytest.raises(EdgeError, match="there is no recipe"):
         recipes.read(tmp_path / "none.yaml")
-
-
-def test_a_tensor_without_an_inverse_is_refused() -> None:
-    with pytest.raises(EdgeError, match="cannot be written"):
-        export.tensor  # noqa: B018
-        from edge.names import Place, stored
-
-        stored({"a": Place("t", (1, 4), (3, 4), (range(1),))})

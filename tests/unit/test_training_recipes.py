@@ -1,0 +1,85 @@
+"""A recipe that contradicts itself is refused before anything is read; what is short means what it did."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from training import EXAMPLE
+
+from edge.errors import EdgeError
+from edge.train import recipe as recipes
+
+STORIES = recipes.EXAMPLE.read_text()
+TEXT = recipes.EXAMPLE.with_name("layerskip-continue.yaml").read_text()
+
+
+def changed(whole: str, **changes: object) -> str:
+    """A change to None drops the key."""
+    table = yaml.safe_load(whole) | changes
+    return yaml.safe_dump({key: value for key, value in table.items() if value is not None})
+
+
+SHAPE = yaml.safe_load(STORIES)["shape"]
+ON_TEXT = yaml.safe_load(TEXT)["text"]
+WEIGHTS = yaml.safe_load(STORIES)["weights"]
+RATES = yaml.safe_load(STORIES)["rates"]
+WRONG = {
+    "both a shape and a start": (changed(STORIES, start="x"), "a shape or a start"),
+    "neither": (changed(STORIES, shape=None), "a shape or a start"),
+    "both stages and a text": (changed(STORIES, text=ON_TEXT), "stages or a text"),
+    "no data": (changed(TEXT, text=None), "stages or a text"),
+    "stages without weights": (changed(STORIES, weights=None), "weights is no table"),
+    "a text with weights": (changed(TEXT, weights=WEIGHTS), "weights and review belong to stages"),
+    "a text with review": (changed(TEXT, review=0.5), "weights and review belong to stages"),
+    "a shape on a text without a tokenizer": (
+        changed(TEXT, start=None, shape=SHAPE),
+        "tokenizer is for a shape, and needed there",
+    ),
+    "a start with a tokenizer": (
+        changed(TEXT, text={**ON_TEXT, "tokenizer": "x"}),
+        "a start has its own",
+    ),
+    "splits that do not divide": (changed(STORIES, splits=2), "a batch of 5 has no 2 equal splits"),
+    "rows that are too long": (
+        changed(STORIES, shape={**SHAPE, "context": 1024}),
+        "rows of 1280 tokens in a context of 1024",
+    ),
+    "no files": (changed(TEXT, text={**ON_TEXT, "files": []}), "files is .*no list of texts"),
+    "a file": (changed(TEXT, text={**ON_TEXT, "files": "a"}), "files is 'a', no list of texts"),
+    "numbers for files": (changed(TEXT, text={**ON_TEXT, "files": [7]}), "no list of texts"),
+    "a number for a start": (changed(TEXT, start=7), "start is 7, no text"),
+    "a wide row": (changed(TEXT, text={**ON_TEXT, "length": 1 << 21}), "length is 2097152"),
+    "another optimizer": (
+        changed(TEXT, rates={**RATES, "optimizer": "sgd"}),
+        "optimizer is 'sgd', none of muon, adam",
+    ),
+    "another precision": (changed(TEXT, precision="fp16"), "none of bf16, fp32"),
+    "a number for a truth": (changed(TEXT, recompute=1), "neither true nor false"),
+    "a power without a point": (
+        TEXT.replace("matrix: 0.00003", "matrix: 3e-5"),
+        r"YAML wants a point in it: 3\.0e-5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "what"), WRONG.values(), ids=WRONG.keys())
+def test_a_recipe_that_contradicts_itself(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(EdgeError, match=f"recipe.yaml is not a training recipe: .*{what}"):
+        recipes.read(tmp_path / "recipe.yaml")
+
+
+def test_what_the_stories_leave_out() -> None:
+    """Growing dropout and exits, a rotation, Muon, bfloat16, one split: as they were trained."""
+    skip = EXAMPLE.skip
+    assert (skip.curriculum, skip.exit_every) == ("rotational", 4)
+    assert (skip.dropout_growth, skip.exit_growth) == ("exponential", "linear")
+    assert (EXAMPLE.rates.optimizer, EXAMPLE.precision) == ("muon", "bf16")
+    assert (EXAMPLE.splits, EXAMPLE.recompute) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "file", sorted(recipes.EXAMPLE.parent.glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_every_packaged_recipe_reads(file: Path) -> None:
+    assert recipes.read(file).tokens > 0
