@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -49,8 +50,10 @@ __all__ += ["load", "open_model", "split_prompt", "verify_artifact"]
 def convert_model(
     model: str, to: str | None, out: Path | None, options: Options, progress: Progress | None = None
 ) -> list[Artifact]:
-    """Convert a registry id or a checkpoint folder to one target or several (`onnx,mlx`)."""
-    source = _checkpoint(model)
+    """Convert a registry id or a checkpoint folder to one target or several (`onnx,mlx`). Of a model
+    that was trained with exits, those are kept if no others are asked for.
+    """
+    source, options = _checkpoint(model), _with_exits(model, options)
     return convert_all(source, _outs(source, to, out, options), options, progress)
 
 
@@ -58,11 +61,16 @@ def plan_conversion(
     model: str, to: str | None, out: Path | None, options: Options
 ) -> list[dict[str, Any]]:
     """What `convert_model` would write: nothing is."""
-    source = _checkpoint(model)
+    source, options = _checkpoint(model), _with_exits(model, options)
     with Checkpoint.open(source, context=options.context) as opened:
         checkpoint = with_exits(opened, options.exits)
         tasks = prepare(checkpoint, _outs(source, to, out, options), options)
         return [task.json() for task in tasks]
+
+
+def _with_exits(model: str, options: Options) -> Options:
+    entry = registry.find(model)
+    return options if options.exits or entry is None else replace(options, exits=entry.exits)
 
 
 def _outs(source: Path, to: str | None, out: Path | None, options: Options) -> dict[str, Path]:
@@ -138,6 +146,7 @@ def ready(model: str | None, progress: Progress | None = None, runtime: str | No
     wished = (runtime, None if entry is None else entry.target)
     target = next((name for name in wished if name is not None), None) or targets.best()
     options = Options(target=target) if entry is None else Options(target=target, quant=entry.quant)
+    options = _with_exits(model, options)
     folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
     if not is_artifact(folder):
         convert(source, folder, options, progress)

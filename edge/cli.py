@@ -90,7 +90,10 @@ def convert(
     ] = None,
     layerskip: Annotated[
         list[int] | None,
-        typer.Option(help="Keep an exit after this layer, for drafts; may be repeated."),
+        typer.Option(
+            help="Keep an exit after this layer, for drafts; may be repeated. Left out: the exits that "
+            "the model was trained with, if the registry knows any."
+        ),
     ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
@@ -660,6 +663,7 @@ def _tables(rows: list[dict[str, Any]]) -> str:
             "also": also,
             "parameters": count(row["parameters"]) if row.get("parameters") else "",
             "context": f"{context // 1024}k" if context else "",
+            "exits": ", ".join(map(str, row.get("exits", ()))),
             "licence": row.get("licence", "") + (", gated" if row.get("gated") else ""),
             "size": size(row.get("bytes", 0)),
             "revision": (row.get("revision") or "not complete: pull it again")[:40],
@@ -693,6 +697,7 @@ _LISTED = {
         "also": "ALSO",
         "parameters": "PARAMETERS",
         "context": "CONTEXT",
+        "exits": "EXITS",
         "licence": "LICENCE",
     },
     "checkpoint": {"name": "CHECKPOINT", "size": "SIZE", "revision": "REVISION"},

@@ -28,6 +28,7 @@ def _models() -> list[Row]:
             "parameters": entry.parameters,
             "licence": entry.licence,
             "gated": entry.gated,
+            "exits": list(entry.exits),
             "source": entry.source or "ships with edge",
         }
         for entry in registry.entries().values()

@@ -14,12 +14,13 @@ from edge.home import checkpoints
 
 DEFAULT = "edge-stories"
 _HERE = Path(__file__).parent
+_LISTS = ("aliases", "exits")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One model. `package`: a checkpoint that ships with edge; else `source` is a repository on the
-    Hugging Face hub.
+    Hugging Face hub. `exits`: layers after which it was trained to draft (LayerSkip).
     """
 
     id: str
@@ -33,6 +34,7 @@ class Entry:
     gated: bool = False
     target: str | None = None  # what `run` converts to on first use; else this machine's fastest
     quant: str = "int4"
+    exits: tuple[int, ...] = ()
     about: str = ""
 
     def here(self) -> bool:
@@ -56,7 +58,7 @@ class Entry:
 def entries() -> Mapping[str, Entry]:
     """Every model of the registry, by id."""
     return {
-        key: Entry(id=key, **{**fields, "aliases": tuple(fields.get("aliases", ()))})
+        key: Entry(id=key, **{**fields, **{name: tuple(fields.get(name, ())) for name in _LISTS}})
         for key, fields in _read().items()
     }
 

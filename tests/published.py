@@ -146,6 +146,14 @@ _LLAMA2_7B = _plain(
 _LLAMA2_13B = _plain(
     "llama", layers=40, width=5120, heads=(40, 40), ffn=13824, vocab=32000, context=4096
 )
+_LLAMA2_70B = _plain(
+    "llama", layers=80, width=8192, heads=(64, 8), ffn=28672, vocab=32000, context=4096
+)
+_CODE = {"rope_theta": 1e6, "max_position_embeddings": 16384}
+_CODELLAMA_7B = {**_LLAMA2_7B, **_CODE, "vocab_size": 32016}
+_CODELLAMA_34B = {
+    **_LLAMA2_70B, **_CODE, "num_hidden_layers": 48, "intermediate_size": 22016,
+}  # fmt: skip
 _LLAMA3_8B = _plain(
     "llama", layers=32, width=4096, heads=(32, 8), ffn=14336, vocab=128256, context=8192
 )
@@ -212,6 +220,9 @@ PUBLISHED: Mapping[str, Fields] = {
     **dict.fromkeys(("llama-3.2-3b", "llama-3.2-3b-instruct"), _LLAMA32_3B),
     "layerskip-llama2-7b": _LLAMA2_7B,
     "layerskip-llama2-13b": _LLAMA2_13B,
+    "layerskip-llama2-70b": _LLAMA2_70B,
+    "layerskip-codellama-7b": _CODELLAMA_7B,
+    "layerskip-codellama-34b": _CODELLAMA_34B,
     "layerskip-llama3-8b": _LLAMA3_8B,
     "layerskip-llama3.2-1b": _LLAMA32_1B,
     **dict.fromkeys(("mistral-7b-v0.1", "mistral-7b-instruct-v0.1"), _MISTRAL_1),

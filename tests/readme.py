@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from edge import registry  # noqa: E402
+
 README = ROOT / "README.md"
 TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI", "mlx": "mlx-lm"}
 
@@ -111,7 +115,24 @@ def fuzz() -> str:
     )
 
 
-PARTS = {"quality": quality, "parity": parity, "speed": speed, "footprint": footprint, "fuzz": fuzz}
+def layerskip() -> str:
+    """The published checkpoints that were trained to exit early."""
+    lines = ["| model | published as | exits after layer | licence |", "|---|---|---|---|"]
+    for entry in registry.entries().values():
+        if entry.exits:
+            exits, gated = ", ".join(map(str, entry.exits)), ", gated" if entry.gated else ""
+            lines.append(f"| `{entry.id}` | {entry.source} | {exits} | {entry.licence}{gated} |")
+    return "\n".join(lines)
+
+
+PARTS = {
+    "quality": quality,
+    "parity": parity,
+    "speed": speed,
+    "footprint": footprint,
+    "fuzz": fuzz,
+    "layerskip": layerskip,
+}
 
 
 def generated(text: str) -> str:

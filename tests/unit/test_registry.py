@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 from published import PUBLISHED
+from support import tiny
 
-from edge import registry, targets
+from edge import api, registry, targets
 from edge.api import split_prompt
 from edge.config import Config
+from edge.convert import Options
 from edge.errors import EdgeError
 from edge.families import families, family_of
 from edge.inspection import parameters
@@ -47,6 +49,36 @@ def test_what_is_said_of_a_model_follows_from_its_config(entry: registry.Entry) 
     spec = family.spec(config)
     found = (family.name, parameters(spec), spec.context)
     assert found == (entry.family, entry.parameters, entry.context)
+
+
+def test_models_that_were_trained_with_exits_say_so() -> None:
+    """LayerSkip's: gated, for research alone; exits lie within the layers."""
+    marked = [entry for entry in registry.entries().values() if entry.exits]
+    assert [entry.id for entry in marked] == [
+        entry.id for entry in hub_models() if str(entry.source).startswith("facebook/layerskip-")
+    ]
+    assert len(marked) == 7
+    for entry in marked:
+        config = Config(PUBLISHED[entry.id], "config.json")
+        assert all(0 < at < len(family_of(config).spec(config).layers) for at in entry.exits)
+        assert (entry.licence, entry.gated) == ("FAIR-Noncommercial-Research", True)
+
+
+def test_exits_that_were_trained_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an id alone; what is asked for comes first."""
+    source = tiny(tmp_path / "llama", num_hidden_layers=6)
+    entry = registry.entries()["layerskip-llama3.2-1b"]
+    monkeypatch.setattr(registry.Entry, "checkpoint", lambda _: source)
+    kept = {}
+    for name, model, exits in (
+        ("trained", entry.id, ()),
+        ("asked", entry.id, (2, 3)),
+        ("folder", str(source), ()),
+    ):
+        options = Options(quant="fp32", exits=exits)
+        (made,) = api.convert_model(model, "onnx", tmp_path / name, options)
+        kept[name] = made.manifest.spec.exits
+    assert kept == {"trained": (4,), "asked": (2, 3), "folder": ()}
 
 
 def test_every_published_config_is_in_the_registry() -> None:
