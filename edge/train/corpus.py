@@ -115,6 +115,8 @@ def _files(path: Path) -> Iterator[Path]:
 def _read_through(file: Path, update: Callable[[bytes], None]) -> int:
     """Size of a file in bytes, all of which are UTF-8."""
     decoder, size = codecs.getincrementaldecoder("utf-8")(), 0
+    if not file.is_file():  # a pipe or a device may never end
+        raise _unreadable(file, "there is no such file")
     try:
         with file.open("rb") as opened:
             while chunk := opened.read(_CHUNK):
@@ -155,5 +157,5 @@ def _shuffled(count: int, seed: int, epoch: int) -> "array[int]":
     return order
 
 
-def _unreadable(file: Path, error: Exception) -> EdgeError:
+def _unreadable(file: Path, error: object) -> EdgeError:
     return EdgeError(f"{file} cannot be read as UTF-8 text: {error}", fix="give a text file")

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from edge.errors import EdgeError
 from edge.names import Stored
 from edge.outline import INDEX
 from edge.train.origin import Origin
@@ -28,7 +29,7 @@ def write(folder: Path, origin: Origin, weights: Mapping[str, torch.Tensor]) -> 
         (folder / name).unlink(missing_ok=True)
     for file, names in origin.files.items():
         tensors = {
-            name: tensor(origin.tensors[name], weights).to("cpu", DTYPES[origin.dtypes[name]])
+            name: _narrowed(name, tensor(origin.tensors[name], weights), origin.dtypes[name])
             for name in names
         }
         save_file(tensors, folder / file, metadata={"format": "pt"})
@@ -51,6 +52,17 @@ def tensor(place: Stored, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         parts = torch.split_with_sizes(weights[name].detach(), [len(part) for part in rows])
         for part, values in zip(rows, parts, strict=True):
             made[part.start : part.stop : part.step] = values
+    return made
+
+
+def _narrowed(name: str, wide: torch.Tensor, dtype: str) -> torch.Tensor:
+    """In the type that the checkpoint has, of which float16 ends at 65,504."""
+    made = wide.to("cpu", DTYPES[dtype])
+    if not made.isfinite().all():
+        raise EdgeError(
+            f"tensor {name} has grown beyond what {dtype} holds",
+            fix="go on from a checkpoint in BF16, or train with lower rates",
+        )
     return made
 
 

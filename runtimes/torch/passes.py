@@ -49,7 +49,8 @@ class Passes:
     ) -> None:
         self._spec, self._weights = spec, weights
         self._device = weights["embed"].device
-        self._table = torch.tensor(table, device=self._device)
+        self._counts = torch.tensor(table)
+        self._table = self._counts.to(self._device)
         self._judged, self._precision, self._recompute = judged, precision, recompute
         on_cpu = self._device.type == "cpu"
         self._workers = max(1, (os.cpu_count() or 1) // shared) if on_cpu else 1
@@ -60,7 +61,7 @@ class Passes:
 
     def weight(self, batch: Batch) -> float:
         """What all tokens of a batch count together."""
-        return float(self._table.cpu()[batch.parts[:, 1:]].sum())
+        return float(self._counts[batch.parts[:, 1:]].sum())
 
     def add(self, batch: Batch, plan: Plan, total: float) -> Score:
         """Add a split's gradients to those of the weights, where `total` is what the whole batch counts."""

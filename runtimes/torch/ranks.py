@@ -35,7 +35,7 @@ class Ranks:
         return self.rank == 0
 
     def __enter__(self) -> "Ranks":
-        if self.device.type == "cuda":
+        if self.device.index is not None:
             torch.cuda.set_device(self.device)
         if self.count > 1:
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")

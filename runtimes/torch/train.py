@@ -57,7 +57,7 @@ def train(
         raise EdgeError(f"{out} already holds a run", fix="resume it, or name another folder")
     with Ranks() as ranks:
         run = Run(made, out, ranks=ranks, find=find)
-        if (out / STATE).exists():
+        if _begun(out, ranks):
             run.restore()
         run.go()
         return run.export()
@@ -225,6 +225,18 @@ class Run:
             file=sys.stderr,
             flush=True,
         )
+
+
+def _begun(out: Path, ranks: Ranks) -> bool:
+    """Whether there is a run to go on with: on several machines, all must see it."""
+    found = (out / STATE).exists()
+    (count,) = ranks.total(found)
+    if count not in (0, ranks.count):
+        raise EdgeError(
+            f"{count:g} of {ranks.count} processes see the run in {out}",
+            fix="name a folder on a disk that all machines share",
+        )
+    return found
 
 
 def _first(origin: Origin, seed: int) -> Tensors:

@@ -23,7 +23,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from runtimes.torch import ranks  # noqa: E402
 from runtimes.torch.ranks import Ranks  # noqa: E402
-from runtimes.torch.train import STATE, Run  # noqa: E402
+from runtimes.torch.train import STATE, Run, _begun  # noqa: E402
 
 
 def written(recipe: Recipe, file: Path) -> Path:
@@ -132,6 +132,16 @@ def test_a_process_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         Ranks()
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert Ranks().device == torch.device("cuda", 1)
+
+
+def test_a_run_that_only_some_processes_see_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = Ranks()
+    some.count = 2
+    monkeypatch.setattr(Ranks, "total", lambda *_: [1.0])
+    with pytest.raises(EdgeError, match="1 of 2 processes see the run"):
+        _begun(tmp_path, some)
 
 
 def test_buckets_hold_every_tensor_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,8 @@ def test_a_bad_text_is_one_error_before_anything_is_trained(tmp_path: Path) -> N
             Corpus([*good, name], 1)
     with pytest.raises(EdgeError, match=r"nowhere\.txt cannot be read"):
         Corpus([str(tmp_path / "nowhere.txt")], 1)
+    with pytest.raises(EdgeError, match="zero cannot be read"):
+        Corpus(["/dev/zero"], 1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(EdgeError, match="holds no"):
         Corpus([str(tmp_path / "empty")], 1)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import config_of, spec_of
 from training import EXAMPLE
 
 from edge.errors import EdgeError
 from edge.train import recipe as recipes
+from edge.train.origin import fitting
 
 STORIES = recipes.EXAMPLE.read_text()
 TEXT = recipes.EXAMPLE.with_name("layerskip-continue.yaml").read_text()
@@ -83,3 +85,10 @@ def test_what_the_stories_leave_out() -> None:
 )
 def test_every_packaged_recipe_reads(file: Path) -> None:
     assert recipes.read(file).tokens > 0
+
+
+def test_a_row_has_the_rotation_of_its_length() -> None:
+    """LongRoPE's short factors up to the original context, as `edge.spec.parts` has it."""
+    longrope = {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+    spec = spec_of(config_of("phi3", rope_scaling=longrope, original_max_position_embeddings=32))
+    assert [fitting(spec, length).context for length in (1, 32, 33, 64)] == [32, 32, 64, 64]

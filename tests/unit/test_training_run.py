@@ -13,12 +13,14 @@ from edge.checkpoint import Checkpoint
 from edge.errors import Damaged, EdgeError
 from edge.text.tokenizer import Tokenizer
 from edge.train import recipe as recipes
+from edge.train.corpus import Corpus, Place, Stream
 from edge.train.recipe import Recipe, Skip, Text
 
 torch = pytest.importorskip("torch")
 
 from runtimes.torch import state  # noqa: E402
 from runtimes.torch.optim import orthogonal  # noqa: E402
+from runtimes.torch.sources import Drawn  # noqa: E402
 from runtimes.torch.train import STATE, Run, train  # noqa: E402
 
 Make = Callable[[Skip, int], Recipe]
@@ -113,6 +115,37 @@ def gradients(run: Run) -> dict[str, torch.Tensor]:
     )
     run.step()
     return found
+
+
+def test_every_split_reads_on_where_it_was(tmp_path: Path) -> None:
+    """Each its own blocks of the texts, step by step."""
+    recipe = of_text(tmp_path, CURRICULA["all"], 2)
+    assert recipe.text is not None
+    run = begin(recipe, tmp_path / "run")
+    seen: list[list[list[int]]] = [[], []]
+    draw = run.source.draw
+
+    def watched(at: state.Position, mine: range) -> Drawn:
+        drawn = draw(at, mine)
+        for split, batch in zip(mine, drawn.batches, strict=True):
+            seen[split] += batch.tokens.tolist()
+        return drawn
+
+    run.source.draw = watched  # type: ignore[method-assign]
+    for _ in range(5):
+        run.step()
+    tokenizer = Tokenizer.load(tmp_path / "start")
+    corpus = Corpus(recipe.text.files, recipe.seed)
+    for split in range(2):
+        stream = Stream(
+            corpus,
+            lambda text, _: tokenizer.encode(text, special=False),
+            recipe.text.length,
+            Place(split),
+            every=2,
+        )
+        assert seen[split] == [stream.row() for _ in range(10)]
+        assert run.at.places[split] == stream.place
 
 
 def test_dropout_is_the_same_in_every_split(tmp_path: Path) -> None:
@@ -230,6 +263,19 @@ def test_several_files_and_types_are_written_again(tmp_path: Path) -> None:
         with state.safe_open(folder / table[name], "pt") as opened:
             assert opened.get_tensor(name).dtype == tensors[name].dtype
             assert torch.equal(opened.get_tensor(name), tensors[name])
+
+
+def test_what_does_not_fit_its_type_is_not_written(tmp_path: Path) -> None:
+    source = speaking(tmp_path / "start")
+    with state.safe_open(source / "model.safetensors", "pt") as opened:
+        tensors = {name: opened.get_tensor(name).half() for name in sorted(opened.keys())}
+    state.save_file(tensors, source / "model.safetensors")
+    run = begin(on_text(texts(tmp_path), source), tmp_path / "run")
+    with torch.no_grad():
+        run.weights["layers.0.attn.q"][0, 0] = 70_000
+    with pytest.raises(EdgeError, match=r"q_proj\.weight has grown beyond what F16 holds"):
+        run.export()
+    assert not (run.out / "model" / "config.json").exists()  # it is no checkpoint
 
 
 def test_a_shape_is_trained_on_a_text_with_a_tokenizer_of_its_own(tmp_path: Path) -> None:
