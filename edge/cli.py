@@ -441,7 +441,9 @@ def train(
             help="A UTF-8 text, or a folder of *.txt, instead of the recipe's; repeatable."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run stopped: the same command again.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a model by a recipe, on torch: from scratch, or on from a checkpoint with LayerSkip. Several
@@ -450,7 +452,7 @@ def train(
     \b
     Example: edge train stories -o runs/stories
     Example: edge train layerskip-continue --start ./Llama-3.2-1B --text book.txt -o runs/skip
-    Example: torchrun --nproc-per-node 2 -m edge.cli train layerskip-continue -o runs/skip --resume
+    Example: torchrun --nproc-per-node 2 -m edge.cli train my-recipe.yaml -o runs/skip
     """
     from edge import api
 
