@@ -95,6 +95,38 @@ def quality() -> str:
     return "\n".join([*lines, "", about])
 
 
+def plan() -> str:
+    """What was planned beside what then happened, in MB."""
+    found = json.loads((ROOT / "docs" / "plan.json").read_text())
+    lines = [
+        "| checkpoint | target | recipe | disk | converting | running |",
+        "|---|---|---|---|---|---|",
+    ]
+    worst = 0.0
+    for row in found["rows"]:
+        pairs = [row["disk"], row["convert"], *row["run"].values()]
+        worst = max([worst, *(abs(planned / seen - 1) for planned, seen in pairs)])
+        runs = ", ".join(f"{_beside(pair)} at {n}" for n, pair in row["run"].items())
+        cells = (row["checkpoint"], row["target"], row["recipe"])
+        sizes = (_beside(row["disk"]), _beside(row["convert"]), runs)
+        lines.append(f"| {' | '.join((*cells, *sizes))} |")
+    return "\n".join(
+        [*lines, "", f"At most {worst:.1%} apart. {found['machine']}; running at so many tokens."]
+    )
+
+
+def grammar() -> str:
+    """What a form costs a token, beside decoding freely."""
+    found = json.loads((ROOT / "docs" / "grammar.json").read_text())
+    free, held = (found["milliseconds"][name] for name in ("free", "schema"))
+    cost = statistics.median(b / a - 1 for a, b in zip(free, held, strict=True))
+    return (
+        f"A JSON schema costs {cost:.1%} of decoding with a vocabulary of {found['vocabulary']:,} "
+        f"({_range(held)} ms a token against {_range(free)}; {found['artifact']}, {len(free)} rounds in turn, "
+        f"{found['machine']})."
+    )
+
+
 def fuzz() -> str:
     """How many hostile inputs each reader got, and how many of them broke the law."""
     file = ROOT / "docs" / "fuzz.json"
@@ -130,6 +162,8 @@ PARTS = {
     "parity": parity,
     "speed": speed,
     "footprint": footprint,
+    "plan": plan,
+    "grammar": grammar,
     "fuzz": fuzz,
     "layerskip": layerskip,
 }
@@ -143,6 +177,11 @@ def generated(text: str) -> str:
             pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], text, flags=re.DOTALL
         )  # type: ignore[misc]
     return text
+
+
+def _beside(pair: list[int]) -> str:
+    planned, seen = pair
+    return f"{planned / 1e6:.0f} / {seen / 1e6:.0f}"
 
 
 def _spread(rounds: list[dict[str, Any]], key: str) -> str:
