@@ -45,11 +45,11 @@ class GGUFModel(GGUFFile):
     """
 
     def __init__(self, first: Path) -> None:
+        self._others: list[GGUFFile] = []
+        self._owners: dict[str, GGUFFile] = {}
         super().__init__(first)
         self.paths = [first]
         self.counts = [len(self.tensors)]
-        self._others: list[GGUFFile] = []
-        self._owners: dict[str, GGUFFile] = {}
         try:
             for path in files_of(first)[1:]:
                 self._add(path)

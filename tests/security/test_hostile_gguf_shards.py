@@ -60,6 +60,8 @@ def test_files_that_belong_together(tmp_path: Path) -> None:
 
 
 LIES: dict[str, tuple[bytes | None, bytes | None]] = {
+    "the first is empty": (b"", GOOD[1]),
+    "the first is cut off": (GOOD[0][:-1], GOOD[1]),
     "the second is missing": (GOOD[0], None),
     "the second is empty": (GOOD[0], b""),
     "the second is cut off": (GOOD[0], GOOD[1][:-1]),
