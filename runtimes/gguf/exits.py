@@ -145,4 +145,4 @@ class _FirstLayers(Closing):
             self._context = grown
 
     def _open(self, rows: int) -> Context:
-        return Context(self._model, rows, threads=self._threads)
+        return Context(self._model, rows, threads=self._threads, batch=2 * _FEW)

@@ -80,8 +80,8 @@ class Model(Closing):
 
 
 class Context(Closing):
-    """A cache of `rows` tokens over a model. `outputs`: positions of a call whose logits may be asked.
-    `watch`: sees every operation of every call, which costs a call of Python each.
+    """A cache of `rows` tokens over a model. `batch`: tokens of a call; `outputs`: positions of it whose
+    logits may be asked. `watch`: sees every operation of every call, which costs a call of Python each.
     """
 
     def __init__(
@@ -91,12 +91,13 @@ class Context(Closing):
         *,
         threads: int,
         exact: bool = False,
+        batch: int = BATCH,
         outputs: int = 1,
         watch: Watch | None = None,
     ) -> None:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = rows
-        params.n_batch = params.n_ubatch = min(BATCH, max(rows, 32))
+        params.n_batch = params.n_ubatch = min(batch, max(rows, 32))
         params.n_outputs_max = outputs
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True

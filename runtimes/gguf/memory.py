@@ -2,6 +2,10 @@
 
 Blocks of codes are read into memory in the order that its kernels want; floats stay mapped. Of a tied
 table of codes there are two copies: rows are looked up in the one, and the head is the other.
+
+The plan is of a plain run. While a cache is cut, it is there twice, in its context and as a state; then
+it is as small as what is kept. The first layers as a drafter have a cache of their own, share mapped
+floats, and hold codes of their layers, of the embedding and of the head once more.
 """
 
 from edge.quant.recipe import Recipe

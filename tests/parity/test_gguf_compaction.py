@@ -83,14 +83,18 @@ def test_votes_of_low_precision_are_near(quant: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(got, right, atol=8e-2)
 
 
-def test_operations_are_seen_only_while_a_window_votes(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of llama.cpp's callback: whether it only asked."""
+    seen: list[bool] = []
     watch = Queries.watch
     monkeypatch.setattr(
-        Queries, "watch", lambda self, *given: (calls.append(given[1]), watch(self, *given))[1]
+        Queries, "watch", lambda self, *given: (seen.append(given[1]), watch(self, *given))[1]
     )
+    return seen
+
+
+def test_operations_are_seen_only_while_a_window_votes(folder: Path, calls: list[bool]) -> None:
     decoder = opened(folder)
     compact = Compacting(decoder, SnapKV(capacity=64, window=8))
     decoder.prefill(IDS[:600])
@@ -125,14 +129,17 @@ def test_a_cut_cache_that_grows_loses_no_row(folder: Path, monkeypatch: pytest.M
     assert all(near(a, b, 1e-5) for a, b in zip(*said, strict=True))
 
 
-def test_a_window_that_is_not_followed_by_a_cut_changes_nothing(folder: Path) -> None:
+def test_a_window_that_is_not_followed_by_a_cut_changes_nothing(
+    folder: Path, calls: list[bool]
+) -> None:
     plain, watched = opened(folder), opened(folder)
     plain.prefill(IDS[:300])
     watched.prefill(IDS[:290])
     watched.observe(IDS[290:300])
+    count = len(calls)
     for token in IDS[300:310]:
         assert near(watched.step(token), plain.step(token))
-    assert (watched.length, watched.rows) == (310, (310, 310))
+    assert (watched.length, watched.rows, len(calls)) == (310, (310, 310), count)
 
 
 def test_a_fork_outlives_the_whole(folder: Path) -> None:

@@ -1,12 +1,13 @@
 """GGUF models cut at their exits: any llama.cpp loads the whole, and the first files are the first layers."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import VOCAB, converted, nothing_left, tiny
+from support import VOCAB, checkpoint, config_of, converted, nothing_left, tiny, weights_of
 
 from edge import targets
 from edge.api import inspect_path, verify_artifact
@@ -65,9 +66,9 @@ def near(got: F32, want: F32, tolerance: float = 1e-2) -> bool:
 
 def shallow(source: Path, exit_: int) -> ReferenceDecoder:
     """The first layers as a model of their own, in numpy."""
-    checkpoint = Checkpoint.open(source)
-    spec: DecoderSpec = replace(checkpoint.spec, layers=checkpoint.spec.layers[:exit_])
-    return ReferenceDecoder(spec, checkpoint_weights(checkpoint))
+    opened = Checkpoint.open(source)
+    spec: DecoderSpec = replace(opened.spec, layers=opened.spec.layers[:exit_])
+    return ReferenceDecoder(spec, checkpoint_weights(opened))
 
 
 @pytest.mark.parametrize("exit_", EXITS)
@@ -157,6 +158,23 @@ def test_every_precision_answers_as_it_does_plainly(quant: str, tmp_path: Path) 
     both = Speculation(early, SelfDrafter(early), 3)
     assert list(generate(both, IDS[:20], max_tokens=12)) == want
     assert both.tally.drafted > 0
+
+
+def test_layers_that_add_nothing_have_every_draft_accepted(tmp_path: Path) -> None:
+    """The first layers then say what the whole model says."""
+    config = config_of("llama", num_hidden_layers=4)
+    weights = {
+        name: np.zeros_like(value) if re.search(r"layers\.[23].*(o|down)_proj", name) else value
+        for name, value in weights_of(config).items()
+    }
+    source = checkpoint(tmp_path / "source", config, weights)
+    folder = converted(tmp_path / "out", source, "fp32", target="gguf", exits=(2,))
+    early = targets.open_exits(Artifact.open(folder), exit_=2, threads=1)
+    both = Speculation(early, SelfDrafter(early), 4)
+    plain = targets.open_decoder(Artifact.open(folder), threads=1, exact=False)
+    want = list(generate(plain, IDS[:20], max_tokens=30))
+    assert list(generate(both, IDS[:20], max_tokens=30)) == want
+    assert both.tally.accepted == both.tally.drafted > 20
 
 
 # Files
