@@ -63,7 +63,7 @@ def plan_conversion(
     """What `convert_model` would write: nothing is."""
     source, options = _checkpoint(model), _with_exits(model, options)
     with Checkpoint.open(source, context=options.context) as opened:
-        checkpoint = with_exits(opened, options.exits)
+        checkpoint = with_exits(opened, options.exits, options.draft_vocab)
         tasks = prepare(checkpoint, _outs(source, to, out, options), options)
         return [task.json() for task in tasks]
 

@@ -95,6 +95,13 @@ def convert(
             "the model was trained with, if the registry knows any."
         ),
     ] = None,
+    draft_vocab: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Draft there among so many first ids; 0: all. 32768 of a vocabulary of 65536.",
+        ),
+    ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
     ] = None,
@@ -125,6 +132,7 @@ def convert(
     if via is not None:
         asked: dict[str, object] = {"--quant": quant, "--embed": embed, "--head": head}
         asked |= {"--override": override, "--context": context, "--tokenizer": tokenizer}
+        asked |= {"--layerskip": layerskip, "--draft-vocab": draft_vocab is not None}
         asked |= {"--dry-run": dry_run}
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=_say)
         _show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
@@ -136,6 +144,7 @@ def convert(
         overrides=api.pairs(override or [], "PATTERN=SCHEME"),
         context=context,
         exits=tuple(layerskip or ()),
+        draft_vocab=draft_vocab,
         tokenizer=tokenizer,
         force=force,
     )

@@ -45,6 +45,7 @@ TEXT_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
+DRAFT_VOCAB = 32_768  # ids
 Advance = Callable[[int], None]
 Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how many bytes
 
@@ -52,8 +53,9 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how ma
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
-    names fit a pattern; `exits`: layers after which drafts may stop; `tokenizer`: a folder, if the
-    source lacks one.
+    names fit a pattern; `exits`: layers after which drafts may stop; `draft_vocab`: the first ids, of which
+    alone such drafts are (0: all; None: as `with_exits` says); `tokenizer`: a folder, if the source lacks
+    one.
     """
 
     target: str = "onnx"
@@ -63,6 +65,7 @@ class Options:
     overrides: Mapping[str, str] = field(default_factory=dict)
     context: int | None = None
     exits: tuple[int, ...] = ()
+    draft_vocab: int | None = None
     tokenizer: Path | None = None
     force: bool = False
 
@@ -106,7 +109,7 @@ def convert_all(
     """Convert to several targets in one pass over the checkpoint: target -> folder of its artifact."""
     progress = progress or silent
     with Checkpoint.open(source, context=options.context) as opened, ExitStack() as stack:
-        checkpoint = with_exits(opened, options.exits)
+        checkpoint = with_exits(opened, options.exits, options.draft_vocab)
         tasks = prepare(checkpoint, outs, options)
         text = text_files(source, options.tokenizer)
         folders = [
@@ -130,15 +133,33 @@ def convert_all(
     return [Artifact.open(task.out) for task in tasks]
 
 
-def with_exits(checkpoint: Checkpoint, exits: tuple[int, ...]) -> Checkpoint:
-    """The same weights as a model that may stop early."""
+def with_exits(
+    checkpoint: Checkpoint, exits: tuple[int, ...], draft_vocab: int | None = None
+) -> Checkpoint:
+    """The same weights as a model that may stop early. Drafts are of its first `draft_vocab` ids (0: of
+    all), which costs no answer anything: a large vocabulary's head would be a fifth of every draft, and
+    ids are given out by how often they are merged. Left out, 32,768 where there are twice as many.
+    """
     count = len(checkpoint.spec.layers)
     if any(not 0 < at < count for at in exits):
         raise EdgeError(
             f"an exit after {max(exits)} of {count} layers",
             fix=f"give --layerskip 1 to {count - 1}",
         )
-    return replace(checkpoint, spec=replace(checkpoint.spec, exits=tuple(sorted(set(exits)))))
+    vocab = _draft_vocab(checkpoint.spec.vocab, exits, draft_vocab)
+    spec = replace(checkpoint.spec, exits=tuple(sorted(set(exits))), draft_vocab=vocab)
+    return replace(checkpoint, spec=spec)
+
+
+def _draft_vocab(vocab: int, exits: tuple[int, ...], wished: int | None) -> int | None:
+    """How many ids a draft at an exit is of; None: all."""
+    if wished is not None and not exits:
+        raise EdgeError("--draft-vocab is of drafts at an exit", fix="give --layerskip, too")
+    if wished is not None and not 0 <= wished <= vocab:
+        raise EdgeError(f"--draft-vocab {wished} of {vocab} ids", fix=f"give 0 to {vocab}")
+    if wished is None and exits and vocab >= 2 * DRAFT_VOCAB:
+        return DRAFT_VOCAB
+    return None if wished in (None, 0, vocab) else wished
 
 
 def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) -> list[Task]:
@@ -158,6 +179,7 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
         recipe.check(checkpoint.places)
         layout = converter.layout(checkpoint.spec, recipe)
         targets.refuse_longer(layout, target, options.context)
+        targets.refuse_fewer(layout, target, options.draft_vocab)
         key = _key(checkpoint, target, recipe, converter)
         tasks.append(Task(out, target, converter, recipe, layout, key))
     _room(tasks)

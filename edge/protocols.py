@@ -80,7 +80,9 @@ class EarlyExit(Decoder, Protocol):
     """
 
     def draft(self, token: int) -> F32:
-        """Run a token through the layers before the exit -> logits [V] of the shared head there."""
+        """Run a token through the layers before the exit -> logits [V] of the shared head there; minus
+        infinity past `spec.draft_vocab`.
+        """
         ...
 
     def finish(self, token: int) -> F32:

@@ -93,7 +93,9 @@ class Layout(Protocol):
 
     @property
     def spec(self) -> DecoderSpec:
-        """The spec; its context shortened to where the target computes something else."""
+        """The spec; its context shortened to where the target computes something else, and of all ids
+        where drafts cannot be of fewer.
+        """
         ...
 
     @property
@@ -194,6 +196,16 @@ def refuse_longer(layout: Layout, target: str, context: int | None) -> None:
         raise Unsupported(
             f"{target} computes this model as its source does up to {longest} tokens, not {context}",
             fix=f"give --context {longest} at most, or leave it out; or use the target onnx",
+        )
+
+
+def refuse_fewer(layout: Layout, target: str, draft_vocab: int | None) -> None:
+    """Drafts of fewer ids that were asked for are not silently drafts of all."""
+    spec = layout.spec
+    if draft_vocab not in (None, 0, spec.vocab) and spec.draft_vocab is None:
+        raise Unsupported(
+            f"{target} drafts of all {spec.vocab:,} ids, not of {draft_vocab}",
+            fix="leave out --draft-vocab, or use the target onnx",
         )
 
 

@@ -74,7 +74,11 @@ def verify(
         )
     with Checkpoint.open(source) as checkpoint:
         context = min(longest(checkpoint.spec), manifest.spec.context)
-        spec = replace(with_context(checkpoint.spec, context), exits=manifest.spec.exits)
+        spec = replace(
+            with_context(checkpoint.spec, context),
+            exits=manifest.spec.exits,
+            draft_vocab=manifest.spec.draft_vocab,
+        )
         checkpoint = replace(checkpoint, spec=spec)
         if checkpoint.spec != manifest.spec:
             raise EdgeError(

@@ -35,12 +35,18 @@ class Bench:
     """
 
     def __init__(
-        self, runtime: str, folder: Path, family: str, *, exit_: int | None = None
+        self,
+        runtime: str,
+        folder: Path,
+        family: str,
+        *,
+        exit_: int | None = None,
+        draft_vocab: int | None = None,
     ) -> None:
         self.runtime, self._exit = runtime, exit_
         exits = () if exit_ is None else (exit_,)
         self.source = tiny(folder / "source", family, num_hidden_layers=3)
-        self._checkpoint = with_exits(Checkpoint.open(self.source), exits)
+        self._checkpoint = with_exits(Checkpoint.open(self.source), exits, draft_vocab)
         self.spec = self._checkpoint.spec
         self.tolerance = 2e-5
         if runtime == "reference":
@@ -50,7 +56,8 @@ class Bench:
         except Unsupported as error:
             pytest.skip(str(error))
         self.tolerance = max(2e-5, numerics.tolerance)
-        out = converted(folder / "out", self.source, target=runtime, exits=exits)
+        options = {"exits": exits, "draft_vocab": draft_vocab}
+        out = converted(folder / "out", self.source, target=runtime, **options)
         self._artifact = Artifact.open(out)
 
     def oracle(self) -> Decoder:

@@ -36,15 +36,12 @@ _FILE_TYPES = {
 
 
 class GgufLayout:
-    """Every matrix's type. `spec`: with the context up to which llama.cpp computes what it says."""
+    """Every matrix's type. `spec`: with the context up to which llama.cpp computes what it says, and
+    drafts of all ids, for a file has one head.
+    """
 
     def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
-        if spec.draft_vocab is not None:
-            raise Unsupported(
-                "gguf has one head, which drafts of some ids cannot have a part of",
-                fix="draft of all ids, or convert to onnx",
-            )
-        self.spec = replace(spec, context=longest(spec))
+        self.spec = replace(spec, context=longest(spec), draft_vocab=None)
         self.recipe = recipe
         self.splits_head = spec.tied and self.scheme("embed") != self.scheme("embed", head=True)
         self.nbytes = sum(self._sizes())

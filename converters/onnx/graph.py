@@ -1,7 +1,7 @@
 """Entry points: one graph of a few kilobytes for each way in which the same weights are used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import onnx_ir as ir
@@ -24,7 +24,8 @@ class Entry:
 
     `rows`: of the last position only, of all, or of as many last ones as the input `wanted` asks for.
     `start`, `stop`: the layers, tokens going in where they are the first, a residual stream else. `ends`:
-    the head follows. `queries`: each layer gives out its last ones, for `edge.decode.snapkv`.
+    the head follows, `vocab`: of the first ids only, and no layer before it. `queries`: each layer gives
+    out its last ones, for `edge.decode.snapkv`.
     """
 
     file: str
@@ -34,6 +35,7 @@ class Entry:
     start: int = 0
     stop: int | None = None  # None: the last layer
     ends: bool = True
+    vocab: int | None = None  # None: every id
 
 
 STEP = Entry(file="model.onnx", rows="last")
@@ -52,7 +54,10 @@ def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
         out.append(Entry(file=f"early-{at}.onnx", rows="all", stop=at, ends=False))
         out.append(Entry(file=f"late-{at}.onnx", rows="asked", start=at, ends=False))
     if spec.exits:
-        out.append(Entry(file="head.onnx", rows="all", start=len(spec.layers)))
+        head = Entry(file="head.onnx", rows="all", start=len(spec.layers))
+        out.append(head)
+        if spec.draft_vocab is not None:
+            out.append(replace(head, file="draft-head.onnx", vocab=spec.draft_vocab))
     return tuple(out)
 
 
@@ -78,11 +83,12 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         context=spec.context,
         past=_past(spec, layers),
         queries={} if entry.queries else None,
+        vocab=entry.vocab,
     )
     out = segment(ops, spec, x, start=entry.start, stop=stop, ends=entry.ends)
     # onnxruntime-genai takes last-position logits only where the length is declared as a literal 1.
     lengths: dict[str, int | str] = {"last": 1, "all": "new", "asked": "wanted"}
-    name, width = ("logits", spec.vocab) if entry.ends else ("stream", spec.width)
+    name, width = ("logits", entry.vocab or spec.vocab) if entry.ends else ("stream", spec.width)
     _declare(out, name, ["batch", lengths[entry.rows], width])
     for name, value in ops.present.items():
         layer = spec.layers[int(name.split(".")[1])]

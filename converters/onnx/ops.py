@@ -53,6 +53,7 @@ class OnnxOps:
     past: dict[str, ir.Value] = field(default_factory=dict)
     present: dict[str, ir.Value] = field(default_factory=dict)
     queries: dict[int, ir.Value] | None = None  # by layer, where they are asked for
+    vocab: int | None = None  # logits of the first ids only
     _packed: dict[ir.Value, ir.Value] = field(default_factory=dict)  # first part -> what was split
     _made: dict[str, ir.Value] = field(default_factory=dict)
     _biases: dict[tuple[BlockSparse, int], ir.Value] = field(default_factory=dict)
@@ -104,6 +105,8 @@ class OnnxOps:
             return tuple(out for name in names for out in self.linear(x, name, bias=bias))
         _holds(names, scheme)
         matrix = self.store.matrix(names, scheme)
+        if self.vocab is not None:
+            matrix = matrix.first(self.vocab)
         out = self._dense(x, matrix) if scheme.is_float else self._low_bit(x, matrix)
         if bias:
             out = self._op("Add", [out, self._stacked([f"{name}.bias" for name in names])])
@@ -196,7 +199,8 @@ class OnnxOps:
         added = np.zeros(rows, np.float32)
         added[list(ids)] = -np.inf
         region = self.store.constant("forbidden", (rows,), lambda at: added[at.start : at.stop])
-        table = self._weight("forbidden", region, ir.DataType.FLOAT, [rows])
+        count = self.vocab or rows
+        table = self._weight("forbidden", region.first(count, rows), ir.DataType.FLOAT, [count])
         return self._op("Add", [logits, table])
 
     def wanted(self, x: ir.Value) -> ir.Value:

@@ -7,7 +7,7 @@ K columns, J groups of a row.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Region:
         """The offset of one of its equal rows."""
         return self.offset + row * (self.nbytes // rows)
 
+    def first(self, count: int, rows: int) -> "Region":
+        """Where the first `count` of its equal rows lie."""
+        return Region(self.offset, count * (self.nbytes // rows))
+
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
@@ -46,6 +50,13 @@ class Matrix:
     values: Region
     scales: Region | None = None
     zeros: Region | None = None
+
+    def first(self, count: int) -> "Matrix":
+        """Its first rows, which lie where they lay."""
+        parts = (self.values, self.scales, self.zeros)
+        values, scales, zeros = (part and part.first(count, self.rows) for part in parts)
+        assert values is not None
+        return replace(self, rows=count, values=values, scales=scales, zeros=zeros)
 
 
 class Store:

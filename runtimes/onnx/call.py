@@ -18,7 +18,8 @@ from runtimes.onnx import external
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """What an entry point's graph does: these layers, then the head if it `ends` there. `asked`: for how
-    many last rows is an input. `queries`: each layer gives out its last ones.
+    many last rows is an input. `queries`: each layer gives out its last ones. `vocab`: logits of the first
+    ids alone, of one row.
     """
 
     file: str
@@ -27,6 +28,11 @@ class Entry:
     ends: bool = True
     asked: bool = False
     queries: bool = False
+    vocab: int | None = None  # None: every id
+
+    def width(self, spec: DecoderSpec) -> int:
+        """Of a row that the graph gives out."""
+        return (self.vocab or spec.vocab) if self.ends else spec.width
 
     def layers(self, spec: DecoderSpec) -> range:
         return range(self.start, len(spec.layers) if self.stop is None else self.stop)
@@ -43,12 +49,14 @@ class Call:
         self._layers = entry.layers(spec)
         self._source = "hidden" if entry.start else "input_ids"
         self._result = "logits" if entry.ends else "stream"
-        width = spec.vocab if entry.ends else spec.width
+        self._width = entry.width(spec)
         self._mask = np.ones(0, np.int64)
         self._positions = np.arange(spec.context, dtype=np.int64)
         self._tokens = np.zeros(1, np.int64)
         self._wanted = np.ones(1, np.int64)
-        self._out = np.zeros((1, width), np.float32)
+        # Ids that the graph has no logits for are never chosen: nobody writes there.
+        columns = spec.vocab if entry.ends else spec.width
+        self._out = np.full((1, columns), -np.inf, np.float32)
 
     def again(self) -> "Call":
         """The same session with bindings of its own."""
@@ -73,6 +81,9 @@ class Call:
         cache -> logits or the stream of the last `rows`: a view that the next call overwrites.
         """
         count = len(x)
+        assert rows == 1 or self._width == self._out.shape[1], (
+            "rows of some ids do not lie together"
+        )
         if len(self._out) < rows:
             self._out = np.zeros((rows, self._out.shape[1]), np.float32)
         fed = self._fed(x)
@@ -83,7 +94,7 @@ class Call:
         if self._entry.asked:
             self._wanted[0] = rows
             self._bind_input("wanted", self._wanted, (1,))
-        self._bind_output(self._result, self._out, (1, rows, self._out.shape[1]))
+        self._bind_output(self._result, self._out, (1, rows, self._width))
         try:
             self._session.run_with_iobinding(self._binding)
         except RuntimeError as error:
@@ -145,7 +156,7 @@ def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path, entry: 
         inputs["wanted"] = ids
     outputs: dict[str, object] = {"stream": stream}
     if entry.ends:
-        outputs = {"logits": ("tensor(float)", spec.vocab)}
+        outputs = {"logits": ("tensor(float)", entry.width(spec))}
     for index in layers:
         layer = spec.layers[index]
         rows = ("tensor(float)", [layer.kv_heads, layer.head_width])

@@ -3,6 +3,7 @@ over one data file, each weight packed once. T tokens, D model width, V vocabula
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,18 @@ class ExitOnnxDecoder(OnnxDecoder):
         # Three sessions take turns: threads of one that spin would keep the cores from the next.
         super().__init__(folder, spec, threads=threads, part=part, step=early, spin=False)
         self._late = Entry(file=f"{part}late-{exit_}.onnx", start=exit_, ends=False, asked=True)
-        self._head = self._opened(Entry(file=part + "head.onnx", start=len(spec.layers)))
+        head = Entry(file=part + "head.onnx", start=len(spec.layers))
+        self._head = self._draft_head = self._opened(head)
+        if spec.draft_vocab is not None:
+            trimmed = replace(head, file=part + "draft-head.onnx", vocab=spec.draft_vocab)
+            self._draft_head = self._opened(trimmed)
         self._call(self._late)
         self._streams = np.zeros((_DRAFTS, spec.width), np.float32)  # after the exit, of drafts
         self._drafted = 0
 
     def draft(self, token: int) -> F32:
-        return self._logits(self._early((token,))[-1:])[-1]
+        stream = self._early((token,))
+        return self._draft_head.run(stream, start=0, past=0, rows=1)[-1]
 
     def finish(self, token: int) -> F32:
         self._early((token,))

@@ -21,6 +21,8 @@ class ExitReferenceDecoder(ReferenceDecoder):
     def draft(self, token: int) -> F32:
         stream = self._early(token)
         row: F32 = self._segment(stream, 0, len(self.spec.layers), ends=True)[-1]
+        if self.spec.draft_vocab is not None:
+            row[self.spec.draft_vocab :] = -np.inf
         return row
 
     def finish(self, token: int) -> F32:

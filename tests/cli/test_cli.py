@@ -232,7 +232,7 @@ def test_drafts_change_no_answer(
 ) -> None:
     """In fp32; with int8 activations a batch rounds otherwise than single steps."""
     out, text = tmp_path / "out", "Once upon a time there was a dog. " * 12
-    options = ("--quant", "fp32", "--layerskip", "2", "-o", out)
+    options = ("--quant", "fp32", "--layerskip", "2", "--draft-vocab", "300", "-o", out)
     assert edge("convert", assets / STORIES, *options).code == 0
     plain = answer(edge, out, text, "--raw", "--max-tokens", "40")
     drafted = answer(edge, out, text, "--raw", "--max-tokens", "40", *given)

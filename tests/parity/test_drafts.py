@@ -21,6 +21,7 @@ from edge.protocols import EarlyExit
 PROMPT = [int(i) for i in np.random.default_rng(2).integers(0, 97, 30)]
 FAMILIES = ("llama", "openelm", "internlm2")
 REFUSED = {("gguf", "openelm")}  # by name: see test_gguf_exits.py
+WHOLE = {"gguf"}  # drafts of all ids, and refuses to do otherwise
 CUT = SnapKV(capacity=12, window=4, kernel=3)
 
 
@@ -55,6 +56,40 @@ def test_early_exits_give_the_greedy_answer(exits: Open, family: str) -> None:
     early = made.early()
     assert isinstance(early, EarlyExit)
     answers_as_plain(made, Speculation(early, SelfDrafter(early), 3))
+
+
+@pytest.mark.parametrize("vocab", [1, 40, 96])
+@pytest.mark.parametrize("runtime", sorted(set(offering("open_exits")) - WHOLE))
+def test_drafts_among_the_first_ids_give_the_greedy_answer(
+    runtime: str, vocab: int, tmp_path: Path
+) -> None:
+    """Of a tied head and of one with ids that are never predicted, too."""
+    for family in ("llama", "openelm", "phi3small"):
+        made = Bench(runtime, tmp_path / family, family, exit_=1, draft_vocab=vocab)
+        early, whole = made.early(), Bench("reference", tmp_path / f"whole-{family}", family, exit_=1)
+        want = whole.early()
+        early.prefill(PROMPT)
+        want.prefill(PROMPT)
+        for token in (5, 6):
+            got, full = early.draft(token), want.draft(token)
+            assert np.isneginf(got[vocab:]).all()
+            seen = np.isfinite(full[:vocab])
+            assert (np.isfinite(got[:vocab]) == seen).all()
+            assert not seen.any() or made.close(got[:vocab][seen], full[:vocab][seen])
+        early.rewind(0)
+        answers_as_plain(made, Speculation(early, SelfDrafter(early), 3))
+
+
+@pytest.mark.parametrize("runtime", sorted(WHOLE))
+def test_a_target_that_drafts_of_all_ids_takes_the_default_and_refuses_a_wish(
+    runtime: str, tmp_path: Path
+) -> None:
+    source = tiny(tmp_path / "s", vocab_size=1 << 16, hidden_size=32)
+    options = {"target": runtime, "exits": (1,)}
+    artifact = Artifact.open(converted(tmp_path / "o", source, **options))
+    assert artifact.manifest.spec.draft_vocab is None
+    with pytest.raises(Unsupported, match=r"all 65,?536 ids"):
+        converted(tmp_path / "no", source, **options, draft_vocab=40)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

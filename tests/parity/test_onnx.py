@@ -33,7 +33,7 @@ from edge.quant import recipe as recipes
 from edge.quant.rtn import quantize
 from edge.quant.tensor import Scheme
 
-pytest.importorskip("onnxruntime")
+ort = pytest.importorskip("onnxruntime")
 
 PROMPT = "Once upon a time"
 STORIES = "llm/stories-260k"
@@ -413,3 +413,26 @@ def test_a_conversion_holds_little_in_memory(tmp_path: Path) -> None:
         env=environment(),
     )
     assert int(done.stdout) * 1024 < 48e6
+
+
+@pytest.mark.parametrize("quant", ["fp16", "int4", "int4-asym", "int8", "int4-min"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_drafts_head_is_the_first_rows_of_the_heads_own_bytes(
+    quant: str, tied: bool, tmp_path: Path
+) -> None:
+    options = {"exits": (1,), "embed": "fp16", "head": quant}
+    source = tiny(tmp_path / "source", tie_word_embeddings=tied)
+    folders = [
+        converted(tmp_path / f"out-{vocab}", source, quant, **options, draft_vocab=vocab)
+        for vocab in (0, 41)
+    ]
+    sizes = [(folder / "model.onnx.data").stat().st_size for folder in folders]
+    assert sizes[0] == sizes[1]
+    assert not (folders[0] / "draft-head.onnx").exists()
+    stream = np.random.default_rng(1).normal(size=(1, 1, 64)).astype(np.float32)
+    got, want = (
+        ort.InferenceSession(folders[1] / file).run(None, {"hidden": stream})[0]
+        for file in ("draft-head.onnx", "head.onnx")
+    )
+    assert got.shape == (1, 1, 41)
+    np.testing.assert_allclose(got, want[:, :, :41], rtol=1e-6, atol=1e-6)
