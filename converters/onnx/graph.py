@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common
 from onnx_ir.tape import Tape
 
-from converters.onnx.ops import OnnxOps, rotates_inside
+from converters.onnx.ops import Lengths, OnnxOps, rotates_inside
 from converters.onnx.store import Store
 from edge.nn.decoder import segment
 from edge.quant.recipe import Recipe
@@ -25,13 +25,15 @@ class Entry:
     `rows`: of the last position only, of all, or of as many last ones as the input `wanted` asks for.
     `start`, `stop`: the layers, tokens going in where they are the first, a residual stream else. `ends`:
     the head follows, `vocab`: of the first ids only, and no layer before it. `queries`: each layer gives
-    out its last ones, for `edge.decode.snapkv`.
+    out its last ones, for `edge.decode.snapkv`. `counted`: each layer's rows are inputs, so that caches may
+    differ in length, and nothing is computed from a mask, which is what others' software gives.
     """
 
     file: str
     rows: Literal["last", "all", "asked"]
     exact: bool = False
     queries: bool = False
+    counted: bool = False
     start: int = 0
     stop: int | None = None  # None: the last layer
     ends: bool = True
@@ -48,11 +50,12 @@ def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
     observed: its cache is not compacted.
     """
     cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
-    flexible = Entry(file="flexible.onnx", rows="asked", queries=not cut)
+    flexible = Entry(file="flexible.onnx", rows="asked", queries=not cut, counted=True)
     out = [STEP, SCORE, EXACT, flexible]
     for at in spec.exits:
-        out.append(Entry(file=f"early-{at}.onnx", rows="all", stop=at, ends=False))
-        out.append(Entry(file=f"late-{at}.onnx", rows="asked", start=at, ends=False))
+        part = Entry(file="", rows="all", ends=False, counted=True)
+        out.append(replace(part, file=f"early-{at}.onnx", stop=at))
+        out.append(replace(part, file=f"late-{at}.onnx", start=at, rows="asked"))
     if spec.exits:
         head = Entry(file="head.onnx", rows="all", start=len(spec.layers))
         out.append(head)
@@ -66,11 +69,10 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
     stop = len(spec.layers) if entry.stop is None else entry.stop
     layers = range(entry.start, stop)
     x = _first(spec, entry)
-    mask = _input("attention_mask", ["batch", "total"])
     positions = _input("position_ids", ["batch", "new"])
     wanted = _input("wanted", [1])
     tape = Tape()
-    rows, total = _lengths(tape, mask)
+    counts, lengths = _counted(layers) if entry.counted else _masked(tape, layers)
     ops = OnnxOps(
         tape=tape,
         store=store,
@@ -78,27 +80,28 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         exact=entry.exact,
         rows_wanted=wanted if entry.rows == "asked" else entry.rows,
         positions=positions,
-        rows=rows,
-        total=total,
+        lengths=lengths,
         context=spec.context,
-        past=_past(spec, layers),
+        past=_past(spec, entry, layers),
         queries={} if entry.queries else None,
         vocab=entry.vocab,
     )
     out = segment(ops, spec, x, start=entry.start, stop=stop, ends=entry.ends)
     # onnxruntime-genai takes last-position logits only where the length is declared as a literal 1.
-    lengths: dict[str, int | str] = {"last": 1, "all": "new", "asked": "wanted"}
+    heights: dict[str, int | str] = {"last": 1, "all": "new", "asked": "wanted"}
     name, width = ("logits", entry.vocab or spec.vocab) if entry.ends else ("stream", spec.width)
-    _declare(out, name, ["batch", lengths[entry.rows], width])
+    _declare(out, name, ["batch", heights[entry.rows], width])
     for name, value in ops.present.items():
-        layer = spec.layers[int(name.split(".")[1])]
-        _declare(value, name, ["batch", layer.kv_heads, "total", layer.head_width])
+        index = int(name.split(".")[1])
+        layer = spec.layers[index]
+        rows = f"total.{index}" if entry.counted else "total"
+        _declare(value, name, ["batch", layer.kv_heads, rows, layer.head_width])
     queries = ops.queries or {}
     for index, value in queries.items():
         width = queries_width(spec, index)
         _declare(value, f"queries.{index}", ["batch", "seen", width])
     asked = [wanted] if entry.rows == "asked" else []
-    attending = [mask, positions] if layers else []
+    attending = [*counts, positions] if layers else []
     graph = ir.Graph(
         [x, *attending, *asked, *ops.past.values()],
         [out, *ops.present.values(), *queries.values()],
@@ -126,32 +129,47 @@ def queries_width(spec: DecoderSpec, index: int) -> int:
     return heads * layer.head_width
 
 
-def _lengths(tape: Tape, mask: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """What GroupQueryAttention wants to know of the cache: rows in use less one [B], and rows in
-    use.
-    """
+def _counted(layers: range) -> tuple[list[ir.Value], dict[int, Lengths]]:
+    """Each layer's numbers of rows as they go in."""
+    whole = ir.DataType.INT32
+    lengths = {
+        index: Lengths(
+            _input(f"last.{index}", ["batch"], whole), _input(f"total.{index}", [], whole)
+        )
+        for index in layers
+    }
+    return [value for of in lengths.values() for value in (of.last, of.total)], lengths
+
+
+def _masked(tape: Tape, layers: range) -> tuple[list[ir.Value], dict[int, Lengths]]:
+    """The same of all layers, from a mask [B, S] of the rows in use."""
+    mask = _input("attention_mask", ["batch", "total"])
     axis = tape.initializer(ir.tensor([1], dtype=ir.DataType.INT64, name="mask.axis"))
     one = tape.initializer(ir.tensor([1], dtype=ir.DataType.INT64, name="mask.one"))
     second = tape.initializer(ir.tensor(1, dtype=ir.DataType.INT64, name="mask.second"))
     used = tape.op("Sub", [tape.op("ReduceSum", [mask, axis], {"keepdims": 0}), one])
     length = tape.op("Gather", [tape.op("Shape", [mask]), second])
     to = {"to": ir.DataType.INT32}
-    return tape.op("Cast", [used], to), tape.op("Cast", [length], to)
+    shared = Lengths(tape.op("Cast", [used], to), tape.op("Cast", [length], to))
+    return [mask], dict.fromkeys(layers, shared)
 
 
-def _past(spec: DecoderSpec, layers: range) -> dict[str, ir.Value]:
+def _past(spec: DecoderSpec, entry: Entry, layers: range) -> dict[str, ir.Value]:
     out = {}
     for index in layers:
         layer = spec.layers[index]
-        shape: list[int | str] = ["batch", layer.kv_heads, "past", layer.head_width]
+        rows = f"past.{index}" if entry.counted else "past"
+        shape: list[int | str] = ["batch", layer.kv_heads, rows, layer.head_width]
         for part in ("key", "value"):
             name = f"past_key_values.{index}.{part}"
             out[name] = _declare(ir.Value(name=name), name, shape)
     return out
 
 
-def _input(name: str, shape: Sequence[int | str]) -> ir.Value:
-    return _declare(ir.Value(name=name), name, shape, ir.DataType.INT64)
+def _input(
+    name: str, shape: Sequence[int | str], kind: ir.DataType = ir.DataType.INT64
+) -> ir.Value:
+    return _declare(ir.Value(name=name), name, shape, kind)
 
 
 def _declare(

@@ -3,7 +3,7 @@
 B sequences, T new positions, S rows of the cache, H query heads, G kv heads, W head width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -37,6 +37,14 @@ class Rotation:
     width: int  # rotated dimensions of a head
 
 
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """What GroupQueryAttention wants to know of a layer's cache: rows in use, the new ones included."""
+
+    last: ir.Value  # int32 [B]: less one
+    total: ir.Value  # int32 scalar
+
+
 @dataclass(slots=True)
 class OnnxOps:
     """Emits into `tape`; weights lie where `store` says."""
@@ -47,8 +55,7 @@ class OnnxOps:
     exact: bool  # float activations instead of int8 ones
     rows_wanted: Literal["last", "all"] | ir.Value  # or how many last ones, [1]
     positions: ir.Value  # [B, T]
-    rows: ir.Value  # int32 [B]: rows of the cache that are in use, the new ones included, less one
-    total: ir.Value  # int32 scalar: rows of the cache that are in use
+    lengths: Mapping[int, Lengths]  # by layer
     context: int
     past: dict[str, ir.Value] = field(default_factory=dict)
     present: dict[str, ir.Value] = field(default_factory=dict)
@@ -154,7 +161,8 @@ class OnnxOps:
             self.queries[index] = self._last_rows(self._packed.get(q, q))
         cache = [self.past[f"past_key_values.{index}.{part}"] for part in ("key", "value")]
         angles = [rope.cos, rope.sin, rope.positions] if inside else [None] * 3
-        hidden = self._hidden(layer)
+        lengths = self.lengths[index]
+        hidden = self._hidden(layer, lengths.total)
         more = angles if hidden is None else [*angles, hidden]
         attributes: dict[str, Any] = {
             "num_heads": layer.heads,
@@ -166,7 +174,7 @@ class OnnxOps:
             attributes["local_window_size"] = layer.window
         out, key, value = self.tape.op_multi_out(
             "GroupQueryAttention",
-            [*qkv, *cache, self.rows, self.total, *more],
+            [*qkv, *cache, lengths.last, lengths.total, *more],
             attributes,
             num_outputs=3,
             domain=MS,
@@ -262,14 +270,16 @@ class OnnxOps:
         normed = self._op("SimplifiedLayerNormalization", [split, self._vector(name)], attributes)
         return self._op("Reshape", [normed, self._constant("flat", [0, 0, -1])])
 
-    def _hidden(self, layer: LayerSpec) -> ir.Value | None:
-        """The bias of a sparse layer, shared by those alike; None where nothing can be hidden."""
+    def _hidden(self, layer: LayerSpec, total: ir.Value) -> ir.Value | None:
+        """The bias of a sparse layer, shared by those alike, whose caches are never cut and so equally
+        long; None where nothing can be hidden.
+        """
         if layer.sparse is None or self.context <= layer.sparse.reach:
             return None
         key = layer.sparse, layer.heads
         if key not in self._biases:
             self._biases[key] = bias(
-                self.tape, self._constant, *key, positions=self.positions, total=self.total
+                self.tape, self._constant, *key, positions=self.positions, total=total
             )
         return self._biases[key]
 

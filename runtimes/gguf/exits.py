@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from edge.closing import Closing
-from edge.errors import Unsupported
 from edge.gguf.shards import COUNT, TENSORS
 from edge.spec import DecoderSpec
 from edge.typing import F32
@@ -36,12 +35,6 @@ class ExitGgufDecoder(GgufDecoder):
         threads: int | None = None,
         part: str = "",
     ) -> None:
-        if exit_ not in spec.exits:
-            kept = ", ".join(map(str, spec.exits)) or "none"
-            raise Unsupported(
-                f"{folder} keeps no exit after layer {exit_} (kept: {kept})",
-                fix=f"convert again with --layerskip {exit_}",
-            )
         super().__init__(folder, spec, threads=threads, part=part, outputs=DRAFTS + 1)
         self._first = _FirstLayers(self._found, spec, exit_, threads=self._threads)
         self._drafted: list[int] = []

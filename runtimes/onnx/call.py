@@ -11,15 +11,17 @@ import onnxruntime as ort
 
 from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec
-from edge.typing import F32, AnyArray
+from edge.typing import F32, I64, AnyArray
 from runtimes.onnx import external
+
+Kinds = dict[str, object]  # inputs or outputs by name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """What an entry point's graph does: these layers, then the head if it `ends` there. `asked`: for how
     many last rows is an input. `queries`: each layer gives out its last ones. `vocab`: logits of the first
-    ids alone, of one row.
+    ids alone, of one row. `counted`: the rows of each layer's cache are inputs, else there is a mask.
     """
 
     file: str
@@ -28,6 +30,7 @@ class Entry:
     ends: bool = True
     asked: bool = False
     queries: bool = False
+    counted: bool = False
     vocab: int | None = None  # None: every id
 
     def width(self, spec: DecoderSpec) -> int:
@@ -51,6 +54,12 @@ class Call:
         self._result = "logits" if entry.ends else "stream"
         self._width = entry.width(spec)
         self._mask = np.ones(0, np.int64)
+        self._counts = np.zeros(
+            (2, len(spec.layers)), np.int32
+        )  # rows in use, less one, and as they are
+        for index in self._layers if entry.counted else ():
+            self._bind_input(f"last.{index}", self._counts[0, index:], (1,))
+            self._bind_input(f"total.{index}", self._counts[1, index:], ())
         self._positions = np.arange(spec.context, dtype=np.int64)
         self._tokens = np.zeros(1, np.int64)
         self._wanted = np.ones(1, np.int64)
@@ -76,9 +85,9 @@ class Call:
         for index, array in arrays.items():
             self._bind_output(f"queries.{index}", array, array.shape)
 
-    def run(self, x: Sequence[int] | F32, *, start: int, past: int, rows: int) -> F32:
-        """Tokens [T], or a residual stream [T, D], at positions from `start` on, after `past` rows of the
-        cache -> logits or the stream of the last `rows`: a view that the next call overwrites.
+    def run(self, x: Sequence[int] | F32, *, start: int, past: I64, rows: int) -> F32:
+        """Tokens [T], or a residual stream [T, D], at positions from `start` on, after `past` rows of each
+        layer's cache -> logits or the stream of the last `rows`: a view that the next call overwrites.
         """
         count = len(x)
         assert rows == 1 or self._width == self._out.shape[1], (
@@ -89,7 +98,7 @@ class Call:
         fed = self._fed(x)
         self._bind_input(self._source, fed, (1, *fed.shape))
         if self._layers:
-            self._bind_input("attention_mask", self._mask, (1, past + count))
+            self._bind_rows(past + count)
             self._bind_input("position_ids", self._positions[start:], (1, count))
         if self._entry.asked:
             self._wanted[0] = rows
@@ -108,6 +117,14 @@ class Call:
             self._tokens = np.zeros(len(x), np.int64)
         self._tokens[: len(x)] = x
         return self._tokens[: len(x)]
+
+    def _bind_rows(self, total: I64) -> None:
+        """How many are in use, the new ones included: [L]."""
+        if self._entry.counted:
+            self._counts[1] = total
+            np.subtract(total, 1, out=self._counts[0], casting="unsafe")
+        else:
+            self._bind_input("attention_mask", self._mask, (1, int(total[0])))
 
     def _bind_input(self, name: str, array: AnyArray, shape: tuple[int, ...]) -> None:
         self._binding.bind_input(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
@@ -147,30 +164,40 @@ def _refused(file: Path, error: Exception) -> Damaged:
 
 def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path, entry: Entry) -> None:
     """A manifest may lie: its spec must have the graph's inputs, outputs, caches and vocabulary."""
-    layers = entry.layers(spec)
     ids, stream = ("tensor(int64)", None), ("tensor(float)", spec.width)
-    inputs: dict[str, object] = {"hidden": stream} if entry.start else {"input_ids": ids}
-    if layers:
-        inputs |= {"attention_mask": ids, "position_ids": ids}
-    if entry.asked:
-        inputs["wanted"] = ids
-    outputs: dict[str, object] = {"stream": stream}
+    inputs: Kinds = {"hidden": stream} if entry.start else {"input_ids": ids}
+    outputs: Kinds = {"stream": stream}
     if entry.ends:
         outputs = {"logits": ("tensor(float)", entry.width(spec))}
+    if entry.asked:
+        inputs["wanted"] = ids
+    layers = entry.layers(spec)
+    if layers:
+        inputs["position_ids"] = ids
+    if layers and not entry.counted:
+        inputs["attention_mask"] = ids
     for index in layers:
-        layer = spec.layers[index]
-        rows = ("tensor(float)", [layer.kv_heads, layer.head_width])
-        for part in ("key", "value"):
-            inputs[f"past_key_values.{index}.{part}"] = rows
-            outputs[f"present.{index}.{part}"] = rows
-        if entry.queries:
-            outputs[f"queries.{index}"] = ("tensor(float)", queries_width(spec, index))
+        more, made = _of_layer(spec, entry, index)
+        inputs, outputs = inputs | more, outputs | made
     got = [_kinds(session.get_inputs()), _kinds(session.get_outputs())]
     if got != [inputs, outputs]:
         raise Damaged(f"{file} is of another model than its edge.json", fix="convert again")
 
 
-def _kinds(values: list[ort.NodeArg]) -> dict[str, object]:
+def _of_layer(spec: DecoderSpec, entry: Entry, index: int) -> tuple[Kinds, Kinds]:
+    """What goes in and out for one layer's attention."""
+    layer = spec.layers[index]
+    rows = ("tensor(float)", [layer.kv_heads, layer.head_width])
+    inputs: Kinds = {f"past_key_values.{index}.{part}": rows for part in ("key", "value")}
+    outputs: Kinds = {f"present.{index}.{part}": rows for part in ("key", "value")}
+    if entry.queries:
+        outputs[f"queries.{index}"] = ("tensor(float)", queries_width(spec, index))
+    if entry.counted:
+        inputs |= dict.fromkeys((f"last.{index}", f"total.{index}"), ("tensor(int32)", None))
+    return inputs, outputs
+
+
+def _kinds(values: list[ort.NodeArg]) -> Kinds:
     """By name: the type, and of a shape what a spec decides."""
     return {
         v.name: (v.type, v.shape[1::2] if len(v.shape) == 4 else (v.shape[2:] or [None])[0])

@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from edge.heap import give_back
 from edge.spec import DecoderSpec
-from edge.typing import F32
+from edge.typing import F32, I64
 from runtimes.onnx.call import Call, Entry, open_call
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
@@ -53,11 +53,10 @@ class OnnxDecoder:
         self._step = step or plain
         self._calls: dict[str, Call] = {}
         self._length = 0  # tokens
-        self._rows = 0  # of the cache
+        self._rows = np.zeros(len(spec.layers), np.int64)  # of each layer's cache, never written to
         first = self._opened(self._step)  # before a spec's lie costs memory
         self._calls[self._step.file] = first
-        self._cache = buffers(spec, min(FIRST_ROWS, spec.context))
-        first.bind_cache(self._cache)
+        self._use(buffers(spec, self._rows + min(FIRST_ROWS, spec.context)))
 
     @property
     def length(self) -> int:
@@ -65,7 +64,7 @@ class OnnxDecoder:
 
     def prefill(self, tokens: Sequence[int]) -> F32:
         # An answer follows a prompt: its first step should not be the one that grows the cache.
-        self.reserve(min(self._rows + len(tokens) + ANSWER, self.capacity))
+        self.reserve(len(tokens) + ANSWER)
         at = 0
         while True:
             end = min(at + self._chunk(), len(tokens))
@@ -87,32 +86,38 @@ class OnnxDecoder:
 
     def rewind(self, length: int) -> None:
         gone = self._length - length
-        assert length == 0 or 0 <= gone <= self._rows, f"rewind to {length} of {self._length}"
-        self._rows = 0 if length == 0 else self._rows - gone
+        fewest = self._rows.min()
+        assert length == 0 or 0 <= gone <= fewest, f"rewind to {length} of {self._length}"
+        self._rows = self._rows - (self._rows if length == 0 else gone)
         self._length = length
 
-    def reserve(self, rows: int) -> None:
-        """Make room for this many rows at once, up to the context."""
-        have = min(buffer.shape[2] for buffer in self._cache.values())
-        if rows <= have:
+    def reserve(self, more: int) -> None:
+        """Make room in each layer for so many more rows at once, up to the context."""
+        wanted = np.minimum(self._rows + more, self.capacity)
+        if (wanted <= self._room).all():
             return
-        grown = min(max(rows, have + _GROWTH), self.spec.context)
+        grown = np.minimum(np.maximum(wanted, self._room + _GROWTH), self.capacity)
         try:
             for name, old in self._cache.items():  # one by one: never two whole caches
-                shape = (*old.shape[:2], grown, old.shape[3])
-                self._cache[name] = new = np.zeros(shape, np.float32)
-                new[:, :, : self._rows] = old[:, :, : self._rows]
+                index = int(name.split(".")[0])
+                if wanted[index] <= old.shape[2]:
+                    continue
+                used = self._rows[index]
+                self._cache[name] = new = _buffer(old, grown[index])
+                new[:, :, :used] = old[:, :, :used]
         finally:
             self._use(self._cache)  # nothing stays bound to memory that is gone
         give_back()
 
     def _use(self, cache: dict[str, F32]) -> None:
         self._cache = cache
+        rooms = [cache[f"{index}.key"].shape[2] for index in range(len(self.spec.layers))]
+        self._room = np.array(rooms)  # rows of each layer's buffers
         for call in self._calls.values():
             call.bind_cache(cache)
 
     def _chunk(self) -> int:
-        return chunk(self._rows + CHUNK, self._biased)
+        return chunk(int(self._rows.max()) + CHUNK, self._biased)
 
     def _run(self, entry: Entry, tokens: Sequence[int], *, last: bool) -> F32:
         """Append tokens -> logits [T or 1, V]: a view that the next call overwrites."""
@@ -120,13 +125,17 @@ class OnnxDecoder:
         assert self._length + len(tokens) <= self.capacity, (
             f"{len(tokens)} after {self._length} of {self.capacity}"
         )
-        self.reserve(self._rows + len(tokens))
+        self.reserve(len(tokens))
         call = self._call(entry)
         rows = len(tokens) if self._exact or not last else 1
         logits = call.run(tokens, start=self._length, past=self._rows, rows=rows)
-        self._length += len(tokens)
-        self._rows += len(tokens)
+        self._more(len(tokens))
         return logits
+
+    def _more(self, count: int) -> None:
+        """So many tokens are in every layer's cache now."""
+        self._length += count
+        self._rows = self._rows + count
 
     def _call(self, entry: Entry) -> Call:
         if entry.file not in self._calls:
@@ -152,13 +161,17 @@ def biased(spec: DecoderSpec) -> int:
     return max((layer.heads for layer in sparse), default=0)
 
 
-def buffers(spec: DecoderSpec, rows: int) -> dict[str, F32]:
-    """An empty cache: `layer.key` and `layer.value`, each [1, G, S, W]."""
+def buffers(spec: DecoderSpec, rows: I64) -> dict[str, F32]:
+    """An empty cache with room for these rows of each layer: `layer.key` and `layer.value`, [1, G, S, W]."""
     return {
-        f"{index}.{part}": np.zeros((1, layer.kv_heads, rows, layer.head_width), np.float32)
+        f"{index}.{part}": np.zeros((1, layer.kv_heads, rows[index], layer.head_width), np.float32)
         for index, layer in enumerate(spec.layers)
         for part in ("key", "value")
     }
+
+
+def _buffer(like: F32, rows: int) -> F32:
+    return np.zeros((*like.shape[:2], rows, like.shape[3]), like.dtype)
 
 
 def _options(threads: int | None, *, spin: bool) -> ort.SessionOptions:

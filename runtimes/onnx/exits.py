@@ -28,10 +28,11 @@ class ExitOnnxDecoder(OnnxDecoder):
         threads: int | None = None,
         part: str = "",
     ) -> None:
-        early = Entry(file=f"{part}early-{exit_}.onnx", stop=exit_, ends=False)
+        early = Entry(file=f"{part}early-{exit_}.onnx", stop=exit_, ends=False, counted=True)
         # Three sessions take turns: threads of one that spin would keep the cores from the next.
         super().__init__(folder, spec, threads=threads, part=part, step=early, spin=False)
-        self._late = Entry(file=f"{part}late-{exit_}.onnx", start=exit_, ends=False, asked=True)
+        late = replace(early, file=f"{part}late-{exit_}.onnx", start=exit_, stop=None, asked=True)
+        self._late = late
         head = Entry(file=part + "head.onnx", start=len(spec.layers))
         self._head = self._draft_head = self._opened(head)
         if spec.draft_vocab is not None:
@@ -43,7 +44,7 @@ class ExitOnnxDecoder(OnnxDecoder):
 
     def draft(self, token: int) -> F32:
         stream = self._early((token,))
-        return self._draft_head.run(stream, start=0, past=0, rows=1)[-1]
+        return self._draft_head.run(stream, start=0, past=self._rows, rows=1)[-1]
 
     def finish(self, token: int) -> F32:
         self._early((token,))
@@ -58,7 +59,7 @@ class ExitOnnxDecoder(OnnxDecoder):
         """A chunk of a prompt, or rows to score: through both halves at once."""
         assert self._length + len(tokens) <= self.capacity, "a full cache"
         self._drafted = 0
-        self.reserve(self._rows + len(tokens))
+        self.reserve(len(tokens))
         call = self._call(self._step)
         stream = call.run(tokens, start=self._length, past=self._rows, rows=len(tokens))
         return self._finished(stream, rows=1 if last else len(tokens))
@@ -68,7 +69,7 @@ class ExitOnnxDecoder(OnnxDecoder):
         at = self._drafted
         assert at + len(tokens) <= _DRAFTS, "too long a draft"
         if at == 0:  # a cache that grows keeps finished rows only
-            self.reserve(min(self._rows + _DRAFTS, self.capacity))
+            self.reserve(_DRAFTS)
         call = self._call(self._step)
         stream = call.run(tokens, start=self._length + at, past=self._rows + at, rows=len(tokens))
         self._streams[at : at + len(tokens)] = stream
@@ -78,9 +79,8 @@ class ExitOnnxDecoder(OnnxDecoder):
     def _finished(self, stream: F32, *, rows: int) -> F32:
         call = self._call(self._late)
         out = call.run(stream, start=self._length, past=self._rows, rows=rows)
-        self._length += len(stream)
-        self._rows += len(stream)
+        self._more(len(stream))
         return self._logits(out)
 
     def _logits(self, stream: F32) -> F32:
-        return self._head.run(stream, start=0, past=0, rows=len(stream))
+        return self._head.run(stream, start=0, past=self._rows, rows=len(stream))

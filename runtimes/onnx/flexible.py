@@ -31,7 +31,7 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         self, folder: Path, spec: DecoderSpec, *, threads: int | None = None, part: str = ""
     ) -> None:
         cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
-        step = Entry(file=part + FLEXIBLE, asked=True, queries=not cut)
+        step = Entry(file=part + FLEXIBLE, asked=True, queries=not cut, counted=True)
         super().__init__(folder, spec, threads=threads, part=part, step=step)
         self._score = step
         self._observing = self._call(step).again()
@@ -39,7 +39,7 @@ class FlexibleOnnxDecoder(OnnxDecoder):
 
     @property
     def rows(self) -> tuple[int, ...]:
-        return (self._rows,) * len(self.spec.layers)
+        return tuple(self._rows.tolist())
 
     def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
         if len(tokens) > WINDOW:
@@ -47,7 +47,7 @@ class FlexibleOnnxDecoder(OnnxDecoder):
                 f"a window of {len(tokens)} tokens; onnx observes at most {WINDOW}",
                 fix=f"give a window of {WINDOW} or fewer",
             )
-        self.reserve(self._rows + len(tokens))
+        self.reserve(len(tokens))
         seen = {
             index: np.empty((1, len(tokens), queries_width(self.spec, index)), np.float32)
             for index in range(len(self.spec.layers))
@@ -56,13 +56,12 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         call.bind_cache(self._cache)
         call.bind_queries(seen)
         logits = call.run(tokens, start=start, past=self._rows, rows=1)[-1]
-        self._length += len(tokens)
-        self._rows += len(tokens)
+        self._more(len(tokens))
         return logits, [self._votes(index, queries[0], start) for index, queries in seen.items()]
 
     def keep(self, rows: Sequence[I64]) -> None:
         cache = self._kept(rows)
-        self._rows = rows[0].shape[1]
+        self._rows = counts(rows)
         self._use(cache)
 
     def fork(self, rows: Sequence[I64]) -> "FlexibleOnnxDecoder":
@@ -70,17 +69,16 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         other = copy(self)
         other._calls = {file: call.again() for file, call in self._calls.items()}
         other._observing = self._observing.again()
-        other._rows = rows[0].shape[1]
+        other._rows = counts(rows)
         other._use(self._kept(rows))
         return other
 
     def _kept(self, rows: Sequence[I64]) -> dict[str, F32]:
         """A cache of these rows, with room for an answer."""
-        count = rows[0].shape[1]
-        cache = buffers(self.spec, min(count + ANSWER, self.capacity))
+        cache = buffers(self.spec, np.minimum(counts(rows) + ANSWER, self.capacity))
         for name, old in self._cache.items():
             for head, places in enumerate(rows[int(name.split(".")[0])]):
-                cache[name][0, head, :count] = old[0, head, places]
+                cache[name][0, head, : len(places)] = old[0, head, places]
         return cache
 
     def _votes(self, index: int, queries: F32, start: int) -> F32:
@@ -88,5 +86,10 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         heads = queries.reshape(len(queries), -1, layer.head_width)[:, : layer.heads]
         if queries.shape[1] > layer.heads * layer.head_width:  # packed: attention rotates inside
             heads = rotate(heads, self._tables, start)
-        keys = self._cache[f"{index}.key"][0, :, : self._rows]
+        keys = self._cache[f"{index}.key"][0, :, : self._rows[index]]
         return vote(heads, keys, layer.scale)
+
+
+def counts(rows: Sequence[I64]) -> I64:
+    """How many each layer keeps, [L]."""
+    return np.array([kept.shape[1] for kept in rows])

@@ -260,12 +260,6 @@ def test_a_list_cannot_be_overridden(tmp_path: Path) -> None:
         Model([folder / "model.gguf"], numbers=numbers, mapped=True)
 
 
-def test_drafts_of_some_ids_are_refused(source: Path) -> None:
-    spec = replace(Checkpoint.open(source).spec, exits=(2,), draft_vocab=50)
-    with pytest.raises(Unsupported, match="gguf has one head"):
-        targets.converter("gguf").layout(spec, recipes.parse("fp32"))
-
-
 def test_an_exit_that_was_not_kept_is_named(folder: Path) -> None:
     with pytest.raises(Unsupported, match=r"no exit after layer 4 \(kept: 2, 3, 5\)"):
         opened(folder, 4)
