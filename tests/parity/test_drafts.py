@@ -66,7 +66,10 @@ def test_drafts_among_the_first_ids_give_the_greedy_answer(
     """Of a tied head and of one with ids that are never predicted, too."""
     for family in ("llama", "openelm", "phi3small"):
         made = Bench(runtime, tmp_path / family, family, exit_=1, draft_vocab=vocab)
-        early, whole = made.early(), Bench("reference", tmp_path / f"whole-{family}", family, exit_=1)
+        early, whole = (
+            made.early(),
+            Bench("reference", tmp_path / f"whole-{family}", family, exit_=1),
+        )
         want = whole.early()
         early.prefill(PROMPT)
         want.prefill(PROMPT)
