@@ -27,8 +27,7 @@ from edge.typing import F32
 
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "q4_0", "int8": "q8_0"}
-BASE = 60_000_000  # bytes: interpreter, numpy, a tokenizer, blocks in flight
-_TOKEN = 2500  # bytes that a token takes, as text and as parts of a header, while that is made
+BASE = 128_000_000  # bytes: interpreter, numpy, the header's keys, blocks in flight
 # llama.cpp's number of a file whose matrices are mostly of a type.
 _FILE_TYPES = {
     "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32,
@@ -133,7 +132,7 @@ def layout(spec: DecoderSpec, recipe: Recipe) -> GgufLayout:
 
 def memory(spec: DecoderSpec) -> int:
     """Peak resident bytes of a conversion."""
-    return BASE + _TOKEN * spec.vocab
+    return BASE
 
 
 def _like(name: str) -> str:

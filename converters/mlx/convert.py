@@ -17,8 +17,7 @@ from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
 from edge.targets import About
 
-BASE = 60_000_000  # bytes: interpreter, numpy, blocks in flight
-TOKEN = 1_650  # bytes of the vocabulary, while the tokenizer is looked at
+BASE = 97_000_000  # bytes: interpreter, numpy, blocks in flight
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
 
@@ -29,7 +28,7 @@ def layout(spec: DecoderSpec, recipe: Recipe) -> "MlxLayout":
 
 def memory(spec: DecoderSpec) -> int:
     """Peak resident bytes of a conversion, however large its weights."""
-    return BASE + TOKEN * spec.vocab
+    return BASE
 
 
 class MlxLayout:
