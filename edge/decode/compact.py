@@ -4,7 +4,7 @@ verifies. Greedy answers are those of full attention, with any checkpoint.
 
 from collections.abc import Sequence
 
-from edge.decode.snapkv import SnapKV, refuse_cut, select
+from edge.decode.snapkv import SnapKV, choose, refuse_cut
 from edge.decode.speculate import Draft, Draw
 from edge.protocols import Evictable
 from edge.typing import F32
@@ -32,10 +32,7 @@ class CompactDrafter:
             return self._whole.prefill(tokens)
         self._whole.prefill(tokens[:-window])
         logits, votes = self._whole.observe(tokens[-window:])
-        rows = [
-            select(part, layer.kv_heads, self._options)
-            for part, layer in zip(votes, self.spec.layers, strict=True)
-        ]
+        rows = choose(votes, self.spec, self._options)
         self._draft, self._cut = self._whole.fork(rows), self.length
         return logits
 

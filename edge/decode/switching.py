@@ -94,6 +94,16 @@ class Switching(Generic[Inner]):
 class SwitchingEvictable(Switching[Evictable]):
     """`edge.protocols.Evictable`: a sequence whose rows were forgotten is not read anew."""
 
+    _expected = 0  # tokens
+
+    def expect(self, total: int) -> None:
+        """The sequence will have so many tokens: the part that serves them serves its beginning, too."""
+        self._expected = total
+
+    def rewind(self, length: int) -> None:
+        self._expected = 0 if length == 0 else self._expected
+        super().rewind(length)
+
     @property
     def rows(self) -> tuple[int, ...]:
         return self._inner.rows
@@ -109,6 +119,9 @@ class SwitchingEvictable(Switching[Evictable]):
             "a model with two sets of rotary factors does not draft from a compacted cache",
             fix="convert it with --context up to its original context, or draft by lookup",
         )
+
+    def _wanted(self, total: int) -> str:
+        return super()._wanted(max(total, self._expected))
 
     def _leave(self, total: int) -> None:
         if self._held is not None and min(self._held.rows) < self._held.length:
