@@ -12,7 +12,7 @@ from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
 from edge.checkpoint import Checkpoint
 from edge.convert import Options, Progress, convert, convert_all, prepare, silent, with_exits
-from edge.decode.snapkv import SnapKV
+from edge.decode.snapkv import Layers, Pool, Purpose, SnapKV
 from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.home import artifacts, checkpoints, home
@@ -356,30 +356,47 @@ def bench_artifact(
     return bench(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means)
 
 
-def means_of(
-    snapkv: int | None,
+def snapkv_of(
+    rows: int | None,
     *,
     window: int,
     kernel: int,
     pool: str,
+    sinks: int,
+    layers: str,
+    chunk: int | None,
+    purpose: str,
+) -> SnapKV | None:
+    """How to compact a cache, from the options of a command; None: not at all."""
+    found = SnapKV(
+        capacity=max(SnapKV().capacity, window + sinks + 1) if rows is None else rows,
+        window=window,
+        kernel=kernel,
+        pool=cast("Pool", pool),
+        sinks=sinks,
+        layers=cast("Layers", layers),
+        chunk=chunk,
+        purpose=cast("Purpose", purpose),
+    )
+    if rows is None and found != SnapKV():
+        raise EdgeError("nothing says how many rows to keep", fix="give --snapkv 1024")
+    return None if rows is None else found
+
+
+def means_of(
+    snapkv: SnapKV | None,
+    *,
     layerskip: int | None,
     draft_by: str | None,
     draft: int,
     reference: bool,
 ) -> Means:
     """How to decode, from the options of a command."""
-    if pool not in ("max", "avg"):
-        raise EdgeError(f"--snapkv-pool {pool}", fix="give max or avg")
     if draft_by not in (None, "lookup", "snapkv"):
         raise EdgeError(f"--draft-by {draft_by}", fix="give lookup or snapkv")
-    compact = None
-    if snapkv is not None:
-        compact = SnapKV(
-            capacity=snapkv, window=window, kernel=kernel, pool="max" if pool == "max" else "avg"
-        )
     drafting = cast("Drafting | None", draft_by)
     return Means(
-        snapkv=compact, layerskip=layerskip, drafting=drafting, draft=draft, reference=reference
+        snapkv=snapkv, layerskip=layerskip, drafting=drafting, draft=draft, reference=reference
     )
 
 

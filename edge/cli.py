@@ -37,6 +37,20 @@ SnapWindow = Annotated[
 ]
 SnapKernel = Annotated[int, typer.Option(min=1, help="Rows that a vote is pooled over; odd.")]
 SnapPool = Annotated[str, typer.Option(help="How votes are pooled: max or avg.")]
+SnapSinks = Annotated[int, typer.Option(min=0, help="First rows, which always stay.")]
+SnapLayers = Annotated[
+    str, typer.Option(help="Rows of each layer: even, or a pyramid of the same sum.")
+]
+SnapPrefill = Annotated[
+    int | None,
+    typer.Option(
+        min=2, help="Cut each time so many tokens of a prompt are read: bounds the cache."
+    ),
+]
+SnapFor = Annotated[
+    str,
+    typer.Option(help="Keep rows for the question, or, by repeating all, for reuse by any."),
+]
 LayerSkip = Annotated[
     int | None,
     typer.Option(min=1, help="Draft with the layers before this exit; answers stay the same."),
@@ -257,6 +271,10 @@ def run(
     snapkv_window: SnapWindow = 32,
     snapkv_kernel: SnapKernel = 7,
     snapkv_pool: SnapPool = "max",
+    snapkv_sinks: SnapSinks = 0,
+    snapkv_layers: SnapLayers = "even",
+    snapkv_prefill: SnapPrefill = None,
+    snapkv_for: SnapFor = "question",
     layerskip: LayerSkip = None,
     draft_by: DraftBy = None,
     draft: DraftLength = 4,
@@ -284,6 +302,7 @@ def run(
     Example: edge run artifacts/phi-3 "A cat, as JSON." --json-schema cat.schema.json
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --fast
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
+    Example: edge run artifacts/phi-3 --snapkv 1024 --snapkv-for reuse --snapkv-prefill 512
     """
     from edge import api
     from edge.decode.sampling import Sampling
@@ -305,11 +324,18 @@ def run(
             "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
         )
     text = sys.stdin.read() if prompt == "-" else prompt
-    means = api.means_of(
+    compact = api.snapkv_of(
         snapkv,
         window=snapkv_window,
         kernel=snapkv_kernel,
         pool=snapkv_pool,
+        sinks=snapkv_sinks,
+        layers=snapkv_layers,
+        chunk=snapkv_prefill,
+        purpose=snapkv_for,
+    )
+    means = api.means_of(
+        compact,
         layerskip=layerskip,
         draft_by=draft_by,
         draft=draft,
@@ -337,7 +363,7 @@ def run(
     )
     if text is None:
         if means.snapkv is not None and means.drafting != "snapkv":
-            typer.echo("each turn sees what the turns before it kept for their questions", err=True)
+            _say(means.snapkv.note)
         _chat(model, system, wish)
     else:
         _answer(model, text, wish, system=system, raw=raw, as_json=as_json, stats=stats)
@@ -356,6 +382,10 @@ def bench(
     snapkv_window: SnapWindow = 32,
     snapkv_kernel: SnapKernel = 7,
     snapkv_pool: SnapPool = "max",
+    snapkv_sinks: SnapSinks = 0,
+    snapkv_layers: SnapLayers = "even",
+    snapkv_prefill: SnapPrefill = None,
+    snapkv_for: SnapFor = "question",
     layerskip: LayerSkip = None,
     draft_by: DraftBy = None,
     draft: DraftLength = 4,
@@ -373,11 +403,18 @@ def bench(
     """
     from edge import api
 
-    means = api.means_of(
+    compact = api.snapkv_of(
         snapkv,
         window=snapkv_window,
         kernel=snapkv_kernel,
         pool=snapkv_pool,
+        sinks=snapkv_sinks,
+        layers=snapkv_layers,
+        chunk=snapkv_prefill,
+        purpose=snapkv_for,
+    )
+    means = api.means_of(
+        compact,
         layerskip=layerskip,
         draft_by=draft_by,
         draft=draft,

@@ -38,6 +38,8 @@ class Means:
             )
         if self.drafting == "snapkv" and self.snapkv is None:
             raise EdgeError("a cut cache drafts", fix="say how far it is cut: --snapkv 1024")
+        if self.drafting == "snapkv" and self.snapkv is not None:
+            self.snapkv.refuse_drafts()
         others = (self.snapkv, self.layerskip, self.drafting)
         if self.reference and others != (None, None, None):
             raise EdgeError("a reference evaluation decodes plainly", fix="leave out --reference")

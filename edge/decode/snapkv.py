@@ -24,6 +24,7 @@ from edge.protocols import Decoder, Evictable
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64
 
+Pool = Literal["max", "avg"]
 Layers = Literal["even", "pyramid"]
 Purpose = Literal["question", "reuse"]
 
@@ -37,7 +38,7 @@ class SnapKV:
     capacity: int = 1024  # of a layer; in a pyramid, on average
     window: int = 32
     kernel: int = 7  # rows that a vote is pooled over
-    pool: Literal["max", "avg"] = "max"
+    pool: Pool = "max"
     sinks: int = 0  # first rows, which always stay (arXiv 2309.17453)
     layers: Layers = "even"
     chunk: int | None = None  # tokens of a prompt between two cuts; None: one cut, at its end
@@ -64,6 +65,28 @@ class SnapKV:
                 f"--snapkv-prefill {self.chunk}: each piece of a prompt ends with a window of {self.window}",
                 fix=f"give {2 * self.window} tokens or more",
             )
+
+    @property
+    def note(self) -> str:
+        """What a later question of a chat sees."""
+        if self.purpose == "reuse":
+            return (
+                f"KVzip keeps {self.capacity} rows by what repeating the text needs: a second question "
+                "sees what the first saw"
+            )
+        return (
+            f"SnapKV keeps {self.capacity} rows by what each question looks at: a second one sees what was "
+            "kept for the first; --snapkv-for reuse keeps for any"
+        )
+
+    def refuse_drafts(self) -> None:
+        """A cut copy of a cache drafts, and the whole cache verifies: what was meant for one that is cut
+        itself would be ignored.
+        """
+        if self.chunk is not None:
+            raise EdgeError("the whole cache verifies drafts", fix="leave out --snapkv-prefill")
+        if self.purpose == "reuse":
+            raise EdgeError("a draft is for the answer at hand", fix="leave out --snapkv-for reuse")
 
 
 def choose(votes: Sequence[F32], spec: DecoderSpec, options: SnapKV) -> list[I64]:

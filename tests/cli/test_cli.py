@@ -221,6 +221,26 @@ def test_run_and_bench_compact_the_cache(edge: Edge, artifact: Path) -> None:
 @pytest.mark.parametrize(
     "given",
     [
+        ("--snapkv-sinks", "2"),
+        ("--snapkv-prefill", "24"),
+        ("--snapkv-for", "reuse", "--snapkv-prefill", "24"),
+    ],
+    ids=str,
+)
+def test_every_way_of_compacting_keeps_its_rows(
+    edge: Edge, artifact: Path, given: tuple[str, ...]
+) -> None:
+    text, snap = (
+        "Once upon a time there was a dog. " * 12,
+        ("--snapkv", "48", "--snapkv-window", "8"),
+    )
+    found = answer(edge, artifact, text, "--raw", "--max-tokens", "4", *snap, *given)
+    assert found["cache_rows"] == 48 + 3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
         ("--layerskip", "2", "--draft", "3"),
         ("--draft-by", "lookup"),
         ("--draft-by", "snapkv", "--snapkv", "40", "--snapkv-window", "8"),
@@ -275,6 +295,12 @@ def test_fast_measures_once_and_says_what_it_chose(
         (("--snapkv", "32"), "above the window"),
         (("--snapkv", "64", "--snapkv-kernel", "4"), "odd kernel"),
         (("--snapkv", "64", "--snapkv-pool", "sum"), "max or avg"),
+        (("--snapkv", "64", "--snapkv-layers", "odd"), "even or pyramid"),
+        (("--snapkv", "64", "--snapkv-for", "fun"), "question or reuse"),
+        (("--snapkv", "64", "--snapkv-prefill", "63"), "64 tokens or more"),
+        (("--snapkv", "64", "--snapkv-sinks", "32"), "the sinks"),
+        (("--snapkv-prefill", "128"), "--snapkv 1024"),
+        (("--snapkv-for", "reuse"), "--snapkv 1024"),
         (("--draft-by", "magic"), "lookup or snapkv"),
         (("--draft-by", "snapkv"), "--snapkv"),
         (("--draft-by", "lookup", "--layerskip", "1"), "one drafter"),
