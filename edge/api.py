@@ -360,7 +360,7 @@ def snapkv_of(
     rows: int | None,
     *,
     window: int,
-    kernel: int,
+    kernel: int | None,
     pool: str,
     sinks: int,
     layers: str,

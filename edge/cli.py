@@ -35,7 +35,10 @@ Snap = Annotated[
 SnapWindow = Annotated[
     int, typer.Option(min=1, help="Of them the last ones, which vote for the others.")
 ]
-SnapKernel = Annotated[int, typer.Option(min=1, help="Rows that a vote is pooled over; odd.")]
+SnapKernel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Rows that a vote is pooled over; odd. 7; for reuse 1."),
+]
 SnapPool = Annotated[str, typer.Option(help="How votes are pooled: max or avg.")]
 SnapSinks = Annotated[int, typer.Option(min=0, help="First rows, which always stay.")]
 SnapLayers = Annotated[
@@ -269,7 +272,7 @@ def run(
     ] = None,
     snapkv: Snap = None,
     snapkv_window: SnapWindow = 32,
-    snapkv_kernel: SnapKernel = 7,
+    snapkv_kernel: SnapKernel = None,
     snapkv_pool: SnapPool = "max",
     snapkv_sinks: SnapSinks = 0,
     snapkv_layers: SnapLayers = "even",
@@ -380,7 +383,7 @@ def bench(
     ] = 128,
     snapkv: Snap = None,
     snapkv_window: SnapWindow = 32,
-    snapkv_kernel: SnapKernel = 7,
+    snapkv_kernel: SnapKernel = None,
     snapkv_pool: SnapPool = "max",
     snapkv_sinks: SnapSinks = 0,
     snapkv_layers: SnapLayers = "even",

@@ -48,7 +48,7 @@ def evaluate(
         for at in range(0, len(ids), size - len(lead)):
             part = [*lead, *ids[at : at + size - len(lead)]]
             decoder.rewind(0)
-            losses.append(_losses(decoder, part))
+            losses.append(token_losses(decoder, part))
             advance(len(part) - len(lead))
     every = np.concatenate(losses)
     if not len(every):
@@ -63,7 +63,7 @@ def evaluate(
     )
 
 
-def _losses(decoder: Decoder, part: Sequence[int]) -> F32:
+def token_losses(decoder: Decoder, part: Sequence[int]) -> F32:
     """Nats of each token but the first, given those before it: [T - 1]."""
     out = [np.empty(0, np.float32)]
     for at in range(0, len(part) - 1, _ROWS):

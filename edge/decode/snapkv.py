@@ -37,7 +37,7 @@ class SnapKV:
 
     capacity: int = 1024  # of a layer; in a pyramid, on average
     window: int = 32
-    kernel: int = 7  # rows that a vote is pooled over
+    kernel: int | None = None  # rows that a vote is pooled over; None: 7, or 1 for reuse
     pool: Pool = "max"
     sinks: int = 0  # first rows, which always stay (arXiv 2309.17453)
     layers: Layers = "even"
@@ -51,9 +51,9 @@ class SnapKV:
                 f"SnapKV keeps {self.capacity} rows, the window of {self.window}{also} among them",
                 fix="give a capacity above the window and the sinks",
             )
-        if self.kernel < 1 or self.kernel % 2 == 0 or self.pool not in ("max", "avg"):
+        if self.near < 1 or self.near % 2 == 0 or self.pool not in ("max", "avg"):
             raise EdgeError(
-                f"SnapKV pools by {self.pool!r} over {self.kernel} rows",
+                f"SnapKV pools by {self.pool!r} over {self.near} rows",
                 fix="give an odd kernel, and max or avg",
             )
         if self.layers not in ("even", "pyramid"):
@@ -65,6 +65,13 @@ class SnapKV:
                 f"--snapkv-prefill {self.chunk}: each piece of a prompt ends with a window of {self.window}",
                 fix=f"give {2 * self.window} tokens or more",
             )
+
+    @property
+    def near(self) -> int:
+        """Rows that a vote is pooled over. A repetition looks at each row itself: pooling costs answers."""
+        if self.kernel is not None:
+            return self.kernel
+        return 1 if self.purpose == "reuse" else 7
 
     @property
     def note(self) -> str:
@@ -147,9 +154,9 @@ def vote(q: F32, k: F32, scale: float) -> F32:
 
 def _pooled(votes: F32, options: SnapKV) -> F32:
     """Over `kernel` neighbours [H, S] -> [H, S]; past the ends lie zeros, which count."""
-    half = options.kernel // 2
+    half = options.near // 2
     padded = np.pad(votes, ((0, 0), (half, half)))
-    near = np.lib.stride_tricks.sliding_window_view(padded, options.kernel, axis=1)
+    near = np.lib.stride_tricks.sliding_window_view(padded, options.near, axis=1)
     return near.max(axis=2) if options.pool == "max" else near.mean(axis=2)
 
 

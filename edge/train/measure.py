@@ -16,17 +16,21 @@ from edge.train.world import Person, names, people, places
 
 Answer = Callable[[str], str]  # what a user says -> what the model answers
 
+ONE_FACT: tuple[Kind, ...] = ("what", "who", "where", "colour")
 DISTANCES = (50, 100, 200, 500, 1000)
 CROWD = 60  # more people than the longest context names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One question at the end of its context."""
+    """One question at the end of its context. `later`: another one, about somebody else of the same
+    story, if all of that was told.
+    """
 
     prompt: str
     distance: int
     question: Question
+    later: Question | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +84,24 @@ def case(rng: random.Random, number: int, distance: int) -> Case:
         if reached >= distance:
             break
         end += 1
+    later = ask((*ONE_FACT, "two facts")[number // len(KINDS) % 5], other, person)
+    told = set(later.about) <= set(sentences[:end])
     prompt = " ".join([*sentences[:end], question.text])
-    return Case(prompt=prompt, distance=reached, question=question)
+    return Case(prompt=prompt, distance=reached, question=question, later=later if told else None)
+
+
+def needle(rng: random.Random, number: int, *, depth: float, length: int = 1000) -> Case:
+    """One fact about somebody that nothing else is told of, after this share of `length` tokens."""
+    crowd = iter(people(rng, CROWD, held_out=True))
+    person = next(crowd)
+    question = ask(ONE_FACT[number % len(ONE_FACT)], person, person)
+    sentences: list[str] = []
+    while sum(map(tokens, sentences)) < length:
+        sentences += _sentences(rng, [next(crowd) for _ in range(rng.randint(1, 3))])
+    at = round(depth * len(sentences))
+    behind = sum(map(tokens, sentences[at:]))
+    text = [*sentences[:at], question.about[0], *sentences[at:], question.text]
+    return Case(prompt=" ".join(text), distance=behind, question=question)
 
 
 def text(*, seed: int = 0, count: int = 100) -> str:

@@ -1,83 +1,78 @@
-"""What a compacted cache costs in right answers: held-out questions about facts far back, by rows kept.
+"""What a compacted cache costs, by how its rows are chosen and by how many are kept: one table.
 
-    python tests/bench/budget.py [--model edge-stories] [--questions 120] [--distance 1000] [--window 32] [--out FILE]
+    python tests/bench/budget.py --artifact FOLDER --out docs/snapkv-quality.json [--cases 60] [--modes SnapKV reuse]
+        [--text FILE --text-artifact FOLDER]
 
-Exact match of whole answers with SnapKV at several capacities, beside the whole cache. The questions
-are those of `edge eval --questions`: names and places that training never saw.
+Right answers of edge-stories (in fp32, so that nothing else costs any) to questions about facts a
+thousand tokens back, to a second question over the same rows, and to needles; and nats a token of a real
+text after a prompt that was compacted. Every case is asked in every way. What the file holds already is
+not measured again: a run that was stopped goes on. `edge bench ARTIFACT --quality FILE` measures the
+answers alone.
 """
 
 import argparse
-import json
-import statistics
-import sys
 from pathlib import Path
-from typing import Any
 
-from edge import api
-from edge.bench import machine
-from edge.decode.snapkv import SnapKV
-from edge.means import PLAIN, Means
-from edge.train.measure import by_distance
+from edge import targets
+from edge.artifact import Artifact
+from edge.protocols import Evictable
+from edge.text.tokenizer import Tokenizer
+from edge.train import picture, quality
+from edge.train.record import Record
 
-BUDGETS = (None, 768, 512, 384, 256, 128)  # rows; None: all
-
-
-def measured(model: str, options: SnapKV | None, questions: int, distance: int) -> dict[str, Any]:
-    """Right answers with so many rows, and how long the prompts were."""
-    means = PLAIN if options is None else Means(snapkv=options)
-    loaded = api.open_model(model, means=means)
-    wish = api.Wish(max_tokens=64)
-    lengths: list[int] = []
-
-    def answer(prompt: str) -> str:
-        made = loaded.generate(prompt, wish=wish)
-        text = "".join(made)
-        lengths.append(len(made.generation.prompt))
-        return text
-
-    (score,) = by_distance(answer, per_distance=questions, distances=(distance,))
-    return {
-        "rows": None if options is None else options.capacity,
-        "prompt": statistics.median(lengths),
-        "right": score.right,
-        "asked": score.asked,
-        "kinds": score.kinds,
-    }
+PROMPT, NEW = 384, 96  # tokens of a real text that are compacted, and that follow
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="edge-stories")
-    parser.add_argument("--questions", type=int, default=120)
-    parser.add_argument("--distance", type=int, default=1000)
-    parser.add_argument("--window", type=int, default=32)
-    parser.add_argument("--kernel", type=int, default=7)
-    parser.add_argument("--pool", choices=("max", "avg"), default="max")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--artifact", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--modes", nargs="*", default=list(quality.MODES))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--text", type=Path)
+    parser.add_argument("--text-artifact", type=Path)
     args = parser.parse_args()
-    rows = []
-    for capacity in BUDGETS:
-        options = None
-        if capacity is not None:
-            options = SnapKV(
-                capacity=capacity, window=args.window, kernel=args.kernel, pool=args.pool
-            )
-        rows.append(measured(args.model, options, args.questions, args.distance))
-        print(json.dumps(rows[-1]), file=sys.stderr)
-    record = {
-        "model": Path(args.model).name,
-        "distance": args.distance,
-        "window": args.window,
-        "kernel": args.kernel,
-        "pool": args.pool,
-        "machine": machine(),
-        "rows": rows,
-    }
-    print(json.dumps(record))
-    if args.out:
-        args.out.write_text(json.dumps(record, indent=1) + "\n")
+    if args.artifact:
+        answers(args)
+    if args.text:
+        text(args)
+    picture.draw(Record.load(args.out), args.out.with_suffix(".svg"))
+
+
+def answers(args: argparse.Namespace) -> None:
+    record, ways = Record.load(args.out), quality.ways_of(args.modes)
+    artifact, tokenizer, decoder = opened(args.artifact, args.threads)
+    record.about |= {"model": artifact.manifest.name, "distance": quality.DISTANCE}
+    record.about["modes"] = record.about.get("modes", {}) | quality.described(args.modes)
+    missing = [*record.missing(quality.TASKS[0], ways, args.cases)]
+    for case, found in quality.measured(artifact, tokenizer, decoder, ways, missing):
+        record = Record.load(args.out) if args.out.exists() else record
+        record.add(case, found)
+        record.save(args.out)
+        print(case, flush=True)
+
+
+def text(args: argparse.Namespace) -> None:
+    record, ways = Record.load(args.out), quality.ways_of(args.modes)
+    artifact, tokenizer, decoder = opened(args.text_artifact, args.threads)
+    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    ids = tokenizer.encode(args.text.read_text(), special=False)
+    size = PROMPT + NEW - len(bos)
+    texts = [[*bos, *ids[at : at + size]] for at in range(0, len(ids) - size, size)]
+    record.about["text"] = {"model": artifact.manifest.name, "file": args.text.name}
+    record.about["text"] |= {"prompt": PROMPT, "new": NEW}
+    for case, found in quality.lost_in(decoder, texts[: args.cases], PROMPT, ways):
+        record.add(case, found)
+    record.save(args.out)
+
+
+def opened(folder: Path, threads: int) -> tuple[Artifact, Tokenizer, Evictable]:
+    artifact = Artifact.open(folder)
+    decoder = targets.open_evictable(artifact, threads=threads)
+    return artifact, Tokenizer.load(folder), decoder
 
 
 if __name__ == "__main__":
