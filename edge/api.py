@@ -356,6 +356,31 @@ def bench_artifact(
     return bench(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means)
 
 
+def bench_quality(
+    folder: Path, file: Path, *, cases: int, threads: int | None, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Right answers of an artifact by way of compacting its cache: into a file, and a picture beside it."""
+    from edge.train import picture, quality
+
+    if file.suffix == ".svg":
+        raise EdgeError(f"{file} will be the picture's name", fix="name a .json file")
+    artifact = Artifact.open(folder)
+    integrity.check(artifact)
+    tokenizer = Tokenizer.load(folder)
+    decoder = targets.open_evictable(artifact, threads=threads)
+    record = quality.measure(
+        artifact,
+        tokenizer,
+        decoder,
+        file,
+        cases=cases,
+        modes=quality.MODES,
+        progress=progress or silent,
+    )
+    picture.draw(record, file.with_suffix(".svg"))
+    return record.rows()
+
+
 def snapkv_of(
     rows: int | None,
     *,

@@ -395,6 +395,15 @@ def bench(
     threads: Threads = None,
     reference: Reference = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
+    quality: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead, right answers about the small world by way of compacting: this JSON, and an SVG."
+        ),
+    ] = None,
+    cases: Annotated[
+        int, typer.Option(min=1, help="Of --quality: what the file lacks is asked.")
+    ] = 60,
     as_json: Json = False,
 ) -> None:
     """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth. Several
@@ -403,8 +412,10 @@ def bench(
     \b
     Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2
     Example: edge bench artifacts/phi-3 -p 8192 --snapkv 1024
+    Example: edge bench artifacts/edge-stories --quality quality.json
     """
     from edge import api
+    from edge.progress import bar
 
     compact = api.snapkv_of(
         snapkv,
@@ -423,6 +434,12 @@ def bench(
         draft=draft,
         reference=reference,
     )
+    if quality is not None:
+        if means != api.PLAIN or len(artifacts) > 1:
+            raise EdgeError("--quality tries every way of one artifact", fix="leave out the others")
+        rows = api.bench_quality(artifacts[0], quality, cases=cases, threads=threads, progress=bar)
+        _show({"cells": rows}, as_json, _shares(rows))
+        return
     timings = [
         api.bench_artifact(
             artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means
@@ -790,6 +807,21 @@ def _show_rows(
         _show(found[0], as_json)
     else:
         _show({"artifacts": rows}, as_json, table(rows, columns))
+
+
+def _shares(rows: list[dict[str, Any]]) -> str:
+    """Exact answers in %: a line for each task and mode, a column for each share of the rows."""
+    from edge.table import table
+
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        line = lines.setdefault(
+            (row["task"], row["mode"]), {"task": row["task"], "mode": row["mode"]}
+        )
+        line[f"1/{row['share']}"] = f"{row['mean']:.0%}"
+    shares = sorted({row["share"] for row in rows})
+    columns = {f"1/{share}": "all" if share == 1 else f"1/{share}" for share in shares}
+    return table(list(lines.values()), {"task": "TASK", "mode": "MODE", **columns})
 
 
 def _plain(value: Any) -> str:

@@ -84,15 +84,32 @@ def footprint() -> str:
 
 
 def quality() -> str:
-    """Right answers from a compacted cache, by rows kept."""
+    """What compacted caches cost, by mode and by the share of the prompt's rows that is kept."""
     found = json.loads((ROOT / "docs" / "snapkv-quality.json").read_text())
-    lines = ["| rows kept of the prompt's | exact answers |", "|---|---|"]
-    for row in found["rows"]:
-        kept = "all" if row["rows"] is None else f"{row['rows']}, {row['rows'] / row['prompt']:.0%}"
-        lines.append(f"| {kept} | {row['right']} of {row['asked']} |")
-    how = f"window {found['window']}, {found['pool']} over {found['kernel']}"
-    about = f"{found['model']}, prompts of about {found['rows'][0]['prompt']:.0f} tokens; {how}."
-    return "\n".join([*lines, "", about])
+    cells = {(row["task"], row["mode"], row["share"]): row for row in found["cells"]}
+    shares = sorted({share for _, _, share in cells})
+    heads = ["all" if share == 1 else f"1/{share}" for share in shares]
+    lines = [f"| | rows | {' | '.join(heads)} |", "|---" * (len(shares) + 2) + "|"]
+    whole = {task: row for (task, mode, share), row in cells.items() if share == 1}
+    for task, mode in dict.fromkeys((task, mode) for task, mode, share in cells if share > 1):
+        parts = [_whole(whole[task])]
+        parts += [_cost(cells.get((task, mode, share))) for share in shares[1:]]
+        lines.append(f"| {task} | {mode} | {' | '.join(parts)} |")
+    picture = "![Exact answers against rows kept](docs/snapkv-quality.svg)"
+    return "\n".join([picture, "", *lines])
+
+
+def _whole(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.2f} nats" if row["task"] == "text" else f"{row['mean']:.1%}"
+
+
+def _cost(row: dict[str, Any] | None) -> str:
+    """Points or nats lost, with the standard error of the paired differences."""
+    if row is None:
+        return "-"
+    if row["task"] == "text":
+        return f"{-row['below']:.3f} ± {row['stderr']:.3f}"
+    return f"{100 * row['below']:.1f} ± {100 * row['stderr']:.1f}"
 
 
 def plan() -> str:

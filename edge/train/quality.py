@@ -9,9 +9,11 @@ at some depth of a text about others. Names and places are ones that training ne
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from edge.artifact import Artifact
+from edge.convert import Progress, silent
 from edge.decode.snapkv import Compacting, SnapKV
 from edge.evaluate import token_losses
 from edge.model import Model, Wish
@@ -20,7 +22,7 @@ from edge.text.chat import Message
 from edge.text.tokenizer import Tokenizer
 from edge.train.again import Again
 from edge.train.measure import Case, case, needle
-from edge.train.record import WHOLE, Cell, Found, Way
+from edge.train.record import WHOLE, Cell, Found, Record, Way
 
 NARROW = SnapKV(window=16, kernel=1)
 REUSE = SnapKV(purpose="reuse")
@@ -99,23 +101,34 @@ def lost(decoder: Evictable, ids: Sequence[int], prompt: int, way: Way) -> float
     return float(token_losses(source, ids[prompt:]).mean())
 
 
-def measured(
+def measure(
     artifact: Artifact,
     tokenizer: Tokenizer,
     decoder: Evictable,
-    ways: Sequence[Way],
-    numbers: Iterable[int],
-) -> Iterator[tuple[int, Found]]:
-    """Of each case whether the answers are exact: 1 or 0."""
+    file: Path,
+    *,
+    cases: int,
+    modes: Iterable[str],
+    progress: Progress = silent,
+) -> Record:
+    """Ask what the file does not hold yet; it is written after each case."""
+    record, ways = Record.load(file), ways_of(modes)
+    record.about |= {"model": artifact.manifest.name, "distance": DISTANCE}
+    record.about["modes"] = record.about.get("modes", {}) | described(modes)
+    missing = list(record.missing(TASKS[0], ways, cases))
     model = Model(artifact, tokenizer, decoder)
-    for number in numbers:
-        found: dict[Cell, float] = {}
-        for talk in talks(model, number):
-            again = Again(decoder)
-            for way in ways:
-                right = answered(artifact, tokenizer, again, talk, way)
-                found |= {Cell(task, way): float(exact) for task, exact in right.items()}
-        yield number, found
+    with progress("cases", len(missing)) as advance:
+        for number in missing:
+            found: dict[Cell, float] = {}
+            for talk in talks(model, number):
+                again = Again(decoder)
+                for way in ways:
+                    right = answered(artifact, tokenizer, again, talk, way)
+                    found |= {Cell(task, way): float(exact) for task, exact in right.items()}
+            record.add(number, found)
+            record.save(file)
+            advance(1)
+    return record
 
 
 def lost_in(

@@ -70,11 +70,10 @@ class Record:
     def save(self, file: Path) -> None:
         """One cell a line, so that a difference can be read."""
         lines = []
-        for cell, found in self.values.items():
-            figure = self.figure(cell)
-            row = {"task": cell.task, **cell.way._asdict(), **figure._asdict()}
-            row["values"] = [found.get(case) for case in range(max(found) + 1)]
-            lines.append(json.dumps(row))
+        for row, found in zip(self.rows(), self.values.values(), strict=True):
+            known = (found.get(case) for case in range(max(found) + 1))
+            values = [None if value is None else round(value, 5) for value in known]
+            lines.append(json.dumps({**row, "values": values}))
         partial = file.with_name(f".{file.name}")
         cells = ",\n  ".join(lines)
         partial.write_text(f'{{"about": {json.dumps(self.about)},\n "cells": [\n  {cells}]}}\n')
@@ -88,6 +87,13 @@ class Record:
         """Cases that were not measured in all of these ways."""
         known = [self.values.get(Cell(task, way), {}) for way in ways]
         return (case for case in range(cases) if any(case not in found for found in known))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each cell and its figures."""
+        return [
+            {"task": cell.task, **cell.way._asdict(), **self.figure(cell)._asdict()}
+            for cell in self.values
+        ]
 
     def figure(self, cell: Cell) -> Figure:
         found, whole = self.values[cell], self.values.get(Cell(cell.task, WHOLE), {})

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edge import targets
 from edge.artifact import Artifact
+from edge.progress import bar
 from edge.protocols import Evictable
 from edge.text.tokenizer import Tokenizer
 from edge.train import picture, quality
@@ -36,23 +37,11 @@ def main() -> None:
     parser.add_argument("--text-artifact", type=Path)
     args = parser.parse_args()
     if args.artifact:
-        answers(args)
+        some = opened(args.artifact, args.threads)
+        quality.measure(*some, args.out, cases=args.cases, modes=args.modes, progress=bar)
     if args.text:
         text(args)
     picture.draw(Record.load(args.out), args.out.with_suffix(".svg"))
-
-
-def answers(args: argparse.Namespace) -> None:
-    record, ways = Record.load(args.out), quality.ways_of(args.modes)
-    artifact, tokenizer, decoder = opened(args.artifact, args.threads)
-    record.about |= {"model": artifact.manifest.name, "distance": quality.DISTANCE}
-    record.about["modes"] = record.about.get("modes", {}) | quality.described(args.modes)
-    missing = [*record.missing(quality.TASKS[0], ways, args.cases)]
-    for case, found in quality.measured(artifact, tokenizer, decoder, ways, missing):
-        record = Record.load(args.out) if args.out.exists() else record
-        record.add(case, found)
-        record.save(args.out)
-        print(case, flush=True)
 
 
 def text(args: argparse.Namespace) -> None:
