@@ -357,7 +357,13 @@ def bench_artifact(
 
 
 def bench_quality(
-    folder: Path, file: Path, *, cases: int, threads: int | None, progress: Progress | None = None
+    folder: Path,
+    file: Path,
+    *,
+    cases: int,
+    threads: int | None,
+    say: Say,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Right answers of an artifact by way of compacting its cache: into a file, and a picture beside it."""
     from edge.train import picture, quality
@@ -377,6 +383,8 @@ def bench_quality(
         modes=quality.MODES,
         progress=progress or silent,
     )
+    for mode, problem in record.about["refused"].items():
+        say(f"{mode}: {problem}")
     picture.draw(record, file.with_suffix(".svg"))
     return record.rows()
 

@@ -437,7 +437,9 @@ def bench(
     if quality is not None:
         if means != api.PLAIN or len(artifacts) > 1:
             raise EdgeError("--quality tries every way of one artifact", fix="leave out the others")
-        rows = api.bench_quality(artifacts[0], quality, cases=cases, threads=threads, progress=bar)
+        rows = api.bench_quality(
+            artifacts[0], quality, cases=cases, threads=threads, say=_say, progress=bar
+        )
         _show({"cells": rows}, as_json, _shares(rows))
         return
     timings = [

@@ -15,6 +15,7 @@ from typing import Any
 from edge.artifact import Artifact
 from edge.convert import Progress, silent
 from edge.decode.snapkv import Compacting, SnapKV
+from edge.errors import Unsupported
 from edge.evaluate import token_losses
 from edge.model import Model, Wish
 from edge.protocols import Evictable
@@ -111,21 +112,27 @@ def measure(
     modes: Iterable[str],
     progress: Progress = silent,
 ) -> Record:
-    """Ask what the file does not hold yet; it is written after each case."""
-    record, ways = Record.load(file), ways_of(modes)
+    """Ask what the file does not hold yet; it is written after each case. Modes that the runtime refuses
+    are noted in it.
+    """
+    record = Record.load(file)
+    refused = record.about.setdefault("refused", {})
     record.about |= {"model": artifact.manifest.name, "distance": DISTANCE}
     record.about["modes"] = record.about.get("modes", {}) | described(modes)
-    missing = list(record.missing(TASKS[0], ways, cases))
+    missing = list(record.missing(TASKS[0], ways_of(set(modes) - set(refused)), cases))
     model = Model(artifact, tokenizer, decoder)
     with progress("cases", len(missing)) as advance:
         for number in missing:
-            found: dict[Cell, float] = {}
             for talk in talks(model, number):
                 again = Again(decoder)
-                for way in ways:
-                    right = answered(artifact, tokenizer, again, talk, way)
-                    found |= {Cell(task, way): float(exact) for task, exact in right.items()}
-            record.add(number, found)
+                for way in ways_of(mode for mode in modes if mode not in refused):
+                    try:
+                        right = answered(artifact, tokenizer, again, talk, way)
+                    except Unsupported as error:
+                        refused[way.mode] = error.problem
+                        continue
+                    exact = {Cell(task, way): float(value) for task, value in right.items()}
+                    record.add(number, exact)
             record.save(file)
             advance(1)
     return record

@@ -6,7 +6,9 @@ import pytest
 from conftest import Edge
 from support import converted
 
+from edge.decode.snapkv import SnapKV
 from edge.errors import EdgeError
+from edge.means import Means
 from edge.model import Chat, Model, Wish, load
 from edge.text.chat import Message, encode_chat
 
@@ -125,3 +127,36 @@ def test_an_answer_on_a_terminal_does_not_steer_it(
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     assert edge("run", talking, "a prompt").out.strip("\n") == "red " + shown
     assert shown in edge("run", talking, stdin="a line\n\n").out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((), "kept for the first; --snapkv-for reuse keeps for any"),
+        (("--snapkv-for", "reuse"), "a second question sees what the first saw"),
+        (("--draft-by", "snapkv"), None),
+    ],
+    ids=str,
+)
+def test_a_chat_says_what_a_second_question_sees(
+    edge: Edge, talking: Path, given: tuple[str, ...], words: str | None
+) -> None:
+    done = edge("run", talking, "--snapkv", "64", *given, stdin="\n")
+    assert done.code == 0
+    assert ("second" in done.err) == (words is not None), "drafts change no answer"
+    assert words is None or words in done.err
+
+
+@pytest.mark.parametrize("purpose", ["question", "reuse"])
+def test_a_compacted_chat_is_read_on_and_begun_anew(talking: Path, purpose: str) -> None:
+    snap = SnapKV(capacity=48, window=8, chunk=16, purpose=purpose)  # type: ignore[arg-type]
+    model = load(talking, threads=1, means=Means(snapkv=snap))
+    chat = model.chat()
+    said(chat, "Lily found a ball. " * 8)
+    first = model.decoder.length
+    assert max(model.cache_rows) < first
+    said(chat, "Tom saw a red bird in the big tree. " * 4)
+    assert model.decoder.length > first
+    assert max(model.cache_rows) <= 48 + WISH.max_tokens
+    said(model.chat(), "Tom")
+    assert max(model.cache_rows) == model.decoder.length, "a short chat fits"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from support import converted, environment, run, tiny
 
 from edge import registry
 from edge.artifact import MANIFEST, sha256
+from edge.train import quality
 
 STORIES = "llm/stories-260k"
 PROMPT = "Once upon a time"
@@ -287,6 +289,24 @@ def test_fast_measures_once_and_says_what_it_chose(
     (out / "tuning.json").write_text("[]")
     assert "measuring" in edge(*given).err, "a broken file is measured anew"
     assert edge("run", out, "a b", "--raw", "--fast", "--snapkv", "64").code == 2
+
+
+def test_bench_measures_quality(
+    edge: Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One case and one mode of the model that ships with edge."""
+    monkeypatch.setattr(quality, "MODES", {"narrow": quality.NARROW})
+    out, file = tmp_path / "out", tmp_path / "q.json"
+    assert edge("convert", "edge-stories", "--to", "onnx", "--quant", "fp32", "-o", out).code == 0
+    done = edge("bench", out, "--quality", file, "--cases", "1", "--threads", "1")
+    assert done.code == 0, done.err
+    assert done.out.split("\n")[0].split() == ["TASK", "MODE", "all", "1/2", "1/4", "1/8", "1/16"]
+    assert {row["task"] for row in json.loads(file.read_text())["cells"]} == set(quality.TASKS)
+    assert ElementTree.parse(file.with_suffix(".svg")).getroot().tag.endswith("svg")
+    for more in (("--snapkv", "64"), (out,)):
+        refused = edge("bench", out, *more, "--quality", file)
+        assert (refused.code, "every way of one artifact" in refused.err) == (2, True)
+    assert "picture's name" in edge("bench", out, "--quality", tmp_path / "q.svg").err
 
 
 @pytest.mark.parametrize(

@@ -5,25 +5,28 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import Edge
 from support import tiny
 
 from edge.checkpoint import Checkpoint
 from edge.decode.snapkv import Compacting, SnapKV
-from edge.errors import Damaged
+from edge.errors import Damaged, Unsupported
 from edge.quant import recipe as recipes
 from edge.train import picture, quality
 from edge.train.again import Again
 from edge.train.measure import ONE_FACT, case, needle, tokens
+from edge.train.quality import Talk
 from edge.train.record import WHOLE, Cell, Record, Way
 from runtimes.reference.decoder import ReferenceDecoder, oracle
 
 IDS = [int(i) for i in np.random.default_rng(2).integers(0, 97, 44)]
 HALF = Way("reuse", 2)
+FAKE = MagicMock()  # an artifact, a tokenizer and a decoder that nobody looks into
+FAKE.manifest.name = "fake"
 
 
 @pytest.fixture
@@ -150,19 +153,27 @@ def test_a_picture_shows_each_measurement_where_it_belongs() -> None:
     assert {"a <b>", "SnapKV", "1/16", "100", "question, 2 cases"} <= set(words)
 
 
-def test_bench_measures_quality(
-    edge: Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_mode_that_a_runtime_refuses_is_noted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One case and one mode of the model that ships with edge."""
-    monkeypatch.setattr(quality, "MODES", {"narrow": quality.NARROW})
-    out, file = tmp_path / "out", tmp_path / "q.json"
-    assert edge("convert", "edge-stories", "--to", "onnx", "--quant", "fp32", "-o", out).code == 0
-    done = edge("bench", out, "--quality", file, "--cases", "1", "--threads", "1")
-    assert done.code == 0, done.err
-    assert done.out.split("\n")[0].split() == ["TASK", "MODE", "all", "1/2", "1/4", "1/8", "1/16"]
-    assert {row["task"] for row in json.loads(file.read_text())["cells"]} == set(quality.TASKS)
-    assert ElementTree.parse(file.with_suffix(".svg")).getroot().tag.endswith("svg")
-    for more in (("--snapkv", "64"), (out,)):
-        refused = edge("bench", out, *more, "--quality", file)
-        assert (refused.code, "every way of one artifact" in refused.err) == (2, True)
-    assert "picture's name" in edge("bench", out, "--quality", tmp_path / "q.svg").err
+    """The others are asked, and it is not asked again."""
+    asked: list[Way] = []
+
+    def answered(_a: object, _t: object, _d: object, talk: Talk, way: Way) -> dict[str, bool]:
+        asked.append(way)
+        if way.mode == "pyramid":
+            raise Unsupported("layers share one table of rows", fix="leave it out")
+        return dict.fromkeys(talk.tasks, True)
+
+    talk = Talk(tasks=("question",), ids=([1],), answers=("x",))
+    monkeypatch.setattr(quality, "answered", answered)
+    monkeypatch.setattr(quality, "talks", lambda *_: [talk])
+    monkeypatch.setattr(quality, "Model", lambda *_: None)
+    monkeypatch.setattr(quality, "Again", lambda _: None)
+    file, modes = tmp_path / "q.json", ("pyramid", "reuse")
+    for _ in range(2):
+        record = quality.measure(FAKE, FAKE, FAKE, file, cases=2, modes=modes)
+    assert record.about["refused"] == {"pyramid": "layers share one table of rows"}
+    assert {cell.way.mode for cell in record.values} == {"whole cache", "reuse"}
+    assert [way.mode for way in asked].count("pyramid") == 4, "each share of the first case"
+    assert len(asked) == 4 + 2 * len(quality.ways_of(["reuse"]))
