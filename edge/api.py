@@ -36,6 +36,7 @@ RECIPES = Path(__file__).parent / "train" / "recipes"
 __all__ = [
     "PLAIN",
     "Chat",
+    "Means",
     "Model",
     "Wish",
     "bench_artifact",
@@ -257,6 +258,7 @@ def serve_model(
     key: str | None,
     names: tuple[str, ...],
     threads: int | None = None,
+    means: Means = PLAIN,
     progress: Progress | None = None,
 ) -> None:
     """Serve until interrupted; answers in progress are finished first."""
@@ -267,7 +269,8 @@ def serve_model(
             f"edge serve needs the package {error.name}, which is not installed",
             fix="pip install 'edge-toolkit[serve]'",
         ) from None
-    run(open_model(model, threads=threads, progress=progress), host, port, key=key, names=names)
+    opened = open_model(model, threads=threads, means=means, progress=progress)
+    run(opened, host, port, key=key, names=names)
 
 
 def plan_model(

@@ -599,19 +599,48 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A host name that clients use; may be repeated.")
     ] = None,
+    snapkv: Snap = None,
+    snapkv_window: SnapWindow = 32,
+    snapkv_kernel: SnapKernel = None,
+    snapkv_pool: SnapPool = "max",
+    snapkv_sinks: SnapSinks = 0,
+    snapkv_layers: SnapLayers = "even",
+    snapkv_prefill: SnapPrefill = None,
+    snapkv_for: SnapFor = "question",
     threads: Threads = None,
 ) -> None:
     """Serve a model with OpenAI's API, and a chat page at /.
 
     \b
     Example: edge serve artifacts/phi-3 --port 8080
+    Example: edge serve artifacts/phi-3 --snapkv 4096 --snapkv-for reuse
     """
     from edge import api
     from edge.progress import bar
 
+    compact = api.snapkv_of(
+        snapkv,
+        window=snapkv_window,
+        kernel=snapkv_kernel,
+        pool=snapkv_pool,
+        sinks=snapkv_sinks,
+        layers=snapkv_layers,
+        chunk=snapkv_prefill,
+        purpose=snapkv_for,
+    )
+    if compact is not None:
+        _say(compact.note)
     names = tuple(name or ())
+    means = api.Means(snapkv=compact)
     api.serve_model(
-        model, host=host, port=port, key=key, names=names, threads=threads, progress=bar
+        model,
+        host=host,
+        port=port,
+        key=key,
+        names=names,
+        threads=threads,
+        means=means,
+        progress=bar,
     )
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Edge
 from serving import serving
 from serving import talking as make
 
+from edge.decode.snapkv import Compacting, SnapKV
 from edge.model import Model, Wish, load
 from edge.text.chat import Message
 
@@ -215,3 +217,18 @@ def test_1000_malformed_requests_leave_it_serving(
 
 def test_the_page_is_served(url: str) -> None:
     assert "<title>edge</title>" in httpx.get(url + "/").text
+
+
+def test_a_server_compacts_as_it_is_told(
+    edge: Edge, talking: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Model] = []
+    monkeypatch.setattr("edge.serve.run.run", lambda model, *_, **__: served.append(model))
+    done = edge("serve", talking, "--snapkv", "64", "--snapkv-for", "reuse")
+    assert (done.code, "a second question sees what the first saw" in done.err) == (0, True)
+    compact = served[0].decoder
+    assert isinstance(compact, Compacting)
+    assert compact.options == SnapKV(capacity=64, purpose="reuse")
+    assert edge("serve", talking, "--snapkv-for", "reuse").code == 2
+    assert edge("serve", talking).code == 0
+    assert not isinstance(served[1].decoder, Compacting)
