@@ -212,10 +212,10 @@ class Compacting:
     def _cuts(self, count: int) -> bool:
         """Whether so many more tokens make too many rows, and are enough to vote."""
         most = len(self.rows) * (self.options.capacity - count)
-        return sum(self.rows) > most and count > self.options.window
+        return sum(self.rows) > most and count >= self.options.window
 
     def _pieces(self, tokens: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Alike in length, so that the last, too, is longer than its window."""
+        """Alike in length, so that the last, too, holds a window."""
         count = -(-len(tokens) // (self.options.chunk or len(tokens)))
         ends = [len(tokens) * n // count for n in range(count + 1)]
         return (tokens[start:end] for start, end in pairwise(ends))
@@ -230,7 +230,8 @@ class Compacting:
             logits = self.inner.prefill(tokens).copy()
             votes = self._worths()
         else:
-            self.inner.prefill(tokens[:-window])
+            if len(tokens) > window:
+                self.inner.prefill(tokens[:-window])
             logits, votes = self.inner.observe(tokens[-window:])
         rows = choose(votes, self.spec, self.options)
         self.inner.keep(rows)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import config_of, spec_of
 
@@ -103,6 +103,7 @@ def options(draw: st.DrawFn) -> SnapKV:
     )
 
 
+@settings(deadline=None)
 @given(options(), st.lists(st.integers(1, 100), min_size=1, max_size=3), st.integers(0, 99))
 def test_what_is_kept_is_a_rising_set_with_the_window_and_the_sinks(
     given_: SnapKV, turns: list[int], seed: int
@@ -122,17 +123,30 @@ def test_what_is_kept_is_a_rising_set_with_the_window_and_the_sinks(
             assert sum(inner.rows) <= len(inner.rows) * given_.capacity
 
 
-@given(options(), st.integers(61, 300), st.integers(0, 9))
+@settings(deadline=None)
+@given(options(), st.integers(61, 200), st.integers(1, 100), st.integers(0, 9))
 def test_a_prompt_in_pieces_never_holds_more_than_capacity_and_piece(
-    given_: SnapKV, count: int, seed: int
+    given_: SnapKV, first: int, second: int, seed: int
 ) -> None:
     inner = Rows(seed=seed)
     compact = Compacting(inner, given_)
-    compact.prefill(range(count))
-    bound = count if given_.chunk is None else given_.capacity + given_.chunk
-    bound += ROOM if given_.purpose == "reuse" else 0
-    assert inner.peak <= bound
-    assert sum(inner.rows) == len(inner.rows) * min(given_.capacity, count)
+    repeats = ROOM if given_.purpose == "reuse" else 0
+    for count in (first, second):
+        before, inner.peak = sum(inner.rows) / len(inner.rows), 0.0
+        compact.prefill(range(count))
+        piece = min(count, given_.chunk or count)
+        assert inner.peak <= max(before, given_.capacity) + piece + repeats
+        if count >= given_.window:
+            assert sum(inner.rows) == len(inner.rows) * given_.capacity
+
+
+def test_the_shortest_pieces_are_cut_each_time() -> None:
+    inner = Rows()
+    compact = Compacting(inner, SnapKV(capacity=20, window=4, chunk=8))
+    compact.prefill(range(50))
+    inner.peak = 0
+    compact.prefill(range(9))  # of which the first piece is no longer than its window
+    assert (inner.peak, set(inner.rows)) == (25, {20})
 
 
 @given(st.integers(1, 40), st.integers(1, 500), st.integers(0, 4), st.integers(1, 2000))
