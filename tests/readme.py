@@ -87,14 +87,16 @@ def quality() -> str:
     """What compacted caches cost, by mode and by the share of the prompt's rows that is kept."""
     found = json.loads((ROOT / "docs" / "snapkv-quality.json").read_text())
     cells = {(row["task"], row["mode"], row["share"]): row for row in found["cells"]}
-    shares = sorted({share for _, _, share in cells})
-    heads = ["all" if share == 1 else f"1/{share}" for share in shares]
-    lines = [f"| | rows | {' | '.join(heads)} |", "|---" * (len(shares) + 2) + "|"]
-    whole = {task: row for (task, mode, share), row in cells.items() if share == 1}
+    shares = sorted({share for _, _, share in cells if share > 1})
+    titles = " | ".join(f"1/{share}" for share in shares)
+    lines = [f"| | rows | all | {titles} | cases |", "|---" * (len(shares) + 4) + "|"]
+    whole = {task: row for (task, _, share), row in cells.items() if share == 1}
     for task, mode in dict.fromkeys((task, mode) for task, mode, share in cells if share > 1):
-        parts = [_whole(whole[task])]
-        parts += [_cost(cells.get((task, mode, share))) for share in shares[1:]]
-        lines.append(f"| {task} | {mode} | {' | '.join(parts)} |")
+        some = [cells.get((task, mode, share)) for share in shares]
+        costs = " | ".join(map(_cost, some))
+        counts = sorted({row["cases"] for row in some if row is not None})
+        count = " to ".join(map(str, [*counts[:1], *counts[1:][-1:]]))
+        lines.append(f"| {task} | {mode} | {_whole(whole[task])} | {costs} | {count} |")
     picture = "![Exact answers against rows kept](docs/snapkv-quality.svg)"
     return "\n".join([picture, "", *lines])
 

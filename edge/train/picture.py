@@ -8,18 +8,18 @@ from edge.train.quality import SHARES, TASKS
 from edge.train.record import WHOLE, Cell, Record, Way
 
 _WIDTH, _HEIGHT = 250, 220  # of a panel, in pixels
-_LEFT, _TOP, _GAP, _ROW = 58, 40, 34, 22
+_LEFT, _TOP, _GAP, _ROW = 58, 40, 44, 22
 _PLACES = (1, *SHARES)
 # Okabe and Ito's colours, which colour-blind readers tell apart: on light, and on dark.
 _COLOURS = (
     ("#0072b2", "#56b4e9"),
     ("#b35900", "#e69f00"),
-    ("#009e73", "#3fd0a4"),
-    ("#b0487f", "#e79ac2"),
-    ("#5a5a5a", "#b5b5b5"),
-    ("#d03b00", "#ff7a45"),
-    ("#6a51a3", "#b4a2e0"),
     ("#857500", "#f0e442"),
+    ("#b0487f", "#e79ac2"),
+    ("#6a51a3", "#b4a2e0"),
+    ("#009e73", "#3fd0a4"),
+    ("#d03b00", "#ff7a45"),
+    ("#5a5a5a", "#b5b5b5"),
 )
 _DASHES = ("", "6 3", "2 3", "9 3 2 3")
 
@@ -29,9 +29,12 @@ def draw(record: Record, file: Path) -> None:
 
 
 def svg(record: Record) -> str:
-    """Readable on light and on dark, whatever the page takes."""
-    modes = list(dict.fromkeys(cell.way.mode for cell in record.values if cell.way != WHOLE))
+    """Readable on light and on dark, whatever the page takes. Where ways were asked different cases, each
+    is drawn as far below the whole cache as it was in its own.
+    """
     tasks = [task for task in TASKS if Cell(task, WHOLE) in record.values]
+    shown = (cell for cell in record.values if cell.task in tasks and cell.way != WHOLE)
+    modes = list(dict.fromkeys(cell.way.mode for cell in shown))
     width = _LEFT + len(tasks) * (_WIDTH + _GAP)
     below = _TOP + _HEIGHT + 58
     height = below + -(-len(modes) // 3) * _ROW
@@ -53,7 +56,9 @@ def svg(record: Record) -> str:
 
 
 def _panel(record: Record, task: str, modes: Sequence[str], left: float) -> Iterator[str]:
-    cases = record.figure(Cell(task, WHOLE)).cases
+    best = record.figure(Cell(task, WHOLE)).mean
+    counts = sorted({len(found) for cell, found in record.values.items() if cell.task == task})
+    cases = " to ".join(map(str, [*counts[:1], *counts[1:][-1:]]))
     middle = left + _WIDTH / 2
     yield f'<text x="{middle}" y="{_TOP - 16}" text-anchor="middle">{task}, {cases} cases</text>'
     for percent in range(0, 101, 25):
@@ -69,7 +74,10 @@ def _panel(record: Record, task: str, modes: Sequence[str], left: float) -> Iter
     for at, mode in enumerate(modes):
         ways = [WHOLE, *(Way(mode, share) for share in SHARES)]
         cells = [Cell(task, way) for way in ways if Cell(task, way) in record.values]
-        points = [(_right(left, cell.way.share), _down(record.figure(cell).mean)) for cell in cells]
+        points = [
+            (_right(left, cell.way.share), _down(best - record.figure(cell).below))
+            for cell in cells
+        ]
         yield _line(at, points)
 
 
