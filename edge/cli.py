@@ -119,6 +119,13 @@ def convert(
             help="Draft there among so many first ids; 0: all. 32768 of a vocabulary of 65536.",
         ),
     ] = None,
+    snapkv_rows: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=2,
+            help="Core ML: a cache of so many rows, for what --snapkv keeps and an answer; may be repeated.",
+        ),
+    ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
     ] = None,
@@ -150,7 +157,7 @@ def convert(
         asked: dict[str, object] = {"--quant": quant, "--embed": embed, "--head": head}
         asked |= {"--override": override, "--context": context, "--tokenizer": tokenizer}
         asked |= {"--layerskip": layerskip, "--draft-vocab": draft_vocab is not None}
-        asked |= {"--dry-run": dry_run}
+        asked |= {"--dry-run": dry_run, "--snapkv-rows": snapkv_rows}
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=_say)
         _show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
         return
@@ -162,6 +169,7 @@ def convert(
         context=context,
         exits=tuple(layerskip or ()),
         draft_vocab=draft_vocab,
+        snapkv_rows=tuple(snapkv_rows or ()),
         tokenizer=tokenizer,
         force=force,
     )

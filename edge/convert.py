@@ -5,7 +5,7 @@ their source.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -25,12 +25,13 @@ from edge.artifact import (
 )
 from edge.checkpoint import Checkpoint
 from edge.datafile import Mode
-from edge.errors import EdgeError
+from edge.errors import EdgeError, Unsupported
 from edge.fill import Job, Journal, fill
 from edge.heap import give_back
 from edge.pull import pin_of
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe, word
+from edge.spec import sees_all
 from edge.targets import About, Converter, Layout
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import complete, vocabulary_of
@@ -54,8 +55,8 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how ma
 class Options:
     """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
     names fit a pattern; `exits`: layers after which drafts may stop; `draft_vocab`: the first ids, of which
-    alone such drafts are (0: all; None: as `with_exits` says); `tokenizer`: a folder, if the source lacks
-    one.
+    alone such drafts are (0: all; None: as `with_exits` says); `snapkv_rows`: of small caches, where a
+    target fixes sizes; `tokenizer`: a folder, if the source lacks one.
     """
 
     target: str = "onnx"
@@ -66,6 +67,7 @@ class Options:
     context: int | None = None
     exits: tuple[int, ...] = ()
     draft_vocab: int | None = None
+    snapkv_rows: tuple[int, ...] = ()
     tokenizer: Path | None = None
     force: bool = False
 
@@ -162,10 +164,34 @@ def _draft_vocab(vocab: int, exits: tuple[int, ...], wished: int | None) -> int 
     return None if wished in (None, 0, vocab) else wished
 
 
+def with_caches(checkpoint: Checkpoint, rows: tuple[int, ...], outs: Iterable[str]) -> Checkpoint:
+    """The same weights as a model that may decode from caches of so few rows."""
+    spec = checkpoint.spec
+    if not rows:
+        return checkpoint
+    if not any("FIXED_CACHES" in vars(targets.converter(target)) for target in outs):
+        raise EdgeError(
+            f"caches of {', '.join(outs)} have as many rows as they need",
+            fix="leave out --snapkv-rows",
+        )
+    if max(rows) >= spec.context:
+        raise EdgeError(
+            f"a cache of {max(rows)} rows beside the whole one, of {spec.context}",
+            fix=f"give --snapkv-rows 1 to {spec.context - 1}",
+        )
+    if not sees_all(spec):
+        raise Unsupported(
+            "SnapKV needs attention that sees every row; this model's has a window or is block-sparse",
+            fix="leave out --snapkv-rows",
+        )
+    return replace(checkpoint, spec=replace(spec, snapkv_rows=tuple(sorted(set(rows)))))
+
+
 def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) -> list[Task]:
     """What each target will write; refuses before anything is begun."""
     if options.tokenizer and vocabulary_of(options.tokenizer) is None:
         raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
+    checkpoint = with_caches(checkpoint, options.snapkv_rows, outs)
     tasks = []
     for target, out in outs.items():
         converter = targets.converter(target)

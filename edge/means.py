@@ -40,9 +40,6 @@ class Means:
             raise EdgeError("a cut cache drafts", fix="say how far it is cut: --snapkv 1024")
         if self.drafting == "snapkv" and self.snapkv is not None:
             self.snapkv.refuse_drafts()
-        others = (self.snapkv, self.layerskip, self.drafting)
-        if self.reference and others != (None, None, None):
-            raise EdgeError("a reference evaluation decodes plainly", fix="leave out --reference")
         if not 1 <= self.draft <= 32:
             raise EdgeError(f"--draft {self.draft}", fix="give 1 to 32")
 
@@ -54,16 +51,17 @@ def opened(
     artifact: Artifact, means: Means, *, threads: int | None, exact: bool = False
 ) -> Decoder | Speculation:
     """What `edge.decode.generate` takes."""
-    if means.reference:
-        if threads is not None:
-            raise EdgeError("numpy chooses its threads itself", fix="leave out --threads")
-        return open_reference(artifact, exact=exact)
+    slow = means.reference
+    if slow and threads is not None:
+        raise EdgeError("numpy chooses its threads itself", fix="leave out --threads")
     if means.layerskip is not None:
-        early = open_exits(artifact, exit_=means.layerskip, threads=threads)
+        early = open_exits(artifact, exit_=means.layerskip, threads=threads, reference=slow)
         return Speculation(early, SelfDrafter(early), means.draft)
+    if means.snapkv is None and means.drafting is None and slow:
+        return open_reference(artifact, exact=exact)
     if means.snapkv is None and means.drafting is None:
         return open_decoder(artifact, threads=threads, exact=exact)
-    flexible = open_evictable(artifact, threads=threads)
+    flexible = open_evictable(artifact, threads=threads, reference=slow)
     if means.snapkv is None:
         return Speculation(flexible, Lookup(flexible), means.draft)
     if means.drafting == "snapkv":

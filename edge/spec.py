@@ -128,6 +128,7 @@ class DecoderSpec:
         int, ...
     ] = ()  # numbers of layers after which a draft may stop, rising (LayerSkip)
     draft_vocab: int | None = None  # the first ids, which alone a draft at an exit is of; None: all
+    snapkv_rows: tuple[int, ...] = ()  # of caches beside the whole one, rising, for what SnapKV keeps
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -138,6 +139,9 @@ class DecoderSpec:
         if self.draft_vocab is not None and not 0 < self.draft_vocab <= self.vocab:
             problem = f"drafts of {self.draft_vocab} of {self.vocab} ids"
             raise Damaged(problem, fix=f"give 1 to {self.vocab}")
+        if self.snapkv_rows != tuple(sorted({n for n in self.snapkv_rows if n > 0})):
+            problem = f"caches of {self.snapkv_rows} rows"
+            raise Damaged(problem, fix="name numbers above 0, rising")
         if any(token >= self.vocab for token in self.forbidden):
             problem = f"forbidden id {max(self.forbidden)} of a vocabulary of {self.vocab}"
             raise Damaged(problem, fix="correct the dummy ids in config.json")
@@ -159,6 +163,11 @@ def parts(spec: DecoderSpec) -> Mapping[str, DecoderSpec]:
     if isinstance(scaling, LongRope | DynamicNtk) and spec.context > scaling.original_context:
         return {"short-": replace(spec, context=scaling.original_context), "": spec}
     return {"": spec}
+
+
+def sees_all(spec: DecoderSpec) -> bool:
+    """Whether every query sees every row before it: then rows need not be positions."""
+    return all(layer.window is None and layer.sparse is None for layer in spec.layers)
 
 
 def cache_bytes(spec: DecoderSpec, rows: int | Sequence[int]) -> int:

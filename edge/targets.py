@@ -127,7 +127,8 @@ class Runtime(Protocol):
     """What a package in `runtimes` offers.
 
     One that does not run on every system has `check`, which refuses the others, and may have
-    `open_reference(folder, spec, *, exact, part)`: a slow decoder in numpy, for proof anywhere.
+    `open_reference(folder, spec, *, exact, part)`: a slow decoder in numpy, for proof anywhere; its
+    `open_evictable` and `open_exits` take `reference`, too.
     """
 
     def open(
@@ -262,18 +263,27 @@ def refusal(target: str) -> EdgeError | None:
     return None
 
 
-def open_evictable(artifact: Artifact, *, threads: int | None) -> Evictable:
-    """A decoder of an artifact whose cache may be compacted, if its runtime offers one."""
+def open_evictable(
+    artifact: Artifact, *, threads: int | None, reference: bool = False
+) -> Evictable:
+    """A decoder of an artifact whose cache may be compacted, if its runtime offers one; `reference`: in
+    numpy.
+    """
     offered = _offered(artifact, "open_evictable", "compact or draft from its cache")
+    how = _in_numpy(artifact, reference)
 
     def open_part(label: str, part: DecoderSpec) -> Evictable:
-        return cast(Evictable, offered(artifact.folder, part, threads=threads, part=label))
+        return cast(Evictable, offered(artifact.folder, part, threads=threads, part=label, **how))
 
     return switching_evictable(artifact.manifest.spec, open_part)
 
 
-def open_exits(artifact: Artifact, *, exit_: int, threads: int | None) -> EarlyExit:
-    """A decoder of an artifact that drafts with its first layers, if its runtime offers one."""
+def open_exits(
+    artifact: Artifact, *, exit_: int, threads: int | None, reference: bool = False
+) -> EarlyExit:
+    """A decoder of an artifact that drafts with its first layers, if its runtime offers one;
+    `reference`: in numpy.
+    """
     spec = artifact.manifest.spec
     offered = _offered(artifact, "open_exits", "stop after its first layers")
     if len(parts(spec)) > 1:
@@ -287,7 +297,16 @@ def open_exits(artifact: Artifact, *, exit_: int, threads: int | None) -> EarlyE
             f"{artifact.folder} keeps no exit after layer {exit_} (kept: {kept})",
             fix=f"convert again with --layerskip {exit_}",
         )
-    return cast(EarlyExit, offered(artifact.folder, spec, exit_=exit_, threads=threads))
+    how = _in_numpy(artifact, reference)
+    return cast(EarlyExit, offered(artifact.folder, spec, exit_=exit_, threads=threads, **how))
+
+
+def _in_numpy(artifact: Artifact, reference: bool) -> dict[str, bool]:
+    """How a runtime that has a reference evaluation is asked for it."""
+    if not reference:
+        return {}
+    _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
+    return {"reference": True}
 
 
 def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:

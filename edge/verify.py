@@ -74,10 +74,12 @@ def verify(
         )
     with Checkpoint.open(source) as checkpoint:
         context = min(longest(checkpoint.spec), manifest.spec.context)
+        asked = manifest.spec  # what a user may have asked of the conversion
         spec = replace(
             with_context(checkpoint.spec, context),
-            exits=manifest.spec.exits,
-            draft_vocab=manifest.spec.draft_vocab,
+            exits=asked.exits,
+            draft_vocab=asked.draft_vocab,
+            snapkv_rows=asked.snapkv_rows,
         )
         checkpoint = replace(checkpoint, spec=spec)
         if checkpoint.spec != manifest.spec:

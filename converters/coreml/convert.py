@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from converters.coreml.entries import entries
 from converters.coreml.export import WEIGHTS, model, write
 from converters.coreml.graph import Chunk, number_of, program
 from converters.coreml.plan import Plan, refuse
@@ -16,6 +17,7 @@ from edge.targets import About
 from edge.typing import F32
 
 TOOLS = ("coremltools",)
+FIXED_CACHES = True  # a state has its size from the conversion
 ALIASES = {
     "int4": "rtn-int4-g32-fp16",
     "int8": "rtn-int8-g32-fp16",
@@ -107,7 +109,8 @@ def memory(spec: DecoderSpec) -> int:
     made.
     """
     tables = max(4 * part.context * part.rope.width for part in parts(spec).values())
-    return BASE + len(spec.layers) * 3_000_000 + 3 * tables
+    functions = 1 + len(entries(spec))
+    return BASE + len(spec.layers) * functions * 600_000 + 3 * tables
 
 
 def chunks(spec: DecoderSpec, recipe: Recipe, limit: int) -> list[Chunk]:

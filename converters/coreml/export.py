@@ -24,10 +24,10 @@ class _Exporter(MILProtoExporter):  # type: ignore[misc]
 
     def __init__(self, program: Any, plan: Plan) -> None:
         super().__init__(program, "", _VERSION)
-        self._plan = plan
+        self._blobs = plan.placed()
 
     def get_milproto_value(self, var: Any) -> Any:
-        blob = self._plan.blobs.get(var.op.weight_id or "")
+        blob = self._blobs.get(var.op.weight_id or "")
         if blob is None:
             assert not should_use_weight_file(var.val, _VERSION), f"{var.name} was not planned"
             return helper.create_immediate_value(var)

@@ -54,9 +54,11 @@ class MilOps:
     plan: Plan
     recipe: Recipe
     number: Float  # of activations
-    call: Call
+    call: Call | None  # None: without layers
     states: dict[str, Var]  # each [1, G, S, W]
     heads: dict[int, int]  # layer -> where its kv heads begin in the states
+    first_rows: dict[str, int] = field(default_factory=dict)  # of weights that are not read whole
+    queries: dict[int, Var] = field(default_factory=dict)  # of each layer, rotated: [1, H, T, W]
     _now: dict[str, Var] = field(default_factory=dict)  # a state as it was last written
     _made: dict[str, Var] = field(default_factory=dict)
 
@@ -86,7 +88,7 @@ class MilOps:
             make = partial(_table, rope, context, i)
             key, shape = f"rope.{name}.{context}", (context, rope.width // 2)
             blob = self.plan.constant(key, "fp32", shape, make)
-            rows = mb.gather(x=self._blob(blob), indices=self.call.positions, axis=0)
+            rows = mb.gather(x=self._blob(blob), indices=self._here.positions, axis=0)
             found.append(self._cast(rows, self.number))  # [T, rotated / 2]
         cos, sin = found
         negative = mb.mul(x=sin, y=self._number(-1))
@@ -109,6 +111,7 @@ class MilOps:
                 for x, name in ((q, "q_norm"), (k, "k_norm"))
             )
         q, k = self._rotate(q, rope, layer), self._rotate(k, rope, layer)
+        self.queries[index] = q
         keys, values = self._cached(KEYS, k, layer, index), self._cached(VALUES, v, layer, index)
         # The operation divides scores by the root of the width.
         by = layer.scale * math.sqrt(layer.head_width)
@@ -143,16 +146,23 @@ class MilOps:
             row[list(ids)] = -np.inf
             return row
 
-        blob = self.plan.constant(f"forbidden.{self.number}", self.number, (vocab,), hidden)
+        blob = self.plan.constant(f"forbidden.{vocab}.{self.number}", self.number, (vocab,), hidden)
         return mb.add(x=self._cast(logits, self.number), y=self._blob(blob))
 
     def wanted(self, x: Var) -> Var:
-        last = self.call.last
+        last = self._here.last
         return x if last is None else mb.gather(x=x, indices=last, axis=1)
+
+    @property
+    def _here(self) -> Call:
+        assert self.call is not None, "a layer in a function that has none"
+        return self.call
 
     def _product(self, x: Var, name: str, *, bias: bool) -> Var:
         """In the type of the weight: one of float32 is not rounded for its product."""
         matrix = self.plan.matrix(name, self.recipe.scheme(name))
+        if name in self.first_rows:
+            matrix = self.plan.first(matrix, self.first_rows[name])
         number, rows = matrix.scheme.number, matrix.values.shape[0]
         if bias:
             added = self._cast(self._blob(self.plan.vector(f"{name}.bias")), number)
@@ -199,11 +209,11 @@ class MilOps:
         held = mb.slice_update(
             x=self._now[name],
             update=self._cast(new, "fp16"),
-            begin=_index(0, first, self.call.start, 0),
-            end=_index(1, last, self.call.stop, width),
+            begin=_index(0, first, self._here.start, 0),
+            end=_index(1, last, self._here.stop, width),
         )
         self._now[name] = mb.coreml_update_state(state=state, value=held)
-        rows = self.call.rows if self.call.rows is not None else self.call.stop
+        rows = self._here.rows if self._here.rows is not None else self._here.stop
         own = mb.slice_by_index(
             x=self._now[name],
             begin=[0, first, 0, 0],
@@ -213,7 +223,7 @@ class MilOps:
 
     def _mask(self, layer: LayerSpec) -> Var:
         key = f"mask.{layer.window}.{layer.sparse}.{layer.heads}.{layer.kv_heads}"
-        return self._once(key, lambda: self.call.mask(layer, self.number))
+        return self._once(key, lambda: self._here.mask(layer, self.number))
 
     def _weight(self, matrix: Matrix) -> Var:
         """Values as they are, or what expands codes when Core ML loads the model, or as it goes."""

@@ -1,13 +1,15 @@
 """The weight file of a package, planned before any weight is read.
 
 64 bytes of header, then blobs: 64 bytes of metadata, and data, each at a multiple of 64. Functions
-name a blob by the offset of its metadata, so that all of them share it. N rows, K columns, J groups.
+name a blob by the offset of its metadata, so that all of them share it. At the end lie metadata of
+first rows, over the same data: they are not counted in the header, for who reads blob after blob
+expects data behind each. N rows, K columns, J groups.
 """
 
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from converters.coreml.pack import Together, parts
 from edge.datafile import DataFile
@@ -39,6 +41,7 @@ class Blob:
     kind: str
     shape: Shape
     offset: int  # of its metadata
+    data: int
 
     @property
     def nbytes(self) -> int:
@@ -46,12 +49,12 @@ class Blob:
 
     def at(self, row: int) -> int:
         """Where a row's data lies: rows fill whole bytes."""
-        return self.offset + ALIGN + row * math.prod(self.shape[1:]) * _BITS[self.kind] // 8
+        return self.data + row * math.prod(self.shape[1:]) * _BITS[self.kind] // 8
 
     @property
     def metadata(self) -> bytes:
         padding = -math.prod(self.shape) * _BITS[self.kind] % 8
-        return _META.pack(_MARK, _CODES[self.kind], self.nbytes, self.offset + ALIGN, padding)
+        return _META.pack(_MARK, _CODES[self.kind], self.nbytes, self.data, padding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,18 @@ class Plan:
         self._constants: dict[str, tuple[Blob, Callable[[], AnyArray]]] = {}
         self._together: dict[tuple[str, Scheme], Together] = {}
         self.blobs: dict[str, Blob] = {}
-        self.nbytes = ALIGN
+        self._firsts: dict[str, Blob] = {}  # of rows of others; where their metadata lie comes last
+        self._end = ALIGN
+
+    @property
+    def nbytes(self) -> int:
+        return self._end + ALIGN * len(self._firsts)
+
+    def placed(self) -> dict[str, Blob]:
+        """Everything that functions name, once all of them are made."""
+        starts = range(self._end, self.nbytes, ALIGN)
+        firsts = zip(starts, self._firsts.items(), strict=True)
+        return self.blobs | {key: replace(blob, offset=at) for at, (key, blob) in firsts}
 
     def matrix(self, name: str, scheme: Scheme) -> Matrix:
         known = self._matrices.setdefault(name, {})
@@ -89,6 +103,22 @@ class Plan:
             if scheme.zero == "table" and scheme.group is not None:
                 self._together[name, scheme] = Together(rows, scheme.group)
         return known[scheme]
+
+    def first(self, matrix: Matrix, rows: int) -> Matrix:
+        """The first rows of a matrix, from the same bytes."""
+        group = matrix.scheme.group or 1
+        if matrix.scheme.zero == "table" and rows % group:
+            raise Unsupported(
+                f"coreml cannot read {rows} rows of {matrix.values.key}: {group} share a table",
+                fix=f"give --draft-vocab {rows // group * group or group}",
+            )
+        whole = matrix.values.shape[0]
+        return replace(
+            matrix,
+            values=self._first(matrix.values, rows),
+            scales=matrix.scales and self._first(matrix.scales, rows * matrix.scales.shape[0] // whole),
+            zeros=matrix.zeros and self._first(matrix.zeros, rows),
+        )
 
     def vector(self, name: str) -> Blob:
         """A weight of one row."""
@@ -118,7 +148,7 @@ class Plan:
     def finish(self, data: DataFile) -> None:
         """The header, the metadata, and whatever is no weight."""
         data.put(0, _HEADER.pack(len(self.blobs), _VERSION))
-        for blob in self.blobs.values():
+        for blob in self.placed().values():
             data.put(blob.offset, blob.metadata)
         for blob, make in self._constants.values():
             array = make()
@@ -142,10 +172,18 @@ class Plan:
         return Matrix(scheme, values, scales, zeros)
 
     def _claim(self, key: str, kind: str, shape: Shape) -> Blob:
-        blob = Blob(key, kind, shape, self.nbytes)
-        self.nbytes += ALIGN + -(-blob.nbytes // ALIGN) * ALIGN
+        blob = Blob(key, kind, shape, self._end, self._end + ALIGN)
+        self._end += ALIGN + -(-blob.nbytes // ALIGN) * ALIGN
         self.blobs[key] = blob
         return blob
+
+    def _first(self, blob: Blob, rows: int) -> Blob:
+        key = f"{blob.key} first {rows}"
+        if rows == blob.shape[0]:
+            return blob
+        return self._firsts.setdefault(
+            key, Blob(key, blob.kind, (rows, *blob.shape[1:]), 0, blob.data)
+        )
 
 
 def _put(data: DataFile, matrix: Matrix, row: int, stored: F32 | QTensor) -> int:

@@ -2,29 +2,74 @@
 
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge.errors import Unsupported
-from edge.protocols import Decoder
+from edge.protocols import Decoder, EarlyExit, Evictable
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
 from edge.targets import Numerics
+from runtimes.coreml.decoder import CoreMlDecoder
+from runtimes.coreml.exits import ExitCoreMlDecoder, refuse_exit
+from runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
 from runtimes.coreml.memory import memory
-from runtimes.coreml.reference import open_reference
+from runtimes.coreml.reference import evaluated, open_reference
 
-__all__ = ["check", "memory", "numerics", "open", "open_reference"]
+__all__ = ["check", "memory", "numerics", "open", "open_evictable", "open_exits", "open_reference"]
 _MACOS = 15  # the first that has states
 
 
 def open(  # noqa: A001 - the name that `edge.targets.Runtime` gives it
     folder: Path, spec: DecoderSpec, *, threads: int | None, exact: bool, part: str = ""
 ) -> Decoder:
+    return CoreMlDecoder(spec, _callers(folder, spec, threads, exact=exact, part=part), part)
+
+
+def open_evictable(
+    folder: Path,
+    spec: DecoderSpec,
+    *,
+    threads: int | None,
+    part: str = "",
+    reference: bool = False,
+) -> Evictable:
+    """`reference`: evaluated in numpy."""
+    callers = _callers(folder, spec, threads, reference=reference, part=part)
+    return FlexibleCoreMlDecoder(spec, callers, part)
+
+
+def open_exits(
+    folder: Path,
+    spec: DecoderSpec,
+    *,
+    exit_: int,
+    threads: int | None,
+    reference: bool = False,
+) -> EarlyExit:
+    """`reference`: evaluated in numpy."""
+    refuse_exit(folder, spec, exit_)
+    callers = _callers(folder, spec, threads, reference=reference)
+    return ExitCoreMlDecoder(spec, callers, exit_=exit_)
+
+
+def _callers(
+    folder: Path,
+    spec: DecoderSpec,
+    threads: int | None,
+    *,
+    exact: bool = False,
+    part: str = "",
+    reference: bool = False,
+) -> Sequence[Keeper]:
+    if reference:
+        return evaluated(folder, spec, exact=exact, part=part)
     check()
     if threads is not None:
         raise Unsupported("Core ML chooses its threads itself", fix="leave out --threads")
-    from runtimes.coreml.native import open_native
+    from runtimes.coreml.native import predicted
 
-    return open_native(folder, spec, exact=exact, part=part)
+    return predicted(folder, spec, exact=exact, part=part)
 
 
 def check() -> None:

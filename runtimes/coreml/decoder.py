@@ -6,7 +6,7 @@ overwritten; near the end of the cache, where they would not fit, single steps t
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,15 +16,17 @@ from edge.errors import Damaged
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
 
+FIX = "convert again"
 _CHUNK = re.compile(r"model(?:-(\d{5})-of-(\d{5}))?\.mlpackage")
-_FIX = "convert again"
 
 
 class Caller(Protocol):
     """Runs the functions of one package; the states are its own."""
 
     @property
-    def functions(self) -> Sequence[str]: ...
+    def functions(self) -> Mapping[str, Collection[str]]:
+        """Names of inputs, by function."""
+        ...
 
     def call(self, name: str, inputs: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]: ...
 
@@ -39,42 +41,43 @@ class CoreMlDecoder:
         self.spec = spec
         self.capacity = spec.context
         self._callers = callers
-        self._label = label.replace("-", "_")
-        self._prompts = self._lengths("prompt")
-        self._scores = self._lengths("score")
-        self._length = 0
-        missing = [f"{self._label}step"] if not self._has("step") else []
-        if missing:
-            raise Damaged(f"the packages have no function {missing[0]}", fix=_FIX)
+        self._label = self._at = label.replace("-", "_")
+        self._length = 0  # tokens
+        self._rows = 0  # of the cache
+        self._size = spec.context  # rows that the cache has room for
+        self._need("step")
 
     @property
     def length(self) -> int:
         return self._length
 
     def prefill(self, tokens: Sequence[int]) -> F32:
-        return self._read("prompt", self._prompts, tokens)[-1][-1]
+        logits: F32 = self._read("prompt", tokens)[-1]["logits"][-1]
+        return logits
 
     def step(self, token: int) -> F32:
-        return self._call("step", [token], 1)[-1]
+        return self.prefill([token])
 
     def score(self, tokens: Sequence[int]) -> F32:
-        return np.concatenate(self._read("score", self._scores, tokens))
+        return np.concatenate([found["logits"] for found in self._read("score", tokens)])
 
     def rewind(self, length: int) -> None:
-        assert 0 <= length <= self._length, f"rewind to {length} of {self._length}"
+        gone = self._length - length
+        assert length == 0 or 0 <= gone <= self._rows, f"rewind to {length} of {self._length}"
+        self._rows = 0 if length == 0 else self._rows - gone
         self._length = length
 
-    def _read(self, kind: str, lengths: Sequence[int], tokens: Sequence[int]) -> list[F32]:
-        """Append tokens -> the logits of each call."""
+    def _read(self, kind: str, tokens: Sequence[int], single: str = "step") -> list["Found"]:
+        """Append tokens -> what each call gave; `single`: the function that reads one."""
         assert 0 < len(tokens) <= self.capacity - self._length, (
             f"{len(tokens)} after {self._length} of {self.capacity}"
         )
+        lengths = [n for n in self._lengths(kind) if n > 1]
         out, at = [], 0
         while at < len(tokens):
             length = self._fitting(lengths, len(tokens) - at)
-            name = "step" if length == 1 else f"{kind}{length}"
             part = tokens[at : at + length]
-            out.append(self._call(name, part, length))
+            out.append(self._append(single if length == 1 else f"{kind}{length}", part, length))
             at += len(part)
         return out
 
@@ -83,41 +86,73 @@ class CoreMlDecoder:
         filled = [n for n in lengths if n <= left]
         if filled:
             return max(filled)
-        room = self.capacity - self._length
-        padded = [n for n in lengths if left < n <= room]
+        padded = [n for n in lengths if left < n <= self._room]
         return min(padded) if padded and left > 1 else 1
 
-    def _call(self, name: str, tokens: Sequence[int], length: int) -> F32:
-        """Append tokens -> logits of the last one, or of all of them: [1 or T, V]."""
-        assert self._length < self.capacity, f"a step after {self._length} of {self.capacity}"
+    @property
+    def _room(self) -> int:
+        """Rows that a call may write."""
+        return min(self.capacity - self._length, self._size - self._rows)
+
+    def _append(self, name: str, tokens: Sequence[int], length: int) -> "Found":
+        """Append tokens by one call -> logits of the last one, or of all of them, and the rest."""
         ids = np.zeros((1, length), np.int32)
         ids[0, : len(tokens)] = tokens
-        given: dict[str, AnyArray] = {
-            "position": np.array([self._length], np.int32),
-            "rows": np.array([self._length], np.int32),
+        found = self._run((self._at + name,), ids, last=len(tokens) - 1)
+        found["logits"] = logits_of(found, name)[: len(tokens)]
+        self._more(len(tokens))
+        return found
+
+    def _more(self, count: int) -> None:
+        """So many tokens are in the cache now."""
+        self._length += count
+        self._rows += count
+
+    def _run(
+        self, names: Sequence[str], x: AnyArray, *, ahead: int = 0, last: int = 0
+    ) -> "Found":
+        """In every package the first of these functions that it has, `ahead` rows after the sequence ->
+        everything that they gave, the last one last.
+        """
+        given = {
+            "position": np.array([self._length + ahead], np.int32),
+            "rows": np.array([self._rows + ahead], np.int32),
+            "last": np.array([last], np.int32),
         }
-        x, carried = ids, "inputIds"
+        found: Found = {}
         for caller in self._callers:
-            inputs = {carried: x, **given}
-            if caller is self._callers[-1] and name.startswith("prompt"):
-                inputs["last"] = np.array([len(tokens) - 1], np.int32)
-            ((_, x),) = caller.call(self._label + name, inputs).items()
-            carried = "hidden"
-        self._length += len(tokens)
-        logits: F32 = np.asarray(x, np.float32)[0]
-        return logits[: len(tokens)]
+            name = next((name for name in names if name in caller.functions), None)
+            if name is None:
+                continue
+            given["inputIds"] = given["hidden"] = found.get("nextHidden", x)
+            found |= caller.call(name, {key: given[key] for key in caller.functions[name]})
+        return found
 
     def _lengths(self, kind: str) -> list[int]:
         """Lengths of the functions of a kind that every package has."""
-        pattern = re.compile(re.escape(self._label + kind) + r"(\d{1,6})")
+        pattern = re.compile(re.escape(self._at + kind) + r"(\d{1,6})")
         found = [
             {int(match[1]) for name in caller.functions if (match := pattern.fullmatch(name))}
             for caller in self._callers
         ]
         return sorted(n for n in set.intersection(*found) if 0 < n <= self.capacity)
 
-    def _has(self, name: str) -> bool:
-        return all(self._label + name in caller.functions for caller in self._callers)
+    def _need(self, *names: str) -> None:
+        """Functions that every package must have."""
+        for name in names:
+            if any(self._label + name not in caller.functions for caller in self._callers):
+                raise Damaged(f"the packages have no function {self._label}{name}", fix=FIX)
+
+
+Found = dict[str, AnyArray]  # outputs by name
+
+
+def logits_of(found: Found, name: str) -> F32:
+    """[T, V], of what a function gave."""
+    if "logits" not in found:
+        raise Damaged(f"the function {name} gives no logits", fix=FIX)
+    logits: F32 = np.asarray(found["logits"], np.float32)[0]
+    return logits
 
 
 def packages(folder: Path) -> list[Path]:
@@ -129,5 +164,5 @@ def packages(folder: Path) -> list[Path]:
     whole = [(f"{i + 1:05d}", f"{count:05d}") for i in range(count)]
     if not found or (numbers != [(None, None)] and numbers != whole):
         names = ", ".join(path.name for path in found) or "none"
-        raise Damaged(f"{folder} should hold model.mlpackage, and holds {names}", fix=_FIX)
+        raise Damaged(f"{folder} should hold model.mlpackage, and holds {names}", fix=FIX)
     return found

@@ -7,6 +7,7 @@ is taken away.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,6 +47,24 @@ class Evaluator:
     def reset(self) -> None:
         """States as a new sequence has them: zeros."""
         self._states.clear()
+
+    def held(self, name: str) -> AnyArray:
+        """A state as it lies, once a function has used it."""
+        return self._states[name]
+
+    def hold(self, name: str, content: AnyArray) -> None:
+        """Put a state in the place of what was held."""
+        self._states[name] = content
+
+    def forget(self, name: str) -> None:
+        """Give its memory back: used again, it is zeros."""
+        self._states.pop(name, None)
+
+    def again(self) -> "Evaluator":
+        """The same program and expanded weights over states of its own."""
+        other = copy(self)
+        other._states = {}
+        return other
 
     def _state(self, name: str, kind: TensorType) -> AnyArray:
         shape = tuple(size or 0 for size in kind.shape)

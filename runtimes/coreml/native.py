@@ -2,57 +2,91 @@
 
 Written from Apple's documentation of MLState and of functions in one model, and from coremltools'
 interface: it has not been run, for want of a Mac. Functions of one package that declare the same
-states are given the same state object, as others' applications do (Anemll, github.com/Anemll/Anemll).
+states are given the same state object, as others' applications do (Anemll, github.com/Anemll/Anemll);
+those of a small cache declare states of other names, and are given another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from edge.spec import DecoderSpec
 from edge.typing import AnyArray
-from runtimes.coreml.decoder import CoreMlDecoder, packages
+from runtimes.coreml.agreement import agree, caches
+from runtimes.coreml.decoder import packages
 from runtimes.coreml.program import Program
-from runtimes.coreml.reference import agree
 from runtimes.coreml.toolkit import ct
 
 # With all units, models with states fail to load on some systems (coremltools #2325, error -14).
 UNITS, EXACT_UNITS = "CPU_AND_GPU", "CPU_ONLY"
 
 
-class _Predicted:
-    """One package behind `runtimes.coreml.decoder.Caller`: compiled once, a function loaded at its
+class Predicted:
+    """One package behind `runtimes.coreml.flexible.Keeper`: compiled once, a function loaded at its
     first call.
     """
 
-    def __init__(self, package: Path, functions: Sequence[str], units: str) -> None:
-        self.functions = functions
+    def __init__(self, package: Path, program: Program, units: str, part: str) -> None:
+        self.functions: Mapping[str, Collection[str]] = {
+            name: function.inputs for name, function in program.functions.items()
+        }
+        self.caches = caches(program, part)
+        self._declared = {name: tuple(f.states) for name, f in program.functions.items()}
         self._units = ct.ComputeUnit[units]
         self._folder = TemporaryDirectory(prefix="edge-")
         place = Path(self._folder.name) / "model.mlmodelc"
         self._compiled = ct.models.utils.compile_model(str(package), str(place))
         self._models: dict[str, Any] = {}
-        self._state: Any = None
+        self._states: dict[tuple[str, ...], Any] = {}  # by the names that functions declare
 
     def call(self, name: str, inputs: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
+        model = self._model(name)
+        state = self._state(self._declared[name]) if self._declared[name] else None
+        found: Mapping[str, AnyArray] = model.predict(dict(inputs), state)
+        return found
+
+    def read(self, state: str) -> AnyArray:
+        found: AnyArray = self._state(self._with(state)).read_state(state)
+        return found
+
+    def write(self, state: str, content: AnyArray) -> None:
+        self._state(self._with(state)).write_state(state, content)
+
+    def forget(self, *states: str) -> None:
+        for state in states:
+            self._states.pop(self._with(state), None)
+
+    def again(self) -> "Predicted":
+        other = copy(self)
+        other._states = {}
+        return other
+
+    def _model(self, name: str) -> Any:
         if name not in self._models:
             self._models[name] = ct.models.CompiledMLModel(
                 self._compiled, compute_units=self._units, function_name=name
             )
-        model = self._models[name]
-        if self._state is None:
-            self._state = model.make_state()
-        found: Mapping[str, AnyArray] = model.predict(dict(inputs), self._state)
-        return found
+        return self._models[name]
+
+    def _state(self, names: tuple[str, ...]) -> Any:
+        """Made by a function that declares these, one that is loaded if any is."""
+        if names not in self._states:
+            able = [name for name, declared in self._declared.items() if declared == names]
+            maker = next((name for name in able if name in self._models), able[0])
+            self._states[names] = self._model(maker).make_state()
+        return self._states[names]
+
+    def _with(self, state: str) -> tuple[str, ...]:
+        return next(names for names in self._declared.values() if state in names)
 
 
-def open_native(folder: Path, spec: DecoderSpec, *, exact: bool, part: str = "") -> CoreMlDecoder:
-    """A decoder that predicts with Core ML. `exact`: on the processor alone."""
-    callers = []
+def predicted(folder: Path, spec: DecoderSpec, *, exact: bool, part: str = "") -> list[Predicted]:
+    """The packages of an artifact, checked, for Core ML. `exact`: on the processor alone."""
+    out = []
     for package in packages(folder):
         program = Program.open(package)  # Core ML sees nothing that we have not checked
         agree(program, spec, part)
-        units = EXACT_UNITS if exact else UNITS
-        callers.append(_Predicted(package, tuple(program.functions), units))
-    return CoreMlDecoder(spec, callers, part)
+        out.append(Predicted(package, program, EXACT_UNITS if exact else UNITS, part))
+    return out

@@ -83,6 +83,12 @@ class Function:
     ops: tuple[Op, ...]
     outputs: tuple[str, ...]
 
+    @property
+    def results(self) -> dict[str, TensorType]:
+        """Types of what it gives and makes itself, by name."""
+        made = {name: kind for op in self.ops for name, kind in op.outputs}
+        return {name: made[name] for name in self.outputs if name in made}
+
 
 @dataclass(frozen=True)
 class Program:

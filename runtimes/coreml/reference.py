@@ -1,46 +1,55 @@
-"""The reference evaluation as a decoder: on any system, and slow."""
+"""The reference evaluation behind a decoder: on any system, and slow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from edge.errors import Damaged
 from edge.spec import DecoderSpec
 from edge.typing import AnyArray
+from runtimes.coreml.agreement import agree, caches
 from runtimes.coreml.decoder import CoreMlDecoder, packages
-from runtimes.coreml.evaluator import Evaluator
+from runtimes.coreml.evaluator import Evaluator, Precision
 from runtimes.coreml.program import Program
 
 
-class _Evaluated:
-    """One package behind `runtimes.coreml.decoder.Caller`."""
+class Evaluated:
+    """One package behind `runtimes.coreml.flexible.Keeper`."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-        self.functions: Sequence[str] = tuple(evaluator.program.functions)
+    def __init__(self, evaluator: Evaluator, part: str) -> None:
+        self._evaluator, self._part = evaluator, part
+        program = evaluator.program
+        self.caches = caches(program, part)
+        self.functions: Mapping[str, Collection[str]] = {
+            name: function.inputs for name, function in program.functions.items()
+        }
 
     def call(self, name: str, inputs: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
         return self._evaluator.call(name, inputs)
+
+    def read(self, state: str) -> AnyArray:
+        return self._evaluator.held(state)
+
+    def write(self, state: str, content: AnyArray) -> None:
+        self._evaluator.hold(state, content)
+
+    def forget(self, *states: str) -> None:
+        for state in states:
+            self._evaluator.forget(state)
+
+    def again(self) -> "Evaluated":
+        return Evaluated(self._evaluator.again(), self._part)
+
+
+def evaluated(folder: Path, spec: DecoderSpec, *, exact: bool, part: str = "") -> list[Evaluated]:
+    """The packages of an artifact, checked. `exact`: nothing is rounded on the way."""
+    programs = [Program.open(package) for package in packages(folder)]
+    for program in programs:
+        agree(program, spec, part)
+    precision: Precision = "fp32" if exact else "declared"
+    return [Evaluated(Evaluator(program, precision), part) for program in programs]
 
 
 def open_reference(
     folder: Path, spec: DecoderSpec, *, exact: bool, part: str = ""
 ) -> CoreMlDecoder:
-    """A decoder that evaluates in numpy. `exact`: nothing is rounded on the way."""
-    programs = [Program.open(package) for package in packages(folder)]
-    for program in programs:
-        agree(program, spec, part)
-    callers = [_Evaluated(Evaluator(p, "fp32" if exact else "declared")) for p in programs]
-    return CoreMlDecoder(spec, callers, part)
-
-
-def agree(program: Program, spec: DecoderSpec, part: str) -> None:
-    """A manifest may lie: its spec must have the program's cache and vocabulary."""
-    step = program.functions.get(part.replace("-", "_") + "step")
-    caches = [] if step is None else [kind.shape for kind in step.states.values()]
-    good = bool(caches) and all(len(s) == 4 and (s[2] or 0) >= spec.context for s in caches)
-    logits = [] if step is None else [k for op in step.ops for n, k in op.outputs if n == "logits"]
-    single = all(len(function.outputs) == 1 for function in program.functions.values())
-    if not good or not single or any(kind.shape[-1] != spec.vocab for kind in logits):
-        raise Damaged(
-            f"{program.folder} is of another model than its edge.json", fix="convert again"
-        )
+    """A decoder that evaluates in numpy."""
+    return CoreMlDecoder(spec, evaluated(folder, spec, exact=exact, part=part), part)
