@@ -128,7 +128,9 @@ class DecoderSpec:
         int, ...
     ] = ()  # numbers of layers after which a draft may stop, rising (LayerSkip)
     draft_vocab: int | None = None  # the first ids, which alone a draft at an exit is of; None: all
-    snapkv_rows: tuple[int, ...] = ()  # of caches beside the whole one, rising, for what SnapKV keeps
+    snapkv_rows: tuple[
+        int, ...
+    ] = ()  # of caches beside the whole one, rising, for what SnapKV keeps
 
     def __post_init__(self) -> None:
         if not self.layers:

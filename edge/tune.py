@@ -14,7 +14,7 @@ from edge.bench import machine
 from edge.decode.generate import generate
 from edge.decode.snapkv import SnapKV
 from edge.decode.speculate import Speculation
-from edge.errors import EdgeError
+from edge.errors import EdgeError, Unsupported
 from edge.means import PLAIN, Drafting, Means, opened
 
 TUNING = "tuning.json"
@@ -51,9 +51,13 @@ def fastest(
     known = _read(file)
     if key not in known:
         say("measuring which means pays here, once for prompts of this length")
-        tried = [
-            _try(artifact, means, prompt, threads, clock) for means in candidates(artifact, prompt)
-        ]
+        tried = []
+        for means in candidates(artifact, prompt):
+            try:
+                tried.append(_try(artifact, means, prompt, threads, clock))
+            except Unsupported:  # a means that this artifact lacks pays nowhere
+                if means == PLAIN:
+                    raise
         for one in tried:
             say(f"  {one}")
         known[key] = asdict(_best(tried).means)

@@ -4,6 +4,7 @@ greedy answers agree.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def offering(name: str) -> list[str]:
 
 class Bench:
     """One tiny checkpoint of random weights in fp32, three layers deep, on one runtime. `exit_`: the
-    layers after which it may stop.
+    layers after which it may stop. What lies in the folder already is used again.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Bench:
     ) -> None:
         self.runtime, self._exit = runtime, exit_
         exits = () if exit_ is None else (exit_,)
-        self.source = tiny(folder / "source", family, num_hidden_layers=3)
+        self.source = folder / "source"
+        if not self.source.exists():
+            tiny(self.source, family, num_hidden_layers=3)
         self._checkpoint = with_exits(Checkpoint.open(self.source), exits, draft_vocab)
         self.spec = self._checkpoint.spec
         self.tolerance = 2e-5
@@ -57,12 +60,17 @@ class Bench:
         except Unsupported as error:
             pytest.skip(str(error))
         self.tolerance = max(2e-5, numerics.tolerance)
-        fixed = "FIXED_CACHES" in vars(targets.converter(runtime))
-        rows = (32,) if fixed else ()
-        options = {"exits": exits, "draft_vocab": draft_vocab, "snapkv_rows": rows}
-        out = converted(folder / "out", self.source, target=runtime, **options)
-        self._artifact = Artifact.open(out)
+        options = {"exits": exits, "draft_vocab": draft_vocab}
+        out = folder / f"{runtime}-{exit_}-{draft_vocab}"
+        self._artifact = Artifact.open(self._converted(out, **options))
         self._numpy = targets.refusal(runtime) is not None  # which does not run on this system
+
+    def _converted(self, out: Path, **options: Any) -> Path:
+        if out.exists():
+            return out
+        fixed = "FIXED_CACHES" in vars(targets.converter(self.runtime))
+        rows = (32,) if fixed else ()
+        return converted(out, self.source, target=self.runtime, snapkv_rows=rows, **options)
 
     def oracle(self) -> Decoder:
         return targets.oracle().oracle(self._checkpoint, FP32)

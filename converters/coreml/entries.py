@@ -55,7 +55,7 @@ def entries(spec: DecoderSpec) -> list[Entry]:
     out += [Entry(name=f"prompt{n}", length=n) for n in fits]
     out += [_score(n) for n in fits[:1]]
     caches = small(spec)
-    if (spec.exits or caches) and 4 * VERIFIED <= spec.context and VERIFIED not in fits[:1]:
+    if (spec.exits or caches) and spec.context >= 4 * VERIFIED:
         out.append(_score(VERIFIED))
     for exit_ in spec.exits:
         out += _exit(exit_, spec.context)
@@ -95,7 +95,7 @@ def _small(rows: int, lengths: list[int]) -> Iterator[Entry]:
     yield Entry(name=f"{at}step", length=1, rows=rows)
     for n in [n for n in lengths if 2 * n <= rows][-1:]:
         yield Entry(name=f"{at}prompt{n}", length=n, rows=rows)
-    if 2 * VERIFIED <= rows:
+    if rows >= 2 * VERIFIED:
         yield _score(VERIFIED, at, rows)
 
 

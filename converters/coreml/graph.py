@@ -100,19 +100,13 @@ class _Builder:
 
     def function(self, entry: Entry) -> Any:
         """A function of a fixed length."""
-        assert entry.length is not None
         inputs = {self._input(entry): self._placeholder(entry)}
         if self.chunk.layers(entry):
             inputs |= {name: mb.placeholder((1,), types.int32) for name in ("position", "rows")}
         if entry.asked and self.chunk.final:
             inputs["last"] = mb.placeholder((1,), types.int32)
         with self._open(inputs, entry) as function:
-            given = dict(function.inputs)
-            if self.chunk.layers(entry):
-                call = static(self._fixed, given, entry.length, self._rows(entry))
-            else:
-                call = None
-            self._emit(function, entry, call)
+            self._emit(function, entry, self._call(function, entry))
         return function
 
     def ranged(self) -> Any:
@@ -164,6 +158,13 @@ class _Builder:
         for name, var in outputs.items():
             var.name = name
         function.set_outputs(list(outputs.values()))
+
+    def _call(self, function: Any, entry: Entry) -> Call | None:
+        """Where it stands in the sequence; a head alone stands nowhere."""
+        assert entry.length is not None
+        if not self.chunk.layers(entry):
+            return None
+        return static(self._fixed, dict(function.inputs), entry.length, self._rows(entry))
 
     def _ops(self, function: Any, entry: Entry, call: Call | None) -> MilOps:
         own = self.chunk.layers(entry)

@@ -116,7 +116,8 @@ class Plan:
         return replace(
             matrix,
             values=self._first(matrix.values, rows),
-            scales=matrix.scales and self._first(matrix.scales, rows * matrix.scales.shape[0] // whole),
+            scales=matrix.scales
+            and self._first(matrix.scales, rows * matrix.scales.shape[0] // whole),
             zeros=matrix.zeros and self._first(matrix.zeros, rows),
         )
 

@@ -11,7 +11,7 @@ from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
 from edge.targets import Numerics
 from runtimes.coreml.decoder import CoreMlDecoder
-from runtimes.coreml.exits import ExitCoreMlDecoder, refuse_exit
+from runtimes.coreml.exits import ExitCoreMlDecoder
 from runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
 from runtimes.coreml.memory import memory
 from runtimes.coreml.reference import evaluated, open_reference
@@ -48,7 +48,6 @@ def open_exits(
     reference: bool = False,
 ) -> EarlyExit:
     """`reference`: evaluated in numpy."""
-    refuse_exit(folder, spec, exit_)
     callers = _callers(folder, spec, threads, reference=reference)
     return ExitCoreMlDecoder(spec, callers, exit_=exit_)
 

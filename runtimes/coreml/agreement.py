@@ -12,13 +12,14 @@ from runtimes.coreml.program import Function, Program
 from runtimes.coreml.types import TensorType
 
 KEYS, VALUES = "keyCache", "valueCache"
-_INPUTS = {"inputIds", "hidden", "position", "rows", "last", "causalMask"}
+_INPUTS = {"inputIds", "hidden", "position", "rows", "last"}
 _CALLED = re.compile(
     r"(cut\d{1,7}_)?(step|prompt\d{1,6}|score\d{1,6})"
     r"|observe\d{1,6}|early\d{1,4}|draft\d{1,4}|late\d{1,4}_\d{1,4}"
 )
 _CUT = re.compile(r"cut(\d{1,7})_")
 _QUERIES = re.compile(r"queries(\d{1,4})")
+_EARLY = re.compile(r"early|draft")
 _DRAFT = re.compile(r"draft\d{1,4}")
 
 
@@ -51,21 +52,30 @@ def caches(program: Program, part: str) -> dict[str, tuple[int, ...]]:
     }
 
 
-def shares(programs: Sequence[Mapping[str, tuple[int, ...]]], spec: DecoderSpec) -> list[range]:
-    """Which layers each package holds, from the shapes of its whole cache: [1, G, S, W]."""
-    out, start = [], 0
-    for caches in programs:
-        heads, stop = caches.get(KEYS, (1, 0, 0, 0))[1], start
+def shares(packages: Sequence[Mapping[str, tuple[int, ...]]], spec: DecoderSpec) -> list[range]:
+    """Which layers each package holds, from the shapes of its caches: those differ in rows alone."""
+    out, stop = [], 0
+    for shapes in packages:
+        start, whole = stop, shapes.get(KEYS, (1, 0, 0, 0))
+        heads = whole[1]
         while heads > 0 and stop < len(spec.layers):
             heads -= spec.layers[stop].kv_heads
             stop += 1
-        if heads != 0 or stop == start:
-            break
+        widest = max((layer.head_width for layer in spec.layers[start:stop]), default=-1)
+        if heads or whole[3] != widest or not all(_within(s, whole) for s in shapes.values()):
+            raise _other()
         out.append(range(start, stop))
-        start = stop
-    if len(out) < len(programs) or start < len(spec.layers):
-        raise Damaged("the packages' caches are not those of edge.json", fix="convert again")
+    if stop < len(spec.layers):
+        raise _other()
     return out
+
+
+def _within(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    return (shape[:2], shape[3]) == (whole[:2], whole[3]) and shape[2] <= whole[2]
+
+
+def _other() -> Damaged:
+    return Damaged("the packages' caches are not those of edge.json", fix="convert again")
 
 
 def _takes(function: Function) -> bool:
@@ -91,7 +101,8 @@ def _fits(name: str, output: str, kind: TensorType, spec: DecoderSpec) -> bool:
     drafted = spec.vocab if spec.draft_vocab is None else spec.draft_vocab
     vocab = drafted if _DRAFT.fullmatch(name) else spec.vocab
     sizes = {"logits": vocab, "nextHidden": spec.width}
-    return len(kind.shape) == 3 and kind.shape[2] == sizes.get(output, -1)
+    single = _EARLY.match(name) is None or kind.shape[1:2] == (1,)
+    return single and len(kind.shape) == 3 and kind.shape[2] == sizes.get(output, -1)
 
 
 def _holds(name: str, function: Function, spec: DecoderSpec) -> bool:

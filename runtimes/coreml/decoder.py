@@ -108,9 +108,7 @@ class CoreMlDecoder:
         self._length += count
         self._rows += count
 
-    def _run(
-        self, names: Sequence[str], x: AnyArray, *, ahead: int = 0, last: int = 0
-    ) -> "Found":
+    def _run(self, names: Sequence[str], x: AnyArray, *, ahead: int = 0, last: int = 0) -> "Found":
         """In every package the first of these functions that it has, `ahead` rows after the sequence ->
         everything that they gave, the last one last.
         """
@@ -149,10 +147,10 @@ Found = dict[str, AnyArray]  # outputs by name
 
 def logits_of(found: Found, name: str) -> F32:
     """[T, V], of what a function gave."""
-    if "logits" not in found:
+    logits: F32 = np.asarray(found.get("logits", ()), np.float32)
+    if logits.ndim != 3 or not logits.size:
         raise Damaged(f"the function {name} gives no logits", fix=FIX)
-    logits: F32 = np.asarray(found["logits"], np.float32)[0]
-    return logits
+    return logits[0]
 
 
 def packages(folder: Path) -> list[Path]:

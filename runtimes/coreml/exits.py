@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge.errors import Damaged, Unsupported
+from edge.errors import Damaged
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
 from runtimes.coreml.decoder import FIX, Caller, CoreMlDecoder, Found, logits_of
@@ -25,10 +25,7 @@ class ExitCoreMlDecoder(CoreMlDecoder):
         self._draft = f"{self._label}draft{exit_}"
         self._late = f"{self._label}late{exit_}_"
         self._streams: list[AnyArray] = []  # after the exit, of drafted tokens: [1, 1, D] each
-        self._check()
-        pattern = re.compile(re.escape(self._late) + r"(\d{1,4})")
-        names = [pattern.fullmatch(name) for name in callers[-1].functions]
-        self._rows_late = sorted({int(match[1]) for match in names if match})
+        self._late_rows = self._checked()
 
     def draft(self, token: int) -> F32:
         found = self._first_layers(token, self._draft, self._early)
@@ -68,39 +65,34 @@ class ExitCoreMlDecoder(CoreMlDecoder):
         ahead = len(self._streams)
         assert ahead < self._room, f"{ahead} drafted after {self._length} of {self.capacity}"
         found = self._run(names, np.array([[token]], np.int32), ahead=ahead)
+        if "nextHidden" not in found:
+            raise Damaged(f"the function {names[-1]} gives no stream", fix=FIX)
         self._streams.append(found["nextHidden"])
         return found
 
     def _rows_of(self, left: int) -> int:
         """The shortest call that takes all rows, padded; else the longest that they fill."""
-        whole = [n for n in self._rows_late if left <= n <= self._room]
-        return min(whole) if whole else max(n for n in self._rows_late if n <= left)
+        whole = [n for n in self._late_rows if left <= n <= self._room]
+        return min(whole) if whole else max(n for n in self._late_rows if n <= left)
 
-    def _check(self) -> None:
-        """The exit lies in one package or between two: those up to it have the first layers, those from
-        it on the others.
+    def _checked(self) -> list[int]:
+        """How many rows go on together, in every package that has layers after the exit. It lies in one
+        package or between two: those up to it have the first layers, those from it on the others.
         """
-        early, late = (
-            [i for i, caller in enumerate(self._callers) if name in caller.functions]
-            for name in (self._early, f"{self._late}1")
-        )
-        count = len(self._callers)
-        if not early or early != list(range(len(early))):
+        pattern = re.compile(re.escape(self._late) + r"(\d{1,4})")
+        early = [self._early in caller.functions for caller in self._callers]
+        late = [
+            {int(match[1]) for name in caller.functions if (match := pattern.fullmatch(name))}
+            for caller in self._callers
+        ]
+        last, first = sum(early) - 1, next((i for i, rows in enumerate(late) if 1 in rows), -1)
+        if early != [i <= last for i in range(len(early))] or last < 0:
             raise _missing(self._early)
-        if not late or late != list(range(late[0], count)) or late[0] not in (early[-1], len(early)):
+        if first not in (last, last + 1) or any(1 not in rows for rows in late[first:]):
             raise _missing(f"{self._late}1")
         if self._draft not in self._callers[-1].functions:
             raise _missing(self._draft)
-
-
-def refuse_exit(folder: object, spec: DecoderSpec, exit_: int) -> None:
-    """Say which exits an artifact keeps, if not this one."""
-    if exit_ not in spec.exits:
-        kept = ", ".join(map(str, spec.exits)) or "none"
-        raise Unsupported(
-            f"{folder} keeps no exit after layer {exit_} (kept: {kept})",
-            fix=f"convert again with --layerskip {exit_}",
-        )
+        return sorted(n for n in set.intersection(*late[first:]) if n > 0)
 
 
 def _missing(name: str) -> Damaged:

@@ -19,7 +19,6 @@ from edge.typing import F32, I64, AnyArray
 from runtimes.coreml.agreement import KEYS, VALUES, shares
 from runtimes.coreml.decoder import FIX, Caller, CoreMlDecoder, Found
 
-
 ANSWER = 256  # rows that are advised beside those that are kept
 
 
@@ -130,9 +129,7 @@ class FlexibleCoreMlDecoder(CoreMlDecoder):
         if size == self._size:
             return
         places = np.arange(self._rows)
-        rows = [
-            np.broadcast_to(places, (layer.kv_heads, self._rows)) for layer in self.spec.layers
-        ]
+        rows = [np.broadcast_to(places, (layer.kv_heads, self._rows)) for layer in self.spec.layers]
         self._carry(self._keepers, size, rows)
         self._change(size)
 

@@ -20,8 +20,9 @@ FAMILIES = ("llama", "openelm", "internlm2")
 
 
 @pytest.fixture(params=offering("open_evictable"))
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    return lambda family: Bench(request.param, tmp_path / family, family)
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
+    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
+    return lambda family: Bench(request.param, folder / family, family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -389,8 +389,6 @@ def test_this_system_asks_for_the_reference(proved: Path) -> None:
     assert isinstance(opened_so, CoreMlDecoder)
     with pytest.raises(EdgeError, match="chooses its threads itself"):
         opened(Artifact.open(proved), Means(reference=True), threads=2)
-    with pytest.raises(EdgeError, match="decodes plainly"):
-        Means(reference=True, drafting="lookup")
 
 
 def test_a_target_without_a_reference_says_so(tmp_path: Path) -> None:
@@ -443,7 +441,7 @@ def test_functions_of_core_ml_share_one_state(
     monkeypatch.setattr(ct.models, "CompiledMLModel", _Fake)
     _Fake.made.clear()
     spec = Artifact.open(proved).manifest.spec
-    decoder = native.open_native(proved, spec, exact=False)
+    decoder = CoreMlDecoder(spec, native.predicted(proved, spec, exact=False))
     want = open_reference(proved, spec, exact=False)
     for one in (decoder, want):
         one.prefill(IDS[:20])

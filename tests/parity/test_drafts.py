@@ -26,18 +26,21 @@ CUT = SnapKV(capacity=12, window=4, kernel=3)
 
 
 @pytest.fixture(params=offering("open_exits"))
-def exits(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+def exits(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
+    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
+
     def opened(family: str) -> Bench:
         if (request.param, family) in REFUSED:
             pytest.skip(f"{request.param} refuses exits of {family}")
-        return Bench(request.param, tmp_path / family, family, exit_=1)
+        return Bench(request.param, folder / family, family, exit_=1)
 
     return opened
 
 
 @pytest.fixture(params=offering("open_evictable"))
-def evictable(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    return lambda family: Bench(request.param, tmp_path / family, family)
+def evictable(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
+    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
+    return lambda family: Bench(request.param, folder / family, family)
 
 
 def answers_as_plain(made: Bench, source: Speculation) -> None:

@@ -95,5 +95,29 @@ def test_metadata_is_that_of_coremltools(tmp_path_factory: pytest.TempPathFactor
     content = file.read_bytes()
     assert struct.unpack("<II", content[:8]) == (len(made), 2)
     for kind, offset in made.items():
-        ours = Blob("it", kind, (5,), offset).metadata
+        ours = Blob("it", kind, (5,), offset, offset + 64).metadata
         assert ours == content[offset : offset + 64], kind
+
+
+@pytest.mark.parametrize("quant", ["fp16", "int4", "int8-asym-fp16", "lut3-g1-fp16"])
+@given(rows=st.integers(1, 97))
+def test_first_rows_are_metadata_over_the_same_bytes(quant: str, rows: int) -> None:
+    """Which come last, where nobody who reads blob after blob meets them."""
+    spec, recipe = spec_of(config_of("llama")), recipes.parse(quant)
+    plan = Plan(shapes(spec), "fp16")
+    whole = plan.matrix("head", recipe.scheme("head"))
+    first = plan.first(whole, rows)
+    plan.vector("norm")  # what is claimed later lies before them
+    end = max(blob.data + blob.nbytes for blob in plan.blobs.values())
+    for own, of in ((first.values, whole.values), (first.scales, whole.scales)):
+        if own is None or of is None or rows == spec.vocab:
+            continue
+        blob = plan.placed()[own.key]
+        assert (blob.data, blob.kind, blob.shape[1:]) == (of.data, of.kind, of.shape[1:])
+        assert blob.nbytes * spec.vocab == of.nbytes * rows, "rows fill whole bytes"
+        assert end <= blob.offset <= plan.nbytes - 64
+        assert blob.offset % 64 == 0
+        assert struct.unpack_from("<IIQQ", blob.metadata)[2:] == (blob.nbytes, of.data)
+    again = plan.first(whole, rows)
+    assert again == first
+    assert plan.nbytes - end < 64 * 5

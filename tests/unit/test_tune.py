@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edge import tune
 from edge.decode.snapkv import SnapKV
+from edge.errors import Unsupported
 from edge.means import PLAIN, Means
 from edge.tune import Tried
 
@@ -56,3 +59,23 @@ def test_a_broken_file_is_none(text: str, tmp_path: Path) -> None:
     file = tmp_path / tune.TUNING
     file.write_text(text)
     assert tune._read(file) == {}
+
+
+@pytest.mark.parametrize("lacking", [Means(layerskip=1), PLAIN])
+def test_a_means_that_an_artifact_lacks_is_left_out(
+    lacking: Means, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(_artifact: Any, means: Means, *_rest: Any) -> Tried:
+        if means == lacking:
+            raise Unsupported("it has none", fix="convert again")
+        return Tried(means=means, decode_tps=20.0 if means.drafting else 10.0)
+
+    found = [PLAIN, Means(layerskip=1), Means(drafting="lookup")]
+    monkeypatch.setattr(tune, "candidates", lambda *_: iter(found))
+    monkeypatch.setattr(tune, "_try", measured)
+    artifact: Any = SimpleNamespace(folder=tmp_path)
+    if lacking == PLAIN:
+        with pytest.raises(Unsupported, match="it has none"):
+            tune.fastest(artifact, [1], threads=1, say=lambda _: None)
+    else:
+        assert tune.fastest(artifact, [1], threads=1, say=lambda _: None) == found[2]
