@@ -27,7 +27,7 @@ ALIASES = {
 # byte more, and all of it runs on the CPU without a word. Measured, not documented: release notes of
 # eeANE 1.6.1 (github.com/xhighhongo41/eeANE). The rest is room for the program.
 LIMIT = (1 << 30) - (48 << 20)
-BASE = 540_000_000  # bytes: interpreter, numpy, coremltools, a tokenizer, blocks in flight
+BASE = 358_000_000  # bytes: interpreter, numpy, coremltools, a tokenizer, blocks in flight
 
 
 class CoreMlLayout:
