@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from edge import integrity, module, registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Timing, bench
+from edge.calibration import TOKENS as TOKENS_TO_READ
+from edge.calibration import Calibration
 from edge.checkpoint import Checkpoint
 from edge.convert import Options, Progress, convert, convert_all, prepare, silent, with_exits
 from edge.decode.snapkv import Layers, Pool, Purpose, SnapKV
@@ -82,6 +84,15 @@ def _outs(source: Path, to: str | None, out: Path | None, options: Options) -> d
     if out is not None:
         return {name: out if len(names) == 1 else out / name for name in names}
     return {name: Path("artifacts") / f"{source.name}-{name}-{options.quant}" for name in names}
+
+
+def calibration(text: Path | None, tokens: int | None) -> Calibration | None:
+    """A text for an importance matrix, from the options of a command."""
+    if text is None:
+        if tokens is not None:
+            raise EdgeError("--calibrate-tokens are of a text", fix="give --calibrate a text file")
+        return None
+    return Calibration.of(text, tokens or TOKENS_TO_READ)
 
 
 def pairs(given: Sequence[str], form: str) -> dict[str, str]:

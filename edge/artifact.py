@@ -54,6 +54,7 @@ class Manifest:
     source: Mapping[str, str]  # input file -> hash
     files: Mapping[str, str]  # output file -> hash
     tools: Mapping[str, str]  # package -> version
+    calibration: Mapping[str, Any] | None = None  # what an importance matrix was made from
     verified: Mapping[str, Any] | None = None  # the last result of `edge verify`
     schema: int = SCHEMA
 
@@ -182,7 +183,7 @@ def alone(out: Path) -> Iterator[None]:
 
 def write_manifest(folder: Path, manifest: "DataclassInstance") -> None:
     """Replace the manifest in one step."""
-    text = json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n"
+    text = json.dumps(asdict(manifest), indent=1) + "\n"
     partial = folder / f".{MANIFEST}.partial"
     with partial.open("w") as file:
         file.write(text)
@@ -223,6 +224,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
             "`edge inspect` shows its inputs and outputs",
         )
     spec, verified = config.table("spec"), config.table("verified")
+    calibration = config.table("calibration")
     if spec is None:
         raise Damaged(f"{file} holds no spec", fix="convert again")
     return Manifest(
@@ -241,6 +243,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         source=_strings(config, "source"),
         files=_strings(config, "files"),
         tools=_strings(config, "tools"),
+        calibration=None if calibration is None else calibration.data,
         verified=None if verified is None else verified.data,
     )
 

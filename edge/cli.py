@@ -84,7 +84,7 @@ def convert(
     quant: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16, bf16, int8, int4, q4_0, … or [method-]intB[-gG][-asym|-min]; int4."
+            help="fp32, fp16, bf16, int8, int4, q4_0, q4_k_m, … or [method-]intB[-gG][-asym|-min]; int4."
         ),
     ] = None,
     out: Annotated[
@@ -101,6 +101,15 @@ def convert(
             metavar="PATTERN=SCHEME",
             help="Precision of weights whose names fit, as 'layers.*.mlp.down=int8'; may be repeated.",
         ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="A UTF-8 text that the model reads to find which inputs matter: for gguf's mixtures."
+        ),
+    ] = None,
+    calibrate_tokens: Annotated[
+        int | None, typer.Option(min=32, help="Tokens of it to read at most; 16384 if left out.")
     ] = None,
     context: Annotated[
         int | None, typer.Option(min=1, help="A shorter context, in tokens.")
@@ -147,6 +156,7 @@ def convert(
     \b
     Example: edge convert ./phi-3-mini-4k --to onnx --quant int4 -o artifacts/phi-3
     Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
+    Example: edge convert ./llama-3.2-1b --to gguf --quant iq3_xs --calibrate wiki.train.raw
     Example: edge convert ./bert-base --to onnx --via optimum -o artifacts/bert
     """
     from edge import api
@@ -157,7 +167,7 @@ def convert(
         asked: dict[str, object] = {"--quant": quant, "--embed": embed, "--head": head}
         asked |= {"--override": override, "--context": context, "--tokenizer": tokenizer}
         asked |= {"--layerskip": layerskip, "--draft-vocab": draft_vocab is not None}
-        asked |= {"--dry-run": dry_run, "--snapkv-rows": snapkv_rows}
+        asked |= {"--dry-run": dry_run, "--snapkv-rows": snapkv_rows, "--calibrate": calibrate}
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=_say)
         _show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
         return
@@ -166,6 +176,7 @@ def convert(
         embed=embed,
         head=head,
         overrides=api.pairs(override or [], "PATTERN=SCHEME"),
+        calibrate=api.calibration(calibrate, calibrate_tokens),
         context=context,
         exits=tuple(layerskip or ()),
         draft_vocab=draft_vocab,

@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edge import targets
+from edge import importance, targets
 from edge.artifact import (
     Artifact,
     Manifest,
@@ -23,6 +23,7 @@ from edge.artifact import (
     sha256,
     write_manifest,
 )
+from edge.calibration import Calibration, measure
 from edge.checkpoint import Checkpoint
 from edge.datafile import Mode
 from edge.errors import EdgeError, Unsupported
@@ -54,9 +55,10 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how ma
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
-    names fit a pattern; `exits`: layers after which drafts may stop; `draft_vocab`: the first ids, of which
-    alone such drafts are (0: all; None: as `with_exits` says); `snapkv_rows`: of small caches, where a
-    target fixes sizes; `tokenizer`: a folder, if the source lacks one.
+    names fit a pattern; `calibrate`: a text, for an importance matrix; `exits`: layers after which drafts
+    may stop; `draft_vocab`: the first ids, of which alone such drafts are (0: all; None: as `with_exits`
+    says); `snapkv_rows`: of small caches, where a target fixes sizes; `tokenizer`: a folder, if the
+    source lacks one.
     """
 
     target: str = "onnx"
@@ -64,6 +66,7 @@ class Options:
     embed: str | None = None
     head: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    calibrate: Calibration | None = None
     context: int | None = None
     exits: tuple[int, ...] = ()
     draft_vocab: int | None = None
@@ -120,6 +123,7 @@ def convert_all(
         ]
         ids = [_text(folder, text, checkpoint.spec.vocab) for folder in folders]
         give_back()  # what reading the tokenizer took
+        calibration = _calibrate(checkpoint, tasks, folders, options.calibrate, progress)
         _write(checkpoint, tasks, folders, ids, progress)
         inputs = [*checkpoint.files, *text]
         hashes = _hashes(inputs, progress)
@@ -128,6 +132,7 @@ def convert_all(
             found = _hashes(outputs, progress)
             manifest = replace(
                 _manifest(task, checkpoint, special),
+                calibration=calibration if task.recipe.mixture is not None else None,
                 source={path.name: hashes[path] for path in inputs},
                 files={path.relative_to(folder).as_posix(): found[path] for path in outputs},
             )
@@ -203,13 +208,51 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
             aliases=converter.ALIASES,
         )
         recipe.check(checkpoint.places)
+        recipe = targets.resolved(
+            recipe,
+            target,
+            checkpoint.spec,
+            checkpoint.family.known_as,
+            calibrated=options.calibrate is not None,
+            own=[part for part in ("embed", "head") if getattr(options, part) is not None],
+        )
         layout = converter.layout(checkpoint.spec, recipe)
         targets.refuse_longer(layout, target, options.context)
         targets.refuse_fewer(layout, target, options.draft_vocab)
-        key = _key(checkpoint, target, recipe, converter)
+        key = _key(checkpoint, target, recipe, converter, options.calibrate)
         tasks.append(Task(out, target, converter, recipe, layout, key))
+    _use(options, tasks)
     _room(tasks)
     return tasks
+
+
+def _use(options: Options, tasks: Sequence[Task]) -> None:
+    """A text to calibrate with is not read for nothing, nor without a tokenizer."""
+    if options.calibrate is not None and not any(task.recipe.mixture for task in tasks):
+        raise EdgeError(
+            f"{options.quant} is made without an importance matrix: --calibrate would change nothing",
+            fix="leave it out, or give --to gguf --quant q4_k_m, iq2_xs, …",
+        )
+
+
+def _calibrate(
+    checkpoint: Checkpoint,
+    tasks: Sequence[Task],
+    folders: Sequence[Path],
+    calibration: Calibration | None,
+    progress: Progress,
+) -> dict[str, object] | None:
+    """Put an importance matrix where a recipe wants one, and say what it was made from."""
+    if calibration is None:
+        return None
+    wanting = [f for task, f in zip(tasks, folders, strict=True) if task.recipe.mixture is not None]
+    windows = calibration.windows(wanting[0], checkpoint.spec.context)
+    lacking = [folder for folder in wanting if not (folder / importance.FILE).is_file()]
+    if lacking:
+        table = measure(checkpoint, windows, progress)
+        for folder in lacking:
+            importance.write(folder, table)
+    return calibration.json(windows)
 
 
 def _write(
@@ -241,7 +284,7 @@ def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
         target=task.target,
         family=checkpoint.family.name,
         name=checkpoint.folder.resolve().name,
-        recipe=word(recipe.body),
+        recipe=recipe.name,
         embed=word(recipe.embed),
         head=word(recipe.head),
         overrides={pattern: word(scheme) for pattern, scheme in recipe.overrides},
@@ -252,7 +295,7 @@ def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
         revision=None if pin is None else pin.revision,
         source={},
         files={},
-        tools=_versions(task.converter.TOOLS),
+        tools=_versions(targets.tools(task.converter, recipe)),
     )
 
 
@@ -263,12 +306,19 @@ def recipe_of(manifest: Manifest) -> Recipe:
     )
 
 
-def _key(checkpoint: Checkpoint, target: str, recipe: Recipe, converter: Converter) -> str:
+def _key(
+    checkpoint: Checkpoint,
+    target: str,
+    recipe: Recipe,
+    converter: Converter,
+    calibration: Calibration | None,
+) -> str:
     """Changes with whatever the artifact's bytes depend on; reads no weights."""
     files = [checkpoint.folder / "config.json", *checkpoint.files]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    tools = _versions(converter.TOOLS)
-    facts = [target, str(recipe), asdict(checkpoint.spec), stats, tools]
+    tools = _versions(targets.tools(converter, recipe))
+    text = None if calibration is None else [calibration.sha256, calibration.tokens]
+    facts = [target, repr(recipe), asdict(checkpoint.spec), stats, tools, text]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

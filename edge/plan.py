@@ -77,6 +77,7 @@ def plan(
     if context is not None and context > spec.context:
         spec = with_context(spec, context)  # refuses more than the model can have
     converter, runtime = targets.converter(target), targets.runtime(target)
+    recipe = targets.resolved(recipe, target, spec, family.known_as, calibrated=None)
     layout = converter.layout(spec, recipe)  # refuses what the target cannot hold
     targets.refuse_longer(layout, target, context)
     spec = layout.spec

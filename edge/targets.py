@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +19,12 @@ from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.families import Family
 from edge.protocols import Decoder, EarlyExit, Evictable
-from edge.quant.recipe import Recipe
-from edge.quant.tensor import Float, Scheme
+from edge.quant.recipe import Recipe, word
+from edge.quant.recipe import mixed as mixed_recipe
+from edge.quant.tensor import Float, QTensor, Scheme
 from edge.spec import DecoderSpec, parts
 from edge.text.ids import SpecialIds
-from edge.typing import F32
+from edge.typing import F32, I64
 
 _BEST = {"Darwin": ("mlx", "onnx"), "Linux": ("onnx",)}  # fastest first
 
@@ -109,7 +110,11 @@ class Layout(Protocol):
 
 
 class Converter(Protocol):
-    """What a package in `converters` offers."""
+    """What a package in `converters` offers.
+
+    One whose ecosystem's library makes types of its own has `LIBRARY`, that package, and
+    `mixed(mixture, spec, known_as, *, calibrated)`: the type of each matrix of a mixture, by name.
+    """
 
     TOOLS: tuple[str, ...]  # packages whose versions the manifest records
     ALIASES: Mapping[str, str]  # what the short names of recipes mean here
@@ -128,7 +133,8 @@ class Runtime(Protocol):
 
     One that does not run on every system has `check`, which refuses the others, and may have
     `open_reference(folder, spec, *, exact, part)`: a slow decoder in numpy, for proof anywhere; its
-    `open_evictable` and `open_exits` take `reference`, too.
+    `open_evictable` and `open_exits` take `reference`, too. One whose artifacts hold types that only a
+    library makes has `stored(folder, spec)`.
     """
 
     def open(
@@ -155,6 +161,22 @@ class Runtime(Protocol):
         ...
 
 
+class Stored(Protocol):
+    """An artifact's weights as they lie there, dequantized: what an oracle computes with where a
+    library made them.
+    """
+
+    def __call__(self, name: str, rows: I64 | None) -> F32:
+        """A weight, or some of its rows."""
+        ...
+
+    def blocks(self, name: str) -> Iterator[F32 | QTensor]:
+        """A matrix block by block."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Oracle(Protocol):
     """What `runtimes.reference` offers: any checkpoint, through any recipe, in numpy."""
 
@@ -165,8 +187,20 @@ class Oracle(Protocol):
         *,
         numerics: Numerics = PLAIN,
         spec: DecoderSpec | None = None,
+        stored: Stored | None = None,
     ) -> Decoder:
-        """`spec`: one of the parts of the checkpoint's, if not the whole."""
+        """`spec`: one of the parts of the checkpoint's, if not the whole. `stored`: weights that the
+        recipe's own rules do not make.
+        """
+        ...
+
+    def importance(
+        self,
+        checkpoint: Checkpoint,
+        windows: Sequence[Sequence[int]],
+        advance: Callable[[int], None],
+    ) -> dict[str, F32]:
+        """The mean square of each input of each matrix of the layers, over all positions: [K]."""
         ...
 
 
@@ -212,6 +246,48 @@ def refuse_fewer(layout: Layout, target: str, draft_vocab: int | None) -> None:
 
 def converter(target: str) -> Converter:
     return cast(Converter, _find("converters", target))
+
+
+def resolved(
+    recipe: Recipe,
+    target: str,
+    spec: DecoderSpec,
+    known_as: Mapping[str, str],
+    *,
+    calibrated: bool | None,
+    own: Collection[str] = (),
+) -> Recipe:
+    """A recipe with each weight's type, where it is a mixture; refuses types that only the library of
+    another target makes. `own`: of embed and head, what was given a precision. `calibrated`: with an
+    importance matrix; None: if it needs one.
+    """
+    if not recipe.foreign:
+        return recipe
+    mix = vars(_find("converters", target)).get("mixed")
+    if mix is None:
+        every = (recipe.body, recipe.embed, recipe.head, *(s for _, s in recipe.overrides))
+        what = recipe.mixture or next(word(scheme) for scheme in every if scheme.block_bytes)
+        able = [name for name in names("converters") if _offers("converters", name, "mixed")]
+        raise Unsupported(
+            f"{target} cannot hold {what}, which only the library of {', '.join(able)} makes",
+            fix=f"give --to {able[0]}, or another recipe such as int4",
+        )
+    if recipe.mixture is None:
+        return recipe
+    words = mix(recipe.mixture, spec, known_as, calibrated=calibrated)
+    return mixed_recipe(recipe, words, own=own)
+
+
+def tools(converter: Converter, recipe: Recipe) -> tuple[str, ...]:
+    """Packages that an artifact's bytes depend on."""
+    library = vars(converter).get("LIBRARY", ()) if recipe.foreign else ()
+    return (*converter.TOOLS, *library)
+
+
+def stored(artifact: Artifact, part: DecoderSpec) -> Stored:
+    """The weights of an artifact as they lie there."""
+    offered = _offered(artifact, "stored", "be read back")
+    return cast(Stored, offered(artifact.folder, part))
 
 
 def runtime(target: str) -> Runtime:
@@ -313,16 +389,16 @@ def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:
     target = artifact.manifest.target
     offered = vars(runtime(target)).get(name)
     if offered is None:
-        able = [known for known in names("converters") if _offers(known, name)]
+        able = [known for known in names("converters") if _offers("runtimes", known, name)]
         raise Unsupported(
             f"{target} cannot {what}", fix=f"use an artifact of {' or '.join(able) or 'onnx'}"
         )
     return cast("Callable[..., object]", offered)
 
 
-def _offers(target: str, name: str) -> bool:
+def _offers(kind: str, target: str, name: str) -> bool:
     try:
-        return name in vars(runtime(target))
+        return name in vars(_find(kind, target))
     except EdgeError:
         return False
 

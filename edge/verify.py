@@ -161,6 +161,8 @@ def _numbers(
     prompt = _prompt(artifact.folder, spec.vocab, spec.context - tokens)
     runtime, oracle = targets.runtime(artifact.manifest.target), targets.oracle()
     known: dict[Numerics, F32] = {}
+    # Bytes that a library made were compared with what it makes again: they are what is computed with.
+    stored = targets.stored(artifact, spec) if recipe.foreign else None
 
     def opened(*, exact: bool) -> Decoder:
         return targets.open_proof(artifact, label, exact=exact)
@@ -168,7 +170,7 @@ def _numbers(
     def forced(numerics: Numerics) -> F32:
         """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""
         if numerics not in known:
-            pure = oracle.oracle(checkpoint, recipe, numerics=numerics, spec=spec)
+            pure = oracle.oracle(checkpoint, recipe, numerics=numerics, spec=spec, stored=stored)
             known[numerics] = pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
         return known[numerics]
 
@@ -185,7 +187,10 @@ def _numbers(
     chosen, got, tps = _greedy(opened(exact=True), prompt, tokens)
     exact = proof(got, runtime.numerics(recipe, exact=True), tps)
     fast, tps = _follow(opened(exact=False), prompt, chosen)
-    return exact, proof(fast, runtime.numerics(recipe, exact=False), tps)
+    both = exact, proof(fast, runtime.numerics(recipe, exact=False), tps)
+    if stored is not None:
+        stored.close()
+    return both
 
 
 def _choices(got: F32, want: F32, chosen: list[int]) -> tuple[int, int, int | None]:

@@ -3,15 +3,16 @@ file up to each and one for the rest.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converters.gguf.plan import Plan
 from edge.datafile import DataFile, Mode
 from edge.errors import Unsupported
-from edge.gguf import keys
+from edge.gguf import keys, mixtures
 from edge.gguf.architectures import Architecture, Place, architecture, check, longest, stacks
 from edge.gguf.blocks import kind_of, pack
 from edge.gguf.keys import Keys, rope_tensors
@@ -23,9 +24,13 @@ from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
 from edge.targets import About
-from edge.typing import F32
+from edge.typing import F32, U8
+
+if TYPE_CHECKING:
+    from converters.gguf.quantizer import Quantizer
 
 TOOLS: tuple[str, ...] = ()
+LIBRARY = ("llama-cpp-python",)
 ALIASES = {"int4": "q4_0", "int8": "q8_0"}
 BASE = 128_000_000  # bytes: interpreter, numpy, the header's keys, blocks in flight
 # llama.cpp's number of a file whose matrices are mostly of a type.
@@ -85,6 +90,7 @@ class GgufWriter:
         self._plan = Plan.of(
             layout.spec, arch, _kinds(layout, arch, head=head), _keys(layout, arch, folder, about)
         )
+        self._quantize = _quantizer(folder) if layout.recipe.foreign else None
         with ExitStack() as stack:
             self._files = [
                 stack.enter_context(DataFile(folder / file.name, file.nbytes, mode))
@@ -115,8 +121,7 @@ class GgufWriter:
         file = self._files[region.file]
         if block.ndim == 1:
             return file.put(region.offset + 4 * row, block)
-        scheme = self._layout.scheme(name, head=place.tensor == "output.weight")
-        packed = pack(self._layout.recipe.stored(name, block, scheme), scheme)
+        packed = self._packed(name, block, head=place.tensor == "output.weight")
         size, first = region.row_bytes, region.offset + place.first * region.row_bytes
         if place.order is None:
             return file.put(first + row * size, packed)
@@ -125,9 +130,24 @@ class GgufWriter:
             file.put(first + int(at) * size, one) for at, one in zip(rows, packed, strict=True)
         )
 
+    def _packed(self, name: str, block: F32, *, head: bool) -> U8:
+        """Rows as bytes. In a mixture every type is made by the library, for it alone knows importance."""
+        recipe, scheme = self._layout.recipe, self._layout.scheme(name, head=head)
+        foreign = scheme.block_bytes or (recipe.mixture is not None and not scheme.is_float)
+        if foreign and self._quantize is not None:
+            return self._quantize(name, block, self._layout.kind(name, head=head))
+        return pack(recipe.stored(name, block, scheme), scheme)
+
 
 def layout(spec: DecoderSpec, recipe: Recipe) -> GgufLayout:
     return GgufLayout(spec, recipe)
+
+
+def mixed(
+    mixture: str, spec: DecoderSpec, known_as: Mapping[str, str], *, calibrated: bool | None
+) -> Mapping[str, str]:
+    """The types of a mixture of llama.cpp's, by canonical name; `known_as`: a family's names."""
+    return mixtures.mixed(mixture, spec, _named(known_as), calibrated=calibrated)
 
 
 def memory(spec: DecoderSpec) -> int:
@@ -140,24 +160,39 @@ def _like(name: str) -> str:
     return re.sub(r"^layers\.\d+", "layers.*", name)
 
 
-def _architecture(layout: GgufLayout, about: About) -> Architecture:
-    name = about.family.known_as.get("gguf")
+def _quantizer(folder: Path) -> "Quantizer":
+    try:
+        from converters.gguf.quantizer import Quantizer
+    except ModuleNotFoundError as error:
+        raise Unsupported(
+            f"types of this recipe are made by the package {error.name}, which is not installed",
+            fix="pip install 'edge-toolkit[gguf]', or use --quant int4",
+        ) from None
+    return Quantizer.of_folder(folder)
+
+
+def _named(known_as: Mapping[str, str]) -> Architecture:
+    name = known_as.get("gguf")
     if name is None:
         raise Unsupported(
-            f"llama.cpp has no architecture that computes the family {about.family.name}",
+            "llama.cpp has no architecture that computes this family",
             fix="convert to another target, such as onnx or mlx",
         )
-    arch = architecture(name)
+    return architecture(name)
+
+
+def _architecture(layout: GgufLayout, about: About) -> Architecture:
+    arch = _named(about.family.known_as)
     check(layout.spec, arch)
     if layout.spec.exits and keys.listed(layout.spec, arch):
         raise Unsupported(
-            f"llama.cpp's architecture {name!r} has lists of a number a layer here, and cannot open the "
+            f"llama.cpp's architecture {arch.name!r} has lists of a number a layer here, and cannot open the "
             "first layers alone",
             fix="leave out --layerskip, or convert to onnx",
         )
     if layout.splits_head and arch.head == "embed":
         raise Unsupported(
-            f"llama.cpp's architecture {name!r} has one table for embedding and head",
+            f"llama.cpp's architecture {arch.name!r} has one table for embedding and head",
             fix="give --embed and --head the same precision",
         )
     return arch
@@ -180,11 +215,17 @@ def _kinds(layout: GgufLayout, arch: Architecture, *, head: bool) -> dict[str, K
 
 
 def _keys(layout: GgufLayout, arch: Architecture, folder: Path, about: About) -> Keys:
-    body = kind_of(layout.recipe.body)
-    assert body is not None
     return {
         **keys.of_spec(layout.spec, arch),
         "general.type": keys.text("model"),
-        "general.file_type": keys.count(_FILE_TYPES[body.name]),
+        "general.file_type": keys.count(_file_type(layout.recipe)),
         **of_folder(folder, layout.spec.vocab, about.name),
     }
+
+
+def _file_type(recipe: Recipe) -> int:
+    if recipe.mixture is not None:
+        return mixtures.RULES[recipe.mixture].file_type
+    body = kind_of(recipe.body)
+    assert body is not None
+    return _FILE_TYPES[body.name]

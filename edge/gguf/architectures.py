@@ -40,12 +40,13 @@ class Architecture:
     window: bool = False  # wants the key of a window, which it then ignores
     scaling: tuple[type, ...] = ()
     head: Literal["own", "either", "embed"] = "either"
+    large: int | None = None  # layers of a grouped model whose values a quantizer gives more bits
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     row.name: row
     for row in (
-        Architecture(name="llama", pairs=True, scaling=(Llama3Scaling,)),
+        Architecture(name="llama", pairs=True, scaling=(Llama3Scaling,), large=80),
         Architecture(name="internlm2", pairs=True, square=True, head="own"),
         Architecture(
             name="phi3",

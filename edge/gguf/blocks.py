@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edge.gguf.kinds import BY_NAME, Kind
+from edge.quant.ggml import FORMATS
 from edge.quant.tensor import QTensor, Scheme, float_bytes
 from edge.typing import F32, U8
 
@@ -18,11 +19,15 @@ _CODES = {
     (4, "middle"): "Q4_0", (4, "minimum"): "Q4_1",
 }  # fmt: skip
 
+_MINIMA = {name.upper(): FORMATS[name] for name in ("q4_1", "q5_1")}
+
 
 def kind_of(scheme: Scheme) -> Kind | None:
     """The type that holds weights of a scheme exactly; None: there is none."""
     if scheme.is_float:
         return BY_NAME[_FLOATS[scheme.number]]
+    if scheme.block_bytes:
+        return BY_NAME[scheme.method.upper()]
     fits = scheme.group == 32 and scheme.number == "fp16"
     name = _CODES.get((scheme.bits, scheme.zero)) if fits else None
     return None if name is None else BY_NAME[name]
@@ -59,6 +64,21 @@ def dequantize(raw: U8, kind: Kind, rows: int) -> F32:
     blocks = raw.reshape(-1, kind.nbytes) if kind.block > 1 else raw
     values: F32 = _UNPACK[kind.name](blocks)
     return values.reshape(rows, -1)
+
+
+def has_minimum(kind: Kind) -> bool:
+    """Whether blocks hold a minimum beside codes and scales."""
+    return kind.name in _MINIMA
+
+
+def unpack(raw: U8, kind: Kind) -> QTensor:
+    """Rows of blocks with a minimum, [N, bytes], as codes."""
+    b = np.ascontiguousarray(raw).reshape(-1, kind.nbytes)
+    fifth = kind.name == "Q5_1"
+    codes = _nibbles(b[:, 8:]) | _fifth_bits(b[:, 4:8]) if fifth else _nibbles(b[:, 4:])
+    scales, minimums = (_half(b, at).reshape(len(raw), -1) for at in (0, 2))
+    codes = codes.reshape(len(raw), -1)
+    return QTensor(codes, scales, _MINIMA[kind.name], codes.shape[1], minimums)
 
 
 def can_dequantize(kind: Kind) -> bool:

@@ -1,8 +1,11 @@
 """ggml's own formats (GGUF), with ggml's own rounding, so that files equal those of its tools bit
-for bit: groups of 32, scales in fp16, codes made with the scale before it is rounded.
+for bit: groups of 32, scales in fp16, codes made with the scale before it is rounded. Its other
+formats, and recipes that mix them, are known here by name and size alone: its own library makes them.
 
 N rows, K columns, J groups.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,6 +20,26 @@ FORMATS = {
     "q4_0": Scheme(4, 32, "middle", "fp16", "ggml"),
     "q4_1": Scheme(4, 32, "minimum", "fp16", "ggml"),
 }
+# Name -> bits, columns of a block, its bytes.
+_BLOCKS = {
+    "q2_k": (2, 256, 84), "q3_k": (3, 256, 110), "q4_k": (4, 256, 144), "q5_k": (5, 256, 176),
+    "q6_k": (6, 256, 210), "iq1_s": (1, 256, 50), "iq1_m": (1, 256, 56), "iq2_xxs": (2, 256, 66),
+    "iq2_xs": (2, 256, 74), "iq2_s": (2, 256, 82), "iq3_xxs": (3, 256, 98), "iq3_s": (3, 256, 110),
+    "iq4_nl": (4, 32, 18), "iq4_xs": (4, 256, 136), "tq1_0": (1, 256, 54), "tq2_0": (2, 256, 66),
+    "mxfp4": (4, 32, 17), "nvfp4": (4, 64, 36), "q1_0": (1, 128, 18), "q2_0": (2, 64, 18),
+}  # fmt: skip
+BLOCKS: Mapping[str, Scheme] = {
+    name: Scheme(bits, columns, "middle", "fp16", name, size)
+    for name, (bits, columns, size) in _BLOCKS.items()
+}
+# Recipes of llama.cpp's quantizer -> the type that most weights get.
+MIXTURES: Mapping[str, str] = {
+    "q2_k": "q2_k", "q2_k_s": "q2_k", "q3_k_s": "q3_k", "q3_k_m": "q3_k", "q3_k_l": "q3_k",
+    "q4_k_s": "q4_k", "q4_k_m": "q4_k", "q5_k_s": "q5_k", "q5_k_m": "q5_k", "q6_k": "q6_k",
+    "iq1_s": "iq1_s", "iq1_m": "iq1_m", "iq2_xxs": "iq2_xxs", "iq2_xs": "iq2_xs",
+    "iq2_s": "iq2_xs", "iq2_m": "iq2_s", "iq3_xxs": "iq3_xxs", "iq3_xs": "iq3_s",
+    "iq3_s": "iq3_s", "iq3_m": "iq3_s", "iq4_nl": "iq4_nl", "iq4_xs": "iq4_xs",
+}  # fmt: skip
 
 
 @np.errstate(divide="ignore", over="ignore", invalid="ignore")  # NaN shows in the scales

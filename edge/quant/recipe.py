@@ -4,11 +4,12 @@
 `int4-g64-asym` has a zero for each group, `-min` a minimum, a last `-fp16` scales of that type; in
 `lut4-g16` a code is an entry of a table that 16 rows share. What `int4` and `int8` mean is for the
 target to say; where none is named, `rtn-int4-g32`. The embedding and the head follow the body unless
-they are given a precision of their own, and so does any weight that a pattern names.
+they are given a precision of their own, and so does any weight that a pattern names. `q4_k_m` and its
+like are mixtures of types that llama.cpp's own library makes: `targets.resolved` says of which.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -25,6 +26,7 @@ METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {
     "kmeans": kmeans.quantize,
 }
 NAMED: Mapping[str, Scheme] = {"fp32": FP32, "fp16": FP16, "bf16": BF16, **ggml.FORMATS}
+_WORDS: Mapping[str, Scheme] = {**NAMED, **ggml.BLOCKS}
 _LARGEST = 65519.0  # rounds to a finite fp16
 _BITS, _GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
 _TABLE_BITS, _TABLE_ROWS = (1, 2, 3, 4, 6, 8), (1, 8, 16, 32, 64)
@@ -39,13 +41,25 @@ _TABLE = re.compile(r"(?:kmeans-)?lut([0-9]{1,4})(?:-g([0-9]{1,4}))?(?:-(fp32|fp
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """The schemes of the body, the embedding, the head, and of weights that a pattern names: the first
-    that fits a canonical name holds.
+    that fits a canonical name holds. `mixture`: whose name the recipe has, if it is one.
     """
 
     body: Scheme
     embed: Scheme
     head: Scheme
     overrides: tuple[tuple[str, Scheme], ...] = ()
+    mixture: str | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether a library of the target's makes any weight."""
+        every = (self.body, self.embed, self.head, *(scheme for _, scheme in self.overrides))
+        return self.mixture is not None or any(scheme.block_bytes for scheme in every)
+
+    @property
+    def name(self) -> str:
+        """As `parse` reads it, of the body."""
+        return word(self.body) if self.mixture is None else self.mixture
 
     def scheme(self, name: str, *, by_row: bool = False) -> Scheme:
         """How a matrix is stored; a tied table is the embedding where it is asked for by row, else
@@ -82,6 +96,8 @@ class Recipe:
                 )
 
     def __str__(self) -> str:
+        if self.mixture is not None:
+            return self.mixture
         text = word(self.body)
         text += f" embed={word(self.embed)}" if self.embed != self.body else ""
         text += f" head={word(self.head)}" if self.head != self.body else ""
@@ -97,7 +113,7 @@ def _unfit(name: str, scheme: Scheme) -> Damaged:
 
 def word(scheme: Scheme) -> str:
     """A scheme as `parse` reads it."""
-    named = {value: key for key, value in NAMED.items()}
+    named = {value: key for key, value in _WORDS.items()}
     if scheme in named:
         return named[scheme]
     return f"rtn-{scheme}" if scheme.method == "rtn" else str(scheme)
@@ -116,15 +132,39 @@ def parse(
     `aliases`: what short names mean to a target.
     """
     known = aliases or {}
-    body = _scheme(known.get(text, text))
+    text = known.get(text, text)
+    mixture = text if text in ggml.MIXTURES else None
+    body = _scheme(ggml.MIXTURES.get(text, text))
+    if body.block_bytes and mixture is None:
+        mixtures = [name for name, most in ggml.MIXTURES.items() if most == text]
+        raise EdgeError(
+            f"{text} is a type of single weights, no recipe",
+            fix=f"use {' or '.join(mixtures) or 'another recipe'}; or give it to --override",
+        )
     own = [body if part is None else _scheme(known.get(part, part)) for part in (embed, head)]
     some = [(name, _scheme(known.get(part, part))) for name, part in (overrides or {}).items()]
-    return Recipe(body=body, embed=own[0], head=own[1], overrides=tuple(some))
+    return Recipe(body=body, embed=own[0], head=own[1], overrides=tuple(some), mixture=mixture)
+
+
+def mixed(recipe: Recipe, words: Mapping[str, str], *, own: Collection[str] = ()) -> Recipe:
+    """A recipe whose weights have the types that a mixture gives them, by canonical name, but for
+    those that its patterns name; `own`: of embed and head, what was given a precision.
+    """
+    embed = recipe.embed if "embed" in own else _scheme(words["embed"])
+    head = recipe.head if "head" in own else _scheme(words["head"])
+    some = {
+        name: _scheme(text)
+        for name, text in words.items()
+        if name not in ("embed", "head")
+        and not any(fnmatchcase(name, fits) for fits, _ in recipe.overrides)
+    }
+    others = [(name, scheme) for name, scheme in some.items() if scheme != recipe.body]
+    return replace(recipe, embed=embed, head=head, overrides=(*recipe.overrides, *others))
 
 
 def _scheme(text: str) -> Scheme:
-    if text in NAMED:
-        return NAMED[text]
+    if text in _WORDS:
+        return _WORDS[text]
     if table := _TABLE.fullmatch(text):
         return _table(text, int(table[1]), int(table[2] or 32), _NUMBERS[table[3] or "fp32"])
     match = _FORM.fullmatch(text)
@@ -132,7 +172,8 @@ def _scheme(text: str) -> Scheme:
         raise EdgeError(
             f"{text!r} is no recipe",
             fix=f"use {', '.join(NAMED)}, int8, int4, or [method-]intB[-gG][-asym|-min][-fp16|-bf16]"
-            " such as rtn-int4-g64-min-fp16, or lutB[-gR][-fp16] such as lut4-g32-fp16",
+            " such as rtn-int4-g64-min-fp16, or lutB[-gR][-fp16] such as lut4-g32-fp16; for gguf also "
+            f"{', '.join(ggml.MIXTURES)}",
         )
     method, bits, group = match[1] or "rtn", int(match[2]), int(match[3] or 32)
     methods = [name for name in METHODS if name != "kmeans"]  # which makes tables

@@ -23,7 +23,8 @@ class Scheme:
     `zero`: which code means zero. The middle one; one of its own for each group; or none, each group
     having a minimum in its place; or a code means an entry of a table, which `group` rows share.
     `number`: the type of a float, or of scales, minimums and entries. `method`: who rounds to it; two
-    methods make two weights.
+    methods make two weights. `block_bytes`: of a group in a format that only its own library makes and
+    reads, which `method` names; `bits` are then its name's.
     """
 
     bits: int
@@ -31,6 +32,7 @@ class Scheme:
     zero: Zero = "middle"
     number: Float = "fp32"
     method: str = "rtn"
+    block_bytes: int = 0
 
     @property
     def is_float(self) -> bool:
@@ -45,6 +47,8 @@ class Scheme:
         """Bytes of a stored matrix, scales and zeros included."""
         if self.group is None:
             return rows * columns * self.bits // 8
+        if self.block_bytes:
+            return rows * self.groups(columns) * self.block_bytes
         scale = _BYTES[self.number]
         if self.zero == "table":
             tables = -(-rows // self.group)
@@ -56,6 +60,8 @@ class Scheme:
     def __str__(self) -> str:
         if self.is_float:
             return self.number
+        if self.block_bytes:
+            return self.method
         method = "" if self.method == "rtn" else f"{self.method}-"
         kind = "lut" if self.zero == "table" else "int"
         number = "" if self.number == "fp32" else f"-{self.number}"

@@ -4,9 +4,11 @@ from runtimes.gguf.decoder import GgufDecoder
 from runtimes.gguf.exits import ExitGgufDecoder
 from runtimes.gguf.flexible import FlexibleGgufDecoder
 from runtimes.gguf.memory import memory, numerics
+from runtimes.gguf.stored import StoredWeights
 
 open = GgufDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
 open_evictable = FlexibleGgufDecoder
 open_exits = ExitGgufDecoder
+stored = StoredWeights
 
-__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits"]
+__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits", "stored"]

@@ -8,6 +8,7 @@ it is as small as what is kept. The first layers as a drafter have a cache of th
 floats, and hold codes of their layers, of the embedding and of the head once more.
 """
 
+from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
@@ -18,6 +19,7 @@ from runtimes.gguf.library import BATCH
 BASE = 110_000_000  # interpreter, numpy, the library and its buffers, a tokenizer
 _TOKEN = 700  # bytes of a token in two tokenizers: ours and the library's
 _FLOAT, _HALF = 4, 2
+_SUPER = 256  # columns of its larger blocks, whose inputs have a scale in float32 for as many
 
 
 def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
@@ -42,6 +44,8 @@ def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
 def _inputs(scheme: Scheme) -> Rounding | None:
     if scheme.is_float:
         return None if scheme.number == "fp32" else scheme.number
+    if scheme.block_bytes and scheme.group == _SUPER:
+        return "int8"
     return "q8_1" if scheme.zero == "minimum" else "q8_0"
 
 
@@ -49,11 +53,10 @@ def _weights(spec: DecoderSpec, recipe: Recipe) -> int:
     same = spec.tied and recipe.embed == recipe.head and recipe.embed.is_float
     total = recipe.embed.nbytes(spec.vocab, spec.width)
     total += 0 if same else recipe.head.nbytes(spec.vocab, spec.width)
-    for layer in spec.layers:
-        q, kv = layer.heads * layer.head_width, layer.kv_heads * layer.head_width
-        total += recipe.body.nbytes(q + 2 * kv + 2 * layer.ffn_width, spec.width)
-        total += recipe.body.nbytes(spec.width, q) + recipe.body.nbytes(spec.width, layer.ffn_width)
-    return total
+    layers = {name: shape for name, shape in shapes(spec).items() if name.startswith("layers.")}
+    return total + sum(
+        recipe.scheme(name).nbytes(*shape) for name, shape in layers.items() if len(shape) == 2
+    )
 
 
 def _activations(spec: DecoderSpec, rows: int) -> int:

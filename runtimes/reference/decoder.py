@@ -13,7 +13,7 @@ from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
 from edge.spec import DecoderSpec
-from edge.targets import PLAIN, Numerics, Rounding
+from edge.targets import PLAIN, Numerics, Rounding, Stored
 from edge.typing import F32, I64, AnyArray
 from runtimes.reference.ops import Cache, NumpyOps, Tables
 from runtimes.reference.products import Products
@@ -106,16 +106,24 @@ def oracle(
     *,
     numerics: Numerics = PLAIN,
     spec: DecoderSpec | None = None,
+    stored: Stored | None = None,
 ) -> ReferenceDecoder:
-    """The checkpoint through a recipe's rounding, computed as `numerics` says."""
+    """The checkpoint through a recipe's rounding, or weights as they are stored, computed as `numerics`
+    says.
+    """
 
     def how(name: str) -> tuple[Rounding, int] | None:
         scheme = recipe.scheme(name)
         kind = numerics.inputs(scheme)
         return None if kind is None else (kind, scheme.group or 0)
 
-    weights = checkpoint_weights(checkpoint, recipe, vectors=numerics.vectors)
-    products = Products(weights, partial(_blocks, checkpoint, recipe), how)
+    if stored is not None:
+        weights: Weights = stored
+        blocks = stored.blocks
+    else:
+        weights = checkpoint_weights(checkpoint, recipe, vectors=numerics.vectors)
+        blocks = partial(_blocks, checkpoint, recipe)
+    products = Products(weights, blocks, how)
     cache = Cache(numerics.cache)
     return ReferenceDecoder(spec or checkpoint.spec, weights, product=products, cache=cache)
 

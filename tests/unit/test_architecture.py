@@ -31,7 +31,7 @@ TOOLKITS = {
     "coremltools": ("converters/coreml/", "runtimes/coreml/"),
     "mlx": ("runtimes/mlx/",),
     "mlx_lm": (),
-    "llama_cpp": ("runtimes/gguf/",),
+    "llama_cpp": ("runtimes/gguf/", "converters/gguf/quantizer.py"),
     "gguf": (),
     "tokenizers": (
         "edge/text/tokenizer.py",
@@ -63,6 +63,7 @@ LAYERS = (
         "checkpoint",
         "artifact",
         "module",
+        "importance",
         "quant",
         "nn",
         "families",
@@ -70,7 +71,7 @@ LAYERS = (
         "registry",
     },
     {"decode", "pipeline", "targets"},
-    {"fill"},
+    {"fill", "calibration"},
     {
         "convert",
         "verify",

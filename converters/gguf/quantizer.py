@@ -1,0 +1,65 @@
+"""Weights in the types that ggml's own library makes, through its C interface.
+
+A row is made apart from all others, so rows may come in blocks, in any order and on any threads: the
+bytes are those that llama.cpp's quantizer writes. It computes no products.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+
+from edge.errors import Damaged
+from edge.gguf.kinds import Kind
+from edge.importance import FILE, read
+from edge.typing import F32, U8
+
+_library = llama_cpp.llama_cpp._lib
+_quantize = _library.ggml_quantize_chunk
+_quantize.restype = ctypes.c_size_t
+_quantize.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+_validate = _library.ggml_validate_row_data
+_validate.restype = ctypes.c_bool
+_validate.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+_needs = _library.ggml_quantize_requires_imatrix
+_needs.restype, _needs.argtypes = ctypes.c_bool, [ctypes.c_int]
+
+
+class Quantizer:
+    """`importance`: of each input of a weight, by canonical name."""
+
+    def __init__(self, importance: Mapping[str, F32]) -> None:
+        self._importance = importance
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Quantizer":
+        """With the importance matrix that lies in a folder, if one does."""
+        return cls(read(folder) if (folder / FILE).is_file() else {})
+
+    def __call__(self, name: str, weights: F32, kind: Kind) -> U8:
+        """Rows of a weight as a type's bytes: [N, K] -> [N, bytes]."""
+        importance = self._importance.get(name)
+        if not np.isfinite(weights).all():  # the library would end the process
+            raise _unfit(name, kind)
+        rows, columns = weights.shape
+        if importance is None and _needs(kind.id):
+            raise Damaged(f"{FILE} has no importance of {name}", fix="convert again")
+        if importance is not None and len(importance) != columns:
+            raise Damaged(f"{FILE}: {name} has not {columns} inputs", fix="convert again")
+        source = np.ascontiguousarray(weights, np.float32)
+        out = np.zeros((rows, kind.row_bytes(columns)), np.uint8)
+        given = None if importance is None else importance.ctypes.data
+        made = _quantize(kind.id, source.ctypes.data, out.ctypes.data, 0, rows, columns, given)
+        assert made == out.nbytes, f"{made} of {out.nbytes} bytes of {name}"
+        if not _validate(kind.id, out.ctypes.data, out.nbytes):
+            raise _unfit(name, kind)
+        return out
+
+
+def _unfit(name: str, kind: Kind) -> Damaged:
+    return Damaged(
+        f"{name} holds NaN, infinity or a number too large for {kind.name}",
+        fix="get the checkpoint again, or convert with --quant fp32 to look into it",
+    )
