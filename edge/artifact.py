@@ -61,10 +61,13 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A folder with a manifest that was read and found whole."""
+    """A folder with a manifest that was read and found whole; or a `file` of others that says itself
+    what a manifest would.
+    """
 
     folder: Path
     manifest: Manifest
+    file: Path | None = None
 
     @classmethod
     def open(cls, folder: Path) -> "Artifact":
@@ -75,6 +78,11 @@ class Artifact:
         for name in manifest.files:
             contained(folder, name)
         return cls(folder, manifest)
+
+    @property
+    def place(self) -> Path:
+        """What a runtime opens."""
+        return self.file or self.folder
 
     @property
     def nbytes(self) -> int:

@@ -19,6 +19,7 @@ from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.families import Family
 from edge.protocols import Decoder, EarlyExit, Evictable
+from edge.quant.ggml import MIXTURES
 from edge.quant.recipe import Recipe, word
 from edge.quant.recipe import mixed as mixed_recipe
 from edge.quant.tensor import Float, QTensor, Scheme
@@ -273,9 +274,21 @@ def resolved(
             fix=f"give --to {able[0]}, or another recipe such as int4",
         )
     if recipe.mixture is None:
+        _no_single(recipe)
         return recipe
     words = mix(recipe.mixture, spec, known_as, calibrated=calibrated)
     return mixed_recipe(recipe, words, own=own)
+
+
+def _no_single(recipe: Recipe) -> None:
+    """A body of one such type is no recipe of its library: that mixes it with others."""
+    if recipe.body.block_bytes:
+        body = word(recipe.body)
+        mixtures = [name for name, most in MIXTURES.items() if most == body]
+        raise EdgeError(
+            f"{body} is a type of single weights, no recipe",
+            fix=f"use {' or '.join(mixtures) or 'another recipe'}; or give it to --override",
+        )
 
 
 def tools(converter: Converter, recipe: Recipe) -> tuple[str, ...]:
@@ -287,7 +300,7 @@ def tools(converter: Converter, recipe: Recipe) -> tuple[str, ...]:
 def stored(artifact: Artifact, part: DecoderSpec) -> Stored:
     """The weights of an artifact as they lie there."""
     offered = _offered(artifact, "stored", "be read back")
-    return cast(Stored, offered(artifact.folder, part))
+    return cast(Stored, offered(artifact.place, part))
 
 
 def runtime(target: str) -> Runtime:
@@ -299,7 +312,7 @@ def runtime(target: str) -> Runtime:
 
 def open_decoder(artifact: Artifact, *, threads: int | None, exact: bool) -> Decoder:
     """A decoder of an artifact, whatever parts it has."""
-    folder, spec = artifact.folder, artifact.manifest.spec
+    folder, spec = artifact.place, artifact.manifest.spec
     module = runtime(artifact.manifest.target)
 
     def open_part(label: str, part: DecoderSpec) -> Decoder:
@@ -313,7 +326,7 @@ def open_reference(artifact: Artifact, *, exact: bool) -> Decoder:
     offered = _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
 
     def open_part(label: str, part: DecoderSpec) -> Decoder:
-        return cast(Decoder, offered(artifact.folder, part, exact=exact, part=label))
+        return cast(Decoder, offered(artifact.place, part, exact=exact, part=label))
 
     return switching(artifact.manifest.spec, open_part)
 
@@ -323,9 +336,9 @@ def open_proof(artifact: Artifact, label: str, *, exact: bool) -> Decoder:
     target, part = artifact.manifest.target, parts(artifact.manifest.spec)[label]
     if refusal(target) is None:
         open_part = runtime(target).open
-        return open_part(artifact.folder, part, threads=None, exact=exact, part=label)
+        return open_part(artifact.place, part, threads=None, exact=exact, part=label)
     offered = _offered(artifact, "open_reference", "be proved on this system")
-    return cast(Decoder, offered(artifact.folder, part, exact=exact, part=label))
+    return cast(Decoder, offered(artifact.place, part, exact=exact, part=label))
 
 
 def refusal(target: str) -> EdgeError | None:
@@ -349,7 +362,7 @@ def open_evictable(
     how = _in_numpy(artifact, reference)
 
     def open_part(label: str, part: DecoderSpec) -> Evictable:
-        return cast(Evictable, offered(artifact.folder, part, threads=threads, part=label, **how))
+        return cast(Evictable, offered(artifact.place, part, threads=threads, part=label, **how))
 
     return switching_evictable(artifact.manifest.spec, open_part)
 
@@ -374,7 +387,7 @@ def open_exits(
             fix=f"convert again with --layerskip {exit_}",
         )
     how = _in_numpy(artifact, reference)
-    return cast(EarlyExit, offered(artifact.folder, spec, exit_=exit_, threads=threads, **how))
+    return cast(EarlyExit, offered(artifact.place, spec, exit_=exit_, threads=threads, **how))
 
 
 def _in_numpy(artifact: Artifact, reference: bool) -> dict[str, bool]:

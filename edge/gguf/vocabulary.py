@@ -54,14 +54,19 @@ def of_folder(folder: Path, rows: int, name: str) -> Keys:
     return keys
 
 
+def strips(name: str) -> bool:
+    """Whether llama.cpp swallows blanks after special tokens of a model of this name."""
+    return any(word in name.lower() for word in _STRIPPING)
+
+
 def _named(name: str, added: Sequence[Mapping[str, Any]]) -> str:
     """A model's name, such that llama.cpp strips blanks after special tokens as the tokenizer does."""
     known = {entry["content"] for entry in added} >= _STRIPPING_TOKENS
-    strips = any(entry["rstrip"] and entry["special"] for entry in added)
-    says = any(word in name.lower() for word in _STRIPPING)
+    wanted = any(entry["rstrip"] and entry["special"] for entry in added)
+    says = strips(name)
     if says and not known:  # it would refuse the file
         return re.sub("phi-?3", "phi 3", name, flags=re.IGNORECASE)
-    return f"{name} ({_STRIPPING[0]})" if strips and known and not says else name
+    return f"{name} ({_STRIPPING[0]})" if wanted and known and not says else name
 
 
 def _table(folder: Path, definition: dict[str, Any], settings: Settings, rows: int) -> Keys:

@@ -135,12 +135,6 @@ def parse(
     text = known.get(text, text)
     mixture = text if text in ggml.MIXTURES else None
     body = _scheme(ggml.MIXTURES.get(text, text))
-    if body.block_bytes and mixture is None:
-        mixtures = [name for name, most in ggml.MIXTURES.items() if most == text]
-        raise EdgeError(
-            f"{text} is a type of single weights, no recipe",
-            fix=f"use {' or '.join(mixtures) or 'another recipe'}; or give it to --override",
-        )
     own = [body if part is None else _scheme(known.get(part, part)) for part in (embed, head)]
     some = [(name, _scheme(known.get(part, part))) for name, part in (overrides or {}).items()]
     return Recipe(body=body, embed=own[0], head=own[1], overrides=tuple(some), mixture=mixture)

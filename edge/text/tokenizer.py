@@ -44,8 +44,13 @@ class Tokenizer:
     def load(cls, folder: Path) -> "Tokenizer":
         """Read the tokenizer of a checkpoint or artifact folder."""
         settings = Settings.load(folder)
-        library = _read(folder, settings)
-        _add(library, settings, folder)
+        return cls.of(definition_of(folder, settings), settings, folder / "tokenizer.json")
+
+    @classmethod
+    def of(cls, definition: str, settings: Settings, file: Path) -> "Tokenizer":
+        """What a tokenizer.json and the settings beside it say; `file`: where they came from."""
+        library = _read(definition, file)
+        _add(library, settings, file)
         added = library.get_added_tokens_decoder()
         bos = _id_of(library, settings.named.get("bos_token"))
         bos = settings.bos_id if bos is None else bos
@@ -109,9 +114,7 @@ class Tokenizer:
         return piece
 
 
-def _read(folder: Path, settings: Settings) -> tokenizers.Tokenizer:
-    file = folder / "tokenizer.json"
-    definition = definition_of(folder, settings)
+def _read(definition: str, file: Path) -> tokenizers.Tokenizer:
     try:
         library = tokenizers.Tokenizer.from_str(definition)
     except (KeyboardInterrupt, SystemExit, MemoryError):
@@ -128,7 +131,7 @@ def _read(folder: Path, settings: Settings) -> tokenizers.Tokenizer:
     return library
 
 
-def _add(library: tokenizers.Tokenizer, settings: Settings, folder: Path) -> None:
+def _add(library: tokenizers.Tokenizer, settings: Settings, file: Path) -> None:
     """Give the library the added tokens and flags that the files beside tokenizer.json have."""
     known = {token.text for token in settings.added}
     plain = [
@@ -141,8 +144,8 @@ def _add(library: tokenizers.Tokenizer, settings: Settings, folder: Path) -> Non
     for text, token in asked.items():
         if library.token_to_id(text) != token:
             raise Damaged(
-                f"{folder}: {text!r} is {token} among the added tokens, "
-                f"but {library.token_to_id(text)} in tokenizer.json",
+                f"{file.parent}: {text!r} is {token} among the added tokens, "
+                f"but {library.token_to_id(text)} in {file.name}",
                 fix="get the tokenizer files again, all from the same revision",
             )
 
