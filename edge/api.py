@@ -17,6 +17,8 @@ from edge.convert import Options, Progress, convert, convert_all, prepare, silen
 from edge.decode.snapkv import Layers, Pool, Purpose, SnapKV
 from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
+from edge.gguf.foreign import TARGET as FILES
+from edge.gguf.foreign import artifact_at, folder_only
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
 from edge.listing import list_models
@@ -145,6 +147,12 @@ def open_model(
 def ready(model: str | None, progress: Progress | None = None, runtime: str | None = None) -> Path:
     """The folder of an artifact, made now if need be; `runtime`: of this target."""
     model = model or registry.DEFAULT
+    if Path(model).is_file():
+        if runtime not in (None, FILES):
+            raise EdgeError(
+                f"{model} is a file, which {runtime} cannot run", fix=f"give --runtime {FILES}"
+            )
+        return Path(model)
     if is_artifact(Path(model)):
         made_for = Artifact.open(Path(model)).manifest.target
         if runtime not in (None, made_for):
@@ -177,6 +185,7 @@ def fastest_means(
     """What this prompt is decoded by fastest here, with the same answer."""
     from edge.tune import fastest
 
+    folder_only(folder, "measured once for all: --fast keeps what it finds beside the manifest")
     artifact = Artifact.open(folder)
     integrity.check(artifact)
     tokenizer, template = Tokenizer.load(folder), ChatTemplate.load(folder)
@@ -243,6 +252,7 @@ def verify_artifact(
     say: Say = lambda _: None,
 ) -> Verdict:
     """Verify, and keep the result in the artifact's manifest."""
+    folder_only(folder, "proved")
     if module.is_module(folder):
         return _verify_module(folder, against, tokens, say)
     artifact = Artifact.open(folder)
@@ -256,6 +266,7 @@ def verify_files(
     folder: Path, against: str | None, progress: Progress | None = None
 ) -> integrity.Files:
     """Compare only hashes: the artifact's files and, with `against`, the inputs it was made from."""
+    folder_only(folder, "compared with hashes")
     source = None if against is None else _checkpoint(against)
     manifest = module.read(folder) if module.is_module(folder) else Artifact.open(folder).manifest
     return integrity.compare(folder, manifest, source, progress or silent)
@@ -366,7 +377,7 @@ def bench_artifact(
     rounds: int,
     means: Means = PLAIN,
 ) -> Timing:
-    artifact = Artifact.open(folder)
+    artifact = artifact_at(folder)
     return bench(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means)
 
 

@@ -95,7 +95,7 @@ def bench(
     rows = rows_of(decoder)
     read = bytes_per_token(spec, recipe) + cache_bytes(spec, [count - new // 2 for count in rows])
     return Timing(
-        artifact=artifact.folder.name,
+        artifact=artifact.place.name,
         prompt=prompt,
         new=new,
         threads=count,

@@ -240,7 +240,9 @@ def verify(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A checkpoint's or an artifact's folder.")],
+    path: Annotated[
+        Path, typer.Argument(help="A checkpoint's or an artifact's folder, or a GGUF file.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Show what a checkpoint or an artifact holds, from its headers.
@@ -256,7 +258,8 @@ def inspect(
 @app.command()
 def run(
     first: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="An id, a folder, or else a prompt.")
+        str | None,
+        typer.Argument(metavar="MODEL", help="An id, a folder, a GGUF file, or a prompt."),
     ] = None,
     second: Annotated[
         str | None,
@@ -323,6 +326,7 @@ def run(
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --max-tokens 100
     Example: edge run artifacts/phi-3 "A cat, as JSON." --json-schema cat.schema.json
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --fast
+    Example: edge run Llama-3.2-1B-Instruct-Q4_K_M.gguf "Why is the sky blue?"
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
     Example: edge run artifacts/phi-3 --snapkv 1024 --snapkv-for reuse --snapkv-prefill 512
     """
@@ -393,7 +397,9 @@ def run(
 
 @app.command()
 def bench(
-    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT...", help="Their folders.")],
+    artifacts: Annotated[
+        list[Path], typer.Argument(metavar="ARTIFACT...", help="Their folders, or GGUF files.")
+    ],
     prompt: Annotated[
         int, typer.Option("--prompt", "-p", min=1, help="Tokens of the prompt.")
     ] = 512,
@@ -472,7 +478,7 @@ def bench(
 
 @app.command("eval")
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder, or a GGUF file.")],
     text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
     questions: Annotated[
         int | None,

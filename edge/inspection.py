@@ -8,12 +8,16 @@ from edge import module
 from edge.artifact import Artifact, is_artifact
 from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
+from edge.gguf.foreign import artifact_at, kinds_of
+from edge.gguf.reader import GGUFFile
 from edge.names import shapes
 from edge.spec import DecoderSpec
 
 
 def inspect(path: Path) -> dict[str, Any]:
     """A flat description, for people and for scripts."""
+    if path.is_file():
+        return _file(path)
     if module.is_module(path):
         return _module(path, module.read(path))
     if is_artifact(path):
@@ -28,8 +32,28 @@ def inspect(path: Path) -> dict[str, Any]:
             }
     raise EdgeError(
         f"{path} is neither a checkpoint nor an artifact",
-        fix="name a folder with config.json or edge.json",
+        fix="name a folder with config.json or edge.json, or a GGUF file",
     )
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """A GGUF file of anyone's."""
+    manifest = artifact_at(path).manifest
+    with GGUFFile(path) as file:
+        tokens = [file.get(f"tokenizer.ggml.{key}", "-") for key in ("model", "pre")]
+        return {
+            "kind": "GGUF file",
+            "name": manifest.name,
+            "architecture": manifest.family,
+            "recipe": manifest.recipe,
+            "embed": manifest.embed,
+            "head": manifest.head,
+            "types": kinds_of(file),
+            **_spec(manifest.spec),
+            "tokenizer": " ".join(str(part)[:60] for part in tokens),
+            "chat_template": "tokenizer.chat_template" in file,
+            "bytes": path.stat().st_size,
+        }
 
 
 def _artifact(artifact: Artifact) -> dict[str, Any]:

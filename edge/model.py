@@ -13,6 +13,9 @@ from edge.decode.sampling import Sampling
 from edge.decode.snapkv import rows_of
 from edge.decode.speculate import Speculation, Tally
 from edge.errors import EdgeError
+from edge.gguf.foreign import artifact_at
+from edge.gguf.reader import GGUFFile
+from edge.gguf.text import read_text
 from edge.means import PLAIN, Means, opened
 from edge.protocols import Decoder
 from edge.spec import cache_bytes
@@ -64,13 +67,17 @@ class Model:
     """A loaded artifact with one sequence in progress."""
 
     def __init__(
-        self, artifact: Artifact, tokenizer: Tokenizer, source: Decoder | Speculation
+        self,
+        artifact: Artifact,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        source: Decoder | Speculation,
     ) -> None:
         self.artifact = artifact
         self.tokenizer = tokenizer
+        self.template = template
         self.source = source
         self.decoder = source.decoder if isinstance(source, Speculation) else source
-        self.template = ChatTemplate.load(artifact.folder)
         self._seen: list[int] = []  # what the cache held when the last reply began
         self._last: Generation | None = None
 
@@ -187,19 +194,27 @@ def load(
     unchecked: bool = False,
     means: Means = PLAIN,
 ) -> Model:
-    """Open an artifact's folder; refuse it if a file is not what its manifest says.
+    """Open an artifact's folder; refuse it if a file is not what its manifest says. Or a GGUF file of
+    anyone's, which says itself what it is.
 
     `exact` uses float activations where the fast kernels round them; `unchecked` trusts the files;
     `means` says how tokens are decoded.
     """
-    artifact = Artifact.open(Path(path))
-    if not unchecked:
+    artifact = artifact_at(Path(path))
+    if not unchecked and artifact.file is None:
         integrity.check(artifact)
     targets.runtime(artifact.manifest.target)  # before anything is read for it
-    tokenizer = Tokenizer.load(artifact.folder)  # first, for reading takes more than it keeps
+    tokenizer, template = _text(artifact)  # first, for reading takes more than it keeps
     source = opened(artifact, means, threads=threads, exact=exact)
     tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
-    return Model(artifact, tokenizer, source)
+    return Model(artifact, tokenizer, template, source)
+
+
+def _text(artifact: Artifact) -> tuple[Tokenizer, ChatTemplate | None]:
+    if artifact.file is None:
+        return Tokenizer.load(artifact.folder), ChatTemplate.load(artifact.folder)
+    with GGUFFile(artifact.file) as file:
+        return read_text(file)
 
 
 def prompt_ids(

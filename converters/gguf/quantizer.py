@@ -26,6 +26,9 @@ _validate.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 _needs = _library.ggml_quantize_requires_imatrix
 _needs.restype, _needs.argtypes = ctypes.c_bool, [ctypes.c_int]
 
+_LARGEST = 65504.0  # of a weight: the largest fp16
+_PRODUCT = 1e14  # of an importance and a squared weight: the square of their sums is a float32
+
 
 class Quantizer:
     """`importance`: of each input of a weight, by canonical name."""
@@ -41,7 +44,7 @@ class Quantizer:
     def __call__(self, name: str, weights: F32, kind: Kind) -> U8:
         """Rows of a weight as a type's bytes: [N, K] -> [N, bytes]."""
         importance = self._importance.get(name)
-        if not np.isfinite(weights).all():  # the library would end the process
+        if not _fits(weights, importance):
             raise _unfit(name, kind)
         rows, columns = weights.shape
         if importance is None and _needs(kind.id):
@@ -56,6 +59,13 @@ class Quantizer:
         if not _validate(kind.id, out.ctypes.data, out.nbytes):
             raise _unfit(name, kind)
         return out
+
+
+def _fits(weights: F32, importance: F32 | None) -> bool:
+    """Whether no sum overflows: the library would end the process."""
+    largest = float(np.abs(weights).max(initial=0))
+    most = 1.0 if importance is None else float(importance.max(initial=0))
+    return largest <= _LARGEST and most * largest**2 <= _PRODUCT
 
 
 def _unfit(name: str, kind: Kind) -> Damaged:

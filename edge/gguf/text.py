@@ -30,7 +30,7 @@ _ENDS = ("eos", "eot", "eom")
 _KEPT_BLANKS = {"<unk>", "<s>", "<|endoftext|>"}  # by llama.cpp, where others swallow them
 
 
-def text_of(file: GGUFFile) -> tuple[Tokenizer, ChatTemplate | None]:
+def read_text(file: GGUFFile) -> tuple[Tokenizer, ChatTemplate | None]:
     """The tokenizer and the template of a file."""
     pieces, kind = list(_pieces(file)), _word(file, "model")
     if kind == "llama":
@@ -89,7 +89,7 @@ def _by_merges(file: GGUFFile, pieces: list[Piece]) -> str:
 
 def _rule(file: GGUFFile) -> str:
     """The rule of splitting, by llama.cpp's name of it."""
-    said = _word(file, "pre")
+    said = _word(file, "pre") or "none"
     name = _SAME_RULE.get(said, said)
     if name not in _SPLITS:
         raise Unsupported(

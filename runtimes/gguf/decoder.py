@@ -19,6 +19,7 @@ from edge.gguf.shards import GGUFModel, file_names
 from edge.spec import DecoderSpec, LongRope
 from edge.typing import F32
 from runtimes.gguf.library import Context, Model, Watch
+from runtimes.gguf.offload import gpu_layers
 from runtimes.gguf.state import prove
 
 FIRST_ROWS, ANSWER = 512, 256  # rows of a new cache; rows kept free after a prompt
@@ -46,7 +47,10 @@ class GgufDecoder(Closing):
         self._found = found = _judged(folder, spec)
         # Codes are copied into the order that the kernels want: mapped, they would be there twice.
         self._model = Model(
-            found.paths, numbers=rotary(found.architecture, spec), mapped=not found.codes
+            found.paths,
+            numbers=rotary(found.architecture, spec),
+            mapped=not found.codes,
+            gpu_layers=gpu_layers(),
         )
         self._threads = threads or os.cpu_count() or 1
         self._exact = exact
