@@ -3,7 +3,8 @@
     python tests/readme.py --write      the parts between `<!-- NAME -->` and `<!-- end -->`
 
 docs/parity.json is kept by `pytest tests/parity/test_matrix.py --record docs/parity.json`,
-docs/speed-*.json by `python tests/bench/speed.py ... --out`, docs/fuzz.json by `python tests/fuzz.py --out`.
+docs/speed-*.json by `python tests/bench/speed.py ... --out`, docs/fuzz.json by `python tests/fuzz.py --out`,
+docs/snapkv-quality.* by `python tests/bench/budget.py ... --out`.
 """
 
 import json
@@ -98,7 +99,34 @@ def quality() -> str:
         count = " to ".join(map(str, [*counts[:1], *counts[1:][-1:]]))
         lines.append(f"| {task} | {mode} | {_whole(whole[task])} | {costs} | {count} |")
     picture = "![Exact answers against rows kept](docs/snapkv-quality.svg)"
-    return "\n".join([picture, "", *lines])
+    return "\n".join([picture, "", *lines, "", _meaning(found["about"])])
+
+
+def _meaning(about: dict[str, Any]) -> str:
+    """What was measured, and what the names stand for."""
+    paper = about["modes"]["SnapKV"]
+    ways = [
+        f"*{mode}*: `{' '.join(_options(options, paper))}`"
+        for mode, options in about["modes"].items()
+        if options != paper
+    ]
+    text = about["text"]
+    return (
+        f"{about['model']} in fp32, facts about {about['distance']} tokens back. Under a share of the prompt's rows: "
+        "points lost to the whole cache in the same cases, ± the standard error of that (0.0 only says that no answer "
+        f"of these cases differed). Text: nats a token lost by {text['model']} on {text['new']} tokens after "
+        f"{text['prompt']} of {text['file']}. *SnapKV*: as in the paper; {'; '.join(ways)}."
+    )
+
+
+def _options(options: dict[str, Any], paper: dict[str, Any]) -> list[str]:
+    """In the words of the command line."""
+    names = {"chunk": "prefill", "purpose": "for"}
+    return [
+        f"--snapkv-{names.get(name, name)} {value}"
+        for name, value in options.items()
+        if value != paper[name]
+    ]
 
 
 def _whole(row: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ MODES: Mapping[str, SnapKV] = {
 }
 SHARES = (2, 4, 8, 16)  # a prompt's rows over those that are kept
 TASKS = ("question", "second question", "needle")
+ALWAYS = ("question", "needle")  # the second question may be about what was not told
 TEXT = "text"
 DISTANCE = 1000  # tokens since the fact
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -119,7 +120,8 @@ def measure(
     refused = record.about.setdefault("refused", {})
     record.about |= {"model": artifact.manifest.name, "distance": DISTANCE}
     record.about["modes"] = record.about.get("modes", {}) | described(modes)
-    missing = list(record.missing(TASKS[0], ways_of(set(modes) - set(refused)), cases))
+    asked = ways_of(mode for mode in modes if mode not in refused)
+    missing = list(record.missing(ALWAYS, asked, cases))
     model = Model(artifact, tokenizer, decoder)
     with progress("cases", len(missing)) as advance:
         for number in missing:

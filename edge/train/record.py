@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,9 +83,9 @@ class Record:
         for cell, value in found.items():
             self.values.setdefault(cell, {})[case] = value
 
-    def missing(self, task: str, ways: Sequence[Way], cases: int) -> Iterator[int]:
-        """Cases that were not measured in all of these ways."""
-        known = [self.values.get(Cell(task, way), {}) for way in ways]
+    def missing(self, tasks: Iterable[str], ways: Sequence[Way], cases: int) -> Iterator[int]:
+        """Cases whose tasks were not measured in all of these ways."""
+        known = [self.values.get(Cell(task, way), {}) for task in tasks for way in ways]
         return (case for case in range(cases) if any(case not in found for found in known))
 
     def rows(self) -> list[dict[str, Any]]:

@@ -128,8 +128,9 @@ def test_a_record_goes_on_where_it_stopped(tmp_path: Path) -> None:
     record.save(file)
     back = Record.load(file)
     assert back == record
-    assert list(back.missing("question", [WHOLE], 4)) == [1, 3]
-    assert list(back.missing("question", [WHOLE, HALF], 4)) == [1, 2, 3]
+    assert list(back.missing(["question"], [WHOLE], 4)) == [1, 3]
+    assert list(back.missing(["question"], [WHOLE, HALF], 4)) == [1, 2, 3]
+    assert list(back.missing(["question", "needle"], [WHOLE], 2)) == [0, 1]
     assert json.loads(file.read_text())["cells"][0]["values"] == [1, None, 1]
     assert Record.load(tmp_path / "none") == Record()
     file.write_text('{"about": {}, "cells": [{}]}')
@@ -165,7 +166,7 @@ def test_a_mode_that_a_runtime_refuses_is_noted(
             raise Unsupported("layers share one table of rows", fix="leave it out")
         return dict.fromkeys(talk.tasks, True)
 
-    talk = Talk(tasks=("question",), ids=([1],), answers=("x",))
+    talk = Talk(tasks=("question", "needle"), ids=([1], [2]), answers=("x", "y"))
     monkeypatch.setattr(quality, "answered", answered)
     monkeypatch.setattr(quality, "talks", lambda *_: [talk])
     monkeypatch.setattr(quality, "Model", lambda *_: None)
