@@ -9,7 +9,7 @@ from edge.artifact import Artifact, is_artifact
 from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
 from edge.gguf.foreign import artifact_at, kinds_of
-from edge.gguf.reader import GGUFFile
+from edge.gguf.shards import GGUFModel
 from edge.names import shapes
 from edge.spec import DecoderSpec
 
@@ -39,7 +39,7 @@ def inspect(path: Path) -> dict[str, Any]:
 def _file(path: Path) -> dict[str, Any]:
     """A GGUF file of anyone's."""
     manifest = artifact_at(path).manifest
-    with GGUFFile(path) as file:
+    with GGUFModel(path) as file:
         tokens = [file.get(f"tokenizer.ggml.{key}", "-") for key in ("model", "pre")]
         return {
             "kind": "GGUF file",

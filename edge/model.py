@@ -14,7 +14,7 @@ from edge.decode.snapkv import rows_of
 from edge.decode.speculate import Speculation, Tally
 from edge.errors import EdgeError
 from edge.gguf.foreign import artifact_at
-from edge.gguf.reader import GGUFFile
+from edge.gguf.shards import GGUFModel
 from edge.gguf.text import read_text
 from edge.means import PLAIN, Means, opened
 from edge.protocols import Decoder
@@ -213,7 +213,7 @@ def load(
 def _text(artifact: Artifact) -> tuple[Tokenizer, ChatTemplate | None]:
     if artifact.file is None:
         return Tokenizer.load(artifact.folder), ChatTemplate.load(artifact.folder)
-    with GGUFFile(artifact.file) as file:
+    with GGUFModel(artifact.file) as file:
         return read_text(file)
 
 

@@ -9,7 +9,7 @@ from edge.gguf.architectures import architecture, places
 from edge.gguf.judge import spec_of
 from edge.gguf.kinds import Kind
 from edge.gguf.mixtures import RULES
-from edge.gguf.reader import GGUFFile
+from edge.gguf.shards import GGUFModel
 from edge.quant.ggml import BLOCKS, FORMATS, MIXTURES
 from edge.spec import DecoderSpec
 
@@ -22,7 +22,7 @@ def artifact_at(path: Path) -> Artifact:
     """The artifact of a folder; or a file, which our own reader judges before any library sees it."""
     if not path.is_file():
         return Artifact.open(path)
-    with GGUFFile(path) as file:
+    with GGUFModel(path) as file:
         spec = spec_of(file)
         words = _words(file, spec)
         name = file.get("general.name")
@@ -38,13 +38,13 @@ def folder_only(path: Path, what: str) -> None:
         )
 
 
-def kinds_of(file: GGUFFile) -> dict[str, int]:
+def kinds_of(file: GGUFModel) -> dict[str, int]:
     """How many tensors are of each type, the most first."""
     counts = Counter(tensor.kind.name for tensor in file.tensors.values())
     return dict(counts.most_common())
 
 
-def _manifest(file: GGUFFile, spec: DecoderSpec, words: dict[str, str], name: str) -> Manifest:
+def _manifest(file: GGUFModel, spec: DecoderSpec, words: dict[str, str], name: str) -> Manifest:
     layers = Counter(word for at, word in words.items() if at.startswith("layers."))
     said = _MIXTURES.get(_number(file, "general.file_type") or 0, "")
     body = MIXTURES.get(said) or layers.most_common(1)[0][0]
@@ -69,7 +69,7 @@ def _manifest(file: GGUFFile, spec: DecoderSpec, words: dict[str, str], name: st
     )
 
 
-def _words(file: GGUFFile, spec: DecoderSpec) -> dict[str, str]:
+def _words(file: GGUFModel, spec: DecoderSpec) -> dict[str, str]:
     """Every matrix's type as a recipe has it, by canonical name, the head's apart."""
     arch = architecture(str(file["general.architecture"]))
     found = places(spec, arch, head="output.weight" in file.tensors)
@@ -92,6 +92,6 @@ def _word(kind: Kind, path: Path, name: str) -> str:
     return word
 
 
-def _number(file: GGUFFile, key: str) -> int | None:
+def _number(file: GGUFModel, key: str) -> int | None:
     value = file.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

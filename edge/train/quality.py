@@ -19,7 +19,7 @@ from edge.errors import Unsupported
 from edge.evaluate import token_losses
 from edge.model import Model, Wish
 from edge.protocols import Evictable
-from edge.text.chat import Message
+from edge.text.chat import ChatTemplate, Message
 from edge.text.tokenizer import Tokenizer
 from edge.train.again import Again
 from edge.train.measure import Case, case, needle
@@ -77,7 +77,7 @@ def answered(
     options = kept(way, len(talk.ids[0]))
     source = decoder if options is None else Compacting(decoder, options)
     decoder.rewind(0)
-    model = Model(artifact, tokenizer, source)
+    model = Model(artifact, tokenizer, ChatTemplate.load(artifact.folder), source)
     return {
         task: "".join(model.reply(ids, _WISH)).strip() == answer
         for task, ids, answer in zip(talk.tasks, talk.ids, talk.answers, strict=True)
@@ -122,7 +122,7 @@ def measure(
     record.about["modes"] = record.about.get("modes", {}) | described(modes)
     asked = ways_of(mode for mode in modes if mode not in refused)
     missing = list(record.missing(ALWAYS, asked, cases))
-    model = Model(artifact, tokenizer, decoder)
+    model = Model(artifact, tokenizer, ChatTemplate.load(artifact.folder), decoder)
     with progress("cases", len(missing)) as advance:
         for number in missing:
             for talk in talks(model, number):

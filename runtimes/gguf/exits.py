@@ -18,6 +18,7 @@ from edge.spec import DecoderSpec
 from edge.typing import F32
 from runtimes.gguf.decoder import FIRST_ROWS, Found, GgufDecoder, rotary
 from runtimes.gguf.library import DRAFTS, Context, Model
+from runtimes.gguf.offload import gpu_layers
 from runtimes.gguf.state import State
 
 _FEW = 16  # tokens that the first layers read themselves, rather than take over the cache
@@ -101,7 +102,12 @@ class _FirstLayers(Closing):
             COUNT: files,
             TENSORS: sum(found.counts[:files]),
         }
-        self._model = Model(found.paths[:files], numbers=numbers, mapped=not found.codes)
+        self._model = Model(
+            found.paths[:files],
+            numbers=numbers,
+            mapped=not found.codes,
+            gpu_layers=gpu_layers(),
+        )
         self._context = self._open(min(FIRST_ROWS, spec.context))
 
     def read(self, tokens: Sequence[int]) -> F32:

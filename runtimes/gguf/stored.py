@@ -13,12 +13,11 @@ from edge.closing import Closing
 from edge.gguf.architectures import architecture, places
 from edge.gguf.blocks import can_dequantize, dequantize, has_minimum, unpack
 from edge.gguf.kinds import Kind
-from edge.gguf.reader import GGUFFile
+from edge.gguf.shards import GGUFModel, file_names
 from edge.names import shapes
 from edge.quant.tensor import QTensor
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, U8
-from runtimes.gguf.decoder import MODEL
 
 _BLOCK = 1 << 20  # weights at a time
 
@@ -40,7 +39,8 @@ class StoredWeights(Closing):
     """`edge.targets.Stored` over a file."""
 
     def __init__(self, folder: Path, spec: DecoderSpec) -> None:
-        self._file = GGUFFile(folder if folder.is_file() else folder / MODEL)
+        first = folder if folder.is_file() else folder / file_names(len(spec.exits) + 1)[0]
+        self._file = GGUFModel(first)
         arch = architecture(str(self._file["general.architecture"]))
         self._places = places(spec, arch, head="output.weight" in self._file.tensors)
         self._shapes = shapes(spec)
