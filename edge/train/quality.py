@@ -18,7 +18,7 @@ from edge.decode.snapkv import Compacting, SnapKV
 from edge.errors import Unsupported
 from edge.evaluate import token_losses
 from edge.model import Model, Wish
-from edge.protocols import Evictable
+from edge.protocols import Decoder, Evictable
 from edge.text.chat import ChatTemplate, Message
 from edge.text.tokenizer import Tokenizer
 from edge.train.again import Again
@@ -77,11 +77,15 @@ def answered(
     options = kept(way, len(talk.ids[0]))
     source = decoder if options is None else Compacting(decoder, options)
     decoder.rewind(0)
-    model = Model(artifact, tokenizer, ChatTemplate.load(artifact.folder), source)
+    model = opened(artifact, tokenizer, source)
     return {
         task: "".join(model.reply(ids, _WISH)).strip() == answer
         for task, ids, answer in zip(talk.tasks, talk.ids, talk.answers, strict=True)
     }
+
+
+def opened(artifact: Artifact, tokenizer: Tokenizer, source: Decoder) -> Model:
+    return Model(artifact, tokenizer, ChatTemplate.load(artifact.folder), source)
 
 
 def kept(way: Way, prompt: int) -> SnapKV | None:
@@ -122,7 +126,7 @@ def measure(
     record.about["modes"] = record.about.get("modes", {}) | described(modes)
     asked = ways_of(mode for mode in modes if mode not in refused)
     missing = list(record.missing(ALWAYS, asked, cases))
-    model = Model(artifact, tokenizer, ChatTemplate.load(artifact.folder), decoder)
+    model = opened(artifact, tokenizer, decoder)
     with progress("cases", len(missing)) as advance:
         for number in missing:
             for talk in talks(model, number):

@@ -169,7 +169,7 @@ def test_a_mode_that_a_runtime_refuses_is_noted(
     talk = Talk(tasks=("question", "needle"), ids=([1], [2]), answers=("x", "y"))
     monkeypatch.setattr(quality, "answered", answered)
     monkeypatch.setattr(quality, "talks", lambda *_: [talk])
-    monkeypatch.setattr(quality, "Model", lambda *_: None)
+    monkeypatch.setattr(quality, "opened", lambda *_: None)
     monkeypatch.setattr(quality, "Again", lambda _: None)
     file, modes = tmp_path / "q.json", ("pyramid", "reuse")
     for _ in range(2):
