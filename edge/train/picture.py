@@ -30,7 +30,7 @@ def draw(record: Record, file: Path) -> None:
 
 def svg(record: Record) -> str:
     """Readable on light and on dark, whatever the page takes. Where ways were asked different cases, each
-    is drawn as far below the whole cache as it was in its own.
+    is drawn as far below the whole cache as it was in its own, within the frame.
     """
     tasks = [task for task in TASKS if Cell(task, WHOLE) in record.values]
     shown = (cell for cell in record.values if cell.task in tasks and cell.way != WHOLE)
@@ -95,7 +95,7 @@ def _right(left: float, share: int) -> float:
 
 
 def _down(mean: float) -> float:
-    return _TOP + (1 - mean) * _HEIGHT
+    return _TOP + (1 - min(max(mean, 0), 1)) * _HEIGHT
 
 
 def _style(modes: int) -> Iterator[str]:
