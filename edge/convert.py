@@ -221,17 +221,23 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
         targets.refuse_fewer(layout, target, options.draft_vocab)
         key = _key(checkpoint, target, recipe, converter, options.calibrate)
         tasks.append(Task(out, target, converter, recipe, layout, key))
-    _use(options, tasks)
+    if options.calibrate is not None:
+        _check_calibration(options, tasks, options.tokenizer or checkpoint.folder)
     _room(tasks)
     return tasks
 
 
-def _use(options: Options, tasks: Sequence[Task]) -> None:
+def _check_calibration(options: Options, tasks: Sequence[Task], tokenizer: Path) -> None:
     """A text to calibrate with is not read for nothing, nor without a tokenizer."""
-    if options.calibrate is not None and not any(task.recipe.mixture for task in tasks):
+    if not any(task.recipe.mixture for task in tasks):
         raise EdgeError(
             f"{options.quant} is made without an importance matrix: --calibrate would change nothing",
             fix="leave it out, or give --to gguf --quant q4_k_m, iq2_xs, …",
+        )
+    if vocabulary_of(tokenizer) is None:
+        raise EdgeError(
+            f"{tokenizer} has no tokenizer to read --calibrate with",
+            fix="give --tokenizer the folder of one",
         )
 
 
