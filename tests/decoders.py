@@ -21,6 +21,7 @@ from runtimes.reference.decoder import checkpoint_weights
 from runtimes.reference.exits import ExitReferenceDecoder
 
 FP32 = recipes.parse("fp32")
+ONE_TABLE = {"coreml", "gguf"}  # runtimes whose layers share one table of rows
 
 
 def offering(name: str) -> list[str]:

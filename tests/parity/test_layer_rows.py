@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decoders import Bench, Open, offering
+from decoders import ONE_TABLE, Bench, Open, offering
 
 from edge.errors import Unsupported
 from edge.protocols import Decoder
@@ -38,9 +38,6 @@ def decoded_with_masks(
     with patch.context() as patched:
         patched.setattr(reference, "attention_weights", masked)
         return [full.step(token) for token in tokens]
-
-
-ONE_TABLE = {"coreml", "gguf"}  # runtimes whose layers share one table of rows
 
 
 @pytest.mark.parametrize("family", FAMILIES)
