@@ -185,7 +185,7 @@ def fastest_means(
     """What this prompt is decoded by fastest here, with the same answer."""
     from edge.tune import fastest
 
-    folder_only(folder, "measured once for all: --fast keeps what it finds beside the manifest")
+    folder_only(folder, "tuned")
     artifact = Artifact.open(folder)
     integrity.check(artifact)
     tokenizer, template = Tokenizer.load(folder), ChatTemplate.load(folder)

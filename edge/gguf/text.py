@@ -13,7 +13,7 @@ from typing import Any
 from edge.errors import Damaged, Unsupported
 from edge.gguf.reader import GGUFFile
 from edge.gguf.tokens import RULES
-from edge.gguf.vocabulary import strips
+from edge.gguf.vocabulary import ENDS, strips
 from edge.text import scored
 from edge.text.chat import LIMIT, ChatTemplate
 from edge.text.pieces import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece
@@ -147,6 +147,7 @@ def _settings(file: GGUFFile, pieces: list[Piece], *, leads: bool) -> Settings:
     by_score = _word(file, "model") == "llama"
     defaults = {"bos": 1, "eos": 2, "unknown": 0} if by_score else {}
     ids = _ids(file, defaults, len(pieces))
+    by_text = {index for index, piece in enumerate(pieces) if piece.text in ENDS}
     add_bos = file.get(_AT + "add_bos_token", leads)
     if add_bos and "bos" not in ids:
         raise _wrong(file, "texts begin with BOS, and no key says which token that is")
@@ -157,7 +158,7 @@ def _settings(file: GGUFFile, pieces: list[Piece], *, leads: bool) -> Settings:
         add_eos=bool(file.get(_AT + "add_eos_token", False)),
         added=tuple(_added(pieces, swallow=strips(str(file.get("general.name", ""))))),
         plain={},
-        eos_ids=frozenset(ids[role] for role in _ENDS if role in ids),
+        eos_ids=frozenset(ids[role] for role in _ENDS if role in ids) | by_text,
         bos_id=ids.get("bos"),
     )
 

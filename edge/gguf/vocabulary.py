@@ -14,7 +14,7 @@ from edge.text.settings import Settings
 from edge.text.tokenizer import Tokenizer
 
 # Texts at which llama.cpp ends an answer by itself.
-_ENDS = (
+ENDS = (
     "<|eot_id|>",
     "<|im_end|>",
     "<|end|>",
@@ -117,7 +117,7 @@ def _ends(stop: Iterable[int], settings: Settings, ids: Mapping[str, int]) -> di
     """Further ids that end an answer and that llama.cpp does not know by their texts: it has room for
     two.
     """
-    known = {ids.get(word) for word in (*_ENDS, settings.named.get("eos_token", ""))}
+    known = {ids.get(word) for word in (*ENDS, settings.named.get("eos_token", ""))}
     first = min(settings.eos_ids, default=None) if "eos_token" not in settings.named else None
     others = sorted(set(stop) - known - {first})
     roles = ("eot", "eom")

@@ -25,7 +25,7 @@ from edge.spec import DecoderSpec
 from edge.train.measure import text as world
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
-import gguf_quantized as llama
+llama = pytest.importorskip("gguf_quantized")
 
 STORIES = Path(__file__).parents[2] / "edge" / "models" / "edge-stories"
 MODEL = "model.gguf"
