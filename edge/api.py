@@ -458,18 +458,25 @@ def means_of(
     )
 
 
+def with_kv(means: Means, kv: str | None) -> Means:
+    """The same, with cached keys and values of a type; None is float32."""
+    if kv not in (None, "int8"):
+        raise EdgeError(f"--kv {kv}", fix="give int8, or leave it out for float32")
+    return means if kv is None else replace(means, kv="int8")
+
+
 def eval_text(
     folder: Path,
     text: Path,
     *,
     window: int | None,
     threads: int | None,
-    reference: bool = False,
+    means: Means = PLAIN,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Loss of an artifact on a text file."""
     content = _text(text)
-    model = load(folder, threads=threads, means=Means(reference=reference))
+    model = load(folder, threads=threads, means=means)
     ids = model.tokenizer.encode(content, special=False)
     return evaluate(
         model.decoder, ids, bos=model.tokenizer.bos_id, window=window, progress=progress
@@ -477,12 +484,12 @@ def eval_text(
 
 
 def ask_questions(
-    folder: Path, *, per_distance: int, seed: int, threads: int | None, reference: bool = False
+    folder: Path, *, per_distance: int, seed: int, threads: int | None, means: Means = PLAIN
 ) -> dict[str, Any]:
     """Exact answers about held-out people of the small world, by how far back the fact lies."""
     from edge.train.measure import by_distance
 
-    model = load(folder, threads=threads, means=Means(reference=reference))
+    model = load(folder, threads=threads, means=means)
     wish = Wish(max_tokens=64)
 
     def answer(prompt: str) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from edge.artifact import Artifact
 from edge.convert import recipe_of
 from edge.decode.generate import generate
-from edge.decode.snapkv import rows_of
+from edge.decode.rounding import cache_of
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
 from edge.means import PLAIN, Means, opened
@@ -92,8 +92,9 @@ def bench(
     rss = peak_rss_mb()
     prefill, decode = ([pair[i] for pair in results] for i in (0, 1))
     recipe = recipe_of(manifest)
-    rows = rows_of(decoder)
-    read = bytes_per_token(spec, recipe) + cache_bytes(spec, [count - new // 2 for count in rows])
+    rows, number = cache_of(decoder)
+    half = [count - new // 2 for count in rows]
+    read = bytes_per_token(spec, recipe) + cache_bytes(spec, half, number=number)
     return Timing(
         artifact=artifact.place.name,
         prompt=prompt,
@@ -108,7 +109,7 @@ def bench(
         peak_rss_mb=rss,
         artifact_mb=artifact.nbytes / 1e6,
         cache_rows=max(rows),
-        cache_mb=cache_bytes(spec, rows) / 1e6,
+        cache_mb=cache_bytes(spec, rows, number=number) / 1e6,
         bytes_per_token=read,
         read_gbs=read * statistics.median(decode) / 1e9,
         machine_gbs=read_bandwidth(count, clock),

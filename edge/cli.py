@@ -65,6 +65,12 @@ DraftBy = Annotated[
     ),
 ]
 DraftLength = Annotated[int, typer.Option("--draft", min=1, help="Tokens of a draft.")]
+CacheType = Annotated[
+    str | None,
+    typer.Option(
+        "--kv", help="int8: a cache of a quarter of the bytes, once it holds 256 tokens to measure."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Processor threads; all cores if left out.")
 ]
@@ -303,6 +309,7 @@ def run(
     layerskip: LayerSkip = None,
     draft_by: DraftBy = None,
     draft: DraftLength = 4,
+    kv: CacheType = None,
     fast: Annotated[
         bool,
         typer.Option("--fast", help="Decode by what measurably pays here; answers stay the same."),
@@ -367,6 +374,7 @@ def run(
         draft=draft,
         reference=reference,
     )
+    means = api.with_kv(means, kv)
     if fast:
         if means != api.PLAIN or text is None:
             raise EdgeError("--fast chooses by itself, for a prompt", fix="leave out the others")
@@ -417,6 +425,7 @@ def bench(
     layerskip: LayerSkip = None,
     draft_by: DraftBy = None,
     draft: DraftLength = 4,
+    kv: CacheType = None,
     threads: Threads = None,
     reference: Reference = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
@@ -459,6 +468,7 @@ def bench(
         draft=draft,
         reference=reference,
     )
+    means = api.with_kv(means, kv)
     if quality is not None:
         if means != api.PLAIN or len(artifacts) > 1:
             raise EdgeError("--quality tries every way of one artifact", fix="leave out the others")
@@ -488,6 +498,7 @@ def evaluate(
     window: Annotated[
         int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
     ] = None,
+    kv: CacheType = None,
     threads: Threads = None,
     reference: Reference = False,
     as_json: Json = False,
@@ -501,17 +512,19 @@ def evaluate(
     Example: edge eval artifacts/edge-stories --questions 120
     """
     from edge import api
+    from edge.means import Means
     from edge.progress import bar
 
     if (text is None) == (questions is None):
         raise EdgeError("eval takes either --text or --questions", fix="give one of them")
+    means = api.with_kv(Means(reference=reference), kv)
     if text is not None:
         found = api.eval_text(
-            artifact, text, window=window, threads=threads, reference=reference, progress=bar
+            artifact, text, window=window, threads=threads, means=means, progress=bar
         ).json()
     else:
         found = api.ask_questions(
-            artifact, per_distance=questions or 1, seed=seed, threads=threads, reference=reference
+            artifact, per_distance=questions or 1, seed=seed, threads=threads, means=means
         )
     _show(found, as_json)
 

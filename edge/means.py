@@ -7,26 +7,30 @@ from edge.artifact import Artifact
 from edge.decode.compact import CompactDrafter
 from edge.decode.layerskip import SelfDrafter
 from edge.decode.lookup import Lookup
+from edge.decode.rounding import Rounding
 from edge.decode.snapkv import Compacting, SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
 from edge.protocols import Decoder
-from edge.targets import open_decoder, open_evictable, open_exits, open_reference
+from edge.targets import open_decoder, open_evictable, open_exits, open_reference, open_rounding
 
 Drafting = Literal["lookup", "snapkv"]
+Kv = Literal["int8"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Means:
     """`snapkv`: compact the cache after a prompt. `layerskip`: draft with the layers before this exit.
     `drafting`: draft by prompt lookup, or from a copy of the cache that `snapkv` has cut. `draft`: tokens
-    of a draft. Drafts change no answer. `reference`: evaluate in numpy what this system cannot run.
+    of a draft. Drafts change no answer. `kv`: the type of cached keys and values, if not float32.
+    `reference`: evaluate in numpy what this system cannot run.
     """
 
     snapkv: SnapKV | None = None
     layerskip: int | None = None
     drafting: Drafting | None = None
     draft: int = 4
+    kv: Kv | None = None
     reference: bool = False
 
     def __post_init__(self) -> None:
@@ -40,6 +44,13 @@ class Means:
             raise EdgeError("a cut cache drafts", fix="say how far it is cut: --snapkv 1024")
         if self.drafting == "snapkv" and self.snapkv is not None:
             self.snapkv.refuse_drafts()
+        if self.kv is not None and (self.layerskip is not None or self.drafting == "snapkv"):
+            raise EdgeError(
+                "an int8 cache does not verify what the model drafts itself",
+                fix="leave out --kv; or draft by lookup",
+            )
+        if self.kv is not None and self.reference:
+            raise EdgeError("a reference evaluation rounds no cache", fix="leave out --reference")
         if not 1 <= self.draft <= 32:
             raise EdgeError(f"--draft {self.draft}", fix="give 1 to 32")
 
@@ -57,11 +68,17 @@ def opened(
     if means.layerskip is not None:
         early = open_exits(artifact, exit_=means.layerskip, threads=threads, reference=slow)
         return Speculation(early, SelfDrafter(early), means.draft)
-    if means.snapkv is None and means.drafting is None and slow:
-        return open_reference(artifact, exact=exact)
+    if means.kv is not None:
+        return _rounding(artifact, means, threads)
     if means.snapkv is None and means.drafting is None:
+        if slow:
+            return open_reference(artifact, exact=exact)
         return open_decoder(artifact, threads=threads, exact=exact)
-    flexible = open_evictable(artifact, threads=threads, reference=slow)
+    return _flexible(artifact, means, threads)
+
+
+def _flexible(artifact: Artifact, means: Means, threads: int | None) -> Decoder | Speculation:
+    flexible = open_evictable(artifact, threads=threads, reference=means.reference)
     if means.snapkv is None:
         return Speculation(flexible, Lookup(flexible), means.draft)
     if means.drafting == "snapkv":
@@ -71,3 +88,12 @@ def opened(
     if means.drafting == "lookup":
         return Speculation(compacting, Lookup(compacting), means.draft)
     return compacting
+
+
+def _rounding(artifact: Artifact, means: Means, threads: int | None) -> Decoder | Speculation:
+    cache = open_rounding(artifact, threads=threads)
+    inner = cache if means.snapkv is None else Compacting(cache, means.snapkv)
+    decoder = Rounding(inner, cache)
+    if means.drafting == "lookup":
+        return Speculation(decoder, Lookup(decoder), means.draft)
+    return decoder

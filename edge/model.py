@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from edge import integrity, targets
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
+from edge.decode.rounding import cache_of
 from edge.decode.sampling import Sampling
-from edge.decode.snapkv import rows_of
 from edge.decode.speculate import Speculation, Tally
 from edge.errors import EdgeError
 from edge.gguf.foreign import artifact_at
@@ -126,12 +126,13 @@ class Model:
     @property
     def cache_rows(self) -> tuple[int, ...]:
         """Rows that each layer's cache holds: as many as tokens, where none were forgotten."""
-        return rows_of(self.decoder)
+        return cache_of(self.decoder)[0]
 
     @property
     def cache_mb(self) -> float:
-        """What those rows take in float32."""
-        return cache_bytes(self.artifact.manifest.spec, self.cache_rows) / 1e6
+        """What those rows take."""
+        rows, number = cache_of(self.decoder)
+        return cache_bytes(self.artifact.manifest.spec, rows, number=number) / 1e6
 
     @cached_property
     def vocabulary(self) -> "Vocabulary":

@@ -74,6 +74,20 @@ class Evictable(Decoder, Protocol):
 
 
 @runtime_checkable
+class Roundable(Evictable, Protocol):
+    """A decoder whose cache may go over to int8, with the scales of `edge.decode.rounding`."""
+
+    @property
+    def rounded(self) -> bool:
+        """Whether it has; a sequence begins in float32."""
+        ...
+
+    def round(self) -> None:
+        """Round all rows that the cache holds, and every later one of this sequence."""
+        ...
+
+
+@runtime_checkable
 class EarlyExit(Decoder, Protocol):
     """A decoder that can stop after its first layers and go on from there later: self-speculation
     (LayerSkip, arXiv 2404.16710). What was drafted counts in `length` only once it is finished.

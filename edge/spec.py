@@ -172,12 +172,12 @@ def sees_all(spec: DecoderSpec) -> bool:
     return all(layer.window is None and layer.sparse is None for layer in spec.layers)
 
 
-def cache_bytes(spec: DecoderSpec, rows: int | Sequence[int]) -> int:
-    """A float32 cache of this many rows, or so many for each layer; a layer with a window reads no more
-    than that.
+def cache_bytes(spec: DecoderSpec, rows: int | Sequence[int], *, number: int = 4) -> int:
+    """A cache of this many rows, or so many for each layer, in numbers of so many bytes; a layer with a
+    window reads no more than that.
     """
     counts = [rows] * len(spec.layers) if isinstance(rows, int) else rows
     return sum(
-        8 * layer.kv_heads * layer.head_width * min(count, layer.window or count)
+        2 * number * layer.kv_heads * layer.head_width * min(count, layer.window or count)
         for layer, count in zip(spec.layers, counts, strict=True)
     )

@@ -18,7 +18,7 @@ from edge.datafile import Mode
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.families import Family
-from edge.protocols import Decoder, EarlyExit, Evictable
+from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
 from edge.quant.ggml import MIXTURES
 from edge.quant.recipe import Recipe, word
 from edge.quant.recipe import mixed as mixed_recipe
@@ -367,19 +367,21 @@ def open_evictable(
     return switching_evictable(artifact.manifest.spec, open_part)
 
 
+def open_rounding(artifact: Artifact, *, threads: int | None) -> Roundable:
+    """A decoder of an artifact whose cache may go over to int8, if its runtime offers one."""
+    offered = _offered(artifact, "open_rounding", "round its cache to int8")
+    spec = _one_part(artifact, "int8 cache")
+    return cast(Roundable, offered(artifact.place, spec, threads=threads))
+
+
 def open_exits(
     artifact: Artifact, *, exit_: int, threads: int | None, reference: bool = False
 ) -> EarlyExit:
     """A decoder of an artifact that drafts with its first layers, if its runtime offers one;
     `reference`: in numpy.
     """
-    spec = artifact.manifest.spec
     offered = _offered(artifact, "open_exits", "stop after its first layers")
-    if len(parts(spec)) > 1:
-        raise Unsupported(
-            "a model with two sets of rotary factors has no early exits here",
-            fix="convert it with --context up to its original context",
-        )
+    spec = _one_part(artifact, "early exits")
     if exit_ not in spec.exits:
         kept = ", ".join(map(str, spec.exits)) or "none"
         raise Unsupported(
@@ -396,6 +398,16 @@ def _in_numpy(artifact: Artifact, reference: bool) -> dict[str, bool]:
         return {}
     _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
     return {"reference": True}
+
+
+def _one_part(artifact: Artifact, what: str) -> DecoderSpec:
+    spec = artifact.manifest.spec
+    if len(parts(spec)) > 1:
+        raise Unsupported(
+            f"a model with two sets of rotary factors has no {what} here",
+            fix="convert it with --context up to its original context",
+        )
+    return spec
 
 
 def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:

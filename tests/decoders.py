@@ -15,7 +15,7 @@ from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
 from edge.convert import with_exits
 from edge.errors import Unsupported
-from edge.protocols import Decoder, EarlyExit, Evictable
+from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
 from edge.quant import recipe as recipes
 from runtimes.reference.decoder import checkpoint_weights
 from runtimes.reference.exits import ExitReferenceDecoder
@@ -80,6 +80,9 @@ class Bench:
         if self.runtime == "reference":
             return self.oracle()  # type: ignore[return-value]
         return targets.open_evictable(self._artifact, threads=None, reference=self._numpy)
+
+    def roundable(self) -> Roundable:
+        return targets.open_rounding(self._artifact, threads=None)
 
     def early(self) -> EarlyExit:
         assert self._exit is not None

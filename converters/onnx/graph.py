@@ -26,7 +26,8 @@ class Entry:
     `start`, `stop`: the layers, tokens going in where they are the first, a residual stream else. `ends`:
     the head follows, `vocab`: of the first ids only, and no layer before it. `queries`: each layer gives
     out its last ones, for `edge.decode.snapkv`. `counted`: each layer's rows are inputs, so that caches may
-    differ in length, and nothing is computed from a mask, which is what others' software gives.
+    differ in length, and nothing is computed from a mask, which is what others' software gives. `rounded`:
+    caches are of int8, and the scales of their channels are inputs.
     """
 
     file: str
@@ -34,6 +35,7 @@ class Entry:
     exact: bool = False
     queries: bool = False
     counted: bool = False
+    rounded: bool = False
     start: int = 0
     stop: int | None = None  # None: the last layer
     ends: bool = True
@@ -51,7 +53,8 @@ def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
     """
     cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
     flexible = Entry(file="flexible.onnx", rows="asked", queries=not cut, counted=True)
-    out = [STEP, SCORE, EXACT, flexible]
+    rounded = replace(flexible, file="flexible-int8.onnx", rounded=True)
+    out = [STEP, SCORE, EXACT, flexible, rounded]
     for at in spec.exits:
         part = Entry(file="", rows="all", ends=False, counted=True)
         out.append(replace(part, file=f"early-{at}.onnx", stop=at))
@@ -83,6 +86,7 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         lengths=lengths,
         context=spec.context,
         past=_past(spec, entry, layers),
+        scales=_scales(spec, layers) if entry.rounded else {},
         queries={} if entry.queries else None,
         vocab=entry.vocab,
     )
@@ -92,18 +96,14 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
     name, width = ("logits", entry.vocab or spec.vocab) if entry.ends else ("stream", spec.width)
     _declare(out, name, ["batch", heights[entry.rows], width])
     for name, value in ops.present.items():
-        index = int(name.split(".")[1])
-        layer = spec.layers[index]
-        rows = f"total.{index}" if entry.counted else "total"
-        _declare(value, name, ["batch", layer.kv_heads, rows, layer.head_width])
+        _declare_cache(value, name, spec, entry)
     queries = ops.queries or {}
     for index, value in queries.items():
-        width = queries_width(spec, index)
-        _declare(value, f"queries.{index}", ["batch", "seen", width])
+        _declare(value, f"queries.{index}", ["batch", "seen", queries_width(spec, index)])
     asked = [wanted] if entry.rows == "asked" else []
     attending = [*counts, positions] if layers else []
     graph = ir.Graph(
-        [x, *attending, *asked, *ops.past.values()],
+        [x, *attending, *asked, *ops.past.values(), *ops.scales.values()],
         [out, *ops.present.values(), *queries.values()],
         nodes=tape.nodes,
         initializers=tape.initializers,
@@ -155,13 +155,28 @@ def _masked(tape: Tape, layers: range) -> tuple[list[ir.Value], dict[int, Length
 
 
 def _past(spec: DecoderSpec, entry: Entry, layers: range) -> dict[str, ir.Value]:
+    names = [f"past_key_values.{index}.{part}" for index in layers for part in ("key", "value")]
+    return {name: _declare_cache(ir.Value(name=name), name, spec, entry) for name in names}
+
+
+def _declare_cache(value: ir.Value, name: str, spec: DecoderSpec, entry: Entry) -> ir.Value:
+    """Past or present rows of a layer, by their name."""
+    kind, index, _ = name.split(".")
+    layer, rows = spec.layers[int(index)], "past" if kind == "past_key_values" else "total"
+    if entry.counted:
+        rows += f".{index}"
+    number = ir.DataType.INT8 if entry.rounded else ir.DataType.FLOAT
+    return _declare(value, name, ["batch", layer.kv_heads, rows, layer.head_width], number)
+
+
+def _scales(spec: DecoderSpec, layers: range) -> dict[str, ir.Value]:
+    """What a step of int8 is worth in each channel, [1, G, 1, W]."""
     out = {}
     for index in layers:
         layer = spec.layers[index]
-        rows = f"past.{index}" if entry.counted else "past"
-        shape: list[int | str] = ["batch", layer.kv_heads, rows, layer.head_width]
         for part in ("key", "value"):
-            name = f"past_key_values.{index}.{part}"
+            name = f"scales.{index}.{part}"
+            shape = [1, layer.kv_heads, 1, layer.head_width]
             out[name] = _declare(ir.Value(name=name), name, shape)
     return out
 

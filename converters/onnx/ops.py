@@ -59,6 +59,7 @@ class OnnxOps:
     context: int
     past: dict[str, ir.Value] = field(default_factory=dict)
     present: dict[str, ir.Value] = field(default_factory=dict)
+    scales: dict[str, ir.Value] = field(default_factory=dict)  # of caches that are of int8
     queries: dict[int, ir.Value] | None = None  # by layer, where they are asked for
     vocab: int | None = None  # logits of the first ids only
     _packed: dict[ir.Value, ir.Value] = field(default_factory=dict)  # first part -> what was split
@@ -159,19 +160,33 @@ class OnnxOps:
             qkv = [q, k, v]
         if self.queries is not None:
             self.queries[index] = self._last_rows(self._packed.get(q, q))
-        cache = [self.past[f"past_key_values.{index}.{part}"] for part in ("key", "value")]
-        angles = [rope.cos, rope.sin, rope.positions] if inside else [None] * 3
+        return self._attention(qkv, layer, index, rope if inside else None)
+
+    def _attention(
+        self, qkv: list[ir.Value | None], layer: LayerSpec, index: int, rope: Rotation | None
+    ) -> ir.Value:
+        """The fused kernel, which rotates by itself if it is given how."""
+        parts = ("key", "value")
+        cache = [self.past[f"past_key_values.{index}.{part}"] for part in parts]
         lengths = self.lengths[index]
+        more: list[ir.Value | None] = [None] * 3
+        if rope is not None:
+            more = [rope.cos, rope.sin, rope.positions]
         hidden = self._hidden(layer, lengths.total)
-        more = angles if hidden is None else [*angles, hidden]
+        if hidden is not None or self.scales:
+            more.append(hidden)
         attributes: dict[str, Any] = {
             "num_heads": layer.heads,
             "kv_num_heads": layer.kv_heads,
             "scale": layer.scale,
-            "do_rotary": int(inside),
+            "do_rotary": int(rope is not None),
         }
         if layer.window is not None:
             attributes["local_window_size"] = layer.window
+        if self.scales:
+            kinds = dict.fromkeys(("k_quant_type", "v_quant_type"), "PER_CHANNEL")
+            attributes |= {"kv_cache_bit_width": 8, **kinds}
+            more += [None, *(self.scales[f"scales.{index}.{part}"] for part in parts)]  # no sink
         out, key, value = self.tape.op_multi_out(
             "GroupQueryAttention",
             [*qkv, *cache, lengths.last, lengths.total, *more],

@@ -4,9 +4,11 @@ from runtimes.onnx.decoder import OnnxDecoder
 from runtimes.onnx.exits import ExitOnnxDecoder
 from runtimes.onnx.flexible import FlexibleOnnxDecoder
 from runtimes.onnx.memory import memory, numerics
+from runtimes.onnx.rounding import RoundingOnnxDecoder
 
 open = OnnxDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
 open_evictable = FlexibleOnnxDecoder
 open_exits = ExitOnnxDecoder
+open_rounding = RoundingOnnxDecoder
 
-__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits"]
+__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits", "open_rounding"]

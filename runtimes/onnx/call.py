@@ -22,6 +22,7 @@ class Entry:
     """What an entry point's graph does: these layers, then the head if it `ends` there. `asked`: for how
     many last rows is an input. `queries`: each layer gives out its last ones. `vocab`: logits of the first
     ids alone, of one row. `counted`: the rows of each layer's cache are inputs, else there is a mask.
+    `rounded`: caches are of int8.
     """
 
     file: str
@@ -31,6 +32,7 @@ class Entry:
     asked: bool = False
     queries: bool = False
     counted: bool = False
+    rounded: bool = False
     vocab: int | None = None  # None: every id
 
     def width(self, spec: DecoderSpec) -> int:
@@ -71,7 +73,7 @@ class Call:
         """The same session with bindings of its own."""
         return Call(self._file, self._session, self._spec, self._entry)
 
-    def bind_cache(self, cache: Mapping[str, F32]) -> None:
+    def bind_cache(self, cache: Mapping[str, AnyArray]) -> None:
         """The same memory goes in as past and comes out as present."""
         for index in self._layers:
             for part in ("key", "value"):
@@ -79,6 +81,11 @@ class Call:
                 self._bind_input(f"past_key_values.{index}.{part}", buffer, buffer.shape)
                 self._bind_output(f"present.{index}.{part}", buffer, buffer.shape)
         self._mask = np.ones(next(iter(cache.values())).shape[2], np.int64)
+
+    def bind_scales(self, scales: Mapping[str, F32]) -> None:
+        """What a step of int8 is worth, by layer and part: [1, G, 1, W]."""
+        for name, array in scales.items():
+            self._bind_input(f"scales.{name}", array, array.shape)
 
     def bind_queries(self, arrays: Mapping[int, F32]) -> None:
         """What a plain step has no use for, by layer."""
@@ -129,7 +136,7 @@ class Call:
     def _bind_input(self, name: str, array: AnyArray, shape: tuple[int, ...]) -> None:
         self._binding.bind_input(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
 
-    def _bind_output(self, name: str, array: F32, shape: tuple[int, ...]) -> None:
+    def _bind_output(self, name: str, array: AnyArray, shape: tuple[int, ...]) -> None:
         self._binding.bind_output(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
 
 
@@ -187,11 +194,14 @@ def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path, entry: 
 def _of_layer(spec: DecoderSpec, entry: Entry, index: int) -> tuple[Kinds, Kinds]:
     """What goes in and out for one layer's attention."""
     layer = spec.layers[index]
-    rows = ("tensor(float)", [layer.kv_heads, layer.head_width])
+    size = [layer.kv_heads, layer.head_width]
+    rows = ("tensor(int8)" if entry.rounded else "tensor(float)", size)
     inputs: Kinds = {f"past_key_values.{index}.{part}": rows for part in ("key", "value")}
     outputs: Kinds = {f"present.{index}.{part}": rows for part in ("key", "value")}
     if entry.queries:
         outputs[f"queries.{index}"] = ("tensor(float)", queries_width(spec, index))
+    if entry.rounded:
+        inputs |= {f"scales.{index}.{part}": ("tensor(float)", size) for part in ("key", "value")}
     if entry.counted:
         inputs |= dict.fromkeys((f"last.{index}", f"total.{index}"), ("tensor(int32)", None))
     return inputs, outputs

@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from edge.heap import give_back
 from edge.spec import DecoderSpec
-from edge.typing import F32, I64
+from edge.typing import F32, AnyArray
 from runtimes.onnx.call import Call, Entry, open_call
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
@@ -56,7 +56,7 @@ class OnnxDecoder:
         self._rows = np.zeros(len(spec.layers), np.int64)  # of each layer's cache, never written to
         first = self._opened(self._step)  # before a spec's lie costs memory
         self._calls[self._step.file] = first
-        self._use(buffers(spec, self._rows + min(FIRST_ROWS, spec.context)))
+        self._use(buffers(spec, min(FIRST_ROWS, spec.context)))
 
     @property
     def length(self) -> int:
@@ -103,18 +103,21 @@ class OnnxDecoder:
                 if wanted[index] <= old.shape[2]:
                     continue
                 used = self._rows[index]
-                self._cache[name] = new = _buffer(old, grown[index])
+                self._cache[name] = new = buffer(old, grown[index])
                 new[:, :, :used] = old[:, :, :used]
         finally:
             self._use(self._cache)  # nothing stays bound to memory that is gone
         give_back()
 
-    def _use(self, cache: dict[str, F32]) -> None:
+    def _use(self, cache: dict[str, AnyArray]) -> None:
         self._cache = cache
         rooms = [cache[f"{index}.key"].shape[2] for index in range(len(self.spec.layers))]
         self._room = np.array(rooms)  # rows of each layer's buffers
         for call in self._calls.values():
-            call.bind_cache(cache)
+            self._bind(call)
+
+    def _bind(self, call: Call) -> None:
+        call.bind_cache(self._cache)
 
     def _chunk(self) -> int:
         return chunk(int(self._rows.max()) + CHUNK, self._biased)
@@ -140,7 +143,7 @@ class OnnxDecoder:
     def _call(self, entry: Entry) -> Call:
         if entry.file not in self._calls:
             self._calls[entry.file] = self._opened(entry)
-            self._calls[entry.file].bind_cache(self._cache)
+            self._bind(self._calls[entry.file])
         return self._calls[entry.file]
 
     def _opened(self, entry: Entry) -> Call:
@@ -161,16 +164,17 @@ def biased(spec: DecoderSpec) -> int:
     return max((layer.heads for layer in sparse), default=0)
 
 
-def buffers(spec: DecoderSpec, rows: I64) -> dict[str, F32]:
-    """An empty cache with room for these rows of each layer: `layer.key` and `layer.value`, [1, G, S, W]."""
+def buffers(spec: DecoderSpec, rows: int) -> dict[str, AnyArray]:
+    """An empty cache: `layer.key` and `layer.value`, each [1, G, S, W]."""
     return {
-        f"{index}.{part}": np.zeros((1, layer.kv_heads, rows[index], layer.head_width), np.float32)
+        f"{index}.{part}": np.zeros((1, layer.kv_heads, rows, layer.head_width), np.float32)
         for index, layer in enumerate(spec.layers)
         for part in ("key", "value")
     }
 
 
-def _buffer(like: F32, rows: int) -> F32:
+def buffer(like: AnyArray, rows: int) -> AnyArray:
+    """An empty one with room for so many rows."""
     return np.zeros((*like.shape[:2], rows, like.shape[3]), like.dtype)
 
 

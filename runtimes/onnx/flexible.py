@@ -16,9 +16,9 @@ from edge.decode.snapkv import vote
 from edge.errors import EdgeError
 from edge.nn.rope import rotate, tables
 from edge.spec import DecoderSpec
-from edge.typing import F32, I64
-from runtimes.onnx.call import Entry, queries_width
-from runtimes.onnx.decoder import ANSWER, OnnxDecoder, buffers
+from edge.typing import F32, I64, AnyArray
+from runtimes.onnx.call import Call, Entry, queries_width
+from runtimes.onnx.decoder import ANSWER, OnnxDecoder, buffer
 
 FLEXIBLE = "flexible.onnx"
 WINDOW = 64  # the most rows whose queries the graph gives out
@@ -34,7 +34,7 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         step = Entry(file=part + FLEXIBLE, asked=True, queries=not cut, counted=True)
         super().__init__(folder, spec, threads=threads, part=part, step=step)
         self._score = step
-        self._observing = self._call(step).again()
+        self._observing: Call | None = None
         self._tables = tables(spec.rope, spec.context)
 
     @property
@@ -52,8 +52,8 @@ class FlexibleOnnxDecoder(OnnxDecoder):
             index: np.empty((1, len(tokens), queries_width(self.spec, index)), np.float32)
             for index in range(len(self.spec.layers))
         }
-        call, start = self._observing, self._length
-        call.bind_cache(self._cache)
+        call, start = self._observer(), self._length
+        self._bind(call)
         call.bind_queries(seen)
         logits = call.run(tokens, start=start, past=self._rows, rows=1)[-1]
         self._more(len(tokens))
@@ -68,26 +68,38 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         """Over the same session."""
         other = copy(self)
         other._calls = {file: call.again() for file, call in self._calls.items()}
-        other._observing = self._observing.again()
+        other._observing = None
         other._rows = counts(rows)
         other._use(self._kept(rows))
         return other
 
-    def _kept(self, rows: Sequence[I64]) -> dict[str, F32]:
+    def _observer(self) -> Call:
+        if self._observing is None:
+            self._observing = self._call(self._step).again()
+        return self._observing
+
+    def _kept(self, rows: Sequence[I64]) -> dict[str, AnyArray]:
         """A cache of these rows, with room for an answer."""
-        cache = buffers(self.spec, np.minimum(counts(rows) + ANSWER, self.capacity))
+        cache = {}
         for name, old in self._cache.items():
-            for head, places in enumerate(rows[int(name.split(".")[0])]):
-                cache[name][0, head, : len(places)] = old[0, head, places]
+            kept = rows[int(name.split(".")[0])]  # [G, C]
+            count = kept.shape[1]
+            cache[name] = buffer(old, min(count + ANSWER, self.capacity))
+            for head, places in enumerate(kept):
+                cache[name][0, head, :count] = old[0, head, places]
         return cache
+
+    def _keys(self, index: int) -> F32:
+        """Of the rows in use, [G, S, W]."""
+        keys: F32 = self._cache[f"{index}.key"][0, :, : self._rows[index]]
+        return keys
 
     def _votes(self, index: int, queries: F32, start: int) -> F32:
         layer = self.spec.layers[index]
         heads = queries.reshape(len(queries), -1, layer.head_width)[:, : layer.heads]
         if queries.shape[1] > layer.heads * layer.head_width:  # packed: attention rotates inside
             heads = rotate(heads, self._tables, start)
-        keys = self._cache[f"{index}.key"][0, :, : self._rows[index]]
-        return vote(heads, keys, layer.scale)
+        return vote(heads, self._keys(index), layer.scale)
 
 
 def counts(rows: Sequence[I64]) -> I64:

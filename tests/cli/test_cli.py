@@ -220,6 +220,24 @@ def test_run_and_bench_compact_the_cache(edge: Edge, artifact: Path) -> None:
     assert timing["cache_rows"] == 52
 
 
+def test_an_int8_cache_takes_a_quarter(edge: Edge, artifact: Path) -> None:
+    text = "Once upon a time there was a dog. " * 40
+    given = ("--raw", "--max-tokens", "4")
+    whole = answer(edge, artifact, text, *given)
+    found = answer(edge, artifact, text, *given, "--kv", "int8")
+    assert len(found["prompt_tokens"]) > 256
+    assert found["cache_rows"] == whole["cache_rows"]
+    assert found["cache_mb"] == whole["cache_mb"] / 4
+    short = answer(edge, artifact, "Once upon a time", *given, "--kv", "int8")
+    assert short["cache_mb"] * whole["cache_rows"] == pytest.approx(
+        whole["cache_mb"] * short["cache_rows"]
+    ), "too short to measure scales: float32, and says so"
+    snap = ("--snapkv", "280", "--kv", "int8", "--rounds", "1", "--json")
+    timing = edge("bench", artifact, "-p", "400", "-n", "4", *snap).json
+    assert timing["cache_rows"] == 284
+    assert timing["cache_mb"] == pytest.approx(284 / whole["cache_rows"] * found["cache_mb"])
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -324,6 +342,9 @@ def test_bench_measures_quality(
         (("--draft-by", "magic"), "lookup or snapkv"),
         (("--draft-by", "snapkv"), "--snapkv"),
         (("--draft-by", "lookup", "--layerskip", "1"), "one drafter"),
+        (("--kv", "int4"), "give int8"),
+        (("--kv", "int8", "--layerskip", "1"), "leave out --kv"),
+        (("--kv", "int8", "--reference"), "leave out --reference"),
     ],
 )
 def test_means_refuse(edge: Edge, artifact: Path, given: tuple[str, ...], words: str) -> None:

@@ -171,7 +171,6 @@ def test_a_model_without_a_family_says_what_works(tmp_path: Path, edge: Edge) ->
         (["--via", "optimum", "--layerskip", "2"], "--layerskip means nothing"),
         (["--via", "optimum", "--draft-vocab", "0"], "--draft-vocab means nothing"),
         (["--via", "optimum", "--dry-run"], "--dry-run means nothing"),
-        (["--via", "optimum", "--layerskip", "2"], "--layerskip means nothing"),
         (["--via", "optimum", "--snapkv-rows", "64"], "--snapkv-rows means nothing"),
         (["--via", "optimum", "--tokenizer", "."], "--tokenizer means nothing"),
     ],
