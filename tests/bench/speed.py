@@ -28,6 +28,7 @@ import numpy as np
 
 SPEEDS = ("prefill_tps", "decode_tps")
 WARM_UP = 16
+UNSUPPORTED = 3  # exit code of edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Load:
     new: int
     threads: int
     options: tuple[str, ...] = ()  # of `edge bench`
+    engine: str = "edge"
 
     @property
     def ids(self) -> list[int]:
@@ -140,8 +142,9 @@ def one(kind: str, load: Load) -> None:
     print(json.dumps(dict(zip(SPEEDS, (prefill, decode), strict=True))))
 
 
-def command(kind: str, load: Load, python: str) -> list[str]:
+def command(load: Load, python: str) -> list[str]:
     numbers = ["-p", str(load.prompt), "-n", str(load.new)]
+    kind = load.engine
     numbers += ["--threads", str(load.threads)] if load.threads or kind in ENGINES else []
     if kind not in ENGINES:
         own = [sys.executable, "-m", "edge.cli", "bench", load.path, "--rounds", "1", "--json"]
@@ -150,14 +153,19 @@ def command(kind: str, load: Load, python: str) -> list[str]:
 
 
 def measure(loads: dict[str, Load], rounds: int, python: str) -> dict[str, list[dict[str, float]]]:
+    """What each load's rounds gave, in turns; a load that is not supported here is said, and left out."""
     results: dict[str, list[dict[str, float]]] = {kind: [] for kind in loads}
     for number in range(rounds):
-        for kind, load in loads.items():
+        for kind in list(results):
             print(f"round {number + 1} of {rounds}: {TITLES.get(kind, kind)}", file=sys.stderr)
-            done = subprocess.run(command(kind, load, python), capture_output=True, text=True)
-            if done.returncode:
+            done = subprocess.run(command(loads[kind], python), capture_output=True, text=True)
+            if done.returncode == UNSUPPORTED and loads[kind].engine not in ENGINES:
+                print(f"left out: {done.stderr.strip()[-400:]}", file=sys.stderr)
+                del results[kind]
+            elif done.returncode:
                 sys.exit(f"{kind} failed:\n{done.stderr[-2000:]}")
-            results[kind].append(json.loads(done.stdout.strip().splitlines()[-1]))
+            else:
+                results[kind].append(json.loads(done.stdout.strip().splitlines()[-1]))
     return results
 
 
@@ -172,6 +180,15 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
             )
         rows.append(f"| {TITLES.get(kind, kind)} | {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def record(loads: dict[str, Load], results: dict[str, list[dict[str, float]]]) -> dict[str, object]:
+    """Everything that was asked and measured, and on what."""
+    every = [row for rows in results.values() for row in rows]
+    machine = next((row["machine"] for row in every if "machine" in row), "unknown")
+    settings = {kind: asdict(load) | {"path": Path(load.path).name} for kind, load in loads.items()}
+    tools = {name: version(name) for name in ("onnxruntime", "mlx", "torch") if _has(name)}
+    return {"machine": machine, "settings": settings, "tools": tools, "rounds": results}
 
 
 def _has(package: str) -> bool:
@@ -194,7 +211,10 @@ def main() -> None:
     parser.add_argument("--one", choices=sorted(ENGINES), help=argparse.SUPPRESS)
     args = parser.parse_args()
     given = {kind: getattr(args, kind) for kind in TITLES if getattr(args, kind)}
-    loads = {kind: Load(path, args.prompt, args.new, args.threads) for kind, path in given.items()}
+    loads = {
+        kind: Load(path, args.prompt, args.new, args.threads, engine=kind)
+        for kind, path in given.items()
+    }
     for text in args.also:
         title, _, rest = text.partition("=")
         path, *options = rest.split()
@@ -205,13 +225,7 @@ def main() -> None:
     results = measure(loads, args.rounds, args.python)
     print(table(results))
     if args.out:
-        machine = results.get("edge", [{}])[0].get("machine", "unknown")
-        settings = {
-            kind: asdict(load) | {"path": Path(load.path).name} for kind, load in loads.items()
-        }
-        tools = {name: version(name) for name in ("onnxruntime", "mlx") if _has(name)}
-        record = {"machine": machine, "settings": settings, "tools": tools, "rounds": results}
-        args.out.write_text(json.dumps(record, indent=1) + "\n")
+        args.out.write_text(json.dumps(record(loads, results), indent=1) + "\n")
 
 
 if __name__ == "__main__":
