@@ -443,6 +443,54 @@ def _ggufs() -> Sequence[bytes]:
     return [made.File(keys=keys, tensors=tensors, data=bytes(512)).bytes()]
 
 
+def _gguf_texts() -> Sequence[bytes]:
+    """A small vocabulary of either kind."""
+    import gguf_files as made
+
+    def at(key: str) -> str:
+        return f"tokenizer.ggml.{key}"
+
+    by_bytes = [f"<0x{i:02X}>" for i in range(256)]
+    scored = [
+        made.key(at("model"), made.STRING, "llama"),
+        made.array(at("tokens"), made.STRING, ["<unk>", "<s>", "</s>", *by_bytes, "a", "b", "ab"]),
+        made.array(at("token_type"), made.I32, [2, 3, 3, *[6] * 256, 1, 1, 4]),
+        made.array(at("scores"), made.F32, [0.0] * 259 + [-1.0, -2.0, -3.0]),
+        made.key("tokenizer.chat_template", made.STRING, "{{ bos_token }}"),
+    ]
+    merged = [
+        made.key(at("model"), made.STRING, "gpt2"),
+        made.key(at("pre"), made.STRING, "llama-bpe"),
+        made.array(at("tokens"), made.STRING, ["a", "b", "ab", "<|begin|>"]),
+        made.array(at("token_type"), made.I32, [1, 1, 1, 3]),
+        made.array(at("merges"), made.STRING, ["a b"]),
+        made.key(at("bos_token_id"), made.U32, 3),
+    ]
+    return [made.File(keys=keys).bytes() for keys in (scored, merged)]
+
+
+def _read_gguf_text(folder: Path, content: bytes) -> None:
+    from edge.gguf.reader import GGUFFile
+    from edge.gguf.text import read_text
+
+    (folder / "model.gguf").write_bytes(content)
+    with GGUFFile(folder / "model.gguf") as file:
+        tokenizer, _ = read_text(file)
+    tokenizer.decode(tokenizer.encode("ab <s> a", special=True))
+
+
+def _importances() -> Sequence[bytes]:
+    values = np.arange(8, dtype=np.float32)
+    return [safetensors({"layers.0.attn.q": values, "layers.0.mlp.down": values[:4]})]
+
+
+def _read_importance(folder: Path, content: bytes) -> None:
+    from edge.importance import FILE, read
+
+    (folder / FILE).write_bytes(content)
+    read(folder)
+
+
 def _read_gguf(folder: Path, content: bytes) -> None:
     from edge.gguf.reader import GGUFFile
 
@@ -620,5 +668,9 @@ READERS: dict[str, Reader] = {
     "request": Reader(kind="json", seeds=_asks, read=_read_ask, words=JSON_WORDS),
     "gguf": Reader(kind="bytes", seeds=_ggufs, read=_read_gguf),
     "gguf part": Reader(kind="bytes", seeds=_gguf_parts, read=_read_gguf_part),
+    "gguf text": Reader(kind="bytes", seeds=_gguf_texts, read=_read_gguf_text),
+    "importance": Reader(
+        kind="safetensors", seeds=_importances, read=_read_importance, words=JSON_WORDS
+    ),
     **_runners(),
 }

@@ -258,6 +258,15 @@ def test_what_missing_keys_mean() -> None:
     assert tokenizer.encode("ab", special=True) == [3, 2]
 
 
+@pytest.mark.parametrize(("rule", "ids"), [("llama-bpe", [2]), ("smaug-bpe", [0, 1])])
+def test_a_word_that_is_a_token_needs_merges_or_not(rule: str, ids: list[int]) -> None:
+    tokens = ["a", "b", "ab", "ba", "<|begin|>"]
+    changes = {"pre": rule, "tokens": tokens, "token_type": [1, 1, 1, 1, 3], "merges": ["b a"]}
+    changed = {f"tokenizer.ggml.{key}": value for key, value in changes.items()}
+    tokenizer, _ = read_text(Keys({**BPE, **changed}))
+    assert tokenizer.encode("ab", special=False) == ids
+
+
 LIES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no tokens": (SPM, {"tokenizer.ggml.tokens": None}, "no table of tokens"),
     "no texts": (SPM, {"tokenizer.ggml.tokens": [1] * 262}, "no table of tokens"),
