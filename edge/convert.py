@@ -29,6 +29,7 @@ from edge.datafile import Mode
 from edge.errors import EdgeError, Unsupported
 from edge.fill import Job, Journal, fill
 from edge.heap import give_back
+from edge.mixing import resolved, tools
 from edge.pull import pin_of
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe, word
@@ -208,7 +209,7 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
             aliases=converter.ALIASES,
         )
         recipe.check(checkpoint.places)
-        recipe = targets.resolved(
+        recipe = resolved(
             recipe,
             target,
             checkpoint.spec,
@@ -301,7 +302,7 @@ def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
         revision=None if pin is None else pin.revision,
         source={},
         files={},
-        tools=_versions(targets.tools(task.converter, recipe)),
+        tools=_versions(tools(task.converter, recipe)),
     )
 
 
@@ -322,9 +323,9 @@ def _key(
     """Changes with whatever the artifact's bytes depend on; reads no weights."""
     files = [checkpoint.folder / "config.json", *checkpoint.files]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    tools = _versions(targets.tools(converter, recipe))
+    versions = _versions(tools(converter, recipe))
     text = None if calibration is None else [calibration.sha256, calibration.tokens]
-    facts = [target, repr(recipe), asdict(checkpoint.spec), stats, tools, text]
+    facts = [target, repr(recipe), asdict(checkpoint.spec), stats, versions, text]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

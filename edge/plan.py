@@ -12,6 +12,7 @@ from edge.bench import bytes_per_token, read_bandwidth
 from edge.checkpoint import with_context
 from edge.families import family_of
 from edge.inspection import parameters
+from edge.mixing import resolved
 from edge.outline import Outline
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, cache_bytes
@@ -77,7 +78,7 @@ def plan(
     if context is not None and context > spec.context:
         spec = with_context(spec, context)  # refuses more than the model can have
     converter, runtime = targets.converter(target), targets.runtime(target)
-    recipe = targets.resolved(recipe, target, spec, family.known_as, calibrated=None)
+    recipe = resolved(recipe, target, spec, family.known_as, calibrated=None)
     layout = converter.layout(spec, recipe)  # refuses what the target cannot hold
     targets.refuse_longer(layout, target, context)
     spec = layout.spec

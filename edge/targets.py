@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import platform
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +19,7 @@ from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.families import Family
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
-from edge.quant.ggml import MIXTURES
-from edge.quant.recipe import Recipe, word
-from edge.quant.recipe import mixed as mixed_recipe
+from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, QTensor, Scheme
 from edge.spec import DecoderSpec, parts
 from edge.text.ids import SpecialIds
@@ -249,54 +247,6 @@ def converter(target: str) -> Converter:
     return cast(Converter, _find("converters", target))
 
 
-def resolved(
-    recipe: Recipe,
-    target: str,
-    spec: DecoderSpec,
-    known_as: Mapping[str, str],
-    *,
-    calibrated: bool | None,
-    own: Collection[str] = (),
-) -> Recipe:
-    """A recipe with each weight's type, where it is a mixture; refuses types that only the library of
-    another target makes. `own`: of embed and head, what was given a precision. `calibrated`: with an
-    importance matrix; None: if it needs one.
-    """
-    if not recipe.foreign:
-        return recipe
-    mix = vars(_find("converters", target)).get("mixed")
-    if mix is None:
-        every = (recipe.body, recipe.embed, recipe.head, *(s for _, s in recipe.overrides))
-        what = recipe.mixture or next(word(scheme) for scheme in every if scheme.block_bytes)
-        able = [name for name in names("converters") if _offers("converters", name, "mixed")]
-        raise Unsupported(
-            f"{target} cannot hold {what}, which only the library of {', '.join(able)} makes",
-            fix=f"give --to {able[0]}, or another recipe such as int4",
-        )
-    if recipe.mixture is None:
-        _no_single(recipe)
-        return recipe
-    words = mix(recipe.mixture, spec, known_as, calibrated=calibrated)
-    return mixed_recipe(recipe, words, own=own)
-
-
-def _no_single(recipe: Recipe) -> None:
-    """A body of one such type is no recipe of its library: that mixes it with others."""
-    if recipe.body.block_bytes:
-        body = word(recipe.body)
-        mixtures = [name for name, most in MIXTURES.items() if most == body]
-        raise EdgeError(
-            f"{body} is a type of single weights, no recipe",
-            fix=f"use {' or '.join(mixtures) or 'another recipe'}; or give it to --override",
-        )
-
-
-def tools(converter: Converter, recipe: Recipe) -> tuple[str, ...]:
-    """Packages that an artifact's bytes depend on."""
-    library = vars(converter).get("LIBRARY", ()) if recipe.foreign else ()
-    return (*converter.TOOLS, *library)
-
-
 def stored(artifact: Artifact, part: DecoderSpec) -> Stored:
     """The weights of an artifact as they lie there."""
     offered = _offered(artifact, "stored", "be read back")
@@ -414,18 +364,23 @@ def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:
     target = artifact.manifest.target
     offered = vars(runtime(target)).get(name)
     if offered is None:
-        able = [known for known in names("converters") if _offers("runtimes", known, name)]
+        able = offering("runtimes", name)
         raise Unsupported(
             f"{target} cannot {what}", fix=f"use an artifact of {' or '.join(able) or 'onnx'}"
         )
     return cast("Callable[..., object]", offered)
 
 
-def _offers(kind: str, target: str, name: str) -> bool:
+def offering(kind: str, name: str) -> list[str]:
+    """Targets whose package of a kind is installed and has this name in it."""
+    return [target for target in names("converters") if name in _contents(kind, target)]
+
+
+def _contents(kind: str, target: str) -> Mapping[str, object]:
     try:
-        return name in vars(_find(kind, target))
+        return vars(_find(kind, target))
     except EdgeError:
-        return False
+        return {}
 
 
 def oracle() -> Oracle:

@@ -71,7 +71,7 @@ LAYERS = (
         "registry",
     },
     {"decode", "pipeline", "targets"},
-    {"fill", "calibration"},
+    {"fill", "calibration", "mixing"},
     {
         "convert",
         "verify",
