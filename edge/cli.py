@@ -85,7 +85,9 @@ def convert(
     model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
     to: Annotated[
         str | None,
-        typer.Option(help="Targets, by commas: onnx. The best of this machine if left out."),
+        typer.Option(
+            help="Targets, by commas: onnx, mlx, gguf, coreml, torch. This machine's best if left out."
+        ),
     ] = None,
     quant: Annotated[
         str | None,
@@ -315,7 +317,10 @@ def run(
         typer.Option("--fast", help="Decode by what measurably pays here; answers stay the same."),
     ] = False,
     runtime: Annotated[
-        str | None, typer.Option(help="What runs a checkpoint: onnx, … ; an artifact has its own.")
+        str | None,
+        typer.Option(
+            help="What runs a checkpoint: onnx, mlx, gguf, torch; an artifact has its own."
+        ),
     ] = None,
     threads: Threads = None,
     reference: Reference = False,
