@@ -17,6 +17,7 @@ from edge.convert import with_exits
 from edge.errors import Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
 from edge.quant import recipe as recipes
+from edge.spec import sees_all
 from runtimes.reference.decoder import checkpoint_weights
 from runtimes.reference.exits import ExitReferenceDecoder
 
@@ -70,7 +71,7 @@ class Bench:
         if out.exists():
             return out
         fixed = "FIXED_CACHES" in vars(targets.converter(self.runtime))
-        rows = (32,) if fixed else ()
+        rows = (32,) if fixed and sees_all(self.spec) else ()
         return converted(out, self.source, target=self.runtime, snapkv_rows=rows, **options)
 
     def oracle(self) -> Decoder:

@@ -60,6 +60,33 @@ def speed() -> str:
     return "\n".join(lines).strip()
 
 
+def decoding() -> str:
+    """What caches, exits and drafts bring: medians, and least to most of the rounds."""
+    lines = []
+    for file in sorted((ROOT / "docs").glob("decoding-*.json")):
+        found = json.loads(file.read_text())
+        rows = found["summary"]
+        columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
+        lines += [f"**{file.stem.removeprefix('decoding-')}**", ""]
+        lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        lines += [f"| {' | '.join(_shown(key, row[key]) for key in columns)} |" for row in rows]
+        rounds = len(next(iter(found["rounds"].values())))
+        lines += ["", f"{found['machine']}; {rounds} rounds, interleaved.", ""]
+    return "\n".join(lines).strip()
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        middle, least, most = value
+        digits = 2 if most < 10 else 1
+        return f"{middle:.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
+    if key == "drafts kept":
+        return f"{value:.0%}"
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)
+
+
 def footprint() -> str:
     """Seconds and memory of the commands: medians, and least to most of the rounds."""
     file = ROOT / "docs" / "footprint.json"
@@ -208,6 +235,7 @@ PARTS = {
     "quality": quality,
     "parity": parity,
     "speed": speed,
+    "decoding": decoding,
     "footprint": footprint,
     "plan": plan,
     "grammar": grammar,

@@ -17,6 +17,7 @@ from runtimes.gguf.buffers import leave_out_amx
 
 _ERROR, _CONTINUED = 4, 5  # levels of what the library logs; an error here is raised there
 BATCH = 512  # tokens of a prompt at a time
+_SCORES = 1 << 20  # attention scores a head, where they are in memory
 DRAFTS = 32  # the most tokens that are drafted before they are verified
 Watch = Callable[[int, bool, object], bool]  # a tensor's address, whether it is only asked of
 _said: list[str] = []
@@ -81,7 +82,8 @@ class Model(Closing):
 
 class Context(Closing):
     """A cache of `rows` tokens over a model. `batch`: tokens of a call; `outputs`: positions of it whose
-    logits may be asked. `watch`: sees every operation of every call, which costs a call of Python each.
+    logits may be asked. `fused`: attention in one kernel, which keeps no scores. `watch`: sees every
+    operation of every call, which costs a call of Python each.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Context(Closing):
         exact: bool = False,
         batch: int = BATCH,
         outputs: int = 1,
+        fused: bool = True,
         watch: Watch | None = None,
     ) -> None:
         params = llama_cpp.llama_context_default_params()
@@ -103,7 +106,10 @@ class Context(Closing):
         params.no_perf = True
         if exact:  # the fused attention computes in fp16 even over a cache in float32
             params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
+        if exact or not fused:
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        if not fused:  # scores of a whole call are in memory
+            params.n_ubatch = max(32, min(params.n_batch, _SCORES // rows))
         if watch is not None:
             self._watch = llama_cpp.ggml_backend_sched_eval_callback(watch)  # kept: it is called
             params.cb_eval = self._watch

@@ -13,7 +13,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
 from edge.targets import Numerics, Rounding
-from runtimes.gguf.decoder import ANSWER, FIRST_ROWS
+from runtimes.gguf.decoder import ANSWER, FIRST_ROWS, SHORT
 from runtimes.gguf.library import BATCH
 
 BASE = 110_000_000  # interpreter, numpy, the library and its buffers, a tokenizer
@@ -60,7 +60,9 @@ def _weights(spec: DecoderSpec, recipe: Recipe) -> int:
 
 
 def _activations(spec: DecoderSpec, rows: int) -> int:
-    """The widest layer's: stream and norm, q, k and v, the gated feed-forward; a mask in fp16."""
+    """The widest layer's: stream and norm, q, k and v, the gated feed-forward; a mask in fp16; scores,
+    where a short sequence's are in memory.
+    """
     new = min(rows, BATCH)
     widest = max(
         3 * spec.width
@@ -68,4 +70,5 @@ def _activations(spec: DecoderSpec, rows: int) -> int:
         + 3 * layer.ffn_width
         for layer in spec.layers
     )
-    return new * (_FLOAT * widest + _HALF * rows)
+    heads = max(layer.heads for layer in spec.layers) if rows <= SHORT else 0
+    return new * (_FLOAT * (widest + heads * rows) + _HALF * rows)

@@ -217,7 +217,8 @@ def _product(
 @lru_cache(maxsize=8)
 def _tables(rope: Rope, context: int, device: torch.device) -> Tables:
     cos, sin = tables(rope, context)
-    return torch.from_numpy(cos).to(device), torch.from_numpy(sin).to(device)
+    with torch.inference_mode(False):  # whoever asks first: training may ask next
+        return torch.from_numpy(cos).to(device), torch.from_numpy(sin).to(device)
 
 
 def _compiled(kernel: Callable[Kernel, torch.Tensor]) -> Callable[Kernel, torch.Tensor]:

@@ -3,7 +3,6 @@ exactly what was kept, and a repetition measures attention.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,8 +37,9 @@ def named(options: SnapKV) -> str:
 
 
 @pytest.fixture(params=offering("open_evictable"))
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    return lambda family: Bench(request.param, tmp_path / family, family)
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
+    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
+    return lambda family: Bench(request.param, folder / family, family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

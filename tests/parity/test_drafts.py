@@ -81,7 +81,9 @@ def test_drafts_among_the_first_ids_give_the_greedy_answer(
             assert np.isneginf(got[vocab:]).all()
             seen = np.isfinite(full[:vocab])
             assert (np.isfinite(got[:vocab]) == seen).all()
-            assert not seen.any() or made.close(got[:vocab][seen], full[:vocab][seen])
+            whole_scale = np.abs(full[np.isfinite(full)]).max()
+            off = np.abs(got[:vocab][seen] - full[:vocab][seen]).max(initial=0)
+            assert off <= made.tolerance * whole_scale
         early.rewind(0)
         answers_as_plain(made, Speculation(early, SelfDrafter(early), 3))
 

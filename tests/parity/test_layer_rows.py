@@ -1,7 +1,5 @@
 """Caches whose layers keep different numbers of rows, on every runtime that compacts."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from decoders import ONE_TABLE, Bench, Open, offering
@@ -15,8 +13,9 @@ FAMILIES = ("llama", "openelm", "internlm2")
 
 
 @pytest.fixture(params=offering("open_evictable"))
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    return lambda family: Bench(request.param, tmp_path / family, family)
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
+    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
+    return lambda family: Bench(request.param, folder / family, family)
 
 
 def decoded_with_masks(

@@ -22,6 +22,7 @@ from edge.protocols import Decoder
 from edge.quant import recipe as recipes
 from edge.quant.rtn import quantize
 from edge.quant.tensor import QTensor, Scheme, Zero
+from edge.spec import Rope
 from edge.verify import verify
 
 torch = pytest.importorskip("torch")
@@ -312,6 +313,15 @@ def test_the_packaged_model_answers_alike(tmp_path: Path) -> None:
         )
     assert "Marla" in texts["onnx"]
     assert texts["torch"] == texts["onnx"]
+
+
+def test_what_decoding_keeps_training_can_use() -> None:
+    """Rotary tables are made once for a process, by whoever asks first."""
+    from runtimes.torch.ops import _tables
+
+    with torch.inference_mode():
+        made = _tables(Rope(theta=12345.0, width=8), 16, torch.device("cpu"))
+    assert not any(table.is_inference() for table in made)
 
 
 # What the environment may ask for
