@@ -156,8 +156,17 @@ def test_every_precision_answers_as_it_does_plainly(quant: str, tmp_path: Path) 
     early = targets.open_exits(Artifact.open(folder), exit_=1, threads=1)
     want = list(generate(plain, IDS[:20], max_tokens=12))
     both = Speculation(early, SelfDrafter(early), 3)
-    assert list(generate(both, IDS[:20], max_tokens=12)) == want
+    got = list(generate(both, IDS[:20], max_tokens=12))
     assert both.tally.drafted > 0
+    first = next((i for i, (a, b) in enumerate(zip(got, want, strict=True)) if a != b), None)
+    if first is None:
+        return
+    # One attends in parts, the other in one kernel: inputs fall to either side of a tie of their rounding.
+    plain.rewind(0)
+    logits = plain.prefill([*IDS[:20], *want[:first]])
+    tolerance = targets.runtime("gguf").numerics(recipes.parse(quant), exact=False).tolerance
+    margin = abs(float(logits[got[first]] - logits[want[first]]))
+    assert margin <= 2 * tolerance * float(np.abs(logits).max())
 
 
 def test_layers_that_add_nothing_have_every_draft_accepted(tmp_path: Path) -> None:
