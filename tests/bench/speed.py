@@ -41,10 +41,11 @@ class Load:
     threads: int
     options: tuple[str, ...] = ()  # of `edge bench`
     engine: str = "edge"
+    vocab: int = 21_000  # ids of a peer's prompt are below it
 
     @property
     def ids(self) -> list[int]:
-        return [1000 + 7919 * i % 20000 for i in range(self.prompt)]
+        return [(1000 + 7919 * i % 20000) % self.vocab for i in range(self.prompt)]
 
 
 def llama_cpp(load: Load) -> tuple[float, float]:
@@ -149,6 +150,7 @@ def command(load: Load, python: str) -> list[str]:
     if kind not in ENGINES:
         own = [sys.executable, "-m", "edge.cli", "bench", load.path, "--rounds", "1", "--json"]
         return [*own, *numbers, *load.options]
+    numbers += ["--vocab", str(load.vocab)]
     return [python, __file__, "--one", kind, f"--{kind}", load.path, *numbers]
 
 
@@ -206,13 +208,14 @@ def main() -> None:
     parser.add_argument("-n", "--new", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--vocab", type=int, default=21_000, help="of a small model")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", choices=sorted(ENGINES), help=argparse.SUPPRESS)
     args = parser.parse_args()
     given = {kind: getattr(args, kind) for kind in TITLES if getattr(args, kind)}
     loads = {
-        kind: Load(path, args.prompt, args.new, args.threads, engine=kind)
+        kind: Load(path, args.prompt, args.new, args.threads, engine=kind, vocab=args.vocab)
         for kind, path in given.items()
     }
     for text in args.also:
