@@ -30,6 +30,7 @@ class Limits:
 def ask(script: Path, request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     """What a script of ours answers to a request, both of them JSON; or {"error"}: why it could not."""
     path = [entry for entry in sys.path if entry and Path(entry).is_absolute()]
+    path.append(str(Path(__file__).parents[1]))  # an editable install is on no path
     also = {"path": path, "seconds": limits.seconds, "megabytes": limits.megabytes}
     try:
         done = subprocess.run(

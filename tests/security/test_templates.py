@@ -184,6 +184,12 @@ def test_the_process_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(seen) <= set(os.environ) & set(confined._PASSED)
 
 
+def test_an_editable_install_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose package a hook finds, no entry of the path."""
+    monkeypatch.setattr(sys, "path", [at for at in sys.path if at and Path(at) != ROOT])
+    assert ChatTemplate("{{ messages[0].content }}", {}).render(USER, generate=True) == "hi"
+
+
 def test_many_messages_are_rendered_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once as they are, once with marks in those that a template may drop: not once for each."""
     chats = []
