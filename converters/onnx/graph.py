@@ -22,12 +22,13 @@ IR_VERSION = 10
 class Entry:
     """Which layers run, and what a call gives out.
 
-    `rows`: of the last position only, of all, or of as many last ones as the input `wanted` asks for.
-    `start`, `stop`: the layers, tokens going in where they are the first, a residual stream else. `ends`:
-    the head follows, `vocab`: of the first ids only, and no layer before it. `queries`: each layer gives
-    out its last ones, for `edge.decode.snapkv`. `counted`: each layer's rows are inputs, so that caches may
-    differ in length, and nothing is computed from a mask, which is what others' software gives. `rounded`:
-    caches are of int8, and the scales of their channels are inputs.
+    `rows`: logits of the last position only, of all, or of as many last ones as the input `wanted` asks
+    for. `start`, `stop`: the layers, tokens going in where they are the first, a residual stream else.
+    `drafts`: the stream after the layers goes out, too, of every position, and logits are of as many ids
+    as drafts are of. `queries`: each layer gives out its last ones, for `edge.decode.snapkv`. `counted`:
+    each layer's rows are inputs, so that caches may differ in length, and nothing is computed from a mask,
+    which is what others' software gives. `rounded`: caches are of int8, and the scales of their channels
+    are inputs.
     """
 
     file: str
@@ -38,8 +39,7 @@ class Entry:
     rounded: bool = False
     start: int = 0
     stop: int | None = None  # None: the last layer
-    ends: bool = True
-    vocab: int | None = None  # None: every id
+    drafts: bool = False
 
 
 STEP = Entry(file="model.onnx", rows="last")
@@ -56,14 +56,9 @@ def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
     rounded = replace(flexible, file="flexible-int8.onnx", rounded=True)
     out = [STEP, SCORE, EXACT, flexible, rounded]
     for at in spec.exits:
-        part = Entry(file="", rows="all", ends=False, counted=True)
-        out.append(replace(part, file=f"early-{at}.onnx", stop=at))
-        out.append(replace(part, file=f"late-{at}.onnx", start=at, rows="asked"))
-    if spec.exits:
-        head = Entry(file="head.onnx", rows="all", start=len(spec.layers))
-        out.append(head)
-        if spec.draft_vocab is not None:
-            out.append(replace(head, file="draft-head.onnx", vocab=spec.draft_vocab))
+        draft = Entry(file=f"draft-{at}.onnx", rows="last", stop=at, drafts=True, counted=True)
+        finish = Entry(file=f"finish-{at}.onnx", rows="asked", start=at, counted=True)
+        out += [draft, finish]
     return tuple(out)
 
 
@@ -88,23 +83,25 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         past=_past(spec, entry, layers),
         scales=_scales(spec, layers) if entry.rounded else {},
         queries={} if entry.queries else None,
-        vocab=entry.vocab,
     )
-    out = segment(ops, spec, x, start=entry.start, stop=stop, ends=entry.ends)
+    out = segment(ops, spec, x, start=entry.start, stop=stop, ends=not entry.drafts)
+    streams = [_declare(out, "stream", ["batch", "new", spec.width])] if entry.drafts else []
+    width = spec.vocab
+    if entry.drafts:
+        width = spec.draft_vocab or spec.vocab
+        out = _drafted(replace(ops, vocab=spec.draft_vocab), spec, out)
     # onnxruntime-genai takes last-position logits only where the length is declared as a literal 1.
     heights: dict[str, int | str] = {"last": 1, "all": "new", "asked": "wanted"}
-    name, width = ("logits", entry.vocab or spec.vocab) if entry.ends else ("stream", spec.width)
-    _declare(out, name, ["batch", heights[entry.rows], width])
+    _declare(out, "logits", ["batch", heights[entry.rows], width])
     for name, value in ops.present.items():
         _declare_cache(value, name, spec, entry)
     queries = ops.queries or {}
     for index, value in queries.items():
         _declare(value, f"queries.{index}", ["batch", "seen", queries_width(spec, index)])
     asked = [wanted] if entry.rows == "asked" else []
-    attending = [*counts, positions] if layers else []
     graph = ir.Graph(
-        [x, *attending, *asked, *ops.past.values(), *ops.scales.values()],
-        [out, *ops.present.values(), *queries.values()],
+        [x, *counts, positions, *asked, *ops.past.values(), *ops.scales.values()],
+        [out, *streams, *ops.present.values(), *queries.values()],
         nodes=tape.nodes,
         initializers=tape.initializers,
         opset_imports=OPSETS,
@@ -120,6 +117,12 @@ def _first(spec: DecoderSpec, entry: Entry) -> ir.Value:
     if entry.start == 0:
         return _input("input_ids", ["batch", "new"])
     return _declare(ir.Value(name="hidden"), "hidden", ["batch", "new", spec.width])
+
+
+def _drafted(ops: OnnxOps, spec: DecoderSpec, stream: ir.Value) -> ir.Value:
+    """A finished stream -> logits of its wanted rows."""
+    end = len(spec.layers)
+    return segment(ops, spec, ops.wanted(stream), start=end, stop=end, ends=True)
 
 
 def queries_width(spec: DecoderSpec, index: int) -> int:

@@ -19,25 +19,24 @@ Kinds = dict[str, object]  # inputs or outputs by name
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What an entry point's graph does: these layers, then the head if it `ends` there. `asked`: for how
-    many last rows is an input. `queries`: each layer gives out its last ones. `vocab`: logits of the first
-    ids alone, of one row. `counted`: the rows of each layer's cache are inputs, else there is a mask.
-    `rounded`: caches are of int8.
+    """What an entry point's graph does: these layers, then the head. `asked`: for how many last rows is an
+    input. `queries`: each layer gives out its last ones. `drafts`: logits of the ids that drafts are of,
+    of one row, and the stream after the layers. `counted`: the rows of each layer's cache are inputs, else
+    there is a mask. `rounded`: caches are of int8.
     """
 
     file: str
     start: int = 0
     stop: int | None = None  # None: the last layer
-    ends: bool = True
     asked: bool = False
     queries: bool = False
     counted: bool = False
     rounded: bool = False
-    vocab: int | None = None  # None: every id
+    drafts: bool = False
 
     def width(self, spec: DecoderSpec) -> int:
-        """Of a row that the graph gives out."""
-        return (self.vocab or spec.vocab) if self.ends else spec.width
+        """Of a row of logits."""
+        return (spec.draft_vocab or spec.vocab) if self.drafts else spec.vocab
 
     def layers(self, spec: DecoderSpec) -> range:
         return range(self.start, len(spec.layers) if self.stop is None else self.stop)
@@ -53,7 +52,6 @@ class Call:
         self._binding = session.io_binding()
         self._layers = entry.layers(spec)
         self._source = "hidden" if entry.start else "input_ids"
-        self._result = "logits" if entry.ends else "stream"
         self._width = entry.width(spec)
         self._mask = np.ones(0, np.int64)
         self._counts = np.zeros(
@@ -66,8 +64,7 @@ class Call:
         self._tokens = np.zeros(1, np.int64)
         self._wanted = np.ones(1, np.int64)
         # Ids that the graph has no logits for are never chosen: nobody writes there.
-        columns = spec.vocab if entry.ends else spec.width
-        self._out = np.full((1, columns), -np.inf, np.float32)
+        self._out = np.full((1, spec.vocab), -np.inf, np.float32)
 
     def again(self) -> "Call":
         """The same session with bindings of its own."""
@@ -92,9 +89,13 @@ class Call:
         for index, array in arrays.items():
             self._bind_output(f"queries.{index}", array, array.shape)
 
+    def bind_stream(self, array: F32) -> None:
+        """Where the stream of the next call's tokens goes: [T, D]."""
+        self._bind_output("stream", array, (1, *array.shape))
+
     def run(self, x: Sequence[int] | F32, *, start: int, past: I64, rows: int) -> F32:
         """Tokens [T], or a residual stream [T, D], at positions from `start` on, after `past` rows of each
-        layer's cache -> logits or the stream of the last `rows`: a view that the next call overwrites.
+        layer's cache -> logits of the last `rows`: a view that the next call overwrites.
         """
         count = len(x)
         assert rows == 1 or self._width == self._out.shape[1], (
@@ -104,13 +105,12 @@ class Call:
             self._out = np.zeros((rows, self._out.shape[1]), np.float32)
         fed = self._fed(x)
         self._bind_input(self._source, fed, (1, *fed.shape))
-        if self._layers:
-            self._bind_rows(past + count)
-            self._bind_input("position_ids", self._positions[start:], (1, count))
+        self._bind_rows(past + count)
+        self._bind_input("position_ids", self._positions[start:], (1, count))
         if self._entry.asked:
             self._wanted[0] = rows
             self._bind_input("wanted", self._wanted, (1,))
-        self._bind_output(self._result, self._out, (1, rows, self._width))
+        self._bind_output("logits", self._out, (1, rows, self._width))
         try:
             self._session.run_with_iobinding(self._binding)
         except RuntimeError as error:
@@ -173,17 +173,15 @@ def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path, entry: 
     """A manifest may lie: its spec must have the graph's inputs, outputs, caches and vocabulary."""
     ids, stream = ("tensor(int64)", None), ("tensor(float)", spec.width)
     inputs: Kinds = {"hidden": stream} if entry.start else {"input_ids": ids}
-    outputs: Kinds = {"stream": stream}
-    if entry.ends:
-        outputs = {"logits": ("tensor(float)", entry.width(spec))}
+    inputs["position_ids"] = ids
+    outputs: Kinds = {"logits": ("tensor(float)", entry.width(spec))}
+    if entry.drafts:
+        outputs["stream"] = stream
     if entry.asked:
         inputs["wanted"] = ids
-    layers = entry.layers(spec)
-    if layers:
-        inputs["position_ids"] = ids
-    if layers and not entry.counted:
+    if not entry.counted:
         inputs["attention_mask"] = ids
-    for index in layers:
+    for index in entry.layers(spec):
         more, made = _of_layer(spec, entry, index)
         inputs, outputs = inputs | more, outputs | made
     got = [_kinds(session.get_inputs()), _kinds(session.get_outputs())]

@@ -40,12 +40,12 @@ class OnnxDecoder:
         exact: bool = False,
         part: str = "",
         step: Entry | None = None,
-        spin: bool = True,
+        alone: bool = True,
     ) -> None:
         self.spec = spec
         self.capacity = spec.context
         self._folder = folder
-        self._options = _options(threads, spin=spin)
+        self._options = _options(threads, alone=alone)
         self._exact = exact
         self._biased = biased(spec)
         files = (EXACT, EXACT) if exact else (STEP, SCORE)
@@ -178,13 +178,13 @@ def buffer(like: AnyArray, rows: int) -> AnyArray:
     return np.zeros((*like.shape[:2], rows, like.shape[3]), like.dtype)
 
 
-def _options(threads: int | None, *, spin: bool) -> ort.SessionOptions:
-    """`spin`: threads wait for the next operation without sleep."""
+def _options(threads: int | None, *, alone: bool) -> ort.SessionOptions:
+    """`alone`: threads wait between calls without sleep, for no other session wants their cores."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what it logs as an error, it also raises
     options.enable_mem_pattern = False  # every step has a new shape: no pattern is used twice
-    if not spin:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not alone:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
