@@ -64,7 +64,14 @@ DraftBy = Annotated[
         help="Draft by prompt lookup, or from the cache that --snapkv cuts: lookup, snapkv."
     ),
 ]
-DraftLength = Annotated[int, typer.Option("--draft", min=1, help="Tokens of a draft.")]
+DraftLength = Annotated[
+    int,
+    typer.Option(
+        "--draft",
+        min=1,
+        help="The most tokens of a draft, which ends earlier where it will hardly be right.",
+    ),
+]
 CacheType = Annotated[
     str | None,
     typer.Option(
@@ -310,7 +317,7 @@ def run(
     snapkv_for: SnapFor = "question",
     layerskip: LayerSkip = None,
     draft_by: DraftBy = None,
-    draft: DraftLength = 4,
+    draft: DraftLength = 7,
     kv: CacheType = None,
     fast: Annotated[
         bool,
@@ -429,7 +436,7 @@ def bench(
     snapkv_for: SnapFor = "question",
     layerskip: LayerSkip = None,
     draft_by: DraftBy = None,
-    draft: DraftLength = 4,
+    draft: DraftLength = 7,
     kv: CacheType = None,
     threads: Threads = None,
     reference: Reference = False,

@@ -29,7 +29,7 @@ class Means:
     snapkv: SnapKV | None = None
     layerskip: int | None = None
     drafting: Drafting | None = None
-    draft: int = 4
+    draft: int = 7
     kv: Kv | None = None
     reference: bool = False
 

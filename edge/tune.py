@@ -72,13 +72,13 @@ def candidates(artifact: Artifact, prompt: Sequence[int]) -> Iterator[Means]:
     spec = artifact.manifest.spec
     yield PLAIN
     for exit_ in spec.exits:
-        for draft in (2, 4, 8):
+        for draft in (3, 7, 15):  # odd: kernels take rows in pairs, and one more than the draft
             yield Means(layerskip=exit_, draft=draft)
-    for draft in (4, 8):
+    for draft in (3, 7):
         yield Means(drafting="lookup", draft=draft)
     whole = all(layer.window is None and layer.sparse is None for layer in spec.layers)
     if whole and len(prompt) >= _LONG:
-        for draft in (3, 6):
+        for draft in (3, 7):
             yield Means(snapkv=SnapKV(), drafting="snapkv", draft=draft)
 
 

@@ -5,7 +5,7 @@ verifies. Greedy answers are those of full attention, with any checkpoint.
 from collections.abc import Sequence
 
 from edge.decode.snapkv import SnapKV, choose, refuse_cut
-from edge.decode.speculate import Draft, Draw
+from edge.decode.speculate import Draft
 from edge.protocols import Evictable
 from edge.typing import F32
 
@@ -42,16 +42,13 @@ class CompactDrafter:
     def score(self, tokens: Sequence[int]) -> F32:
         return self._whole.score(tokens)
 
-    def propose(self, history: Sequence[int], most: int, draw: Draw) -> Draft:
-        draft = Draft([])
-        if self._draft is None or not most:
-            return draft
+    def propose(self, history: Sequence[int], draft: Draft) -> None:
+        if self._draft is None or not draft.open:
+            return
         behind = self.length + 1 - self._draft.length  # what the other cache has read meanwhile
-        logits = self._draft.prefill(history[-behind:])
-        draft.add(*draw(logits))
-        while len(draft.tokens) < most:
-            draft.add(*draw(self._draft.step(draft.tokens[-1])))
-        return draft
+        last = draft.draw(self._draft.prefill(history[-behind:]))
+        while draft.open:
+            last = draft.draw(self._draft.step(last))
 
     def verify(self, run: Sequence[int]) -> F32:
         return self._whole.score(run)

@@ -187,6 +187,8 @@ def generate(
     form = constraint or Free()
     lead = tuple(form.forced()[:max_tokens])
     rules = Rules(max_tokens=max_tokens, stop_ids=stop_ids, constraint=form, lead=lead, clock=clock)
+    if isinstance(source, Speculation):
+        source.begin()
     _fits(source.decoder if isinstance(source, Speculation) else source, len(prompt) + len(lead))
     chooser = Chooser(sampling or Sampling(), [*seen, *prompt, *lead], rules)
     return Generation(source, prompt, chooser, rules)

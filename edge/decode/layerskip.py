@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge.decode.speculate import Draft, Draw
+from edge.decode.speculate import Draft
 from edge.protocols import EarlyExit
 from edge.spec import DecoderSpec
 from edge.typing import F32
@@ -21,12 +21,10 @@ class SelfDrafter:
     def __init__(self, decoder: EarlyExit) -> None:
         self._decoder = decoder
 
-    def propose(self, history: Sequence[int], most: int, draw: Draw) -> Draft:
-        draft = Draft([])
-        for _ in range(most):
-            last = draft.tokens[-1] if draft.tokens else history[-1]
-            draft.add(*draw(self._decoder.draft(last)))
-        return draft
+    def propose(self, history: Sequence[int], draft: Draft) -> None:
+        last = history[-1]
+        while draft.open:
+            last = draft.draw(self._decoder.draft(last))
 
     def verify(self, run: Sequence[int]) -> F32:
         """All but the last of the run have been drafted."""

@@ -14,7 +14,7 @@ from edge.decode.generate import generate
 from edge.decode.lookup import continuation
 from edge.decode.sampling import F64, Sampling
 from edge.decode.snapkv import SnapKV
-from edge.decode.speculate import Draft, Draw, Speculation, accept
+from edge.decode.speculate import Draft, Speculation, Trust, accept, sureness
 from edge.errors import EdgeError
 from edge.means import Means
 from edge.spec import DecoderSpec
@@ -62,15 +62,13 @@ class Guess:
     other: Table
     ids: int = VOCAB
 
-    def propose(self, history: Sequence[int], most: int, draw: Draw) -> Draft:
+    def propose(self, history: Sequence[int], draft: Draft) -> None:
         self.other.tokens = list(history[:-1])
-        draft, last = Draft([]), history[-1]
-        for _ in range(most):
+        last = history[-1]
+        while draft.open:
             logits = self.other.step(last)
             logits[self.ids :] = -np.inf
-            draft.add(*draw(logits))
-            last = draft.tokens[-1]
-        return draft
+            last = draft.draw(logits)
 
     def verify(self, run: Sequence[int]) -> np.ndarray:
         return self.decoder.score(run)
@@ -210,15 +208,86 @@ def _chances(seed: int, sampling: Sampling) -> F64:
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 6))
 def test_lookup_continues_an_earlier_place(history: list[int], most: int) -> None:
-    found = continuation(history, most)
+    found, alike = continuation(history, most)
     assert len(found) <= most
     if found:
-        text, ends = history, range(1, len(history))
+        text, ends, last = history, range(alike, len(history)), history[-alike:]
         assert any(
-            text[at : at + len(found)] == found and text[at - 1] == history[-1] for at in ends
+            text[at : at + len(found)] == found and text[at - alike : at] == last for at in ends
         )
     else:
         assert history[-1] not in history[:-1]
+        assert alike == 0
+
+
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=8))
+def test_a_drafter_is_as_sure_as_its_likeliest_token_is_likely(raw: list[float]) -> None:
+    logits = np.array([*raw, -np.inf], np.float32)
+    chances = np.exp(logits.astype(np.float64))
+    assert sureness(logits) == pytest.approx(chances.max() / chances.sum(), rel=1e-4)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=60), st.floats(0, 1))
+def test_trust_is_the_drafters_word_until_it_was_judged(
+    judged: list[tuple[float, bool]], sure: float
+) -> None:
+    """Then the share that was kept, of those alone of which it was about as sure."""
+    trust = Trust()
+    assert trust.chance(sure) == pytest.approx(sure)
+    for other, kept in judged:
+        trust.learn(other, kept)
+    alike = [kept for other, kept in judged if min(int(other * 8), 7) == min(int(sure * 8), 7)]
+    want = (sum(alike) + 2 * sure) / (len(alike) + 2)
+    assert trust.chance(sure) == pytest.approx(want)
+
+
+def certain(logits: np.ndarray) -> tuple[int, None]:
+    return int(logits.argmax()), None
+
+
+def test_a_draft_ends_with_the_first_token_that_will_hardly_be_kept() -> None:
+    sure, unsure = np.array([0, 9.0], np.float32), np.array([0, 0.2, 0], np.float32)
+    draft = Draft(5, certain, Trust())
+    while draft.open:
+        draft.draw(sure if len(draft.tokens) < 2 else unsure)
+    assert draft.tokens == [1, 1, 1]
+    draft.learn(2)
+    with pytest.raises(AssertionError, match="ended"):
+        draft.draw(sure)
+
+
+def test_what_was_kept_all_the_same_makes_drafts_long() -> None:
+    """As of a model whose weights are random, which is never sure."""
+    trust, unsure = Trust(), np.zeros(64, np.float32)
+    lengths = []
+    for _ in range(6):
+        draft = Draft(8, certain, trust)
+        while draft.open:
+            draft.draw(unsure)
+        draft.learn(len(draft.tokens))
+        lengths.append(len(draft.tokens))
+    assert lengths == [1, 1, 8, 8, 8, 8]
+
+
+def test_tokens_after_the_first_that_was_not_kept_are_not_judged() -> None:
+    trust = Trust()
+    draft = Draft(4, certain, trust)
+    for _ in range(4):
+        draft.draw(np.array([0, 9.0], np.float32))
+    before = draft.sure[0]
+    draft.learn(1)
+    assert trust.chance(before) == pytest.approx((1 + 2 * before) / 4)
+
+
+def test_the_same_request_drafts_the_same_again() -> None:
+    source = speculation(3, 4, 5)
+    tallies = []
+    for _ in range(2):
+        source.decoder.rewind(0)
+        before = source.tally.drafted
+        list(generate(source, [1], max_tokens=20))
+        tallies.append(source.tally.drafted - before)
+    assert tallies[0] == tallies[1]
 
 
 @pytest.mark.parametrize(
