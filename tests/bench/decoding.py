@@ -1,7 +1,7 @@
 """What compacted and int8 caches, early exits and drafts bring, beside plain decoding and other engines.
 
     python tests/bench/decoding.py --edge ARTIFACT [--exits ARTIFACT --exit 4] [--gguf FILE]
-        [--genai FOLDER] [--lengths 512,8192,16384] [--drafts 2,4,8] --out docs/decoding-NAME.json
+        [--genai FOLDER] [--lengths 512,8192,16384] [--drafts 3,7,15] --out docs/decoding-NAME.json
 
 For any target. `--edge`: without exits, whose plain decoding every gain is measured against. `--exits`:
 the same with exits; layers after the exit that change nothing make every draft right, which is the most
@@ -47,7 +47,7 @@ def loads_of(args: argparse.Namespace) -> dict[str, Load]:
         engine = title if title in PEERS else "edge"
         load = Load(path, length, args.new, args.threads, options, engine)
         out[f"{length}: {TITLES.get(title, title)}"] = load
-    return out
+    return {title: load for title, load in out.items() if title not in args.without}
 
 
 def _caches(args: argparse.Namespace, length: int) -> Iterator[Way]:
@@ -134,12 +134,13 @@ def main() -> None:
     for peer in PEERS:
         parser.add_argument(f"--{peer}")
     parser.add_argument("--lengths", default="512,8192,16384")
-    parser.add_argument("--drafts", default="2,4,8")
+    parser.add_argument("--drafts", default="3,7,15")
     parser.add_argument("--snapkv", type=int, default=1024)
     parser.add_argument("-n", "--new", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--python", default=sys.executable, help="that has the other engines")
+    parser.add_argument("--without", action="append", default=[], metavar="'16384: int8 cache'")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     loads = loads_of(args)
