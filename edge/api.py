@@ -5,16 +5,15 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge import integrity, module, registry, targets
 from edge.artifact import Artifact, is_artifact
-from edge.bench import Timing, bench
+from edge.bench import Text, Timing, bench
 from edge.calibration import TOKENS as TOKENS_TO_READ
 from edge.calibration import Calibration
 from edge.checkpoint import Checkpoint
 from edge.convert import Options, Progress, convert, convert_all, prepare, silent, with_exits
-from edge.decode.snapkv import Layers, Pool, Purpose, SnapKV
 from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.gguf.foreign import TARGET as FILES
@@ -22,8 +21,8 @@ from edge.gguf.foreign import artifact_at, folder_only
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
 from edge.listing import list_models
-from edge.means import PLAIN, Drafting, Means
-from edge.model import Chat, Model, Wish, load, prompt_ids
+from edge.means import PLAIN, Means
+from edge.model import Chat, Model, Wish, load, prompt_ids, vocabulary
 from edge.outline import Outline
 from edge.plan import Plan, plan
 from edge.quant.recipe import parse
@@ -376,9 +375,17 @@ def bench_artifact(
     threads: int | None,
     rounds: int,
     means: Means = PLAIN,
+    text: Path | None = None,
 ) -> Timing:
+    """`text`: a file that the prompts are pieces of."""
     artifact = artifact_at(folder)
-    return bench(artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means)
+    said = None
+    if text is not None:
+        tokenizer, _ = vocabulary(artifact)
+        said = Text(tokenizer.encode(_text(text), special=False), tokenizer.bos_id)
+    return bench(
+        artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means, text=said
+    )
 
 
 def bench_quality(
@@ -412,57 +419,6 @@ def bench_quality(
         say(f"{mode}: {problem}")
     picture.draw(record, file.with_suffix(".svg"))
     return record.rows()
-
-
-def snapkv_of(
-    rows: int | None,
-    *,
-    window: int,
-    kernel: int | None,
-    pool: str,
-    sinks: int,
-    layers: str,
-    chunk: int | None,
-    purpose: str,
-) -> SnapKV | None:
-    """How to compact a cache, from the options of a command; None: not at all."""
-    found = SnapKV(
-        capacity=max(SnapKV().capacity, window + sinks + 1) if rows is None else rows,
-        window=window,
-        kernel=kernel,
-        pool=cast("Pool", pool),
-        sinks=sinks,
-        layers=cast("Layers", layers),
-        chunk=chunk,
-        purpose=cast("Purpose", purpose),
-    )
-    if rows is None and found != SnapKV():
-        raise EdgeError("nothing says how many rows to keep", fix="give --snapkv 1024")
-    return None if rows is None else found
-
-
-def means_of(
-    snapkv: SnapKV | None,
-    *,
-    layerskip: int | None,
-    draft_by: str | None,
-    draft: int,
-    reference: bool,
-) -> Means:
-    """How to decode, from the options of a command."""
-    if draft_by not in (None, "lookup", "snapkv"):
-        raise EdgeError(f"--draft-by {draft_by}", fix="give lookup or snapkv")
-    drafting = cast("Drafting | None", draft_by)
-    return Means(
-        snapkv=snapkv, layerskip=layerskip, drafting=drafting, draft=draft, reference=reference
-    )
-
-
-def with_kv(means: Means, kv: str | None) -> Means:
-    """The same, with cached keys and values of a type; None is float32."""
-    if kv not in (None, "int8"):
-        raise EdgeError(f"--kv {kv}", fix="give int8, or leave it out for float32")
-    return means if kv is None else replace(means, kv="int8")
 
 
 def eval_text(

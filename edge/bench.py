@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
 
@@ -61,6 +62,26 @@ class Timing:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text's ids [T], pieces of which are prompts, each led by `bos`: for what drafts are worth."""
+
+    ids: Sequence[int]
+    bos: int | None
+
+    def prompts(self, size: int, count: int) -> list[list[int]]:
+        """One piece after another, and from the beginning again where the text ends: [count, size]."""
+        lead = [] if self.bos is None else [self.bos]
+        step = size - len(lead)
+        if step < 1 or len(self.ids) < step:
+            raise EdgeError(
+                f"a text of {len(self.ids)} tokens has no prompt of {size}",
+                fix="give a smaller -p, or a longer text",
+            )
+        starts = range(0, len(self.ids) - step + 1, step)
+        return [[*lead, *self.ids[at : at + step]] for at in islice(cycle(starts), count)]
+
+
 def bench(
     artifact: Artifact,
     *,
@@ -69,10 +90,11 @@ def bench(
     threads: int | None = None,
     rounds: int = 3,
     means: Means = PLAIN,
+    text: Text | None = None,
     clock: Callable[[], float] = perf_counter,
 ) -> Timing:
     """Run `rounds` times a prompt of `prompt` tokens and `new` more after it, greedily; compacting a cache
-    is part of the prompt.
+    is part of the prompt. `text`: what the prompts are pieces of; else they are ids that are no text.
     """
     manifest = artifact.manifest
     spec = manifest.spec
@@ -81,14 +103,15 @@ def bench(
             f"{prompt} + {new} tokens do not fit the context of {spec.context}",
             fix="give smaller -p and -n",
         )
+    noise = [(1000 + 7919 * i) % spec.vocab for i in range(prompt)]
+    prompts = [noise] * rounds if text is None else text.prompts(prompt, rounds)
     count = threads or os.cpu_count() or 1
     start = clock()
     source = opened(artifact, means, threads=threads)
     decoder = source.decoder if isinstance(source, Speculation) else source
     loaded = clock() - start
-    ids = [(1000 + 7919 * i) % spec.vocab for i in range(prompt)]
-    decoder.prefill(ids[:_WARM_UP])
-    results = [_round(source, ids, new, clock) for _ in range(rounds)]
+    decoder.prefill(prompts[0][:_WARM_UP])
+    results = [_round(source, ids, new, clock) for ids in prompts]
     rss = peak_rss_mb()
     prefill, decode = ([pair[i] for pair in results] for i in (0, 1))
     recipe = recipe_of(manifest)

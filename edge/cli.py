@@ -8,11 +8,13 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge.errors import EdgeError, steady
+from edge.options import CacheType, Compacting, Decoding, Json, Reference, Threads, spread
+from edge.printing import TIMED, VERIFIED, listed, shares, show, show_each, show_rows
 
 if TYPE_CHECKING:
     from edge.model import Model, Wish
@@ -26,65 +28,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 a verification failed; 2 a wrong request; 3 not supported here; "
     "4 a damaged file; 130 interrupted.",
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
-Snap = Annotated[
-    int | None,
-    typer.Option(min=2, help="Keep so many cached rows after a prompt: decodes long ones faster."),
-]
-SnapWindow = Annotated[
-    int, typer.Option(min=1, help="Of them the last ones, which vote for the others.")
-]
-SnapKernel = Annotated[
-    int | None,
-    typer.Option(min=1, help="Rows that a vote is pooled over; odd. 7; for reuse 1."),
-]
-SnapPool = Annotated[str, typer.Option(help="How votes are pooled: max or avg.")]
-SnapSinks = Annotated[int, typer.Option(min=0, help="First rows, which always stay.")]
-SnapLayers = Annotated[
-    str, typer.Option(help="Rows of each layer: even, or a pyramid of the same sum.")
-]
-SnapPrefill = Annotated[
-    int | None,
-    typer.Option(
-        min=2, help="Cut each time so many tokens of a prompt are read: bounds the cache."
-    ),
-]
-SnapFor = Annotated[
-    str,
-    typer.Option(help="Keep rows for the question, or, by repeating all, for reuse by any."),
-]
-LayerSkip = Annotated[
-    int | None,
-    typer.Option(min=1, help="Draft with the layers before this exit; answers stay the same."),
-]
-DraftBy = Annotated[
-    str | None,
-    typer.Option(
-        help="Draft by prompt lookup, or from the cache that --snapkv cuts: lookup, snapkv."
-    ),
-]
-DraftLength = Annotated[
-    int,
-    typer.Option(
-        "--draft",
-        min=1,
-        help="The most tokens of a draft, which ends earlier where it will hardly be right.",
-    ),
-]
-CacheType = Annotated[
-    str | None,
-    typer.Option(
-        "--kv", help="int8: a cache of a quarter of the bytes, once it holds 256 tokens to measure."
-    ),
-]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="Processor threads; all cores if left out.")
-]
-Reference = Annotated[
-    bool,
-    typer.Option("--reference", help="Evaluate in numpy, slowly, what this system cannot run."),
-]
 
 
 @app.command()
@@ -184,7 +127,7 @@ def convert(
         asked |= {"--layerskip": layerskip, "--draft-vocab": draft_vocab is not None}
         asked |= {"--dry-run": dry_run, "--snapkv-rows": snapkv_rows, "--calibrate": calibrate}
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=_say)
-        _show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
+        show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
         return
     options = Options(
         quant=quant or "int4",
@@ -201,7 +144,7 @@ def convert(
     )
     if dry_run:
         tasks = api.plan_conversion(model, to, out, options)
-        _show_each(tasks, as_json, [f"{task['path']} {task['bytes']} bytes" for task in tasks])
+        show_each(tasks, as_json, [f"{task['path']} {task['bytes']} bytes" for task in tasks])
         return
     artifacts = api.convert_model(model, to, out, options, bar)
     results = [
@@ -212,7 +155,7 @@ def convert(
         }
         for artifact in artifacts
     ]
-    _show_each(results, as_json, [str(artifact.folder) for artifact in artifacts])
+    show_each(results, as_json, [str(artifact.folder) for artifact in artifacts])
 
 
 @app.command()
@@ -249,7 +192,7 @@ def verify(
         else api.verify_artifact(artifact, against, tokens=tokens, progress=bar, say=_say)
         for artifact in artifacts
     ]
-    _show_rows(artifacts, [report.json() for report in reports], _VERIFIED, as_json)
+    show_rows(artifacts, [report.json() for report in reports], VERIFIED, as_json)
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
@@ -267,10 +210,11 @@ def inspect(
     """
     from edge import api
 
-    _show(api.inspect_path(path), as_json)
+    show(api.inspect_path(path), as_json)
 
 
 @app.command()
+@spread
 def run(
     first: Annotated[
         str | None,
@@ -280,6 +224,7 @@ def run(
         str | None,
         typer.Argument(metavar="PROMPT", help="`-` reads it from stdin; none: a chat."),
     ] = None,
+    *,
     raw: Annotated[bool, typer.Option("--raw", help="The prompt as it is: no template.")] = False,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
@@ -307,18 +252,7 @@ def run(
     grammar: Annotated[
         Path | None, typer.Option(help="A file: the answer follows this Lark grammar.")
     ] = None,
-    snapkv: Snap = None,
-    snapkv_window: SnapWindow = 32,
-    snapkv_kernel: SnapKernel = None,
-    snapkv_pool: SnapPool = "max",
-    snapkv_sinks: SnapSinks = 0,
-    snapkv_layers: SnapLayers = "even",
-    snapkv_prefill: SnapPrefill = None,
-    snapkv_for: SnapFor = "question",
-    layerskip: LayerSkip = None,
-    draft_by: DraftBy = None,
-    draft: DraftLength = 7,
-    kv: CacheType = None,
+    decoding: Decoding,
     fast: Annotated[
         bool,
         typer.Option("--fast", help="Decode by what measurably pays here; answers stay the same."),
@@ -330,7 +264,6 @@ def run(
         ),
     ] = None,
     threads: Threads = None,
-    reference: Reference = False,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
     ] = False,
@@ -369,24 +302,7 @@ def run(
             "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
         )
     text = sys.stdin.read() if prompt == "-" else prompt
-    compact = api.snapkv_of(
-        snapkv,
-        window=snapkv_window,
-        kernel=snapkv_kernel,
-        pool=snapkv_pool,
-        sinks=snapkv_sinks,
-        layers=snapkv_layers,
-        chunk=snapkv_prefill,
-        purpose=snapkv_for,
-    )
-    means = api.means_of(
-        compact,
-        layerskip=layerskip,
-        draft_by=draft_by,
-        draft=draft,
-        reference=reference,
-    )
-    means = api.with_kv(means, kv)
+    means = decoding.means()
     if fast:
         if means != api.PLAIN or text is None:
             raise EdgeError("--fast chooses by itself, for a prompt", fix="leave out the others")
@@ -416,31 +332,27 @@ def run(
 
 
 @app.command()
+@spread
 def bench(
     artifacts: Annotated[
         list[Path], typer.Argument(metavar="ARTIFACT...", help="Their folders, or GGUF files.")
     ],
+    *,
     prompt: Annotated[
         int, typer.Option("--prompt", "-p", min=1, help="Tokens of the prompt.")
     ] = 512,
     new: Annotated[
         int, typer.Option("--new", "-n", min=1, help="Tokens to decode after it.")
     ] = 128,
-    snapkv: Snap = None,
-    snapkv_window: SnapWindow = 32,
-    snapkv_kernel: SnapKernel = None,
-    snapkv_pool: SnapPool = "max",
-    snapkv_sinks: SnapSinks = 0,
-    snapkv_layers: SnapLayers = "even",
-    snapkv_prefill: SnapPrefill = None,
-    snapkv_for: SnapFor = "question",
-    layerskip: LayerSkip = None,
-    draft_by: DraftBy = None,
-    draft: DraftLength = 7,
-    kv: CacheType = None,
+    decoding: Decoding,
     threads: Threads = None,
-    reference: Reference = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="A UTF-8 text whose pieces are the prompts, where it matters what drafts are worth."
+        ),
+    ] = None,
     quality: Annotated[
         Path | None,
         typer.Option(
@@ -458,44 +370,34 @@ def bench(
     \b
     Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2
     Example: edge bench artifacts/phi-3 -p 8192 --snapkv 1024
+    Example: edge bench artifacts/edge-stories -p 300 --layerskip 2 --text stories.txt
     Example: edge bench artifacts/edge-stories --quality quality.json
     """
     from edge import api
     from edge.progress import bar
 
-    compact = api.snapkv_of(
-        snapkv,
-        window=snapkv_window,
-        kernel=snapkv_kernel,
-        pool=snapkv_pool,
-        sinks=snapkv_sinks,
-        layers=snapkv_layers,
-        chunk=snapkv_prefill,
-        purpose=snapkv_for,
-    )
-    means = api.means_of(
-        compact,
-        layerskip=layerskip,
-        draft_by=draft_by,
-        draft=draft,
-        reference=reference,
-    )
-    means = api.with_kv(means, kv)
+    means = decoding.means()
     if quality is not None:
-        if means != api.PLAIN or len(artifacts) > 1:
+        if means != api.PLAIN or len(artifacts) > 1 or text is not None:
             raise EdgeError("--quality tries every way of one artifact", fix="leave out the others")
         rows = api.bench_quality(
             artifacts[0], quality, cases=cases, threads=threads, say=_say, progress=bar
         )
-        _show({"cells": rows}, as_json, _shares(rows))
+        show({"cells": rows}, as_json, shares(rows))
         return
     timings = [
         api.bench_artifact(
-            artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means
+            artifact,
+            prompt=prompt,
+            new=new,
+            threads=threads,
+            rounds=rounds,
+            means=means,
+            text=text,
         ).json()
         for artifact in artifacts
     ]
-    _show_rows(artifacts, timings, _TIMED, as_json)
+    show_rows(artifacts, timings, TIMED, as_json)
 
 
 @app.command("eval")
@@ -529,7 +431,7 @@ def evaluate(
 
     if (text is None) == (questions is None):
         raise EdgeError("eval takes either --text or --questions", fix="give one of them")
-    means = api.with_kv(Means(reference=reference), kv)
+    means = Means(reference=reference, kv=kv)
     if text is not None:
         found = api.eval_text(
             artifact, text, window=window, threads=threads, means=means, progress=bar
@@ -538,7 +440,7 @@ def evaluate(
         found = api.ask_questions(
             artifact, per_distance=questions or 1, seed=seed, threads=threads, means=means
         )
-    _show(found, as_json)
+    show(found, as_json)
 
 
 @app.command()
@@ -576,7 +478,7 @@ def train(
 
     path = api.train_recipe(recipe, out, start=start, texts=text or (), resume=resume)
     if path is not None:
-        _show({"path": str(path)}, as_json, str(path))
+        show({"path": str(path)}, as_json, str(path))
 
 
 @app.command()
@@ -599,7 +501,7 @@ def plan(
     from edge import api
 
     found = api.plan_model(model, target=to, quant=quant, context=context, threads=threads)
-    _show(found.json(), as_json, found.text())
+    show(found.json(), as_json, found.text())
 
 
 @app.command()
@@ -617,7 +519,7 @@ def pull(
     from edge import api
 
     result = api.pull_model(model, say=_say)
-    _show(result, as_json, str(result["path"]))
+    show(result, as_json, str(result["path"]))
 
 
 @app.command("rm")
@@ -632,12 +534,14 @@ def remove(
     """
     from edge import api
 
-    _show(api.remove(model), as_json)
+    show(api.remove(model), as_json)
 
 
 @app.command()
+@spread
 def serve(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="An id or a folder.")] = None,
+    *,
     host: Annotated[
         str, typer.Option(help="Address to listen on; loopback needs no key.")
     ] = "127.0.0.1",
@@ -649,14 +553,7 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A host name that clients use; may be repeated.")
     ] = None,
-    snapkv: Snap = None,
-    snapkv_window: SnapWindow = 32,
-    snapkv_kernel: SnapKernel = None,
-    snapkv_pool: SnapPool = "max",
-    snapkv_sinks: SnapSinks = 0,
-    snapkv_layers: SnapLayers = "even",
-    snapkv_prefill: SnapPrefill = None,
-    snapkv_for: SnapFor = "question",
+    compacting: Compacting,
     threads: Threads = None,
 ) -> None:
     """Serve a model with OpenAI's API, and a chat page at /.
@@ -668,16 +565,7 @@ def serve(
     from edge import api
     from edge.progress import bar
 
-    compact = api.snapkv_of(
-        snapkv,
-        window=snapkv_window,
-        kernel=snapkv_kernel,
-        pool=snapkv_pool,
-        sinks=snapkv_sinks,
-        layers=snapkv_layers,
-        chunk=snapkv_prefill,
-        purpose=snapkv_for,
-    )
+    compact = compacting.compact()
     if compact is not None:
         _say(compact.note)
     names = tuple(name or ())
@@ -707,7 +595,7 @@ def list_models(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"models": rows}))
     else:
-        typer.echo(_tables(rows))
+        typer.echo(listed(rows))
 
 
 @app.command()
@@ -719,7 +607,7 @@ def doctor(as_json: Json = False) -> None:
     """
     from edge.doctor import examine
 
-    _show(examine(), as_json)
+    show(examine(), as_json)
 
 
 def main() -> None:
@@ -797,122 +685,6 @@ def _write(piece: str) -> None:
     """A piece of an answer. What a model writes is a stranger's: it may not steer the terminal."""
     typer.echo(steady(piece) if sys.stdout.isatty() else piece, nl=False)
     sys.stdout.flush()
-
-
-def _tables(rows: list[dict[str, Any]]) -> str:
-    """A table of each kind of row, what is on this machine last."""
-    from edge.table import table
-    from edge.units import count, size
-
-    shown = []
-    for row in rows:
-        also, context = ", ".join(row.get("aliases", ())), row.get("context")
-        more = {
-            "name": Path(row["id"]).name,
-            "also": also,
-            "parameters": count(row["parameters"]) if row.get("parameters") else "",
-            "context": f"{context // 1024}k" if context else "",
-            "exits": ", ".join(map(str, row.get("exits", ()))),
-            "licence": row.get("licence", "") + (", gated" if row.get("gated") else ""),
-            "size": size(row.get("bytes", 0)),
-            "revision": (row.get("revision") or "not complete: pull it again")[:40],
-            "recipe": row.get("recipe", row.get("problem", "")),
-        }
-        shown.append({**row, **more})
-    kinds = {kind: [row for row in shown if row["kind"] == kind] for kind in _LISTED}
-    return "\n\n".join(table(kinds[kind], _LISTED[kind]) for kind in kinds if kinds[kind])
-
-
-def _show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None:
-    """One JSON object on one line, or one line a field."""
-    if as_json:
-        typer.echo(json.dumps(result))
-    elif text is not None:
-        typer.echo(text)
-    else:
-        for key, value in result.items():
-            typer.echo(f"{key:20} {_plain(value)}")
-
-
-def _show_each(results: list[dict[str, Any]], as_json: bool, lines: list[str]) -> None:
-    """One result as it is; several under "artifacts"."""
-    whole = results[0] if len(results) == 1 else {"artifacts": results}
-    _show(whole, as_json, "\n".join(lines))
-
-
-_LISTED = {
-    "model": {
-        "name": "MODEL",
-        "also": "ALSO",
-        "parameters": "PARAMETERS",
-        "context": "CONTEXT",
-        "exits": "EXITS",
-        "licence": "LICENCE",
-    },
-    "checkpoint": {"name": "CHECKPOINT", "size": "SIZE", "revision": "REVISION"},
-    "artifact": {"name": "ARTIFACT", "size": "SIZE", "recipe": "RECIPE", "target": "TARGET"},
-}
-_VERIFIED = {
-    "path": "artifact",
-    "passed": "passed",
-    "same_tokens": "tokens",
-    "same_template": "template",
-    "differing_bytes": "bytes differing",
-    "logits_error": "logits error",
-    "fast_error": "fast error",
-    "first_differing": "first diverging",
-    "nbytes": "bytes",
-    "decode_tps": "tok/s",
-}
-_TIMED = {
-    "path": "artifact",
-    "prefill_tps": "prefill tok/s",
-    "decode_tps": "decode tok/s",
-    "load_seconds": "load s",
-    "artifact_mb": "artifact MB",
-    "cache_mb": "cache MB",
-    "read_gbs": "GB/s",
-    "accepted": "accepted",
-    "drafted": "drafted",
-}
-
-
-def _show_rows(
-    paths: list[Path], found: list[dict[str, Any]], columns: dict[str, str], as_json: bool
-) -> None:
-    """One result as it is, several as a table."""
-    from edge.table import table
-
-    rows = [{"path": str(path), **row} for path, row in zip(paths, found, strict=True)]
-    if len(rows) == 1:
-        _show(found[0], as_json)
-    else:
-        _show({"artifacts": rows}, as_json, table(rows, columns))
-
-
-def _shares(rows: list[dict[str, Any]]) -> str:
-    """Exact answers in %: a line for each task and mode, a column for each share of the rows."""
-    from edge.table import table
-
-    lines: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in rows:
-        line = lines.setdefault(
-            (row["task"], row["mode"]), {"task": row["task"], "mode": row["mode"]}
-        )
-        line[f"1/{row['share']}"] = f"{row['mean']:.0%}"
-    shares = sorted({row["share"] for row in rows})
-    columns = {f"1/{share}": "all" if share == 1 else f"1/{share}" for share in shares}
-    return table(list(lines.values()), {"task": "TASK", "mode": "MODE", **columns})
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return str(value)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from edge.artifact import (
 )
 from edge.calibration import Calibration, measure
 from edge.checkpoint import Checkpoint
+from edge.contracts import About, Converter, Layout
 from edge.datafile import Mode
 from edge.errors import EdgeError, Unsupported
 from edge.fill import Job, Journal, fill
@@ -34,7 +35,6 @@ from edge.pull import pin_of
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe, word
 from edge.spec import sees_all
-from edge.targets import About, Converter, Layout
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import complete, vocabulary_of
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.checkpoint import Checkpoint
-from edge.targets import Writer
+from edge.contracts import Writer
 from edge.typing import F32
 
 JOURNAL = "journal.json"  # gone before an artifact is published

@@ -34,6 +34,7 @@ class Means:
     reference: bool = False
 
     def __post_init__(self) -> None:
+        self._refuse_unknown()
         if self.layerskip is not None and self.drafting is not None:
             raise EdgeError("there is one drafter", fix="give --layerskip or --draft-by")
         if self.layerskip is not None and self.snapkv is not None:
@@ -51,6 +52,12 @@ class Means:
             )
         if self.kv is not None and self.reference:
             raise EdgeError("a reference evaluation rounds no cache", fix="leave out --reference")
+
+    def _refuse_unknown(self) -> None:
+        if self.drafting not in (None, "lookup", "snapkv"):
+            raise EdgeError(f"--draft-by {self.drafting}", fix="give lookup or snapkv")
+        if self.kv not in (None, "int8"):
+            raise EdgeError(f"--kv {self.kv}", fix="give int8, or leave it out for float32")
         if not 1 <= self.draft <= 32:
             raise EdgeError(f"--draft {self.draft}", fix="give 1 to 32")
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from edge import targets
+from edge.contracts import Converter
 from edge.errors import EdgeError, Unsupported
 from edge.quant.ggml import MIXTURES
 from edge.quant.recipe import Recipe, mixed, word
@@ -51,7 +52,7 @@ def _no_single(recipe: Recipe) -> None:
         )
 
 
-def tools(converter: targets.Converter, recipe: Recipe) -> tuple[str, ...]:
+def tools(converter: Converter, recipe: Recipe) -> tuple[str, ...]:
     """Packages that an artifact's bytes depend on."""
     library = vars(converter).get("LIBRARY", ()) if recipe.foreign else ()
     return (*converter.TOOLS, *library)

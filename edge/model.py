@@ -205,13 +205,14 @@ def load(
     if not unchecked and artifact.file is None:
         integrity.check(artifact)
     targets.runtime(artifact.manifest.target)  # before anything is read for it
-    tokenizer, template = _text(artifact)  # first, for reading takes more than it keeps
+    tokenizer, template = vocabulary(artifact)  # first, for reading takes more than it keeps
     source = opened(artifact, means, threads=threads, exact=exact)
     tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
     return Model(artifact, tokenizer, template, source)
 
 
-def _text(artifact: Artifact) -> tuple[Tokenizer, ChatTemplate | None]:
+def vocabulary(artifact: Artifact) -> tuple[Tokenizer, ChatTemplate | None]:
+    """What text becomes ids by."""
     if artifact.file is None:
         return Tokenizer.load(artifact.folder), ChatTemplate.load(artifact.folder)
     with GGUFModel(artifact.file) as file:

@@ -18,13 +18,13 @@ import numpy as np
 from edge import targets
 from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint, with_context
+from edge.contracts import PLAIN, About, Numerics
 from edge.convert import Progress, recipe_of, silent
 from edge.errors import EdgeError
 from edge.fill import Job, fill
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
 from edge.spec import longest, parts
-from edge.targets import PLAIN, About, Numerics
 from edge.text.chat import ChatTemplate, Message
 from edge.text.ids import SpecialIds
 from edge.text.tokenizer import Tokenizer

@@ -7,13 +7,13 @@ from converters.coreml.export import WEIGHTS, model, write
 from converters.coreml.graph import Chunk, number_of, program
 from converters.coreml.plan import Plan, refuse
 from converters.coreml.toolkit import ct
+from edge.contracts import About
 from edge.datafile import DataFile, Mode
 from edge.errors import Damaged
 from edge.names import shapes
 from edge.nn.decoder import head_name
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
-from edge.targets import About
 from edge.typing import F32
 
 TOOLS = ("coremltools",)
@@ -52,7 +52,7 @@ class CoreMlLayout:
 
 
 class CoreMlWriter:
-    """`edge.targets.Writer`: the weight files, then programs and manifests."""
+    """`edge.contracts.Writer`: the weight files, then programs and manifests."""
 
     def __init__(self, layout: CoreMlLayout, folder: Path, about: About, mode: Mode) -> None:
         self._layout, self._about, self._mode = layout, about, mode

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.gguf.plan import Plan
+from edge.contracts import About
 from edge.datafile import DataFile, Mode
 from edge.errors import Unsupported
 from edge.gguf import keys, mixtures
@@ -23,7 +24,6 @@ from edge.quant.ggml import FORMATS
 from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
-from edge.targets import About
 from edge.typing import F32, U8
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class GgufLayout:
 
 
 class GgufWriter:
-    """`edge.targets.Writer`: tensors where the plan says, then the header."""
+    """`edge.contracts.Writer`: tensors where the plan says, then the header."""
 
     def __init__(self, layout: GgufLayout, folder: Path, about: About, mode: Mode) -> None:
         self._layout = layout

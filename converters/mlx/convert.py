@@ -9,13 +9,13 @@ from pathlib import Path
 
 from converters.mlx.pack import GROUPS, pieces
 from converters.mlx.writer import MlxWriter, Plan
+from edge.contracts import About
 from edge.datafile import Mode
 from edge.errors import Unsupported
 from edge.names import Shape, shapes
 from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
-from edge.targets import About
 
 BASE = 97_000_000  # bytes: interpreter, numpy, blocks in flight
 TOOLS: tuple[str, ...] = ()

@@ -12,13 +12,13 @@ from converters.mlx.pack import Piece, packed, pieces
 from converters.mlx.shards import INDEX, Tensor
 from edge.artifact import contained
 from edge.config import read_json
+from edge.contracts import About
 from edge.datafile import DataFile, Mode
 from edge.errors import Unsupported
 from edge.names import NameMap, Place
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
-from edge.targets import About
 from edge.typing import F32
 
 
@@ -62,7 +62,7 @@ class Plan:
 
 
 class MlxWriter:
-    """`edge.targets.Writer`."""
+    """`edge.contracts.Writer`."""
 
     def __init__(self, plan: Plan, folder: Path, about: About, mode: Mode) -> None:
         self._plan, self._folder, self._ids = plan, folder, about.ids

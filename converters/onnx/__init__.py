@@ -2,6 +2,6 @@
 
 from converters.onnx.convert import ALIASES, TOOLS, OnnxLayout, memory
 
-layout = OnnxLayout  # the name that `edge.targets.Converter` gives it
+layout = OnnxLayout  # the name that `edge.contracts.Converter` gives it
 
 __all__ = ["ALIASES", "TOOLS", "layout", "memory"]

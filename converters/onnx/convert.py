@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from converters.onnx.graph import STEP, emit, entries
 from converters.onnx.store import DATA, Store
+from edge.contracts import About
 from edge.datafile import DataFile, Mode
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
-from edge.targets import About
 from edge.typing import F32
 
 BASE = 157_000_000  # bytes: interpreter, numpy, the ONNX writer, graphs, blocks in flight
@@ -43,7 +43,7 @@ class OnnxLayout:
 
 
 class OnnxWriter:
-    """`edge.targets.Writer`: the data file, then the graphs and genai_config.json."""
+    """`edge.contracts.Writer`: the data file, then the graphs and genai_config.json."""
 
     def __init__(self, layout: OnnxLayout, folder: Path, about: About, mode: Mode) -> None:
         self._layout, self._folder, self._about = layout, folder, about

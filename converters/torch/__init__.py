@@ -2,6 +2,6 @@
 
 from converters.torch.layout import ALIASES, TOOLS, TorchLayout, memory
 
-layout = TorchLayout  # the name that `edge.targets.Converter` gives it
+layout = TorchLayout  # the name that `edge.contracts.Converter` gives it
 
 __all__ = ["ALIASES", "TOOLS", "layout", "memory"]

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.contracts import About
 from edge.datafile import DataFile, Mode
 from edge.errors import Unsupported
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, QTensor, Scheme, float_bytes
 from edge.spec import DecoderSpec
-from edge.targets import About
 from edge.typing import F32, U8
 
 FILE = "model.safetensors"
@@ -77,7 +77,7 @@ class TorchLayout:
 
 
 class TorchWriter:
-    """`edge.targets.Writer`: the tensors, then the header that names them."""
+    """`edge.contracts.Writer`: the tensors, then the header that names them."""
 
     def __init__(self, layout: TorchLayout, folder: Path, mode: Mode) -> None:
         self._layout = layout

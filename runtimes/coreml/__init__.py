@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.contracts import Numerics
 from edge.errors import Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
-from edge.targets import Numerics
 from runtimes.coreml.decoder import CoreMlDecoder
 from runtimes.coreml.exits import ExitCoreMlDecoder
 from runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
@@ -20,7 +20,7 @@ __all__ = ["check", "memory", "numerics", "open", "open_evictable", "open_exits"
 _MACOS = 15  # the first that has states
 
 
-def open(  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+def open(  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
     folder: Path, spec: DecoderSpec, *, threads: int | None, exact: bool, part: str = ""
 ) -> Decoder:
     return CoreMlDecoder(spec, _callers(folder, spec, threads, exact=exact, part=part), part)

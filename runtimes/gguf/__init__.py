@@ -6,7 +6,7 @@ from runtimes.gguf.flexible import FlexibleGgufDecoder
 from runtimes.gguf.memory import memory, numerics
 from runtimes.gguf.stored import StoredWeights
 
-open = GgufDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+open = GgufDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleGgufDecoder
 open_exits = ExitGgufDecoder
 stored = StoredWeights

@@ -8,11 +8,11 @@ it is as small as what is kept. The first layers as a drafter have a cache of th
 floats, and hold codes of their layers, of the embedding and of the head once more.
 """
 
+from edge.contracts import Numerics, Rounding
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
-from edge.targets import Numerics, Rounding
 from runtimes.gguf.decoder import ANSWER, FIRST_ROWS, SHORT
 from runtimes.gguf.library import BATCH
 

@@ -36,7 +36,7 @@ class _Traits(ctypes.Structure):
 
 
 class StoredWeights(Closing):
-    """`edge.targets.Stored` over a file."""
+    """`edge.contracts.Stored` over a file."""
 
     def __init__(self, folder: Path, spec: DecoderSpec) -> None:
         first = folder if folder.is_file() else folder / file_names(len(spec.exits) + 1)[0]

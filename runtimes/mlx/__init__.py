@@ -5,7 +5,7 @@ from runtimes.mlx.decoder import MlxDecoder
 from runtimes.mlx.exits import ExitMlxDecoder
 from runtimes.mlx.flexible import FlexibleMlxDecoder
 
-open = MlxDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+open = MlxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleMlxDecoder
 open_exits = ExitMlxDecoder
 

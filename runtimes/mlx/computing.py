@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import mlx.core as mx
 
+from edge.contracts import Numerics
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, Float, Scheme
 from edge.spec import DecoderSpec
-from edge.targets import Numerics
 
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
 SCORES = 1 << 22  # attention scores a head and call

@@ -6,7 +6,7 @@ from runtimes.onnx.flexible import FlexibleOnnxDecoder
 from runtimes.onnx.memory import memory, numerics
 from runtimes.onnx.rounding import RoundingOnnxDecoder
 
-open = OnnxDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+open = OnnxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleOnnxDecoder
 open_exits = ExitOnnxDecoder
 open_rounding = RoundingOnnxDecoder

@@ -11,11 +11,11 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+from edge.contracts import Numerics, Rounding
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, Scheme
 from edge.spec import DecoderSpec
-from edge.targets import Numerics, Rounding
 from runtimes.onnx.decoder import ANSWER, CHUNK, FIRST_ROWS, biased, chunk
 
 BASE = 93_000_000  # interpreter, numpy, edge, and what a run uses of the libraries

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 from edge.checkpoint import Checkpoint
+from edge.contracts import PLAIN, Numerics, Rounding, Stored
 from edge.names import shapes
 from edge.nn.decoder import decoder
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
 from edge.spec import DecoderSpec
-from edge.targets import PLAIN, Numerics, Rounding, Stored
 from edge.typing import F32, I64, AnyArray
 from runtimes.reference.ops import Cache, NumpyOps, Tables
 from runtimes.reference.products import Products

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.contracts import Rounding
 from edge.quant.tensor import QTensor, rounded
-from edge.targets import Rounding
 from edge.typing import F32, I64
 
 BLOCK = 32  # columns of ggml's blocks

@@ -5,7 +5,7 @@ from runtimes.torch.exits import ExitTorchDecoder
 from runtimes.torch.flexible import FlexibleTorchDecoder
 from runtimes.torch.memory import memory
 
-open = TorchDecoder  # noqa: A001 - the name that `edge.targets.Runtime` gives it
+open = TorchDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleTorchDecoder
 open_exits = ExitTorchDecoder
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from edge.artifact import Artifact
+from edge.contracts import Numerics
 from edge.convert import recipe_of
 from edge.errors import EdgeError, Unsupported
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.spec import DecoderSpec
-from edge.targets import Numerics
 from edge.typing import F32
 from runtimes.torch.cache import ANSWER, StaticCache
 from runtimes.torch.ops import TorchOps

@@ -5,7 +5,8 @@
 
 For any target. `--edge`: without exits, whose plain decoding every gain is measured against. `--exits`:
 the same with exits; layers after the exit that change nothing make every draft right, which is the most
-that drafts can bring, and `edge bench` drafts what the model itself says. Every measurement is a process
+that drafts can bring, and `edge bench` drafts what the model itself says; `--text stories.txt`: after
+pieces of a text, where it matters what a draft is worth. Every measurement is a process
 of its own, rounds are interleaved (tests/bench/speed.py), a gain is the median of the rounds' own ratios.
 What a runtime refuses is said and left out. Compacting, and going over to int8, count as prompt.
 """
@@ -43,9 +44,11 @@ def loads_of(args: argparse.Namespace) -> dict[str, Load]:
     found = [way for length in lengths for way in _caches(args, length)]
     found += [way for draft in map(str, drafts) for way in _drafts(args, lengths, draft)]
     out = {}
+    said = ("--text", str(args.text), "--rounds", str(args.pieces)) if args.text else ()
     for length, title, path, options in found:
         engine = title if title in PEERS else "edge"
-        load = Load(path, length, args.new, args.threads, options, engine)
+        more = () if title in PEERS else said
+        load = Load(path, length, args.new, args.threads, (*options, *more), engine)
         out[f"{length}: {TITLES.get(title, title)}"] = load
     return {title: load for title, load in out.items() if title not in args.without}
 
@@ -140,6 +143,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--python", default=sys.executable, help="that has the other engines")
+    parser.add_argument("--text", type=Path, help="whose pieces are edge's prompts")
+    parser.add_argument("--pieces", type=int, default=8, help="of it, in each process")
     parser.add_argument("--without", action="append", default=[], metavar="'16384: int8 cache'")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -332,17 +332,17 @@ def test_bench_measures_quality(
     [
         (("--snapkv", "32"), "above the window"),
         (("--snapkv", "64", "--snapkv-kernel", "4"), "odd kernel"),
-        (("--snapkv", "64", "--snapkv-pool", "sum"), "max or avg"),
-        (("--snapkv", "64", "--snapkv-layers", "odd"), "even or pyramid"),
-        (("--snapkv", "64", "--snapkv-for", "fun"), "question or reuse"),
+        (("--snapkv", "64", "--snapkv-pool", "sum"), "not one of 'max', 'avg'"),
+        (("--snapkv", "64", "--snapkv-layers", "odd"), "not one of 'even', 'pyramid'"),
+        (("--snapkv", "64", "--snapkv-for", "fun"), "not one of 'question', 'reuse'"),
         (("--snapkv", "64", "--snapkv-prefill", "63"), "64 tokens or more"),
         (("--snapkv", "64", "--snapkv-sinks", "32"), "the sinks"),
         (("--snapkv-prefill", "128"), "--snapkv 1024"),
         (("--snapkv-for", "reuse"), "--snapkv 1024"),
-        (("--draft-by", "magic"), "lookup or snapkv"),
+        (("--draft-by", "magic"), "not one of 'lookup', 'snapkv'"),
         (("--draft-by", "snapkv"), "--snapkv"),
         (("--draft-by", "lookup", "--layerskip", "1"), "one drafter"),
-        (("--kv", "int4"), "give int8"),
+        (("--kv", "int4"), "not one of 'int8'"),
         (("--kv", "int8", "--layerskip", "1"), "leave out --kv"),
         (("--kv", "int8", "--reference"), "leave out --reference"),
     ],
@@ -471,6 +471,19 @@ def test_a_damaged_artifact_is_one_error(edge: Edge, copy: Path, name: str) -> N
 
 
 # bench, eval, inspect, list, doctor
+
+
+def test_bench_reads_its_prompts_from_a_text(edge: Edge, artifact: Path, tmp_path: Path) -> None:
+    text = tmp_path / "story.txt"
+    text.write_text("Once upon a time there was a dog. " * 30)
+    given = ("bench", artifact, "-p", "40", "-n", "8", "--text", text, "--draft-by", "lookup")
+    done = edge(*given, "--json").json
+    assert (done["prompt"], done["rounds"]) == (40, 3)
+    assert 0 < done["accepted"] <= done["drafted"], "the text repeats itself"
+    text.write_text("Once.")
+    refused = edge(*given)
+    assert refused.code == 2
+    assert "no prompt of 40" in refused.err
 
 
 def test_bench(edge: Edge, artifact: Path) -> None:

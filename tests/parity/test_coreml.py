@@ -24,6 +24,7 @@ from converters.coreml.graph import entries
 from edge import targets
 from edge.artifact import Artifact, files_of, sha256, write_manifest
 from edge.checkpoint import Checkpoint
+from edge.contracts import About, Numerics
 from edge.convert import recipe_of
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.means import Means, opened
@@ -31,7 +32,7 @@ from edge.model import load
 from edge.names import shapes
 from edge.quant import recipe as recipes
 from edge.quant.tensor import QTensor, rounded
-from edge.targets import Numerics
+from edge.text.ids import SpecialIds
 from edge.verify import verify
 from runtimes.coreml import native, open_reference
 from runtimes.coreml.decoder import CoreMlDecoder
@@ -269,7 +270,7 @@ def test_a_byte_of_the_header_or_of_metadata_is_no_weight_but_counts(
     artifact = Path(shutil.copytree(proved.parent, tmp_path / "it")) / "out"
     manifest = Artifact.open(changed(artifact, at)).manifest
     with Checkpoint.open(artifact.with_name("source")) as found:
-        about = targets.About(found.family, manifest.name, targets.SpecialIds(None, frozenset()))
+        about = About(found.family, manifest.name, SpecialIds(None, frozenset()))
         writer = layout(manifest.spec, recipe_of(manifest)).open(artifact, about, "compare")
         writer.finish()
         assert writer.differing == 1

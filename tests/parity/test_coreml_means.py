@@ -27,6 +27,7 @@ from converters.coreml.export import DATA, WEIGHTS
 from edge import targets
 from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
+from edge.contracts import About
 from edge.convert import recipe_of
 from edge.decode.compact import CompactDrafter
 from edge.decode.generate import generate
@@ -365,7 +366,7 @@ def trimmed(folder: Path, quant: str, count: int, family: str = "llama", **confi
     found = Checkpoint.open(tiny(folder / "source", family, **config))
     found = replace(found, spec=replace(found.spec, exits=(1,), draft_vocab=count))
     recipe = recipes.parse(quant, aliases=coreml.ALIASES)
-    about = targets.About(found.family, "it", SpecialIds(None, frozenset()))
+    about = About(found.family, "it", SpecialIds(None, frozenset()))
     writer = coreml.layout(found.spec, recipe).open(folder / "out", about)
     fill(found, [Job(writer, None)], lambda _: None)
     writer.close()

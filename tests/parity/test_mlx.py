@@ -14,6 +14,7 @@ import edge
 from edge import targets
 from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
+from edge.contracts import Numerics
 from edge.errors import Unsupported
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
@@ -37,7 +38,7 @@ def near(got: F32, want: F32, tolerance: float = 1e-4) -> bool:
 def oracle(source: Path, recipe: str = "fp32", **numerics: Any) -> Decoder:
     found = Checkpoint.open(source)
     kind = recipes.parse(recipe, aliases=targets.converter("mlx").ALIASES)
-    return targets.oracle().oracle(found, kind, numerics=targets.Numerics(tolerance=0, **numerics))
+    return targets.oracle().oracle(found, kind, numerics=Numerics(tolerance=0, **numerics))
 
 
 # A plain checkpoint is an mlx-lm folder, too: no conversion stands between these and numpy.

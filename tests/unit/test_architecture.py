@@ -47,7 +47,7 @@ TOOLKITS = {
     "uvicorn": ("edge/serve/run.py",),
     "sentencepiece": ("edge/text/sentencepiece.py",),
     "llguidance": ("edge/decode/grammar.py", "edge/decode/_trial.py"),
-    "typer": ("edge/cli.py",),
+    "typer": ("edge/cli.py", "edge/options.py", "edge/printing.py"),
     "platformdirs": ("edge/home.py",),
 }
 
@@ -70,7 +70,7 @@ LAYERS = (
         "text",
         "registry",
     },
-    {"decode", "pipeline", "targets"},
+    {"decode", "pipeline", "contracts", "targets"},
     {"fill", "calibration", "mixing"},
     {
         "convert",
@@ -92,7 +92,7 @@ LAYERS = (
     },
     {"train", "serve", "via"},
     {"api"},
-    {"cli"},
+    {"options", "printing", "cli"},
 )
 # The checkpoint reader asks which family a config is of; a family knows only spec and names.
 INNER = {"families": {"errors", "typing", "spec", "names", "config", "families"}}

@@ -14,6 +14,7 @@ from converters.mlx.config import config, generation, quantization
 from converters.mlx.pack import biases, words
 from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
+from edge.contracts import About
 from edge.convert import Options, convert
 from edge.errors import Damaged, Unsupported
 from edge.fill import Job, fill
@@ -22,7 +23,6 @@ from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import BF16, FP16, QTensor, Scheme
 from edge.safetensors import SafetensorsFile
-from edge.targets import About
 from edge.text.ids import SpecialIds
 
 RNG = np.random.default_rng(0)

@@ -1,0 +1,213 @@
+"""What a target offers: a package in `converters` is a `Converter`, one in `runtimes` a `Runtime`, and some
+offer more. `edge.targets` finds them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edge.checkpoint import Checkpoint
+from edge.datafile import Mode
+from edge.families import Family
+from edge.protocols import Decoder
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import Float, QTensor, Scheme
+from edge.spec import DecoderSpec
+from edge.text.ids import SpecialIds
+from edge.typing import F32, I64
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a writer must know beside the spec and the weights."""
+
+    family: Family
+    name: str  # of the model
+    ids: SpecialIds
+
+
+# What fast kernels round the inputs of a product to: int8 with a scale for each of the weights'
+# groups; ggml's blocks of 32 with a scale in fp16, q8_1 with a rounded sum too; or a float.
+Rounding = Literal["int8", "q8_0", "q8_1", "fp16", "bf16"]
+
+
+def as_they_are(_scheme: Scheme) -> None:
+    """Inputs are not rounded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numerics:
+    """How a runtime computes, as far as an oracle must know to be compared with it.
+
+    `tolerance`: of logits, relative to the largest. `vectors`: the type in which norms and biases are
+    stored. `cache`: the type of cached keys and values. `inputs`: what the inputs of a product with
+    weights of a scheme are rounded to; see `edge.verify`.
+    """
+
+    tolerance: float
+    vectors: Float = "fp32"
+    cache: Float = "fp32"
+    inputs: Callable[[Scheme], Rounding | None] = as_they_are
+
+
+PLAIN = Numerics(tolerance=1e-4)  # all in float32
+
+
+class Writer(Protocol):
+    """A target's files being written, or compared with what they should be (`differing` bytes)."""
+
+    @property
+    def differing(self) -> int: ...
+
+    def put(self, name: str, row: int, block: F32) -> int:
+        """Rows of a weight, from `row` on, as float32 -> how many bytes they became.
+
+        Every block of every weight comes once, in any order and from several threads.
+        """
+        ...
+
+    def sync(self) -> None:
+        """What was put is on the disk."""
+        ...
+
+    def finish(self) -> None:
+        """Write, or compare, whatever is no weight: graphs, tables, configs. After the last `put`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Layout(Protocol):
+    """Where everything of an artifact will lie, known from shapes alone."""
+
+    @property
+    def spec(self) -> DecoderSpec:
+        """The spec; its context shortened to where the target computes something else, and of all ids
+        where drafts cannot be of fewer.
+        """
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the weights."""
+        ...
+
+    def open(self, folder: Path, about: About, mode: Mode = "write") -> Writer:
+        """Begin; the folder holds the tokenizer's files already."""
+        ...
+
+
+class Converter(Protocol):
+    """What a package in `converters` offers.
+
+    One whose ecosystem's library makes types of its own has `LIBRARY`, that package, and
+    `mixed(mixture, spec, known_as, *, calibrated)`: the type of each matrix of a mixture, by name.
+    """
+
+    TOOLS: tuple[str, ...]  # packages whose versions the manifest records
+    ALIASES: Mapping[str, str]  # what the short names of recipes mean here
+
+    def layout(self, spec: DecoderSpec, recipe: Recipe) -> Layout:
+        """Refuses by name what the target cannot hold."""
+        ...
+
+    def memory(self, spec: DecoderSpec) -> int:
+        """Peak resident bytes of a conversion."""
+        ...
+
+
+class Runtime(Protocol):
+    """What a package in `runtimes` offers.
+
+    One that does not run on every system has `check`, which refuses the others, and may have
+    `open_reference(folder, spec, *, exact, part)`: a slow decoder in numpy, for proof anywhere; its
+    `open_evictable` and `open_exits` take `reference`, too. One whose artifacts hold types that only a
+    library makes has `stored(folder, spec)`.
+    """
+
+    def open(
+        self,
+        folder: Path,
+        spec: DecoderSpec,
+        *,
+        threads: int | None,
+        exact: bool,
+        part: str = "",
+    ) -> Decoder:
+        """A decoder over an artifact's folder, of one of its parts (`edge.spec.parts`).
+
+        `exact`: with float activations, for proof.
+        """
+        ...
+
+    def numerics(self, recipe: Recipe, *, exact: bool) -> Numerics:
+        """How a decoder that was opened so computes."""
+        ...
+
+    def memory(self, spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
+        """Peak resident bytes of a run whose sequence reaches this many tokens."""
+        ...
+
+
+class Stored(Protocol):
+    """An artifact's weights as they lie there, dequantized: what an oracle computes with where a
+    library made them.
+    """
+
+    def __call__(self, name: str, rows: I64 | None) -> F32:
+        """A weight, or some of its rows."""
+        ...
+
+    def blocks(self, name: str) -> Iterator[F32 | QTensor]:
+        """A matrix block by block."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Oracle(Protocol):
+    """What `runtimes.reference` offers: any checkpoint, through any recipe, in numpy."""
+
+    def oracle(
+        self,
+        checkpoint: Checkpoint,
+        recipe: Recipe,
+        *,
+        numerics: Numerics = PLAIN,
+        spec: DecoderSpec | None = None,
+        stored: Stored | None = None,
+    ) -> Decoder:
+        """`spec`: one of the parts of the checkpoint's, if not the whole. `stored`: weights that the
+        recipe's own rules do not make.
+        """
+        ...
+
+    def importance(
+        self,
+        checkpoint: Checkpoint,
+        windows: Sequence[Sequence[int]],
+        advance: Callable[[int], None],
+    ) -> dict[str, F32]:
+        """The mean square of each input of each matrix of the layers, over all positions: [K]."""
+        ...
+
+
+class Trainer(Protocol):
+    """What `runtimes.torch.train` offers."""
+
+    def train(
+        self,
+        recipe: Path,
+        out: Path,
+        *,
+        find: Callable[[str], Path],
+        start: str | None,
+        texts: Sequence[str],
+        resume: bool,
+    ) -> Path | None:
+        """Run a recipe; the folder of the checkpoint that it made, None in every process but the first.
+
+        `find`: the folder of an id or a path. `start`, `texts`: instead of what the recipe names.
+        """
+        ...
