@@ -23,7 +23,6 @@ from runtimes.gguf.offload import gpu_layers
 from runtimes.gguf.state import prove
 
 FIRST_ROWS, ANSWER = 512, 256  # rows of a new cache; rows kept free after a prompt
-SHORT = 2048  # rows of a cache over which attention in parts is the faster, and its scores are few
 _LOGITS = 1 << 24  # logits that a call for all positions holds at most
 _NEVER = 1 << 30  # tokens
 
@@ -31,14 +30,8 @@ _NEVER = 1 << 30  # tokens
 class GgufDecoder(Closing):
     """One sequence over an artifact's folder, or over a file of anyone's.
 
-    `exact`: with attention and its cache in float32. `part` says nothing beyond the spec of it. A sequence
-    that begins short attends in parts: on a CPU the fused kernel decodes it a quarter slower.
+    `exact`: with attention and its cache in float32. `part` says nothing beyond the spec of it.
     """
-
-    _fused = (
-        False  # how the open context attends; one that takes over rows attends as the old one did
-    )
-    _keeps_fused = False  # whether states are read, which only the fused kernel's are for
 
     def __init__(
         self,
@@ -104,8 +97,6 @@ class GgufDecoder(Closing):
         if rows <= old.rows and outputs <= old.outputs:
             return
         rows = old.rows if rows <= old.rows else min(max(rows, 2 * old.rows), self.spec.context)
-        if not self._rows:
-            self._fused = self._keeps_fused or rows > SHORT
         grown = self._open(rows, outputs=max(outputs, old.outputs))
         if self._rows:
             grown.restore(old.state())
@@ -148,7 +139,6 @@ class GgufDecoder(Closing):
             threads=self._threads,
             exact=self._exact,
             outputs=outputs,
-            fused=self._fused,
             watch=watch,
         )
 

@@ -27,8 +27,6 @@ _FEW = 16  # tokens that the first layers read themselves, rather than take over
 class ExitGgufDecoder(GgufDecoder):
     """As `GgufDecoder`, never exact."""
 
-    _fused = _keeps_fused = True
-
     def __init__(
         self,
         folder: Path,

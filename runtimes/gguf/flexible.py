@@ -25,8 +25,6 @@ from runtimes.gguf.state import State
 class FlexibleGgufDecoder(GgufDecoder):
     """As `GgufDecoder`, never exact."""
 
-    _fused = _keeps_fused = True
-
     def __init__(
         self, folder: Path, spec: DecoderSpec, *, threads: int | None = None, part: str = ""
     ) -> None:

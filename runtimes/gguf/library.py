@@ -17,7 +17,8 @@ from runtimes.gguf.buffers import leave_out_amx
 
 _ERROR, _CONTINUED = 4, 5  # levels of what the library logs; an error here is raised there
 BATCH = 512  # tokens of a prompt at a time
-_SCORES = 1 << 20  # attention scores a head, where they are in memory
+_SCORES = 1 << 20  # attention scores a head and call, where they are in memory
+_LEAST = 32  # tokens of a call, however long the cache
 DRAFTS = 32  # the most tokens that are drafted before they are verified
 Watch = Callable[[int, bool, object], bool]  # a tensor's address, whether it is only asked of
 _said: list[str] = []
@@ -52,6 +53,7 @@ class Model(Closing):
         gpu_layers: int | None = None,
     ) -> None:
         self._holders = 1
+        self.on_gpu = gpu_layers != 0 and bool(llama_cpp.llama_supports_gpu_offload())
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
         mapped = mapped or llama_cpp.llama_supports_gpu_offload()
@@ -82,8 +84,11 @@ class Model(Closing):
 
 class Context(Closing):
     """A cache of `rows` tokens over a model. `batch`: tokens of a call; `outputs`: positions of it whose
-    logits may be asked. `fused`: attention in one kernel, which keeps no scores. `watch`: sees every
-    operation of every call, which costs a call of Python each.
+    logits may be asked. `watch`: sees every operation of every call, which costs a call of Python each.
+
+    On a GPU attention is one kernel, which keeps no scores. On a CPU that kernel decodes a quarter slower
+    over short caches and at half the speed over long ones: there scores are in memory, of short calls
+    where the cache is long.
     """
 
     def __init__(
@@ -95,7 +100,6 @@ class Context(Closing):
         exact: bool = False,
         batch: int = BATCH,
         outputs: int = 1,
-        fused: bool = True,
         watch: Watch | None = None,
     ) -> None:
         params = llama_cpp.llama_context_default_params()
@@ -106,10 +110,9 @@ class Context(Closing):
         params.no_perf = True
         if exact:  # the fused attention computes in fp16 even over a cache in float32
             params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
-        if exact or not fused:
+        if exact or not model.on_gpu:
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        if not fused:  # scores of a whole call are in memory
-            params.n_ubatch = max(32, min(params.n_batch, _SCORES // rows))
+            params.n_ubatch = at_once(rows, params.n_batch)
         if watch is not None:
             self._watch = llama_cpp.ggml_backend_sched_eval_callback(watch)  # kept: it is called
             params.cb_eval = self._watch
@@ -170,6 +173,11 @@ class Context(Closing):
         if self.pointer:
             llama_cpp.llama_free(self.pointer)
             self.pointer = None
+
+
+def at_once(rows: int, batch: int = BATCH) -> int:
+    """Tokens of a call over a cache of so many rows, where its scores are in memory."""
+    return min(batch, max(_LEAST, _SCORES // rows))
 
 
 def _overrides(numbers: dict[str, int]) -> "ctypes.Array[llama_cpp.llama_model_kv_override]":

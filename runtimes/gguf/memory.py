@@ -13,8 +13,8 @@ from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
-from runtimes.gguf.decoder import ANSWER, FIRST_ROWS, SHORT
-from runtimes.gguf.library import BATCH
+from runtimes.gguf.decoder import ANSWER, FIRST_ROWS
+from runtimes.gguf.library import at_once
 
 BASE = 110_000_000  # interpreter, numpy, the library and its buffers, a tokenizer
 _TOKEN = 700  # bytes of a token in two tokenizers: ours and the library's
@@ -60,15 +60,13 @@ def _weights(spec: DecoderSpec, recipe: Recipe) -> int:
 
 
 def _activations(spec: DecoderSpec, rows: int) -> int:
-    """The widest layer's: stream and norm, q, k and v, the gated feed-forward; a mask in fp16; scores,
-    where a short sequence's are in memory.
-    """
-    new = min(rows, BATCH)
+    """The widest layer's: stream and norm, q, k and v, the gated feed-forward; a mask in fp16; scores."""
+    new = at_once(rows)
     widest = max(
         3 * spec.width
         + 2 * (layer.heads + 2 * layer.kv_heads) * layer.head_width
         + 3 * layer.ffn_width
         for layer in spec.layers
     )
-    heads = max(layer.heads for layer in spec.layers) if rows <= SHORT else 0
+    heads = max(layer.heads for layer in spec.layers)
     return new * (_FLOAT * (widest + heads * rows) + _HALF * rows)

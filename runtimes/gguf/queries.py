@@ -22,7 +22,7 @@ class Queries:
 
     def __init__(self, spec: DecoderSpec) -> None:
         self._spec = spec
-        self._seen: dict[int, F32] = {}
+        self._seen: dict[int, list[F32]] = {}
 
     def take(self) -> list[F32]:
         """Of each layer [T, H, W]; refuses a llama.cpp whose graphs say them otherwise."""
@@ -30,9 +30,10 @@ class Queries:
         out = []
         for index, layer in enumerate(self._spec.layers):
             row = layer.heads * layer.head_width
-            if index not in seen or seen[index].size % row:
+            queries = np.concatenate(seen.get(index, [np.zeros(1, np.float32)]))
+            if queries.size % row:
                 raise another("names queries otherwise")
-            out.append(seen[index].reshape(-1, layer.heads, layer.head_width))
+            out.append(queries.reshape(-1, layer.heads, layer.head_width))
         return out
 
     def watch(self, tensor: int, asked: bool, _data: object) -> bool:
@@ -43,7 +44,7 @@ class Queries:
         if index.isdigit():
             values = np.empty(_nbytes(tensor) // 4, np.float32)
             _read(tensor, values.ctypes.data, 0, values.nbytes)
-            self._seen[int(index)] = values
+            self._seen.setdefault(int(index), []).append(values)
         return True
 
 

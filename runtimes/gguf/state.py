@@ -20,20 +20,24 @@ from edge.typing import I64, U8
 
 F16 = NDArray[np.float16]
 PINNED = "0.3.36"  # the version of llama-cpp-python whose layout this is
-_MAGIC, _STREAMS, _PLAIN, _HALF = 0xAF143CD8, 1, 0, 1  # values by row, numbers in fp16
+_MAGIC, _STREAMS, _HALF = 0xAF143CD8, 1, 1  # numbers in fp16
 _HEAD = struct.Struct("<IiII")  # magic, sequence, streams, cells
 _CELL = np.dtype([("position", "<i4"), ("sequences", "<u4"), ("sequence", "<i4")])
 _DATA = struct.Struct("<II")  # whether values are transposed, layers
 _ROWS = struct.Struct("<iQ")  # type, bytes of a row
+_COLUMNS = struct.Struct("<iII")  # type, bytes of a number, numbers of a row
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Cells in the order of their positions [S], and for each layer their keys and values: [S, G, W]."""
+    """Cells in the order of their positions [S], and for each layer their keys and values: [S, G, W].
+    `columns`: values lie there column by column, as attention without a kernel of its own reads them.
+    """
 
     positions: NDArray[np.int32]
     keys: Sequence[F16]
     values: Sequence[F16]
+    columns: bool
 
     @classmethod
     def parse(cls, raw: U8, spec: DecoderSpec) -> "State":
@@ -43,15 +47,18 @@ class State:
         reader.expect((magic, streams) == (_MAGIC, _STREAMS) and count > 0)
         cells = reader.take(count * _CELL.itemsize).view(_CELL)
         reader.expect(bool((cells["sequences"] == 1).all() and (cells["sequence"] == 0).all()))
-        reader.expect(reader.numbers(_DATA) == (_PLAIN, len(spec.layers)))
+        columns, layers = reader.numbers(_DATA)
+        reader.expect(columns in (0, 1) and layers == len(spec.layers))
         shapes = [(count, layer.kv_heads, layer.head_width) for layer in spec.layers]
-        keys, values = ([reader.rows(shape) for shape in shapes] for _ in range(2))
+        keys = [reader.rows(shape) for shape in shapes]
+        values = [(reader.columns if columns else reader.rows)(shape) for shape in shapes]
         reader.expect(reader.at == len(raw))
         positions = cells["position"].copy()
         if (np.diff(positions) > 0).all():
-            return cls(positions, keys, values)
+            return cls(positions, keys, values, bool(columns))
         order = np.argsort(positions)
-        return cls(positions[order], [k[order] for k in keys], [v[order] for v in values])
+        keys, values = ([rows[order] for rows in part] for part in (keys, values))
+        return cls(positions[order], keys, values, bool(columns))
 
     def kept(self, rows: Sequence[I64]) -> "State":
         """In each layer only these cells [G, C], as the last C positions."""
@@ -60,20 +67,25 @@ class State:
             self.positions[len(self.positions) - count :],
             [_gathered(k, places) for k, places in zip(self.keys, rows, strict=True)],
             [_gathered(v, places) for v, places in zip(self.values, rows, strict=True)],
+            self.columns,
         )
 
     def first(self, layers: int) -> "State":
         """Of a model that ends after so many layers."""
-        return State(self.positions, self.keys[:layers], self.values[:layers])
+        return State(self.positions, self.keys[:layers], self.values[:layers], self.columns)
 
     def pack(self) -> U8:
         count = len(self.positions)
         cells = np.zeros(count, _CELL)
         cells["position"], cells["sequences"] = self.positions, 1
         head = _HEAD.pack(_MAGIC, 0, _STREAMS, count)
-        parts = [_bytes(head), cells.view(np.uint8), _bytes(_DATA.pack(_PLAIN, len(self.keys)))]
-        for rows in (*self.keys, *self.values):
+        data = _DATA.pack(self.columns, len(self.keys))
+        parts = [_bytes(head), cells.view(np.uint8), _bytes(data)]
+        for rows in self.keys if self.columns else (*self.keys, *self.values):
             parts += [_bytes(_ROWS.pack(_HALF, rows[0].nbytes)), _flat(rows)]
+        for rows in self.values if self.columns else ():
+            size = rows[0].size
+            parts += [_bytes(_COLUMNS.pack(_HALF, 2, size)), _flat(rows.reshape(count, size).T)]
         return np.concatenate(parts)
 
 
@@ -103,6 +115,13 @@ class _Reader:
         cells, heads, width = shape
         self.expect(self.numbers(_ROWS) == (_HALF, 2 * heads * width))
         return self.take(2 * cells * heads * width).view("<f2").reshape(shape)
+
+    def columns(self, shape: tuple[int, int, int]) -> F16:
+        """[S, G, W], which must be in fp16 and lie as [G, W, S]."""
+        cells, heads, width = shape
+        self.expect(self.numbers(_COLUMNS) == (_HALF, 2, heads * width))
+        lying = self.take(2 * cells * heads * width).view("<f2")
+        return lying.reshape(heads, width, cells).transpose(2, 0, 1)
 
     def expect(self, so: bool) -> None:
         if not so:

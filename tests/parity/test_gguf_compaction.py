@@ -195,19 +195,20 @@ def test_a_graph_that_rotates_no_queries_is_refused(
 # The state
 
 
-def state_of(cells: int, seed: int = 0, first: int = 0) -> State:
+def state_of(cells: int, seed: int = 0, first: int = 0, *, columns: bool = True) -> State:
     rng = np.random.default_rng(seed)
 
     def rows() -> list[np.ndarray]:
         shapes = [(cells, layer.kv_heads, layer.head_width) for layer in SPEC.layers]
         return [rng.normal(size=shape).astype(np.float16) for shape in shapes]
 
-    return State(np.arange(first, first + cells, dtype=np.int32), rows(), rows())
+    return State(np.arange(first, first + cells, dtype=np.int32), rows(), rows(), columns)
 
 
-@given(st.integers(1, 40), st.integers(0, 1 << 16), st.integers(0, 1 << 20))
-def test_a_state_is_packed_as_it_was_read(cells: int, seed: int, first: int) -> None:
-    state = state_of(cells, seed, first)
+@given(st.integers(1, 40), st.integers(0, 1 << 16), st.integers(0, 1 << 20), st.booleans())
+def test_a_state_is_packed_as_it_was_read(cells: int, seed: int, first: int, columns: bool) -> None:
+    """As a GPU's attention has it, by rows, and as a CPU's, values by columns."""
+    state = state_of(cells, seed, first, columns=columns)
     raw = state.pack()
     prove(raw, SPEC)
     read = State.parse(raw, SPEC)
@@ -239,7 +240,10 @@ def test_cells_out_of_order_are_put_in_order() -> None:
     state = state_of(6)
     order = np.array([3, 0, 5, 1, 4, 2])
     mixed = State(
-        state.positions[order], [k[order] for k in state.keys], [v[order] for v in state.values]
+        state.positions[order],
+        [k[order] for k in state.keys],
+        [v[order] for v in state.values],
+        state.columns,
     )
     read = State.parse(mixed.pack(), SPEC)
     np.testing.assert_array_equal(read.positions, state.positions)
@@ -273,7 +277,7 @@ LAYOUTS: dict[str, Callable[[U8], U8]] = {
     "one cell less": _set(12, 3),
     "a cell of two sequences": _set(16 + 4, 2),
     "a cell of another sequence": _set(16 + 8, 1),
-    "transposed values": _set(CELLS, 1),
+    "values in a third way": _set(CELLS, 2),
     "another number of layers": _set(CELLS + 4, 3),
     "another type": _set(CELLS + 8, 0),
     "wider rows": _set(CELLS + 12, 128),
@@ -284,18 +288,26 @@ LAYOUTS: dict[str, Callable[[U8], U8]] = {
 }
 
 
+@pytest.mark.parametrize("columns", [True, False])
 @pytest.mark.parametrize("lie", LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_another_layout_is_refused(lie: Callable[[U8], U8]) -> None:
-    raw = state_of(4).pack()
+def test_another_layout_is_refused(lie: Callable[[U8], U8], columns: bool) -> None:
+    raw = state_of(4, columns=columns).pack()
     prove(raw, SPEC)
     with pytest.raises(Unsupported, match=ANOTHER):
         State.parse(lie(raw), SPEC)
 
 
-@given(st.integers(0, 16 + 4 * 12 + 32), st.integers(0, 255), st.integers(0, 2000))
-def test_any_damage_is_refused_or_read(at: int, value: int, length: int) -> None:
+@pytest.mark.parametrize("columns", [True, False])
+def test_values_that_lie_otherwise_than_they_say_are_refused(columns: bool) -> None:
+    raw = _set(CELLS, not columns)(state_of(4, columns=columns).pack())
+    with pytest.raises(Unsupported, match=ANOTHER):
+        State.parse(raw, SPEC)
+
+
+@given(st.integers(0, 16 + 4 * 12 + 32), st.integers(0, 255), st.integers(0, 2000), st.booleans())
+def test_any_damage_is_refused_or_read(at: int, value: int, length: int, columns: bool) -> None:
     """Nothing but a refusal, and no memory that the bytes do not have."""
-    raw = _set(at, value)(state_of(4).pack())[:length]
+    raw = _set(at, value)(state_of(4, columns=columns).pack())[:length]
     try:
         State.parse(raw, SPEC)
     except Unsupported:
@@ -305,9 +317,9 @@ def test_any_damage_is_refused_or_read(at: int, value: int, length: int) -> None
 def test_another_layout_is_found_when_a_model_is_opened(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two tokens' state with values transposed, as other versions keep them."""
+    """Two tokens' state with values as another version may keep them."""
     state = Context.state
-    monkeypatch.setattr(Context, "state", lambda self: _set(16 + 2 * 12, 1)(state(self)))
+    monkeypatch.setattr(Context, "state", lambda self: _set(16 + 2 * 12, 2)(state(self)))
     with pytest.raises(Unsupported, match=ANOTHER):
         opened(folder)
     monkeypatch.undo()
