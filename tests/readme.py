@@ -46,10 +46,7 @@ def speed() -> str:
         record = json.loads(file.read_text())
         some = next(iter(record["settings"].values()))
         title = file.stem.removeprefix("speed-")
-        threads = (
-            f"{some['threads']} threads" if some["threads"] else "threads as each engine takes"
-        )
-        lines.append(f"**{title}**, {some['prompt']} prompt tokens, {threads}")
+        lines.append(f"**{title}**, {some['prompt']} prompt tokens, {_threads(some)}")
         lines += ["", "| engine | prefill tok/s | decode tok/s |", "|---|---|---|"]
         for kind, rounds in record["rounds"].items():
             cells = (_spread(rounds, key) for key in ("prefill_tps", "decode_tps"))
@@ -67,12 +64,19 @@ def decoding() -> str:
         found = json.loads(file.read_text())
         rows = found["summary"]
         columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
-        lines += [f"**{file.stem.removeprefix('decoding-')}**", ""]
+        some = next(iter(found["settings"].values()))
+        lines += [f"**{file.stem.removeprefix('decoding-')}**, {_threads(some)}", ""]
         lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         lines += [f"| {' | '.join(_shown(key, row[key]) for key in columns)} |" for row in rows]
         rounds = len(next(iter(found["rounds"].values())))
         lines += ["", f"{found['machine']}; {rounds} rounds, interleaved.", ""]
     return "\n".join(lines).strip()
+
+
+def _threads(load: dict[str, Any]) -> str:
+    count = load["threads"]
+    named = {0: "threads as each engine takes", 1: "1 thread"}
+    return named.get(count, f"{count} threads")
 
 
 def _shown(key: str, value: Any) -> str:
