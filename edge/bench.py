@@ -103,8 +103,8 @@ def bench(
             f"{prompt} + {new} tokens do not fit the context of {spec.context}",
             fix="give smaller -p and -n",
         )
-    noise = [(1000 + 7919 * i) % spec.vocab for i in range(prompt)]
-    prompts = [noise] * rounds if text is None else text.prompts(prompt, rounds)
+    said = text or Text([(1000 + 7919 * i) % spec.vocab for i in range(prompt)], bos=None)
+    prompts = said.prompts(prompt, rounds)
     count = threads or os.cpu_count() or 1
     start = clock()
     source = opened(artifact, means, threads=threads)

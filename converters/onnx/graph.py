@@ -85,9 +85,9 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         queries={} if entry.queries else None,
     )
     out = segment(ops, spec, x, start=entry.start, stop=stop, ends=not entry.drafts)
-    streams = [_declare(out, "stream", ["batch", "new", spec.width])] if entry.drafts else []
-    width = spec.vocab
+    streams, width = [], spec.vocab
     if entry.drafts:
+        streams = [_declare(out, "stream", ["batch", "new", spec.width])]
         width = spec.draft_vocab or spec.vocab
         out = _drafted(replace(ops, vocab=spec.draft_vocab), spec, out)
     # onnxruntime-genai takes last-position logits only where the length is declared as a literal 1.

@@ -239,7 +239,7 @@ class OnnxOps:
     def _low_bit(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         scheme, groups = matrix.scheme, matrix.scheme.groups(matrix.columns)
         assert scheme.group is not None
-        name = f"{self._named(matrix)}.{scheme}"
+        name = f"{matrix.name}.{scheme}"
         blob = scheme.group * scheme.bits // 8
         codes = self._weight(
             name + ".codes.blocked", matrix.values, ir.DataType.UINT8, [matrix.rows, groups, blob]
@@ -269,14 +269,10 @@ class OnnxOps:
 
     def _dense(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         """The checkpoint's [N, K] as it lies, so that a tied head shares the embedding's bytes."""
-        name, kind = self._named(matrix), _FLOATS[matrix.scheme]
-        weight = self._weight(name, matrix.values, kind, [matrix.rows, matrix.columns])
+        kind = _FLOATS[matrix.scheme]
+        weight = self._weight(matrix.name, matrix.values, kind, [matrix.rows, matrix.columns])
         weight = self._float(weight, matrix.scheme)
         return self._op("FusedMatMul", [x, weight], {"transB": 1}, MS)
-
-    def _named(self, matrix: Matrix) -> str:
-        """The first rows of a matrix are another weight than all of it, which an embedding may be."""
-        return "+".join(matrix.names) + ("" if self.vocab is None else f".first.{self.vocab}")
 
     def _qk_norm(self, x: ir.Value, name: str, layer: LayerSpec) -> ir.Value:
         if layer.qk_norm is None:

@@ -7,7 +7,7 @@ K columns, J groups of a row.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -50,13 +50,19 @@ class Matrix:
     values: Region
     scales: Region | None = None
     zeros: Region | None = None
+    cut: bool = field(default=False, kw_only=True)  # the first rows alone
+
+    @property
+    def name(self) -> str:
+        """The first rows are another weight than all of them: both may be in one graph."""
+        return "+".join(self.names) + (f".first.{self.rows}" if self.cut else "")
 
     def first(self, count: int) -> "Matrix":
         """Its first rows, which lie where they lay."""
         parts = (self.values, self.scales, self.zeros)
         values, scales, zeros = (part and part.first(count, self.rows) for part in parts)
         assert values is not None
-        return replace(self, rows=count, values=values, scales=scales, zeros=zeros)
+        return replace(self, rows=count, values=values, scales=scales, zeros=zeros, cut=True)
 
 
 class Store:
