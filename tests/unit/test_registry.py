@@ -1,5 +1,6 @@
 """Every entry of models.yaml is true to its family and to the facts; a typo finds its neighbour."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_what_is_said_of_a_model_follows_from_its_config(entry: registry.Entry) 
     spec = family.spec(config)
     found = (family.name, parameters(spec), spec.context)
     assert found == (entry.family, entry.parameters, entry.context)
+
+
+def test_what_is_said_of_the_packaged_model_follows_from_its_config() -> None:
+    (entry,) = (entry for entry in registry.entries().values() if entry.package)
+    config = Config(json.loads((entry.checkpoint() / "config.json").read_bytes()), "config.json")
+    spec = family_of(config).spec(config)
+    assert (parameters(spec), spec.context) == (entry.parameters, entry.context)
 
 
 def test_models_that_were_trained_with_exits_say_so() -> None:
