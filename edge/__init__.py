@@ -8,10 +8,14 @@ print(piece, end="")
 
 from typing import TYPE_CHECKING
 
+from edge.switches import switch_off
+
 if TYPE_CHECKING:
     from edge.model import load as load
 
 __all__ = ["load"]
+
+switch_off()  # at import: a library reads its switches when it is loaded
 
 
 def __getattr__(name: str) -> object:

@@ -15,6 +15,7 @@ import typer
 from edge.errors import EdgeError, steady
 from edge.options import CacheType, Compacting, Decoding, Json, Reference, Threads, spread
 from edge.printing import TIMED, VERIFIED, listed, shares, show, show_each, show_rows
+from edge.switches import keep_at_home
 
 if TYPE_CHECKING:
     from edge.model import Model, Wish
@@ -613,6 +614,7 @@ def doctor(as_json: Json = False) -> None:
 def main() -> None:
     """Run the command line; a user's mistake is one message and its exit code, never a traceback."""
     try:
+        keep_at_home()
         app(standalone_mode=True)
     except EdgeError as error:
         typer.echo(f"edge: {error}", err=True)

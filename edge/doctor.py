@@ -9,6 +9,7 @@ from edge import targets
 from edge.bench import machine
 from edge.errors import EdgeError
 from edge.home import home
+from edge.switches import LIBRARIES
 
 PACKAGES = (
     "edge-toolkit",
@@ -35,6 +36,11 @@ def examine() -> dict[str, Any]:
         "machine": machine(),
         "memory_gb": _memory_gb(),
         "edge_home": str(home()),
+        "switched_off": {
+            name: " ".join(f"{variable}={value}" for variable, value in library.off.items())
+            for name, library in LIBRARIES.items()
+            if library.off
+        },
         "packages": {name: _version(name) for name in PACKAGES},
         "convert": {name: _works("converters", name) for name in targets.names("converters")},
         "run": {name: _works("runtimes", name) for name in targets.names("converters")},

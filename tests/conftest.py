@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from edge import switches
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -27,6 +29,8 @@ def assets() -> Path:
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes what the user keeps."""
     monkeypatch.setenv("EDGE_HOME", str(tmp_path / "home"))
+    for name, folder in switches.folders().items():
+        monkeypatch.setenv(name, folder)
 
 
 @dataclass(frozen=True)

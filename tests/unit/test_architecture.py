@@ -54,7 +54,7 @@ TOOLKITS = {
 # 3. Layers of edge: a module imports its own layer and those before it.
 LAYERS = (
     {"closing", "confined", "errors", "heap", "typing", "units"},
-    {"spec", "names", "protocols", "ops", "config", "fields", "home"},
+    {"spec", "names", "protocols", "ops", "config", "fields", "home", "switches"},
     {
         "safetensors",
         "gguf",

@@ -1,0 +1,302 @@
+"""Nothing leaves the machine, and nothing is written where nobody asked for it.
+
+Whole commands run in an empty home, with a library preloaded into them and their children that writes
+down every look-up, connection and file opened to be written, and lets none but the machine itself be
+reached (`witness.c`).
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import hub
+import pytest
+import yaml
+from conftest import Edge
+from support import ROOT
+from training import speaking, texts
+
+from edge import switches, targets
+
+# Libraries fall silent by themselves where they see a test: nothing here tells them of one.
+TELLING = ("CI", "ORT_RUNNING_UNIT_TESTS", "GITHUB_ACTIONS")
+KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG")
+TARGETS = targets.names("converters")
+COMMANDS = """
+import sys
+from edge.cli import main
+for command in GIVEN:
+    sys.argv = ["edge", *command]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (command, end.code)
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Folders of a user who has nothing yet, and what was seen there."""
+
+    folder: Path
+    library: Path
+
+    @classmethod
+    def new(cls, folder: Path, library: Path) -> "Machine":
+        for name in ("home", "work", "tmp"):
+            (folder / name).mkdir(parents=True)
+        return cls(folder, library)
+
+    @property
+    def work(self) -> Path:
+        """The folder that the user names."""
+        return self.folder / "work"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        assert not set(TELLING) & set(kept)
+        return {
+            **kept,
+            "HOME": str(self.folder / "home"),
+            "EDGE_HOME": str(self.folder / "edge"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LD_PRELOAD": str(self.library),
+            "WITNESS": str(self.folder / "seen"),
+            **more,
+        }
+
+    def python(self, *arguments: str, **more: str) -> None:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=self.work,
+            env=self.environment(**more),
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def edge(self, *commands: list[str], **more: str) -> None:
+        """Commands one after another, in one process."""
+        self.python("-c", COMMANDS.replace("GIVEN", json.dumps(commands)), **more)
+
+    def serve(self, artifact: Path) -> None:
+        """Ask a server for both kinds of answer, and end it."""
+        command = [sys.executable, "-m", "edge.cli", "serve", str(artifact), "--port", "0"]
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, cwd=self.work, env=self.environment()
+        ) as server:
+            assert server.stderr is not None
+            address = next(line for line in server.stderr if "http://" in line).split()[-1]
+            try:
+                turn = {"role": "user", "content": "Hi."}
+                _post(f"{address}/v1/chat/completions", {"messages": [turn]})
+                _post(f"{address}/v1/completions", {"prompt": "Hi."})
+                server.send_signal(signal.SIGINT)
+                server.wait(60)
+            finally:
+                server.kill()
+
+    @property
+    def asked(self) -> list[str]:
+        """Other machines, and files of others that were opened to be written."""
+        file = self.folder / "seen"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return sorted({line for line in lines if not self._allowed(line)})
+
+    def _allowed(self, line: str) -> bool:
+        what, _, which = line.partition(" ")
+        mine = tuple(str(self.folder / name) for name in ("edge", "tmp", "work"))
+        return what == "write" and which.startswith(("/dev/", "/proc/self/", *mine))
+
+    @property
+    def left_at_home(self) -> list[str]:
+        home = self.folder / "home"
+        return sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+
+
+def _post(address: str, body: dict[str, Any]) -> None:
+    headers = {"Content-Type": "application/json"}
+    content = json.dumps({"model": "model", "max_tokens": 2, **body}).encode()
+    with urlopen(Request(address, content, headers), timeout=60) as answer:
+        assert answer.status == 200
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("needs Linux and a C compiler: a library is preloaded")
+    made = tmp_path_factory.mktemp("witness") / "witness.so"
+    source = Path(__file__).with_name("witness.c")
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(source), "-ldl"]
+    subprocess.run(command, check=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Machine:
+    """One conversion to every target, under the same eyes."""
+    made = Machine.new(tmp_path_factory.mktemp("nothing") / "machine", library)
+    speaking(made.work / "model", intermediate_size=128)
+    texts(made.work / "texts", 2)
+    (made.work / "short.txt").write_text("Once upon a time Marla had a red kite.")
+    made.edge(["convert", "model", "--to", ",".join(TARGETS), "--quant", "fp32", "-o", "made"])
+    return made
+
+
+def test_converting(machine: Machine) -> None:
+    assert sorted(path.name for path in (machine.work / "made").iterdir()) == sorted(TARGETS)
+    assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_proving_running_and_measuring(machine: Machine, target: str) -> None:
+    artifact = f"made/{target}"
+    here = targets.refusal(target) is None
+    how = [] if here else ["--reference"]
+    bench = ["bench", artifact, "-p", "8", "-n", "4", "--rounds", "1"]
+    machine.edge(
+        ["verify", artifact, "--against", "model", "--tokens", "4"],
+        ["run", artifact, "Once upon a time", "--max-tokens", "4", *how],
+        ["eval", artifact, "--text", "short.txt", "--window", "48", *how],
+        *([bench] if here else []),
+    )
+    assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+def test_serving(machine: Machine) -> None:
+    machine.serve(machine.work / "made" / "onnx")
+    assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+def test_training_in_several_processes(machine: Machine) -> None:
+    (machine.work / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    train = ["-m", "edge.cli", "train", "recipe.yaml", "-o", "run"]
+    machine.python(
+        *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"),
+        *("--rdzv-endpoint", "localhost:0", *train),
+        OMP_NUM_THREADS="1",
+        EDGE_COMPILE="0",
+    )
+    assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+RECIPE = {
+    "seed": 3,
+    "tokens": 2 * 4 * 24,
+    "start": "model",
+    "text": {"files": ["texts/0.txt"], "length": 24, "batch": 4},
+    "skip": {"dropout": 0.3, "exit_scale": 1.0, "exit_every": 1},
+    "rates": {"matrix": 3e-3, "other": 3e-3, "shrink": 0.1, "warmup": 100, "decay": 0.3, "optimizer": "adam"},
+    "precision": "fp32",
+    "splits": 2,
+}  # fmt: skip
+
+
+def test_the_small_things(machine: Machine) -> None:
+    machine.edge(
+        ["list"],
+        ["doctor"],
+        ["inspect", "made/onnx"],
+        ["plan", "model"],
+        ["verify", "made/onnx", "--files"],
+    )
+    assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+def test_a_pull_asks_the_hub_alone_and_keeps_all_below_edge_home(machine: Machine) -> None:
+    files = {path.name: path.read_bytes() for path in (machine.work / "model").iterdir()}
+    with hub.serving(files) as server:
+        machine.edge(["pull", "some/model"], ["rm", "some/model"], HF_ENDPOINT=server.url)
+    assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+def test_the_witness_sees_a_library_that_is_not_silenced(tmp_path: Path, machine: Machine) -> None:
+    """Else all of the above would pass with no witness at all."""
+    other = Machine.new(tmp_path / "machine", machine.library)
+    graph = machine.work / "made" / "onnx" / "model.onnx"
+    other.python(
+        "-c",
+        "import socket, sys, onnxruntime as ort\n"
+        f"ort.InferenceSession({str(graph)!r})\n"
+        "try: socket.create_connection(('192.0.2.1', 80))\n"
+        "except OSError: pass\n"
+        "else: sys.exit(3)\n"
+        "try: socket.getaddrinfo('example.invalid', 80)\n"
+        "except OSError: pass\n"
+        "else: sys.exit(3)\n",
+    )
+    assert any("onnxruntime" in path for path in other.left_at_home)
+    found = " ".join(other.asked)
+    assert "192.0.2.1" in found
+    assert "lookup example.invalid" in found
+    assert f"write {other.folder}/home" in found
+
+
+def test_every_package_that_an_extra_brings_was_looked_at() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [
+        *project["dependencies"],
+        *(r for name in extras if name != "dev" for r in extras[name]),
+    ]
+    via = (ROOT / "edge" / "via" / "optimum.txt").read_text().splitlines()
+    names = {_name(line) for line in (*wanted, *via) if line and not line.startswith("#")}
+    known = {_name(package) for package in switches.LIBRARIES}
+    assert names <= known, f"no row in edge/switches.py: {sorted(names - known)}"
+
+
+def _name(requirement: str) -> str:
+    head = requirement
+    for sign in "[<>=!~; ":
+        head = head.partition(sign)[0]
+    return head.lower().replace("_", "-")
+
+
+def test_a_switch_is_set_whatever_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in switches.switches():
+        monkeypatch.setenv(name, "0")
+    for package in switches.LIBRARIES:
+        monkeypatch.delitem(sys.modules, package.replace("-", "_"), raising=False)
+    switches.switch_off()
+    assert {name: os.environ[name] for name in switches.switches()} == switches.switches()
+
+
+def test_a_switch_that_comes_too_late_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "")
+    monkeypatch.setitem(sys.modules, "onnxruntime", object())
+    with pytest.warns(
+        UserWarning, match="onnxruntime was imported before edge.*ORT_DISABLE_TELEMETRY=1"
+    ):
+        switches.switch_off()
+
+
+def test_a_folder_of_the_user_s_is_kept_and_a_login_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HOME", "HF_TOKEN_PATH", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "x")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TORCH_HOME", "mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    switches.keep_at_home()
+    assert os.environ["TORCH_HOME"] == "mine"
+    assert Path(os.environ["HF_HOME"]).is_relative_to(os.environ["EDGE_HOME"])
+    assert os.environ["HF_TOKEN_PATH"] == str(tmp_path / "huggingface" / "token")
+
+
+def test_doctor_says_what_is_off(edge: Edge) -> None:
+    found = edge("doctor", "--json").json["switched_off"]
+    assert found["onnxruntime"] == "ORT_DISABLE_TELEMETRY=1"
