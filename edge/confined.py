@@ -1,72 +1,91 @@
-"""Work on what a stranger wrote, in a process of its own with little time, memory and nothing else.
+"""Work on what a stranger wrote, in processes of their own with little time, memory and nothing else.
 
-A library that crashes, or works for ever, takes only that process with it. Used where no check of
+A library that crashes, or works for ever, takes only such a process with it. Used where no check of
 ours can tell what is hostile: templates, which are programs, and grammars.
+
+To start Python takes a tenth of a second, so processes are kept (`edge.workers`); each request is
+answered by a fork of one, from which nothing comes back but the answer (`edge.apart`).
 """
 
+import atexit
 import contextlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# What a process needs to start at all; no token or key of the user's is among it.
-_PASSED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
+from edge.apart import LATE, LONG
+from edge.workers import Crew, Limits, Request, Start
+
+__all__ = ["Limits", "ask", "close", "warm"]
+
+_crews: dict[Path, Crew] = {}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """`seconds` of processor time; `patience` by the clock: a busy machine is no hostile input."""
+def ask(
+    script: Path, request: Mapping[str, Any], limits: Limits, *, stands: object = None
+) -> dict[str, Any]:
+    """What a script of ours answers to a request, both of them JSON; or {"error"}: why it could not.
 
-    seconds: int
-    patience: float
-    megabytes: int
-
-
-def ask(script: Path, request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """What a script of ours answers to a request, both of them JSON; or {"error"}: why it could not."""
-    path = [entry for entry in sys.path if entry and Path(entry).is_absolute()]
-    path.append(str(Path(__file__).parents[1]))  # an editable install is on no path
-    also = {"path": path, "seconds": limits.seconds, "megabytes": limits.megabytes}
+    `stands`: what will be the same in the next request, which is so begun before it comes.
+    """
+    parts = (b"" if stands is None else _json(stands), _json(request))
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", str(script)],
-            input=json.dumps({**request, **also}).encode(),
-            capture_output=True,
-            timeout=limits.patience,
-            check=False,
-            env={name: os.environ[name] for name in _PASSED if name in os.environ},
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"it was still running after {limits.patience:g} seconds"}
+        end, given = _crew(script).ask(Start.of(script), Request(*parts, limits))
     except OSError as error:
         return {"error": f"no process could be started for it: {error}"}
-    if done.returncode < 0:
-        return {"error": f"it took more than {limits.seconds} seconds or {limits.megabytes} MiB"}
-    if done.returncode:
-        tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise RuntimeError(f"{script.name} ended with {done.returncode}: {tail}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    if end in (LATE, LONG) or end < 0:
+        return {"error": _why(end, limits)}
+    if end:
+        raise RuntimeError(f"{script.name} ended with {end}: {given.decode(errors='replace')}")
+    return _read(given)
 
 
-def limit(seconds: int, megabytes: int) -> None:
-    """Bound this process from here on: time and memory, and not one more file, socket or process."""
-    with contextlib.suppress(ImportError):  # Windows has none of these: there the clock decides
-        import resource
+def warm(script: Path) -> None:
+    """Begin to start a process, so that the first request need not wait for it."""
+    with contextlib.suppress(OSError):  # `ask` will say so
+        _crew(script).warm(Start.of(script))
 
-        wanted = {
-            resource.RLIMIT_CPU: seconds,
-            resource.RLIMIT_AS: megabytes << 20,
-            resource.RLIMIT_FSIZE: 0,
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_NOFILE: 3,  # what is open stays open
-        }
-        for what, value in wanted.items():
-            # macOS refuses a limit of the address space.
-            with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(what, (value, value))
+
+def close() -> None:
+    """End every process that is idle."""
+    for crew in list(_crews.values()):
+        crew.close()
+
+
+def _crew(script: Path) -> Crew:
+    return _crews.setdefault(script, Crew())
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _why(end: int, limits: Limits) -> str:
+    if end == LATE:
+        return f"it was still running after {limits.patience:g} seconds"
+    if end == LONG:
+        return f"its answer has more than {limits.answer:,} bytes"
+    return f"it took more than {limits.seconds} seconds or {limits.megabytes} MiB"
+
+
+def _read(given: bytes) -> dict[str, Any]:
+    """An answer. Whoever broke out of a sandbox may have written it."""
+    try:
+        answer = json.loads(given)
+    except (ValueError, RecursionError):
+        answer = None
+    return answer if isinstance(answer, dict) else {"error": "it gave no answer"}
+
+
+def _disown() -> None:
+    """A fork of this process starts processes of its own."""
+    for crew in _crews.values():
+        crew.disown()
+    _crews.clear()
+
+
+atexit.register(close)
+with contextlib.suppress(AttributeError):  # Windows, where nothing forks
+    os.register_at_fork(after_in_child=_disown)

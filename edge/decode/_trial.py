@@ -3,56 +3,58 @@
 Run as a script, never imported. Grammars come from clients, and the library that compiles them can
 be made to crash (numbers of 64 bits) and to run for ever (what is ignored without end): neither is an
 exception. A form that survives here is compiled again where it is used.
-stdin: {"path", "seconds", "megabytes", "kind", "text"}; stdout: {"source"} or {"error"}.
+{"kind", "text"} -> {"source"} or {"error"}.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 STEPS = 8
 
 
 def main() -> None:
-    """Read the request, try the grammar, write the answer."""
-    request = json.load(sys.stdin)
-    sys.path[:] = request["path"]
+    """Answer requests."""
+    sys.path[:], forks = json.loads(sys.stdin.buffer.readline())
+    from edge.apart import serve
+
+    serve(_prepared, forks=forks)
+
+
+def _prepared() -> Callable[[object], Callable[[Any], dict[str, Any]]]:
     import llguidance
-    import numpy as np
 
-    from edge.confined import limit
-
-    limit(request["seconds"], request["megabytes"])
-    make: Any = {
-        "JSON schema": llguidance.JsonCompiler(whitespace_flexible=False).compile,
-        "regular expression": llguidance.LLMatcher.grammar_from_regex,
-        "Lark grammar": llguidance.LLMatcher.grammar_from_lark,
-    }[request["kind"]]
-    try:
-        source = make(request["text"])
-        problem = llguidance.LLMatcher.validate_grammar(source)
-        answer = {"error": problem} if problem else {"source": source}
-        if not problem:
+    def answer(request: Any) -> dict[str, Any]:
+        make: Any = {
+            "JSON schema": llguidance.JsonCompiler(whitespace_flexible=False).compile,
+            "regular expression": llguidance.LLMatcher.grammar_from_regex,
+            "Lark grammar": llguidance.LLMatcher.grammar_from_lark,
+        }[request["kind"]]
+        try:
+            source = make(request["text"])
+            if problem := llguidance.LLMatcher.validate_grammar(source):
+                return {"error": problem}
             for which in (0, -1):
-                _walk(llguidance, np, source, which)
-    except BaseException as error:  # a panic inside the library is no Exception
-        answer = {"error": str(error)[:500] or type(error).__name__}
-    json.dump(answer, sys.stdout)
+                _walk(llguidance, source, which)
+        except BaseException as error:  # a panic inside the library is no Exception
+            return {"error": str(error)[:500] or type(error).__name__}
+        return {"source": source}
+
+    return lambda _: answer
 
 
-def _walk(library: Any, np: Any, source: str, which: int) -> None:
+def _walk(library: Any, source: str, which: int) -> None:
     """A few bytes of an answer: each time the first, or the last, that is allowed."""
-    tokens = library.LLTokenizer("byte")
-    matcher = library.LLMatcher(tokens, source)
-    bits = np.zeros(-(-tokens.vocab_size // 32), np.int32)
+    matcher = library.LLMatcher(library.LLTokenizer("byte"), source)
     for _ in range(STEPS):
         for token in matcher.compute_ff_tokens():
             matcher.consume_token(token)
         if matcher.is_error() or matcher.is_stopped():
             return
-        matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
-        allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
-        if not len(allowed) or not matcher.consume_token(int(allowed[which])):
+        mask = int.from_bytes(matcher.compute_bitmask(), "little")
+        allowed = [token for token in range(mask.bit_length()) if mask >> token & 1]
+        if not allowed or not matcher.consume_token(allowed[which]):
             return
 
 

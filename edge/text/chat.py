@@ -9,6 +9,7 @@ from typing import Any
 from edge.config import Config, read_json
 from edge.confined import Limits, ask
 from edge.errors import Damaged, EdgeError
+from edge.text.rendering import SCRIPT, answered, compiled, failed
 from edge.text.settings import Settings
 from edge.text.tokenizer import Tokenizer
 
@@ -72,27 +73,25 @@ class ChatTemplate:
 
     def _run(self, chats: Sequence[Sequence[Message]], *, generate: bool) -> list[str]:
         said = sum(len(message.content) for message in chats[0])
+        characters = CHARACTERS + 4 * said
         limits = Limits(
             seconds=SECONDS,
             patience=PATIENCE,
-            megabytes=MEGABYTES + (said * 32 * len(chats) >> 20),
+            megabytes=MEGABYTES + (said * 32 * len(chats) >> 26 << 6),  # seldom another
+            answer=len(chats) * (12 * characters + 4096),  # JSON takes 12 bytes for some characters
         )
         request = {
-            "template": self.source,
             "chats": [[asdict(message) for message in chat] for chat in chats],
             "variables": {
                 **self.tokens, "add_generation_prompt": generate, "tools": None, "documents": None,
             },
-            "characters": CHARACTERS + 4 * said,
+            "characters": characters,
         }  # fmt: skip
-        answer = ask(Path(__file__).with_name("_render.py"), request, limits)
-        if "error" in answer:
-            raise EdgeError(
-                f"the model's chat template failed: {answer['error']}",
-                fix="change the messages as it says, use another template, or run with --raw",
-            )
-        texts: list[str] = answer["texts"]
-        return texts
+        code = compiled(self.source, SECONDS, PATIENCE, MEGABYTES)
+        texts = answered(ask(SCRIPT, request, limits, stands=code), "texts")
+        if not isinstance(texts, list) or len(texts) != len(chats):
+            raise failed("it gave no answer")
+        return [str(text) for text in texts]
 
 
 def _is_rare(message: Message) -> bool:

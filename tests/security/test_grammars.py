@@ -5,6 +5,7 @@ would have ended the server.
 """
 
 import json
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from attack import refused
 from conftest import Edge
 
-from edge import confined
+from edge import confined, workers
 from edge.decode import grammar
 from edge.decode.grammar import Grammar
 from edge.errors import EdgeError
@@ -126,39 +127,61 @@ def test_what_crashes_on_the_command_line(edge: Edge, tmp_path: Path) -> None:
 
 SCRIPT = """
 import json, os, socket, subprocess, sys
-sys.path[:] = json.load(sys.stdin)["path"]
-from edge.confined import limit
-limit(1, 512)
-found = []
-for name, attempt in {
-    "read": lambda: open("/etc/passwd").read(),
-    "write": lambda: open("escaped", "w").write("x"),
-    "socket": lambda: socket.socket(),
-    "process": lambda: subprocess.run(["/bin/true"]),
-    "memory": lambda: bytearray(1 << 30),
-    "environment": lambda: os.environ["EDGE_API_KEY"],
-    "home": lambda: os.environ["HF_TOKEN"],
-}.items():
-    try:
-        attempt()
-        found.append(name)
-    except (OSError, MemoryError, KeyError):
-        pass
-json.dump({"found": found}, sys.stdout)
+sys.path[:], forks = json.loads(sys.stdin.buffer.readline())
+from edge.apart import serve
+
+def attempts():
+    found = []
+    for name, attempt in {
+        "read": lambda: open("/etc/passwd").read(),
+        "write": lambda: open("escaped", "w").write("x"),
+        "read where stdin was": lambda: [os.close(0), open("/etc/passwd").read()],
+        "socket": lambda: socket.socket(),
+        "process": lambda: subprocess.run(["/bin/true"]),
+        "memory": lambda: bytearray(1 << 30),
+        "environment": lambda: os.environ["EDGE_API_KEY"],
+        "home": lambda: os.environ["HF_TOKEN"],
+    }.items():
+        try:
+            attempt()
+            found.append(name)
+        except (OSError, MemoryError, KeyError):
+            pass
+    return {"found": found}
+
+def answer(request):
+    LINE
+    return attempts()
+
+serve(lambda: lambda stands: answer, forks=forks)
 """
 
 
+def script(folder: Path, line: str = "pass") -> Path:
+    (folder / "script.py").write_text(SCRIPT.replace("LINE", line))
+    return folder / "script.py"
+
+
+@pytest.fixture(params=[True, False], ids=["a fork", "a process"])
+def _forks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways, wherever this runs."""
+    if request.param and sys.platform != "linux":
+        pytest.skip("requests are answered by forks on Linux alone")
+    monkeypatch.setattr(workers, "FORKS", request.param)
+
+
+@pytest.mark.usefixtures("_forks")
 def test_the_process_apart_can_do_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a hostile template would find, if it escaped from its sandbox."""
     monkeypatch.setenv("EDGE_API_KEY", "secret")
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "script.py").write_text(SCRIPT)
     limits = confined.Limits(seconds=1, patience=10, megabytes=512)
-    assert confined.ask(tmp_path / "script.py", {}, limits) == {"found": []}
+    assert confined.ask(script(tmp_path), {}, limits) == {"found": []}
     assert not (tmp_path / "escaped").exists()
 
 
+@pytest.mark.usefixtures("_forks")
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -168,6 +191,5 @@ def test_the_process_apart_can_do_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_the_process_apart_is_ended(tmp_path: Path, line: str, words: str) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT.partition("found =")[0] + line)
     limits = confined.Limits(seconds=1, patience=2 if "sleep" in line else 30, megabytes=512)
-    assert words in confined.ask(tmp_path / "script.py", {}, limits)["error"]
+    assert words in confined.ask(script(tmp_path, line), {}, limits)["error"]

@@ -169,19 +169,20 @@ def test_the_process_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a template would read, if it could: seen by the renderer's own eyes."""
     seen: dict[str, str] = {}
 
-    def run(*args: object, **options: object) -> object:
+    def start(*args: object, **options: object) -> object:
         seen.update(options["env"])  # type: ignore[call-overload]
         return real(*args, **options)  # type: ignore[call-overload]
 
-    from edge import confined
+    from edge import confined, workers
 
-    real = confined.subprocess.run
+    real = workers.subprocess.Popen
     monkeypatch.setenv("HF_TOKEN", CANARY)
-    monkeypatch.setattr(confined.subprocess, "run", run)
+    monkeypatch.setattr(workers.subprocess, "Popen", start)
+    confined.close()
     assert ChatTemplate("{{ messages[0].content }}", {}).render(USER, generate=True) == "hi"
     assert seen
     assert "HF_TOKEN" not in seen
-    assert set(seen) <= set(os.environ) & set(confined._PASSED)
+    assert set(seen) <= set(os.environ) & set(workers.PASSED)
 
 
 def test_an_editable_install_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +195,9 @@ def test_many_messages_are_rendered_twice_at_most(monkeypatch: pytest.MonkeyPatc
     """Once as they are, once with marks in those that a template may drop: not once for each."""
     chats = []
 
-    def ask(_: Path, request: dict[str, list[object]], __: object) -> dict[str, list[str]]:
+    def ask(
+        _: Path, request: dict[str, list[object]], __: object, *, stands: str
+    ) -> dict[str, list[str]]:
         chats.extend(request["chats"])
         return {"texts": [str(chat) for chat in request["chats"]]}
 

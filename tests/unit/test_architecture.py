@@ -53,8 +53,8 @@ TOOLKITS = {
 
 # 3. Layers of edge: a module imports its own layer and those before it.
 LAYERS = (
-    {"closing", "confined", "errors", "heap", "typing", "units"},
-    {"spec", "names", "protocols", "ops", "config", "fields", "home", "switches"},
+    {"apart", "closing", "confined", "errors", "forked", "heap", "typing", "units", "workers"},
+    {"config", "fields", "home", "names", "ops", "protocols", "spec", "switches"},
     {
         "safetensors",
         "gguf",
