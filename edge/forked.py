@@ -34,20 +34,18 @@ def serve_all(begin: Begin) -> None:
         while True:
             seconds, megabytes, patience, most, *sizes = REQUEST.unpack(read(REQUEST.size))
             task, rest = Task(read(sizes[0]), seconds, megabytes), read(sizes[1])
-            if child is None or child.task != task:
-                child = _next(child, begin, task)
+            if child is not None and child.task != task:
+                child.end()
+                child = None
+            child = child or Child(begin, task)
             end, given = child.ask(rest, time.monotonic() + patience, most)
             give(sys.stdout.buffer, end, given)
             del rest, given  # of which the next child finds nothing
-            child = _next(child, begin, task if task.stands and not end else None)
+            child.end()
+            child = Child(begin, task) if task.stands and not end else None
     finally:
-        _next(child, begin, None)
-
-
-def _next(child: "Child | None", begin: Begin, task: Task | None) -> "Child | None":
-    if child is not None:
-        child.end()
-    return None if task is None else Child(begin, task)
+        if child is not None:
+            child.end()
 
 
 class Child:

@@ -18,7 +18,7 @@ PASSED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 # Elsewhere a fork may break the system's own libraries, or there is none.
 FORKS = sys.platform == "linux"
 KEPT = 2  # idle processes of a script
-TURN = 0.2  # seconds to wait for a busy one before another is started, which takes about as long
+TURN = 0.5  # seconds to wait for a busy one before another is started
 GRACE = 10.0  # seconds beyond a request's patience until the process itself is thought stuck
 
 

@@ -138,6 +138,7 @@ def attempts():
         "read where stdin was": lambda: [os.close(0), open("/etc/passwd").read()],
         "socket": lambda: socket.socket(),
         "process": lambda: subprocess.run(["/bin/true"]),
+        "fork": lambda: os.environ["ROOT"] if not os.getuid() else os.fork() or os._exit(0),
         "memory": lambda: bytearray(1 << 30),
         "environment": lambda: os.environ["EDGE_API_KEY"],
         "home": lambda: os.environ["HF_TOKEN"],
