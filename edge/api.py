@@ -137,10 +137,11 @@ def open_model(
     unchecked: bool = False,
     means: Means = PLAIN,
     progress: Progress | None = None,
+    turns: bool = True,
 ) -> Model:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     folder = ready(model, progress, runtime)
-    return load(folder, threads=threads, unchecked=unchecked, means=means)
+    return load(folder, threads=threads, unchecked=unchecked, means=means, turns=turns)
 
 
 def ready(model: str | None, progress: Progress | None = None, runtime: str | None = None) -> Path:
@@ -432,7 +433,7 @@ def eval_text(
 ) -> Evaluation:
     """Loss of an artifact on a text file."""
     content = _text(text)
-    model = load(folder, threads=threads, means=means)
+    model = load(folder, threads=threads, means=means, turns=False)
     ids = model.tokenizer.encode(content, special=False)
     return evaluate(
         model.decoder, ids, bos=model.tokenizer.bos_id, window=window, progress=progress

@@ -283,6 +283,10 @@ def run(
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
     Example: edge run artifacts/phi-3 --snapkv 1024 --snapkv-for reuse --snapkv-prefill 512
     """
+    from edge.text.rendering import get_ready
+
+    if not raw:
+        get_ready()  # for what is imported and read here takes as long
     from edge import api
     from edge.decode.sampling import Sampling
     from edge.progress import bar
@@ -323,6 +327,7 @@ def run(
         unchecked=unchecked,
         means=means,
         progress=bar,
+        turns=not raw,
     )
     if text is None:
         if means.snapkv is not None and means.drafting != "snapkv":

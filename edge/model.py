@@ -194,18 +194,21 @@ def load(
     exact: bool = False,
     unchecked: bool = False,
     means: Means = PLAIN,
+    turns: bool = True,
 ) -> Model:
     """Open an artifact's folder; refuse it if a file is not what its manifest says. Or a GGUF file of
     anyone's, which says itself what it is.
 
     `exact` uses float activations where the fast kernels round them; `unchecked` trusts the files;
-    `means` says how tokens are decoded.
+    `means` says how tokens are decoded; without `turns`, nothing is made ready for a conversation.
     """
     artifact = artifact_at(Path(path))
     if not unchecked and artifact.file is None:
         integrity.check(artifact)
     targets.runtime(artifact.manifest.target)  # before anything is read for it
     tokenizer, template = vocabulary(artifact)  # first, for reading takes more than it keeps
+    if turns and template is not None:
+        template.get_ready()
     source = opened(artifact, means, threads=threads, exact=exact)
     tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
     return Model(artifact, tokenizer, template, source)

@@ -1,7 +1,9 @@
 """A conversation as the text, and as the tokens, that a model was trained on."""
 
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,15 @@ class ChatTemplate:
                     fix=f"put the text of the {message.role} message into the first user message",
                 )
         return texts[0]
+
+    def get_ready(self) -> None:
+        """Begin a first turn of nothing, so that what it has to start is there for the next one."""
+
+        def first() -> None:
+            with suppress(Exception):  # which the next one will say
+                self.render([Message("user", "")], generate=True)
+
+        threading.Thread(target=first, daemon=True).start()
 
     def _run(self, chats: Sequence[Sequence[Message]], *, generate: bool) -> list[str]:
         said = sum(len(message.content) for message in chats[0])
