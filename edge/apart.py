@@ -20,6 +20,11 @@ import sys
 from collections.abc import Callable
 from typing import IO, Any
 
+try:
+    import resource
+except ImportError:  # Windows, which has no such limits: there the clock decides
+    resource = None  # type: ignore[assignment]
+
 # Seconds, MiB, seconds by the clock, bytes of the longest answer, and of both parts.
 REQUEST = struct.Struct("!IIdIII")
 ANSWER = struct.Struct("!iI")  # how it ended, bytes that follow
@@ -35,7 +40,8 @@ def serve(prepare: Callable[[], Begin], *, forks: bool) -> None:
     begin = _prepared(prepare)
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
         if forks:
-            gc.freeze()  # pages that no collection writes stay shared with every child
+            gc.freeze()  # pages that no collection writes stay shared with every child,
+            gc.set_threshold(100_000)  # which seldom lives until its first
             from edge.forked import serve_all
 
             serve_all(begin)
@@ -64,21 +70,20 @@ def _serve_one(begin: Begin) -> None:
 
 def limit(seconds: int, megabytes: int) -> None:
     """Bound this process from here on: time and memory, and not one more file, socket or process."""
-    with contextlib.suppress(ImportError):  # Windows has none of these: there the clock decides
-        import resource
-
-        wanted = {
-            resource.RLIMIT_CPU: seconds,
-            resource.RLIMIT_AS: megabytes << 20,
-            resource.RLIMIT_FSIZE: 0,
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_NOFILE: 0,  # what is open stays open, what is closed stays closed
-            resource.RLIMIT_NPROC: 0,  # which binds everyone but root
-        }
-        for what, value in wanted.items():
-            # macOS refuses a limit of the address space.
-            with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(what, (value, value))
+    if resource is None:
+        return
+    wanted = {
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_AS: megabytes << 20,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 0,  # what is open stays open, what is closed stays closed
+        resource.RLIMIT_NPROC: 0,  # which binds everyone but root
+    }
+    for what, value in wanted.items():
+        # macOS refuses a limit of the address space.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (value, value))
 
 
 def outcome(begin: Begin, stands: bytes, rest: Callable[[], bytes]) -> tuple[int, bytes]:

@@ -1,16 +1,20 @@
 """A conversation keeps its cache between turns, and answers as if it had not."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Edge
 from support import converted
 
+from edge import confined, workers
+from edge import model as models
 from edge.decode.snapkv import SnapKV
 from edge.errors import EdgeError
 from edge.means import Means
 from edge.model import Chat, Model, Wish, load
-from edge.text.chat import Message, encode_chat
+from edge.text.chat import ChatTemplate, Message, encode_chat
 
 STORIES = "llm/stories-260k"
 TEMPLATE = (
@@ -98,6 +102,31 @@ def test_a_prompt_is_a_turn_of_the_template(edge: Edge, talking: Path, model: Mo
     assert done.json["text"] == fresh(talking, *messages)
     raw = edge("run", talking, "Hi.", "--raw", "--max-tokens", "1", "--json").json
     assert raw["prompt_tokens"] == model.tokenizer.encode("Hi.", special=True)
+
+
+def test_the_first_turn_is_made_ready_before_the_model(
+    edge: Edge, talking: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is, where there will be no turn."""
+    begun: list[str] = []
+    start, opened, first = workers.Worker, models.opened, ChatTemplate.get_ready
+    monkeypatch.setattr(workers, "Worker", noted(begun, "process", start))
+    monkeypatch.setattr(models, "opened", noted(begun, "model", opened))
+    monkeypatch.setattr(ChatTemplate, "get_ready", noted(begun, "turn", first))
+    monkeypatch.setattr(confined, "_crews", {})
+    for given, wanted in ((), ["process", "turn", "model"]), (("--raw",), ["model"]):
+        begun.clear()
+        assert edge("run", talking, "Hi.", "--max-tokens", "1", *given).code == 0
+        assert list(dict.fromkeys(begun)) == wanted
+        confined.close()
+
+
+def noted(into: list[str], what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def noting(*given: Any, **named: Any) -> Any:
+        into.append(what)
+        return call(*given, **named)
+
+    return noting
 
 
 def test_a_chat_on_the_command_line(edge: Edge, talking: Path) -> None:
