@@ -1,76 +1,30 @@
-"""HTTP: the routes of OpenAI's API that a local model can honour, a chat page, and who may ask.
+"""HTTP: the routes of OpenAI's API that a local model can honour, and a chat page."""
 
-Loopback by default. A request must name this server in Host, so that a page elsewhere cannot reach
-it through a name it controls (DNS rebinding), and come from this server's own page if it has an
-Origin. Elsewhere than on loopback a key is needed.
-"""
-
-import asyncio
-import hmac
-import json
-import re
-import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from edge.errors import EdgeError
-from edge.model import Answer, Model
+from edge.model import Model
 from edge.serve import page
-from edge.serve.engine import Busy, Engine, Job
-from edge.serve.requests import Ask, ChatAsk, CompletionAsk
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-Next = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What one client can take."""
-
-    body: int = 4 << 20  # bytes
-    queue: int = 16
-    tokens: int = 4096
-    seconds: float = 600.0
+from edge.serve.answers import CHAT, TEXT, Form, Json, event, pieces, whole
+from edge.serve.engine import Engine, Job
+from edge.serve.guard import Guard, Limits
+from edge.serve.refusals import no_model, refusal_of, shape_errors
+from edge.serve.requests import Ask, ChatAsk, CompletionAsk, StreamOptions
 
 
 def create(model: Model, *, hosts: tuple[str, ...], key: str | None, limits: Limits) -> FastAPI:
     """The application. `hosts`: names that Host may have, apart from loopback's."""
     app = FastAPI(title="edge", docs_url=None, redoc_url=None, openapi_url=None)
-    allowed = {*LOOPBACK, *hosts}
-
-    @app.middleware("http")
-    async def guard(request: Request, call: Next) -> Response:
-        problem = _problem(request, allowed, key, limits)
-        response = await call(request) if problem is None else _error(*problem)
-        response.headers.update(page.ALWAYS)
-        return response
-
-    app.exception_handler(RequestValidationError)(_invalid)
-    app.exception_handler(EdgeError)(_refused)
-    app.exception_handler(Busy)(_busy)
+    app.add_middleware(Guard, hosts=hosts, key=key, limits=limits)
+    shape_errors(app)
     _reading(app, model.artifact.manifest.name)
     _answering(app, model, limits)
     return app
-
-
-async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
-    return _error(400, f"{where or 'body'}: {first['msg']}")
-
-
-async def _refused(_: Request, error: EdgeError) -> Response:
-    return _error(400, str(error))
-
-
-async def _busy(_: Request, __: Busy) -> Response:
-    return _error(503, "too many requests wait: try again later")
 
 
 def _reading(app: FastAPI, name: str) -> None:
@@ -78,6 +32,7 @@ def _reading(app: FastAPI, name: str) -> None:
 
     html = page.html()
     headers = dict(page.headers(html))
+    entry = {"id": name, "object": "model", "created": 0, "owned_by": "edge"}
 
     @app.get("/")
     async def chat_page() -> Response:
@@ -89,146 +44,68 @@ def _reading(app: FastAPI, name: str) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        entry = {"id": name, "object": "model", "created": 0, "owned_by": "edge"}
         return {"object": "list", "data": [entry]}
+
+    @app.get("/v1/models/{wanted:path}")
+    async def one_model(wanted: str) -> Response:
+        return JSONResponse(entry) if wanted == name else no_model(wanted).response()
 
 
 def _answering(app: FastAPI, model: Model, limits: Limits) -> None:
-    """Routes that the model answers."""
+    """Routes that the model answers, whatever name a client gives it."""
     engine = Engine(model, queue=limits.queue, seconds=limits.seconds)
     name = model.artifact.manifest.name
 
+    async def answer(request: Request, ask: Ask, form: Form) -> Response:
+        job = engine.start(partial(ask.asked, model, limits.tokens), partial(_gone, request))
+        if ask.stream:
+            return await _streamed(job, ask, form, name)
+        async for _ in job.pieces():
+            pass
+        return _NOBODY if job.left else JSONResponse(whole(job, form, name))
+
     @app.post("/v1/chat/completions")
-    async def chat(ask: ChatAsk) -> Response:
-        ids = await asyncio.to_thread(model.encode, [turn.message() for turn in ask.messages])
-        return await _answer(engine, ask, ids, _Shape("chat.completion", name), limits)
+    async def chat(request: Request, ask: ChatAsk) -> Response:
+        return await answer(request, ask, CHAT)
 
     @app.post("/v1/completions")
-    async def complete(ask: CompletionAsk) -> Response:
-        ids = await asyncio.to_thread(model.tokenizer.encode, ask.prompt, special=True)
-        return await _answer(engine, ask, ids, _Shape("text_completion", name), limits)
+    async def complete(request: Request, ask: CompletionAsk) -> Response:
+        return await answer(request, ask, TEXT)
 
 
-def _problem(
-    request: Request, allowed: set[str], key: str | None, limits: Limits
-) -> tuple[int, str] | None:
-    """Why a request is refused before it is read."""
-    host = request.headers.get("host", "")
-    if _name(host) not in allowed:
-        return 403, f"this server is not {host[:80]!r}"
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != host:
-        return 403, "requests from other pages are not answered"
-    length = request.headers.get("content-length", "0")
-    if request.method == "POST" and "transfer-encoding" in request.headers:
-        return 411, "send a Content-Length"
-    if not length.isdigit() or int(length) > limits.body:
-        return 413, f"the body is larger than {limits.body} bytes"
-    open_paths = ("/", "/health")
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    wrong = key is not None and not hmac.compare_digest(given.encode(), key.encode())
-    return (
-        (401, "give the key as a bearer token")
-        if wrong and request.url.path not in open_paths
-        else None
-    )
+_NOBODY = Response(status_code=499)  # nobody reads it
 
 
-def _name(host: str) -> str:
-    """A Host header without its port; nothing where it is not one name."""
-    match = re.fullmatch(r"(?:\[([0-9a-f:]+)\]|([A-Za-z0-9_.-]+))(?::[0-9]{1,5})?", host)
-    return (match[1] or match[2]) if match else ""
-
-
-def _error(status: int, message: str) -> JSONResponse:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How OpenAI's API writes an answer of one kind."""
-
-    kind: str  # chat.completion or text_completion
-    model: str
-
-    def head(self, chunk: bool) -> dict[str, Any]:
-        chat = self.kind == "chat.completion"
-        return {
-            "id": ("chatcmpl-" if chat else "cmpl-") + secrets.token_hex(12),
-            "object": self.kind + (".chunk" if chunk and chat else ""),
-            "created": int(time.time()),
-            "model": self.model,
-        }
-
-    def choice(self, text: str, end: str | None, *, chunk: bool) -> dict[str, Any]:
-        out: dict[str, Any] = {"index": 0, "finish_reason": end, "logprobs": None}
-        if self.kind == "text_completion":
-            return out | {"text": text}
-        content = {"role": "assistant", "content": text}
-        return out | {"delta" if chunk else "message": content if text or not chunk else {}}
-
-
-async def _answer(
-    engine: Engine, ask: Ask, ids: list[int], shape: _Shape, limits: Limits
-) -> Response:
-    wish = await asyncio.to_thread(ask.wish, limits.tokens)  # which may have to try a grammar
-
-    def begin() -> Answer:
-        return engine.model.reply(ids, wish)
-
-    job = engine.start(begin)
-    if ask.stream:
-        return await _streamed(job, ask, ids, shape)
-    async for _ in job.pieces():
+async def _gone(request: Request) -> None:
+    """Until the client leaves, or has its answer."""
+    while (await request.receive())["type"] != "http.disconnect":
         pass
-    assert job.answer is not None
-    choice = shape.choice(job.answer.text, _end(job.answer), chunk=False)
-    body = shape.head(chunk=False) | {"choices": [choice], "usage": _usage(ids, job.answer)}
-    return JSONResponse(body)
 
 
-async def _streamed(job: Job, ask: Ask, ids: list[int], shape: _Shape) -> Response:
-    """Server-sent events. The first piece is awaited here, so that an error is still a status."""
-    events = _events(job, ask, ids, shape)
-    first = await anext(events)
-
-    async def body() -> AsyncIterator[str]:
-        try:
-            yield first
-            async for event in events:
-                yield event
-        finally:
-            job.leave()  # also where the client went away
-
-    return StreamingResponse(body(), media_type="text/event-stream")
+async def _streamed(job: Job, ask: Ask, form: Form, name: str) -> Response:
+    """Server-sent events. The first text is awaited here, so that an error is still a status."""
+    texts = job.pieces()
+    first = await anext(texts, "")
+    if job.left:
+        return _NOBODY
+    options = ask.stream_options or StreamOptions()
+    made = pieces(job, _after(first, texts), form, name, with_usage=options.include_usage)
+    return StreamingResponse(_events(job, made), media_type="text/event-stream")
 
 
-async def _events(job: Job, ask: Ask, ids: list[int], shape: _Shape) -> AsyncIterator[str]:
-    head = shape.head(chunk=True)
-    async for text in job.pieces():
-        yield _event(head | {"choices": [shape.choice(text, None, chunk=True)]})
-    assert job.answer is not None
-    yield _event(head | {"choices": [shape.choice("", _end(job.answer), chunk=True)]})
-    if ask.stream_options is not None and ask.stream_options.include_usage:
-        yield _event(head | {"choices": [], "usage": _usage(ids, job.answer)})
-    yield "data: [DONE]\n\n"
+async def _after(first: str, texts: AsyncIterator[str]) -> AsyncIterator[str]:
+    if first:
+        yield first
+    async for text in texts:
+        yield text
 
 
-def _end(answer: Answer) -> str:
-    """Why it ended, in OpenAI's words; one that ran out of time was cut off, too."""
-    return "stop" if answer.generation.ending == "stop" else "length"
-
-
-def _event(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value)}\n\n"
-
-
-def _usage(ids: list[int], answer: Answer) -> dict[str, Any]:
-    made, read = len(answer.generation.tokens), len(answer.generation.prompt)
-    return {
-        "prompt_tokens": len(ids),
-        "completion_tokens": made,
-        "total_tokens": len(ids) + made,
-        "prompt_tokens_details": {"cached_tokens": len(ids) - read},
-    }
+async def _events(job: Job, made: AsyncIterator[Json]) -> AsyncIterator[str]:
+    try:
+        async for piece in made:
+            yield event(piece)
+        yield "data: [DONE]\n\n"
+    except EdgeError as error:
+        yield event(refusal_of(error).body())  # the status is sent: no other place is left
+    finally:
+        job.leave()  # also where the client went away

@@ -1,26 +1,33 @@
 """What a client may ask, with a range for every number: a field out of range is refused by name.
 
-Fields that OpenAI's API has and that would change the answer are not ignored: they are refused.
+Every field of OpenAI's API is here: honoured, taken because it changes nothing (`Inert`, `Only`), or
+refused by what it says. A field that would change the answer is never ignored.
 """
 
 import json
+from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from edge.decode.grammar import Grammar
 from edge.decode.sampling import Sampling
-from edge.model import Wish
+from edge.errors import EdgeError
+from edge.model import Model, Wish
+from edge.serve.engine import Asked
+from edge.serve.fields import FieldError, Inert, Only, Strict
 from edge.text.chat import Message
 
-TOKENS = 16384  # longest answer that can be asked for
 TEXT = 1 << 20  # characters of one text
 
-
-class Strict(BaseModel):
-    """No field is ignored."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+_TOOLS = "models call no tools here: leave it out"
+_PENALTY = "there is no such penalty here: leave it out, or send 0"
+_CHANCES = "probabilities of tokens are not given here: leave it out"
+_BIAS = "tokens cannot be favoured here: leave it out"
+_SOUND = "answers are text alone here: leave it out"
+_ONE = "one answer a request: ask again for another"
+_CACHE = "the cache of a conversation is kept as it is"
+_TELLS = "only a service with accounts reads it"
 
 
 class Part(Strict):
@@ -28,20 +35,30 @@ class Part(Strict):
 
     type: Literal["text"]
     text: str = Field(max_length=TEXT)
+    prompt_cache_breakpoint: Annotated[Any, Inert(_CACHE)] = None
 
 
 class Turn(Strict):
-    """One message of a conversation."""
+    """One message of a conversation; also an answer as a client keeps it."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] = Field(max_length=TEXT)
-    name: str | None = Field(default=None, max_length=64)
+    content: list[Part] = Field(max_length=TEXT)
+    name: Annotated[Any, Only(instead="templates show no names: write it into the content")] = None
+    refusal: Annotated[Any, Only(instead="send what was said as content")] = None
+    annotations: Annotated[Any, Only([], instead="citations are not read: leave it out")] = None
+    audio: Annotated[Any, Only(instead=_SOUND)] = None
+    function_call: Annotated[Any, Only(instead=_TOOLS)] = None
+    tool_calls: Annotated[Any, Only([], instead=_TOOLS)] = None
+    parsed: Annotated[Any, Inert("the content says the same")] = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _parts(cls, value: object) -> object:
+        return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
     def message(self) -> Message:
         role = "system" if self.role == "developer" else self.role
-        whole = isinstance(self.content, str)
-        text = self.content if whole else "".join(part.text for part in self.content)  # type: ignore[union-attr]
-        return Message(role, str(text))
+        return Message(role, "".join(part.text for part in self.content))
 
 
 class Schema(Strict):
@@ -59,8 +76,14 @@ class Format(Strict):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: Schema | None = None
 
+    @model_validator(mode="after")
+    def _whole(self) -> "Format":
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema comes with the type json_schema, and with no other")
+        return self
+
     def grammar(self) -> Grammar | None:
-        if self.type == "json_schema" and self.json_schema is not None:
+        if self.json_schema is not None:
             return Grammar.of_schema(json.dumps(self.json_schema.schema_))
         return Grammar.of_schema('{"type": "object"}') if self.type == "json_object" else None
 
@@ -69,14 +92,15 @@ class StreamOptions(Strict):
     """Whether the last piece says how many tokens there were."""
 
     include_usage: bool = False
+    include_obfuscation: Annotated[Any, Inert("nothing is added to pieces")] = None
 
 
 class Ask(Strict):
     """What chat and completion share."""
 
     model: str = Field(max_length=256)
-    max_tokens: int | None = Field(default=None, ge=1, le=TOKENS)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=TOKENS)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=1, le=1 << 20)
@@ -85,9 +109,12 @@ class Ask(Strict):
     stop: Annotated[list[str], Field(max_length=16)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    n: int = Field(default=1, ge=1, le=1)
-    user: str | None = Field(default=None, max_length=256)
     response_format: Format | None = None
+    n: Annotated[Any, Only(1, instead=_ONE)] = None
+    frequency_penalty: Annotated[Any, Only(0, instead=_PENALTY)] = None
+    presence_penalty: Annotated[Any, Only(0, instead=_PENALTY)] = None
+    logit_bias: Annotated[Any, Only({}, instead=_BIAS)] = None
+    user: Annotated[Any, Inert(_TELLS)] = None
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -99,6 +126,14 @@ class Ask(Strict):
     def _float(cls, value: object) -> object:
         return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
+    @abstractmethod
+    def ids(self, model: Model) -> list[int]:
+        """The prompt as the model reads it."""
+
+    def asked(self, model: Model, longest: int) -> Asked:
+        """The prompt, and how its answer is made. It may render a template and try a grammar."""
+        return Asked(self.ids(model), self.wish(longest))
+
     def wish(self, longest: int) -> Wish:
         sampling = Sampling(
             temperature=self.temperature,
@@ -107,21 +142,85 @@ class Ask(Strict):
             min_p=self.min_p,
             seed=self.seed,
         )
-        asked = self.max_completion_tokens or self.max_tokens or longest
+        tokens = self._tokens(longest)
         grammar = None if self.response_format is None else self.response_format.grammar()
-        tokens = min(asked, longest)
         return Wish(
             max_tokens=tokens, sampling=sampling, stops=tuple(self.stop or ()), grammar=grammar
         )
+
+    def _tokens(self, longest: int) -> int:
+        named = {"max_tokens": self.max_tokens, "max_completion_tokens": self.max_completion_tokens}
+        given = {name: tokens for name, tokens in named.items() if tokens is not None}
+        if len(set(given.values())) > 1:
+            raise FieldError("max_tokens", "max_completion_tokens differs", fix="send one of them")
+        for name, tokens in given.items():
+            if tokens > longest:
+                problem = f"it is {tokens}, but this server's answers have at most {longest} tokens"
+                raise FieldError(name, problem, fix=f"ask for {longest} or fewer")
+        return next(iter(given.values()), longest)
 
 
 class ChatAsk(Ask):
     """A conversation to continue."""
 
     messages: list[Turn] = Field(min_length=1, max_length=1024)
+    audio: Annotated[Any, Only(instead=_SOUND)] = None
+    function_call: Annotated[Any, Only("none", "auto", instead=_TOOLS)] = None
+    functions: Annotated[Any, Only([], instead=_TOOLS)] = None
+    logprobs: Annotated[Any, Only(False, instead=_CHANCES)] = None
+    metadata: Annotated[Any, Inert(_TELLS)] = None
+    modalities: Annotated[Any, Only(["text"], instead=_SOUND)] = None
+    moderation: Annotated[Any, Only(instead="nothing is moderated here: leave it out")] = None
+    parallel_tool_calls: Annotated[Any, Inert("models call no tools here")] = None
+    prediction: Annotated[Any, Inert("a guess changes how fast an answer is, not what it says")] = (
+        None
+    )
+    prompt_cache_key: Annotated[Any, Inert(_CACHE)] = None
+    prompt_cache_options: Annotated[Any, Inert(_CACHE)] = None
+    prompt_cache_retention: Annotated[Any, Inert(_CACHE)] = None
+    reasoning_effort: Annotated[
+        Any, Only("none", instead="models do not reason apart here: leave it out, or send none")
+    ] = None
+    safety_identifier: Annotated[Any, Inert(_TELLS)] = None
+    service_tier: Annotated[
+        Any, Only("auto", "default", instead="there is one tier here: leave it out")
+    ] = None
+    store: Annotated[Any, Only(False, instead="nothing is stored here: leave it out")] = None
+    tool_choice: Annotated[Any, Only("none", "auto", instead=_TOOLS)] = None
+    tools: Annotated[Any, Only([], instead=_TOOLS)] = None
+    top_logprobs: Annotated[Any, Only(0, instead=_CHANCES)] = None
+    verbosity: Annotated[
+        Any, Only("medium", instead="say in a message how long the answer should be")
+    ] = None
+    web_search_options: Annotated[Any, Only(instead="nothing is searched: leave it out")] = None
+
+    def ids(self, model: Model) -> list[int]:
+        if model.template is None:
+            raise EdgeError(
+                "this model has no chat template: it only continues text",
+                fix="send a prompt to /v1/completions",
+            )
+        return model.encode([turn.message() for turn in self.messages])
 
 
 class CompletionAsk(Ask):
     """A text to continue."""
 
     prompt: str = Field(max_length=TEXT)
+    best_of: Annotated[Any, Only(1, instead=_ONE)] = None
+    echo: Annotated[Any, Only(False, instead="put the prompt before the answer yourself")] = None
+    logprobs: Annotated[Any, Only(instead=_CHANCES)] = None
+    suffix: Annotated[Any, Only("", instead="text is only continued here: leave it out")] = None
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _alone(cls, value: object) -> object:
+        """Some clients send a list even of one prompt."""
+        if not isinstance(value, list):
+            return value
+        if len(value) == 1 and isinstance(value[0], str):
+            return value[0]
+        raise ValueError("one text a request, no token ids: send each text in a request of its own")
+
+    def ids(self, model: Model) -> list[int]:
+        return model.tokenizer.encode(self.prompt, special=True)

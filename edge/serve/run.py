@@ -8,9 +8,10 @@ import uvicorn
 
 from edge.errors import EdgeError
 from edge.model import Model
-from edge.serve.app import LOOPBACK, Limits, create
+from edge.serve.app import create
+from edge.serve.guard import LOOPBACK, Limits
 
-CONNECTIONS = 64  # at once; those that only wait count, too
+CONNECTIONS = 256  # at once, those that only wait included; past it nothing is read
 GRACE = 30  # seconds that an answer in progress may take after Ctrl-C
 
 

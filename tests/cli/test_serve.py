@@ -20,7 +20,8 @@ httpx = pytest.importorskip("httpx")
 openai = pytest.importorskip("openai")
 pytest.importorskip("uvicorn")
 
-from edge.serve.app import Limits, create  # noqa: E402 - only with the extra
+from edge.serve.app import create  # noqa: E402 - only with the extra
+from edge.serve.guard import Limits  # noqa: E402
 
 KEY = "a key"
 ASK = [{"role": "user", "content": "Lily found a ball."}]
@@ -172,7 +173,7 @@ def test_who_may_ask(url: str, headers: dict[str, str], status: int) -> None:
         ({"n": 2}, "n"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "role"),
-        ({"tools": []}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"logit_bias": {"1": 100}}, "logit_bias"),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"stop": ["x"] * 99}, "stop"),

@@ -415,7 +415,8 @@ def _client() -> Any:
     from fastapi.testclient import TestClient
 
     from edge.model import load
-    from edge.serve.app import Limits, create
+    from edge.serve.app import create
+    from edge.serve.guard import Limits
 
     app = create(
         load(_artifact(), threads=1), hosts=(), key=None, limits=Limits(tokens=2, seconds=9)

@@ -23,7 +23,8 @@ from edge.model import load
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
 
-from edge.serve.app import Limits, create  # noqa: E402 - only with the extra
+from edge.serve.app import create  # noqa: E402 - only with the extra
+from edge.serve.guard import Limits  # noqa: E402
 
 ASK = {"model": "it", "messages": [{"role": "user", "content": "Lily"}], "max_tokens": 1}
 CHAT = "/v1/chat/completions"
@@ -59,7 +60,7 @@ HOSTS = [
     "evil.example", "evil.example:PORT", "127.0.0.1.evil.example", "localhost.evil.example:PORT", "127.0.0.2",
     "0.0.0.0:PORT", "2130706433", "0x7f.1", "127.1", "[::ffff:127.0.0.1]", "[::]", "user@127.0.0.1", "127.0.0.1@evil",
     "evil#127.0.0.1", "evil,127.0.0.1", "127.0.0.1,evil", "127.0.0.1 evil", "", " ", ":80", "[::1", "[127.0.0.1].evil",
-    "localhost.", "\u00e9",
+    "localhost..", ".", "\u00e9",
 ]  # fmt: skip
 
 
@@ -81,7 +82,11 @@ def test_no_host_or_two(port: int) -> None:
     )
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:PORT", "localhost:PORT", "[::1]:PORT", "localhost"])
+OWN = ["127.0.0.1:PORT", "localhost:PORT", "[::1]:PORT", "localhost"]
+OWN += ["LOCALHOST", "LocalHost:PORT", "localhost.", "LOCALHOST.:PORT", "127.0.0.1."]
+
+
+@pytest.mark.parametrize("host", OWN)
 def test_its_own_names(port: int, host: str) -> None:
     host = host.replace("PORT", str(port))
     assert raw(port, f"GET /health HTTP/1.1\nHost: {host}\n")[9:12] == "200"

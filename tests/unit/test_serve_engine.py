@@ -7,27 +7,47 @@ from typing import Any
 
 import pytest
 
-from edge.serve.engine import Busy, Engine, Job
+from edge.model import Wish
+from edge.serve.engine import PATIENCE, Asked, Busy, Engine, Job
 
 
 class Slow(Iterator[str]):
-    """An answer that knows how many are being made at once."""
+    """An answer that knows how many are being made at once. `silent`: its tokens are no text."""
 
     running = most = made = 0
 
-    def __init__(self, pieces: int) -> None:
+    def __init__(self, tokens: int, silent: bool) -> None:
         type(self).running += 1
         type(self).most = max(self.most, self.running)
-        self._left = pieces
+        self.generation = self
+        self.ending = "length"
+        self._left = tokens
+        self._silent = silent
+
+    def stop(self) -> None:
+        self.ending, self._left = "stop", 0
 
     def __next__(self) -> str:
-        if not self._left:
-            type(self).running -= 1
-            raise StopIteration
-        self._left -= 1
-        type(self).made += 1
-        time.sleep(0.002)
-        return "x"
+        while self._left > 0:
+            self._left -= 1
+            type(self).made += 1
+            time.sleep(0.002)
+            if not self._silent:
+                return "x"
+        type(self).running -= 1
+        raise StopIteration
+
+
+class Speaker:
+    """A model whose answers are as many tokens as its prompt says."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self._silent = silent
+
+    def reply(self, ids: list[int], _: Wish, /) -> Any:
+        if not ids[0]:
+            raise ValueError("it is wrong")
+        return Slow(ids[0], self._silent)
 
 
 @pytest.fixture(autouse=True)
@@ -35,80 +55,163 @@ def _anew() -> None:
     Slow.running = Slow.most = Slow.made = 0
 
 
-def engine(**limits: Any) -> Engine:
-    model: Any = None  # only those who ask use it
-    return Engine(model, **({"queue": 8, "seconds": 10.0} | limits))
+def engine(*, silent: bool = False, **limits: Any) -> Engine:
+    return Engine(Speaker(silent=silent), **({"queue": 8, "seconds": 10.0} | limits))
 
 
-def begin(pieces: int = 20) -> Any:
-    return lambda: Slow(pieces)
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+def start(made: Engine, tokens: int = 20, gone: Any = never) -> Job:
+    return made.start(lambda: Asked([tokens], Wish()), gone)
 
 
 async def text(job: Job) -> str:
     return "".join([piece async for piece in job.pieces()])
 
 
+async def until(done: Any, seconds: float = 2.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it takes too long"
+        await asyncio.sleep(0.002)
+
+
 def test_answers_are_made_one_at_a_time() -> None:
     async def ask() -> list[str]:
         made = engine()
-        return await asyncio.gather(*(text(made.start(begin())) for _ in range(4)))
+        return await asyncio.gather(*(text(start(made)) for _ in range(4)))
 
     assert asyncio.run(ask()) == ["x" * 20] * 4
     assert Slow.most == 1
 
 
-def test_a_full_queue_refuses() -> None:
-    async def ask() -> None:
+def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+    async def ask() -> list[int]:
         made = engine(queue=1)
-        jobs = [made.start(begin()) for _ in range(2)]
-        with pytest.raises(Busy):
-            made.start(begin())
-        await asyncio.gather(*map(text, jobs))
-        assert await text(made.start(begin(1))) == "x"
+        said = []
+        for took in (0.0, 7.2, 900.0):
+            made._took = took  # seconds that the last answer took
+            jobs = [start(made) for _ in range(2)]
+            with pytest.raises(Busy) as busy:
+                start(made)
+            said.append(busy.value.seconds)
+            await asyncio.gather(*map(text, jobs))
+            await until(lambda: not made._tasks)
+        assert await text(start(made, 1)) == "x"
+        return said
 
-    asyncio.run(ask())
+    assert asyncio.run(ask()) == [1, 8, PATIENCE]
 
 
 def test_nobody_makes_what_nobody_wants() -> None:
     async def ask() -> None:
         made = engine()
-        first, second = made.start(begin(500)), made.start(begin(500))
-        second.leave()  # while it waits
+        first, second = start(made, 500), start(made, 500)
         async for _ in first.pieces():
             break  # after one piece
+        second.leave()  # while it waits
         first.leave()
-        await asyncio.gather(*made._tasks)
+        await until(lambda: not made._tasks)
 
     asyncio.run(ask())
     assert Slow.made < 100
+    assert Slow.most == 1
+
+
+def test_who_leaves_the_queue_frees_the_place_while_another_is_answered() -> None:
+    async def ask() -> str:
+        made = engine(queue=1)
+        first = start(made, 100_000)
+        await until(lambda: Slow.made)
+        for _ in range(20):
+            left = asyncio.Event()
+            waits = start(made, 500, left.wait)
+            left.set()
+            assert await asyncio.wait_for(text(waits), 1) == ""
+            await until(lambda: len(made._tasks) == 1)
+        last = start(made, 3)
+        first.leave()
+        return await text(last)
+
+    assert asyncio.run(ask()) == "xxx"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_who_leaves_frees_the_model_between_two_tokens(silent: bool) -> None:
+    """Also where the tokens make no text for long: then no piece comes at which to look."""
+
+    async def ask() -> str:
+        made = engine(silent=silent)
+        left = asyncio.Event()
+        reader = asyncio.create_task(text(start(made, 100_000, left.wait)))
+        await until(lambda: Slow.made)
+        left.set()
+        await asyncio.wait_for(reader, 1)
+        return await asyncio.wait_for(text(start(made, 3)), 2)
+
+    assert asyncio.run(ask()) == ("" if silent else "xxx")
+
+
+def test_what_is_prepared_slowly_keeps_no_place_when_nobody_waits_for_it() -> None:
+    async def ask() -> str:
+        made = engine(queue=0)
+        left = asyncio.Event()
+        asleep = made.start(lambda: time.sleep(0.3) or Asked([500], Wish()), left.wait)
+        await asyncio.sleep(0.02)
+        with pytest.raises(Busy):
+            start(made)
+        left.set()
+        assert await text(asleep) == ""
+        await until(lambda: not made._tasks, 0.2)
+        return await text(start(made, 3))
+
+    assert asyncio.run(ask()) == "xxx"
 
 
 def test_a_cancelled_reader_leaves_the_turn_to_the_next() -> None:
     async def ask() -> str:
         made = engine()
-        reader = asyncio.create_task(text(made.start(begin(500))))
+        reader = asyncio.create_task(text(start(made, 100_000)))
         await asyncio.sleep(0.02)
         reader.cancel()
-        return await text(made.start(begin(3)))
+        return await text(start(made, 3))
 
     assert asyncio.run(ask()) == "xxx"
 
 
-def test_an_answer_that_takes_too_long_is_cut_off() -> None:
-    async def ask() -> str:
-        return await text(engine(seconds=0.02).start(begin(500)))
+def test_the_loop_that_ends_stops_the_model() -> None:
+    async def ask() -> None:
+        start(engine(), 100_000)
+        await until(lambda: Slow.made)
 
-    assert 0 < len(asyncio.run(ask())) < 100
+    asyncio.run(ask())
+    made = Slow.made
+    time.sleep(0.05)
+    assert Slow.made <= made + 1
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_an_answer_that_takes_too_long_is_cut_off(silent: bool) -> None:
+    async def ask() -> tuple[str, str]:
+        job = start(engine(seconds=0.05, silent=silent), 100_000)
+        return await text(job), job.ending
+
+    said, ending = asyncio.run(ask())
+    assert (ending, bool(said)) == ("length", not silent)
+    assert 0 < Slow.made < 100
 
 
 def test_an_error_reaches_who_asked_and_frees_the_turn() -> None:
-    def wrong() -> Any:
+    def wrong() -> Asked:
         raise ValueError("it is wrong")
 
     async def ask() -> str:
         made = engine()
-        with pytest.raises(ValueError, match="it is wrong"):
-            await text(made.start(wrong))
-        return await text(made.start(begin(2)))
+        for job in (start(made, 0), made.start(wrong, never)):
+            with pytest.raises(ValueError, match="it is wrong"):
+                await text(job)
+        return await text(start(made, 2))
 
     assert asyncio.run(ask()) == "xx"

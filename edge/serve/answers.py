@@ -1,0 +1,89 @@
+"""Answers as OpenAI's API writes them: whole, or as pieces in server-sent events."""
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge.serve.engine import Job
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """What differs between the two kinds of answers."""
+
+    id: str
+    whole: str
+    piece: str
+    message: Callable[[str], Json]  # the text of a whole answer
+    delta: Callable[[str], Json]  # a piece of it, or of nothing at the end
+    opening: tuple[Json, ...] = ()  # what comes before the first piece
+
+    def head(self, kind: str, model: str) -> Json:
+        return {
+            "id": self.id + secrets.token_hex(12),
+            "object": kind,
+            "created": int(time.time()),
+            "model": model,
+        }
+
+
+CHAT = Form(
+    id="chatcmpl-",
+    whole="chat.completion",
+    piece="chat.completion.chunk",
+    message=lambda text: {"message": {"role": "assistant", "content": text, "refusal": None}},
+    delta=lambda text: {"delta": {"content": text} if text else {}},
+    opening=({"delta": {"role": "assistant", "content": ""}},),
+)
+TEXT = Form(
+    id="cmpl-",
+    whole="text_completion",
+    piece="text_completion",
+    message=lambda text: {"text": text},
+    delta=lambda text: {"text": text},
+)
+
+
+def whole(job: Job, form: Form, model: str) -> Json:
+    assert job.answer is not None
+    choice = _choice(form.message(job.answer.text), job.ending)
+    return form.head(form.whole, model) | {"choices": [choice], "usage": usage(job)}
+
+
+async def pieces(
+    job: Job, texts: AsyncIterator[str], form: Form, model: str, *, with_usage: bool
+) -> AsyncIterator[Json]:
+    """Of a stream; only where the usage was asked for do pieces have that field."""
+    head = form.head(form.piece, model) | ({"usage": None} if with_usage else {})
+    for said in form.opening:
+        yield head | {"choices": [_choice(said)]}
+    async for text in texts:
+        yield head | {"choices": [_choice(form.delta(text))]}
+    yield head | {"choices": [_choice(form.delta(""), job.ending)]}
+    if with_usage:
+        yield head | {"choices": [], "usage": usage(job)}
+
+
+def event(value: Mapping[str, Any]) -> str:
+    return f"data: {json.dumps(value)}\n\n"
+
+
+def _choice(said: Json, ending: str | None = None) -> Json:
+    return {"index": 0, **said, "finish_reason": ending, "logprobs": None}
+
+
+def usage(job: Job) -> Json:
+    assert job.answer is not None
+    generation = job.answer.generation
+    made, read = len(generation.tokens), len(generation.prompt)
+    return {
+        "prompt_tokens": job.prompt_tokens,
+        "completion_tokens": made,
+        "total_tokens": job.prompt_tokens + made,
+        "prompt_tokens_details": {"cached_tokens": job.prompt_tokens - read},
+    }
