@@ -2,12 +2,18 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support import converted
+
+from edge.model import Model, load
+from edge.protocols import Decoder
+from edge.spec import DecoderSpec
+from edge.typing import F32
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -42,3 +48,60 @@ def serving(app: Any) -> Iterator[int]:
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive(), "it stops when it is told to"
+
+
+@contextmanager
+def served(folder: Path, **limits: Any) -> Iterator[tuple[str, Model]]:
+    """The address of a server without a key, and the model it runs."""
+    from edge.serve.app import create
+    from edge.serve.guard import Limits
+
+    model = load(folder, threads=1)
+    with serving(create(model, hosts=(), key=None, limits=Limits(**limits))) as port:
+        yield f"http://127.0.0.1:{port}", model
+
+
+@dataclass
+class Dawdler:
+    """A decoder that takes its time, and counts. Seconds for a prompt and for a token."""
+
+    inner: Decoder
+    prompt: float = 0.0
+    token: float = 0.02
+    prompts: int = 0
+    tokens: int = 0
+
+    @property
+    def spec(self) -> DecoderSpec:
+        return self.inner.spec
+
+    @property
+    def length(self) -> int:
+        return self.inner.length
+
+    @property
+    def capacity(self) -> int:
+        return self.inner.capacity
+
+    def prefill(self, tokens: Sequence[int]) -> F32:
+        self.prompts += 1
+        time.sleep(self.prompt)
+        return self.inner.prefill(tokens)
+
+    def step(self, token: int) -> F32:
+        self.tokens += 1
+        time.sleep(self.token)
+        return self.inner.step(token)
+
+    def score(self, tokens: Sequence[int]) -> F32:
+        return self.inner.score(tokens)
+
+    def rewind(self, length: int) -> None:
+        self.inner.rewind(length)
+
+
+def slowed(model: Model, **times: float) -> Dawdler:
+    """Make a model take its time."""
+    slow = Dawdler(model.decoder, **times)
+    model.decoder = model.source = slow
+    return slow

@@ -14,11 +14,11 @@ from edge.errors import EdgeError
 
 
 class FieldError(EdgeError):
-    """A field that its type allows and this server cannot honour."""
+    """A field that its type allows and this server cannot honour. `code`: a word that programs know."""
 
-    def __init__(self, field: str, problem: str, *, fix: str) -> None:
+    def __init__(self, field: str, problem: str, *, fix: str, code: str | None = None) -> None:
         super().__init__(f"{field}: {problem}", fix=fix)
-        self.field = field
+        self.field, self.reason = field, code
 
 
 class Strict(BaseModel):
@@ -42,7 +42,9 @@ class Inert:
 
 
 class Only:
-    """The values that change nothing are taken; another one is refused, with what to do instead."""
+    """The values that change nothing are taken, null among them where a field may be left out; another
+    one is refused, with what to do instead.
+    """
 
     def __init__(self, *values: object, instead: str) -> None:
         self.values = values

@@ -53,7 +53,7 @@ def refusal_of(error: Exception) -> Refusal:
         case RequestValidationError():
             return _invalid(error)
         case FieldError():
-            return Refusal(400, str(error), error.field)
+            return Refusal(400, str(error), error.field, error.reason)
         case EdgeError():
             return Refusal(400, str(error))
         case Busy(seconds=seconds):
@@ -90,4 +90,5 @@ def _invalid(error: RequestValidationError) -> Refusal:
         return Refusal(400, f"the body is no JSON: {first['ctx']['error']}")
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     said = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
+    said = said.replace("Input should be", "it should be")
     return Refusal(400, f"{where or 'body'}: {said}", where or None)

@@ -6,7 +6,7 @@ refused by what it says. A field that would change the answer is never ignored.
 
 import json
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -33,7 +33,7 @@ _TELLS = "only a service with accounts reads it"
 class Part(Strict):
     """A piece of a message's content."""
 
-    type: Literal["text"]
+    type: Annotated[Any, Only("text", instead="only text is read here")]
     text: str = Field(max_length=TEXT)
     prompt_cache_breakpoint: Annotated[Any, Inert(_CACHE)] = None
 
@@ -42,7 +42,6 @@ class Turn(Strict):
     """One message of a conversation; also an answer as a client keeps it."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: list[Part] = Field(max_length=TEXT)
     name: Annotated[Any, Only(instead="templates show no names: write it into the content")] = None
     refusal: Annotated[Any, Only(instead="send what was said as content")] = None
     annotations: Annotated[Any, Only([], instead="citations are not read: leave it out")] = None
@@ -50,10 +49,13 @@ class Turn(Strict):
     function_call: Annotated[Any, Only(instead=_TOOLS)] = None
     tool_calls: Annotated[Any, Only([], instead=_TOOLS)] = None
     parsed: Annotated[Any, Inert("the content says the same")] = None
+    content: list[Part] = Field(max_length=TEXT)  # last: where it lacks, one of these says why
 
     @field_validator("content", mode="before")
     @classmethod
     def _parts(cls, value: object) -> object:
+        if not isinstance(value, str | list):
+            raise ValueError("it should be a text, or a list of parts")
         return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
     def message(self) -> Message:
@@ -98,6 +100,8 @@ class StreamOptions(Strict):
 class Ask(Strict):
     """What chat and completion share."""
 
+    PROMPT: ClassVar[str]  # the field that holds it
+
     model: str = Field(max_length=256)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
@@ -119,6 +123,8 @@ class Ask(Strict):
     @field_validator("stop", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
+        if not isinstance(value, str | list):
+            raise ValueError("it should be a text, or a list of texts")
         return [value] if isinstance(value, str) else value
 
     @field_validator("temperature", "top_p", "min_p", mode="before")
@@ -131,8 +137,20 @@ class Ask(Strict):
         """The prompt as the model reads it."""
 
     def asked(self, model: Model, longest: int) -> Asked:
-        """The prompt, and how its answer is made. It may render a template and try a grammar."""
-        return Asked(self.ids(model), self.wish(longest))
+        """The prompt, and how its answer is made. It may render a template and try a grammar.
+
+        `longest`: tokens that an answer may have.
+        """
+        wish, ids = self.wish(longest), self.ids(model)
+        most = model.decoder.capacity
+        if len(ids) > most:
+            raise FieldError(
+                self.PROMPT,
+                f"there are {len(ids)} tokens, and the model reads at most {most}",
+                fix="shorten it",
+                code="context_length_exceeded",
+            )
+        return Asked(ids, wish)
 
     def wish(self, longest: int) -> Wish:
         sampling = Sampling(
@@ -152,7 +170,8 @@ class Ask(Strict):
         named = {"max_tokens": self.max_tokens, "max_completion_tokens": self.max_completion_tokens}
         given = {name: tokens for name, tokens in named.items() if tokens is not None}
         if len(set(given.values())) > 1:
-            raise FieldError("max_tokens", "max_completion_tokens differs", fix="send one of them")
+            problem = "max_completion_tokens is another number"
+            raise FieldError("max_tokens", problem, fix="send one of them")
         for name, tokens in given.items():
             if tokens > longest:
                 problem = f"it is {tokens}, but this server's answers have at most {longest} tokens"
@@ -162,6 +181,8 @@ class Ask(Strict):
 
 class ChatAsk(Ask):
     """A conversation to continue."""
+
+    PROMPT = "messages"
 
     messages: list[Turn] = Field(min_length=1, max_length=1024)
     audio: Annotated[Any, Only(instead=_SOUND)] = None
@@ -205,6 +226,8 @@ class ChatAsk(Ask):
 
 class CompletionAsk(Ask):
     """A text to continue."""
+
+    PROMPT = "prompt"
 
     prompt: str = Field(max_length=TEXT)
     best_of: Annotated[Any, Only(1, instead=_ONE)] = None
