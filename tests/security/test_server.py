@@ -183,6 +183,8 @@ BODIES: dict[str, bytes] = {
     "null": b"null",
     "half a character": b'{"model": "it", "messages": [{"role": "user", "content": "\\ud800"}]}',
     "half a role": b'{"model": "it", "messages": [{"role": "\\ud800", "content": "x"}]}',
+    "half a field": b'{"model": "it", "\\ud800": 1}',
+    "half a field, whole": json.dumps(ASK).encode()[:-1] + b', "\\ud800": 1}',
     "a NUL": b'{"model": "it", "messages": [{"role": "us\\u0000er", "content": "x"}]}',
     "many messages": json.dumps(ASK | {"messages": ASK["messages"] * 1025}).encode(),  # type: ignore[operator]
     "many stops": json.dumps(ASK | {"stop": ["x"] * 17}).encode(),
