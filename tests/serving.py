@@ -36,10 +36,10 @@ def serving(app: Any) -> Iterator[int]:
     """The port at which an application answers, until the body ends."""
     import uvicorn
 
-    from edge.serve.run import listening
+    from edge.serve.run import config, listening
 
     with listening("127.0.0.1", 0) as opened:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+        server = uvicorn.Server(config(app))
         thread = threading.Thread(target=server.run, args=([opened],), daemon=True)
         thread.start()
         while not server.started:

@@ -20,7 +20,7 @@ PATIENCE = 30  # seconds: the longest that a client is told to wait before it as
 
 
 class Busy(Exception):
-    """Too many requests wait already. `seconds`: after which one more may find a place."""
+    """Too many requests wait already. `seconds`: after which these may have been answered."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(seconds)
@@ -130,7 +130,8 @@ class Engine:
         `gone` ends when the client leaves: then the place, or the model, is free at once.
         """
         if len(self._tasks) > self._queue:
-            raise Busy(min(PATIENCE, max(1, ceil(self._took))))
+            all_of_it = ceil(self._took * len(self._tasks))
+            raise Busy(min(PATIENCE, max(1, all_of_it)))
         job = Job()
         job.waiting = asyncio.create_task(self._work(job, prepare))
         watch = asyncio.create_task(gone())

@@ -5,6 +5,7 @@ import sys
 from contextlib import suppress
 
 import uvicorn
+from fastapi import FastAPI
 
 from edge.errors import EdgeError
 from edge.model import Model
@@ -12,6 +13,7 @@ from edge.serve.app import create
 from edge.serve.guard import LOOPBACK, Limits
 
 CONNECTIONS = 256  # at once, those that only wait included; past it nothing is read
+IDLE = 75  # seconds: longer than clients keep a connection, lest they write into a closed one
 GRACE = 30  # seconds that an answer in progress may take after Ctrl-C
 
 
@@ -29,15 +31,19 @@ def run(model: Model, host: str, port: int, *, key: str | None, names: tuple[str
         shown = f"[{host}]" if ":" in host else host
         at = f"http://{shown}:{open_socket.getsockname()[1]}"
         print(f"edge: serving {model.artifact.manifest.name} at {at}", file=sys.stderr, flush=True)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            timeout_graceful_shutdown=GRACE,
-            limit_concurrency=CONNECTIONS,
-            server_header=False,
-        )
         with suppress(KeyboardInterrupt):  # by then all is closed
-            uvicorn.Server(config).run(sockets=[open_socket])
+            uvicorn.Server(config(app)).run(sockets=[open_socket])
+
+
+def config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=IDLE,
+        limit_concurrency=CONNECTIONS,
+        server_header=False,
+    )
 
 
 def listening(host: str, port: int) -> socket.socket:

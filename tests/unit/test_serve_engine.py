@@ -102,7 +102,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
         assert await text(start(made, 1)) == "x"
         return said
 
-    assert asyncio.run(ask()) == [1, 8, PATIENCE]
+    assert asyncio.run(ask()) == [1, 15, PATIENCE]
 
 
 def test_nobody_makes_what_nobody_wants() -> None:
