@@ -146,7 +146,7 @@ class Ask(Strict):
         if len(ids) > most:
             raise FieldError(
                 self.PROMPT,
-                f"there are {len(ids)} tokens, and the model reads at most {most}",
+                f"there are {len(ids)} tokens, and {most} fit",
                 fix="shorten it",
                 code="context_length_exceeded",
             )

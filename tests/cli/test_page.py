@@ -280,6 +280,7 @@ def test_what_the_server_refuses_is_said(page: Page) -> None:
         ),
         (streamed("half")[:-20], 200, "text/event-stream", "cut off"),
         ("data: nonsense\n\n", 200, "text/event-stream", "JSON"),
+        ('data: {"error": {"message": "it fails"}}\n\n', 200, "text/event-stream", "it fails"),
     ],
 )
 def test_a_server_that_fails_is_said(
