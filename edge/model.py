@@ -36,6 +36,7 @@ class Wish:
     sampling: Sampling = field(default_factory=Sampling)
     stops: Sequence[str] = ()
     grammar: "Grammar | None" = None  # the form that the answer must have
+    goes_on: bool = False  # in the prompt's own text: a blank before the first word is part of it
 
 
 class Answer(Iterator[str]):
@@ -166,7 +167,7 @@ class Model:
             constraint=form,
         )
         self._last = generation
-        pieces = text_of(generation, self.tokenizer.stream(), stops=wish.stops)
+        pieces = text_of(generation, self.tokenizer.stream(inside=wish.goes_on), stops=wish.stops)
         return Answer(generation, pieces, form)
 
 

@@ -85,9 +85,13 @@ class Format(Strict):
         return self
 
     def grammar(self) -> Grammar | None:
-        if self.json_schema is not None:
-            return Grammar.of_schema(json.dumps(self.json_schema.schema_))
-        return Grammar.of_schema('{"type": "object"}') if self.type == "json_object" else None
+        if self.type == "text":
+            return None
+        schema = {"type": "object"} if self.json_schema is None else self.json_schema.schema_
+        try:
+            return Grammar.of_schema(json.dumps(schema))
+        except EdgeError as error:
+            raise FieldError("response_format", error.problem, fix=error.fix) from None
 
 
 class StreamOptions(Strict):
@@ -101,6 +105,7 @@ class Ask(Strict):
     """What chat and completion share."""
 
     PROMPT: ClassVar[str]  # the field that holds it
+    GOES_ON: ClassVar[bool] = False  # whether the answer is the rest of the prompt's text
 
     model: str = Field(max_length=256)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -163,7 +168,11 @@ class Ask(Strict):
         tokens = self._tokens(longest)
         grammar = None if self.response_format is None else self.response_format.grammar()
         return Wish(
-            max_tokens=tokens, sampling=sampling, stops=tuple(self.stop or ()), grammar=grammar
+            max_tokens=tokens,
+            sampling=sampling,
+            stops=tuple(self.stop or ()),
+            grammar=grammar,
+            goes_on=self.GOES_ON,
         )
 
     def _tokens(self, longest: int) -> int:
@@ -228,6 +237,7 @@ class CompletionAsk(Ask):
     """A text to continue."""
 
     PROMPT = "prompt"
+    GOES_ON = True
 
     prompt: str = Field(max_length=TEXT)
     best_of: Annotated[Any, Only(1, instead=_ONE)] = None

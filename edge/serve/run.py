@@ -13,7 +13,7 @@ from edge.serve.app import create
 from edge.serve.guard import LOOPBACK, Limits
 
 CONNECTIONS = 256  # at once, those that only wait included; past it nothing is read
-IDLE = 75  # seconds: longer than clients keep a connection, lest they write into a closed one
+IDLE = 120  # seconds: longer than any usual client keeps a connection (90), lest it writes into a closed one
 GRACE = 30  # seconds that an answer in progress may take after Ctrl-C
 
 

@@ -104,8 +104,10 @@ class SentencePiece:
         return text
 
 
-def pieces_of(decoder: Mapping[str, Any] | None) -> Callable[[], Pieces]:
-    """The streaming twin of the `decoder` section of a tokenizer.json."""
+def pieces_of(decoder: Mapping[str, Any] | None, *, inside: bool = False) -> Callable[[], Pieces]:
+    """The streaming twin of the `decoder` section of a tokenizer.json. `inside`: the text began before
+    the first piece, so that a blank there is one.
+    """
     steps = _flatten(decoder)
     kinds = [step.get("type") for step in steps]
     if kinds == ["ByteLevel"]:
@@ -119,7 +121,7 @@ def pieces_of(decoder: Mapping[str, Any] | None) -> Callable[[], Pieces]:
             fix="use a model whose tokenizer is byte-level or SentencePiece BPE",
         )
     replace = [(s["pattern"]["String"], s["content"]) for s in steps if s["type"] == "Replace"]
-    start = (strip["content"], strip["start"]) if strip else ("", 0)
+    start = (strip["content"], strip["start"]) if strip and not inside else ("", 0)
     return lambda: SentencePiece(replace, start, "ByteFallback" in kinds)
 
 

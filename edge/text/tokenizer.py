@@ -85,12 +85,15 @@ class Tokenizer:
         text: str = self._library.decode(list(ids), skip_special_tokens=skip_special)
         return text
 
-    def stream(self, *, skip_special: bool = True) -> Stream:
-        """Decode token by token; the pieces put together are `decode` of all the ids."""
+    def stream(self, *, skip_special: bool = True, inside: bool = False) -> Stream:
+        """Decode token by token; the pieces put together are `decode` of all the ids.
+
+        `inside`: the ids go on in a text, so that a blank before their first word is part of it.
+        """
         decoder = (
             json.loads(self._library.decoder.__getstate__()) if self._library.decoder else None
         )
-        return Stream(partial(self._piece, skip_special), pieces_of(decoder)())
+        return Stream(partial(self._piece, skip_special), pieces_of(decoder, inside=inside)())
 
     def definition(self) -> str:
         """The whole tokenizer as a tokenizer.json, added tokens and their flags included."""

@@ -15,7 +15,7 @@ from edge.decode.snapkv import Compacting, SnapKV
 from edge.model import Model, Wish, load
 from edge.text.chat import Message
 
-pytest.importorskip("fastapi")
+FastAPI = pytest.importorskip("fastapi").FastAPI
 httpx = pytest.importorskip("httpx")
 openai = pytest.importorskip("openai")
 pytest.importorskip("uvicorn")
@@ -233,3 +233,10 @@ def test_a_server_compacts_as_it_is_told(
     assert edge("serve", talking, "--snapkv-for", "reuse").code == 2
     assert edge("serve", talking).code == 0
     assert not isinstance(served[1].decoder, Compacting)
+
+
+def test_idle_connections_outlive_those_of_usual_clients() -> None:
+    """One that is closed while a client keeps it breaks that client's next request; Go keeps 90 s."""
+    from edge.serve.run import config
+
+    assert config(FastAPI()).timeout_keep_alive > 90

@@ -145,6 +145,10 @@ def test_what_changes_nothing_in_a_completion(client: "openai.OpenAI") -> None:
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+BROKEN = {
+    "type": "json_schema",
+    "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "^(unclosed$"}},
+}
 SCHEMALESS = {"type": "json_schema", "json_schema": {"name": "x"}}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [  # what is asked, the field, a part of what is said
     ({"frequency_penalty": 0.5}, "frequency_penalty", "no such penalty"),
@@ -181,6 +185,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [  # what is asked, the field, 
     ({"messages": [*ASK, {"role": "tool", "content": "1", "tool_call_id": "1"}]}, "messages.1.role", "it should be"),
     ({"messages": [{"role": "user", "content": "x", "name": "Tom"}]}, "messages.0.name", "into the content"),
     ({"extra_body": {"guided_json": {}}}, "guided_json", "no such field"),
+    ({"response_format": BROKEN}, "response_format", "regex parse error"),
     ({"stream_options": {"x": 1}}, "stream_options.x", "no such field"),
     ({"messages": [{"role": "user", "content": "ball " * 2000}]}, "messages", "shorten it"),
 ]  # fmt: skip
@@ -195,6 +200,14 @@ def test_what_would_change_the_answer_is_refused_by_name(
         client.chat.completions.create(**SAID | {"stream": stream} | ask)
     assert (found.value.param, found.value.type) == (field, "invalid_request_error")
     assert said in found.value.body["message"]
+
+
+def test_a_completion_goes_on_in_the_text_of_its_prompt(client: "openai.OpenAI") -> None:
+    """A blank between the prompt's last word and the first of the answer belongs to the answer."""
+    ask: dict[str, Any] = {"model": "it", "prompt": "Once", "temperature": 0, "max_tokens": 5}
+    assert client.completions.create(**ask).choices[0].text.startswith(" upon a time")
+    chunks = list(client.completions.create(**ask, stream=True))
+    assert chunks[0].choices[0].text == " upon"
 
 
 def test_a_completion_takes_one_text(client: "openai.OpenAI") -> None:
