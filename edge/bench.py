@@ -18,6 +18,7 @@ from time import perf_counter
 
 import numpy as np
 
+from edge import processors
 from edge.artifact import Artifact
 from edge.convert import recipe_of
 from edge.decode.generate import generate
@@ -105,7 +106,7 @@ def bench(
         )
     said = text or Text([(1000 + 7919 * i) % spec.vocab for i in range(prompt)], bos=None)
     prompts = said.prompts(prompt, rounds)
-    count = threads or os.cpu_count() or 1
+    count = processors.threads(threads)
     start = clock()
     source = opened(artifact, means, threads=threads)
     decoder = source.decoder if isinstance(source, Speculation) else source

@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edge import importance, targets
+from edge import importance, processors, targets
 from edge.artifact import (
     Artifact,
     Manifest,
@@ -379,7 +379,7 @@ def _room(tasks: Sequence[Task]) -> None:
 
 def _hashes(paths: Sequence[Path], progress: Progress) -> Mapping[Path, str]:
     total = sum(path.stat().st_size for path in paths)
-    with progress("sha256", total) as advance, ThreadPoolExecutor() as pool:
+    with progress("sha256", total) as advance, ThreadPoolExecutor(processors.threads(None)) as pool:
         return dict(zip(paths, pool.map(partial(sha256, progress=advance), paths), strict=True))
 
 

@@ -6,12 +6,12 @@ goes on with the others.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge import processors
 from edge.checkpoint import Checkpoint
 from edge.contracts import Writer
 from edge.typing import F32
@@ -69,7 +69,7 @@ def fill(checkpoint: Checkpoint, jobs: Sequence[Job], progress: Callable[[int], 
     """Give every weight to every writer; `progress` hears of bytes as they are done."""
     names: list[str] = []  # put, but not in the journal yet
     unmarked = 0
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors.threads(None)) as pool:
         waiting: list[Future[int]] = []
 
         def settle(most: int) -> None:

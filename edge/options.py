@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Processor threads; all cores if left out.")
+    int | None,
+    typer.Option(min=1, help="Processor threads; left out, as many as run at once here."),
 ]
 CacheType = Annotated[
     Literal["int8"] | None,

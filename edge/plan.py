@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from edge import targets
+from edge import processors, targets
 from edge.bench import bytes_per_token, read_bandwidth
 from edge.checkpoint import with_context
 from edge.families import family_of
@@ -88,7 +88,7 @@ def plan(
         return runtime.memory(spec, recipe, tokens=length) + _TOKEN * spec.vocab
 
     read = bytes_per_token(spec, recipe) + cache_bytes(spec, tokens)
-    speed = read_bandwidth(threads or os.cpu_count() or 1)
+    speed = read_bandwidth(processors.threads(threads))
     room = int(_SPARE * _memory())
     return Plan(
         family=family.name,

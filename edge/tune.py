@@ -3,12 +3,12 @@ prompt itself, and kept beside the artifact in `tuning.json`.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
+from edge import processors
 from edge.artifact import Artifact
 from edge.bench import machine
 from edge.decode.generate import generate
@@ -120,7 +120,7 @@ def _best(tried: Sequence[Tried]) -> Tried:
 
 def _key(length: int, threads: int | None) -> str:
     """Prompts between two powers of two are alike."""
-    return f"{machine()}, {threads or os.cpu_count()} threads, {1 << max(8, length.bit_length())} tokens"
+    return f"{machine()}, {processors.threads(threads)} threads, {1 << max(8, length.bit_length())} tokens"
 
 
 def _means(data: dict[str, object]) -> Means:

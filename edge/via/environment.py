@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge import processors
 from edge.artifact import alone
 from edge.errors import Unsupported
 from edge.home import home
@@ -37,7 +38,9 @@ class Environment:
         """For a process inside: it asks nobody, and keeps its caches here."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        return inherited | offline | {"HF_HOME": str(self.folder / "cache")}
+        return (
+            processors.environment() | inherited | offline | {"HF_HOME": str(self.folder / "cache")}
+        )
 
 
 def ready(requirements: Path, say: Say) -> Environment:

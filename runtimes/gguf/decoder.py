@@ -4,13 +4,13 @@ The file is judged by our own reader before llama.cpp sees it. The cache grows b
 context of more rows, so that a model of a long context does not claim memory that nobody uses.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edge import processors
 from edge.artifact import contained
 from edge.closing import Closing
 from edge.errors import Damaged
@@ -52,7 +52,7 @@ class GgufDecoder(Closing):
             mapped=not found.codes,
             gpu_layers=gpu_layers(),
         )
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = processors.threads(threads)
         self._exact = exact
         self._outputs = max(outputs, min(512, _LOGITS // spec.vocab))
         self._length = 0  # tokens

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from edge import processors
 from edge.heap import give_back
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
@@ -185,6 +186,11 @@ def _options(threads: int | None, *, alone: bool) -> ort.SessionOptions:
     options.enable_mem_pattern = False  # every step has a new shape: no pattern is used twice
     if not alone:
         options.add_session_config_entry("session.force_spinning_stop", "1")
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = _threads(threads)
     return options
+
+
+def _threads(asked: int | None) -> int:
+    """0: it takes all cores by itself, each thread at home on one; it sees neither mask nor quota."""
+    found = processors.here()
+    return asked or (found.bodies if found.limited else 0)

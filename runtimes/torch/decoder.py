@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edge import processors
 from edge.artifact import Artifact
 from edge.contracts import Numerics
 from edge.convert import recipe_of
@@ -44,7 +45,8 @@ class TorchDecoder:
     ) -> None:
         self.spec = spec
         self.capacity = spec.context
-        self._threads = threads
+        # It sees the affinity mask by itself, and takes a thread a core; it sees no quota.
+        self._threads = threads or min(torch.get_num_threads(), processors.here().count)
         self._device = device()
         recipe = recipe_of(Artifact.open(folder).manifest)
         self._dtype = DTYPES[number(recipe, exact=exact)]
@@ -84,7 +86,7 @@ class TorchDecoder:
         count, at = len(tokens), self._cache.length
         assert count > 0, "no tokens"
         assert at + count <= self.capacity, f"{count} after {at} of {self.capacity}"
-        if self._threads not in (None, torch.get_num_threads()):
+        if self._threads != torch.get_num_threads():
             torch.set_num_threads(self._threads)
         self._cache.reserve(at + count)
         return torch.tensor([list(tokens)], device=self._device)

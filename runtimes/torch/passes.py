@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from edge import processors
 from edge.spec import DecoderSpec
 from edge.train.origin import fitting
 from runtimes.torch import layerskip
@@ -53,7 +54,7 @@ class Passes:
         self._table = self._counts.to(self._device)
         self._judged, self._precision, self._recompute = judged, precision, recompute
         on_cpu = self._device.type == "cpu"
-        self._workers = max(1, (os.cpu_count() or 1) // shared) if on_cpu else 1
+        self._workers = max(1, processors.threads(None) // shared) if on_cpu else 1
         self._compiled = _fused(on_cpu) if compiled is None else compiled
         self._pool = ThreadPoolExecutor(self._workers)
         if on_cpu:
