@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge import processors
 from edge.errors import EdgeError, steady
 from edge.options import CacheType, Compacting, Decoding, Json, Reference, Threads, spread
 from edge.printing import TIMED, VERIFIED, listed, shares, show, show_each, show_rows
 from edge.switches import keep_at_home
+from edge.trouble import guarded
+from edge.usage import UsageError, explained
 
 if TYPE_CHECKING:
     from edge.model import Model, Wish
@@ -26,8 +29,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done; 1 a verification failed; 2 a wrong request; 3 not supported here; "
-    "4 a damaged file; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 a verification failed; 2 a wrong request, or no place for its result; "
+    "3 not supported here; 4 a damaged file; 70 a mistake of edge's own; 130 interrupted; 141 the reader "
+    "of its output went away.",
 )
 
 
@@ -617,15 +621,21 @@ def doctor(as_json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and its exit code, never a traceback."""
+    """Run the command line; whatever goes wrong is one message and an exit code, never a traceback."""
+    processors.tell_libraries()
+    keep_at_home()
+    sys.exit(guarded(_command))
+
+
+def _command() -> object:
+    """The command that was named -> its exit code, if it has one of its own."""
     try:
-        keep_at_home()
-        app(standalone_mode=True)
-    except EdgeError as error:
-        typer.echo(f"edge: {error}", err=True)
-        sys.exit(error.code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        return app(prog_name="edge", standalone_mode=False)
+    except UsageError as error:
+        if len(sys.argv) > 1:
+            raise explained(error, sys.argv[1:]) from None
+        _say(str(error))  # all of the help
+        return EdgeError.code
 
 
 def _answer(

@@ -74,8 +74,14 @@ def threads(asked: int | None) -> int:
     return asked or here().count
 
 
+def tell_libraries() -> None:
+    """Before any of them is loaded; what the user set stays."""
+    for name, value in environment().items():
+        os.environ.setdefault(name, value)
+
+
 def environment() -> dict[str, str]:
-    """For libraries that see an affinity mask but no quota (OpenBLAS, OpenMP), before they are loaded."""
+    """For libraries that see an affinity mask but no quota: OpenBLAS, OpenMP."""
     found = here()
     return {"OMP_NUM_THREADS": str(found.count)} if found.count < len(found.mask) else {}
 
@@ -100,7 +106,7 @@ def _affinity(there: int) -> set[int]:
 
 def _groups(root: Path) -> Iterator[Path]:
     """Folders of the control groups that may bound this process's time, the innermost first."""
-    own = {}
+    own: dict[str, str] = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         own |= dict.fromkeys(controllers.split(","), path)  # version 2 names no controller

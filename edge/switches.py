@@ -9,9 +9,11 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge.errors import EdgeError
 from edge.home import home
 
 
@@ -94,8 +96,9 @@ def keep_at_home() -> None:
     ):  # a login of the user's stays where it is, and is only read there
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
         os.environ.setdefault("HF_TOKEN_PATH", str(cache / "huggingface" / "token"))
-    for name, folder in folders().items():
-        os.environ.setdefault(name, folder)
+    with suppress(EdgeError):  # there is no home: what needs one says so
+        for name, folder in folders().items():
+            os.environ.setdefault(name, folder)
 
 
 def switches() -> dict[str, str]:

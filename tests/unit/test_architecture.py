@@ -49,7 +49,7 @@ TOOLKITS = {
     "uvicorn": ("edge/serve/run.py",),
     "sentencepiece": ("edge/text/sentencepiece.py",),
     "llguidance": ("edge/decode/grammar.py", "edge/decode/_trial.py"),
-    "typer": ("edge/cli.py", "edge/options.py", "edge/printing.py"),
+    "typer": ("edge/cli.py", "edge/options.py", "edge/printing.py", "edge/usage.py"),
     "platformdirs": ("edge/home.py",),
 }
 
@@ -94,7 +94,7 @@ LAYERS = (
     },
     {"train", "serve", "via"},
     {"api"},
-    {"options", "printing", "cli"},
+    {"options", "printing", "trouble", "usage", "cli"},
 )
 # The checkpoint reader asks which family a config is of; a family knows only spec and names.
 INNER = {"families": {"errors", "typing", "spec", "names", "config", "families"}}
