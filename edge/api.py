@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edge import integrity, module, registry, targets
+from edge import given, integrity, module, registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Text, Timing, bench
 from edge.calibration import TOKENS as TOKENS_TO_READ
@@ -209,29 +209,36 @@ def answer_form(
     if regex is not None:
         return Grammar.of_regex(regex)
     if json_schema is not None:
-        return Grammar.of_schema(_text(json_schema))
+        return Grammar.of_schema(given.text_of(json_schema))
     assert lark is not None
-    return Grammar.of_lark(_text(lark))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgeError(
-            f"{file} cannot be read as UTF-8 text: {error}", fix="give a text file"
-        ) from None
+    return Grammar.of_lark(given.text_of(lark))
 
 
 def split_prompt(first: str | None, second: str | None) -> tuple[str | None, str | None]:
     """The two positional arguments of `run` -> model and prompt, either of which may be missing."""
     if first is None or second is not None:
         return first, second
+    if first == "-" or not _may_be_a_name(first):
+        return None, first
     if registry.find(first) or Path(first).exists():
         return first, None
-    if first == "-" or " " in first:
+    if len(first.split()) > 1:
         return None, first
     raise registry.nearest(first)
+
+
+def _may_be_a_name(text: str) -> bool:
+    """Whether a file could have it as its path: an empty or a long text cannot be one."""
+    whole = text.encode(errors="replace")
+    return bool(text.strip()) and len(whole) < 4096 and max(map(len, whole.split(b"/"))) < 256
+
+
+def read_prompt(prompt: str | None, *, raw: bool) -> str | None:
+    """The text of a prompt, of which `-` means all of stdin; None: a chat."""
+    text = given.from_stdin() if prompt == "-" else prompt
+    if text is not None and not text.strip() and not raw:
+        raise EdgeError("the prompt is empty", fix="write one, or leave it out for a chat")
+    return text
 
 
 class Verdict(Protocol):
@@ -383,7 +390,7 @@ def bench_artifact(
     said = None
     if text is not None:
         tokenizer, _ = vocabulary(artifact)
-        said = Text(tokenizer.encode(_text(text), special=False), tokenizer.bos_id)
+        said = Text(tokenizer.encode(given.text_of(text), special=False), tokenizer.bos_id)
     return bench(
         artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means, text=said
     )
@@ -432,7 +439,7 @@ def eval_text(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Loss of an artifact on a text file."""
-    content = _text(text)
+    content = given.text_of(text)
     model = load(folder, threads=threads, means=means, turns=False)
     ids = model.tokenizer.encode(content, special=False)
     return evaluate(

@@ -5,6 +5,7 @@ It is written to a sibling folder and renamed at the end: a conversion killed at
 nothing that looks finished.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -133,14 +134,9 @@ def publishing(
 ) -> Iterator[Path]:
     """A folder to fill, which becomes `out` at once if the body succeeds and vanishes if it fails.
 
-    `keep`: whether what a killed conversion left in it is of use.
+    `keep`: whether what a conversion left in it, that was killed or found the disk full, is of use.
     """
-    if out.name in ("", "..") or out.is_symlink():
-        raise EdgeError(f"{out} cannot become an artifact", fix="give -o the name of a new folder")
-    if out.exists() and not force:
-        raise EdgeError(f"{out} exists already", fix="give --force to replace it, or another -o")
-    if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
-        raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
+    _check_place(out, force=force)
     partial = partial_of(out)
     with alone(out):
         if not keep(partial):
@@ -157,8 +153,30 @@ def publishing(
             partial.rename(out)
             _sync(out.parent)
             shutil.rmtree(replaced, ignore_errors=True)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        except BaseException as error:
+            if not (_full(error, out) and keep(partial)):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _check_place(out: Path, *, force: bool) -> None:
+    """Refuse what an artifact may not become, before any work."""
+    if out.name in ("", "..") or out.is_symlink():
+        raise EdgeError(f"{out} cannot become an artifact", fix="give -o the name of a new folder")
+    if (below := next(folder for folder in out.absolute().parents if folder.exists())).is_file():
+        raise EdgeError(f"{below} is a file: nothing lies below it", fix="give another -o")
+    if out.exists() and not force:
+        raise EdgeError(f"{out} exists already", fix="give --force to replace it, or another -o")
+    if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
+        raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
+
+
+def _full(error: BaseException, out: Path) -> bool:
+    """Whether it is of a full disk, which then is said to be that of `out`."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return False
+    error.filename = error.filename or str(out)
+    return True
 
 
 def partial_of(out: Path) -> Path:

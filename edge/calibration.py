@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge import targets
+from edge import given, targets
 from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
 from edge.text.tokenizer import Tokenizer
@@ -36,13 +36,7 @@ class Calibration:
     @classmethod
     def of(cls, file: Path, tokens: int = TOKENS) -> "Calibration":
         """Read the text."""
-        try:
-            content = file.read_bytes().decode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise EdgeError(
-                f"{file} cannot be read as UTF-8 text: {error}", fix="give --calibrate a text file"
-            ) from None
-        return cls(file, content, tokens)
+        return cls(file, given.text_of(file), tokens)
 
     @property
     def sha256(self) -> str:

@@ -29,9 +29,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done; 1 a verification failed; 2 a wrong request, or no place for its result; "
-    "3 not supported here; 4 a damaged file; 70 a mistake of edge's own; 130 interrupted; 141 the reader "
-    "of its output went away.",
+    epilog="Exit codes: 0 done; 1 a verification failed; 2 a wrong request; 3 not supported here; "
+    "4 a damaged file; 70 a mistake of edge's own; 130 interrupted; 141 nobody read its output.",
 )
 
 
@@ -310,7 +309,7 @@ def run(
         raise EdgeError(
             "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
         )
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = api.read_prompt(prompt, raw=raw)
     means = decoding.means()
     if fast:
         if means != api.PLAIN or text is None:

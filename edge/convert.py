@@ -367,7 +367,7 @@ def _room(tasks: Sequence[Task]) -> None:
     needed: dict[Path, int] = {}
     for task in tasks:
         parent = next(folder for folder in task.out.resolve().parents if folder.exists())
-        needed[parent] = needed.get(parent, 0) + task.layout.nbytes
+        needed[parent] = needed.get(parent, 0) + task.layout.nbytes - _there(task)
     for parent, nbytes in needed.items():
         free = shutil.disk_usage(parent).free
         if free < nbytes + (64 << 20):
@@ -375,6 +375,13 @@ def _room(tasks: Sequence[Task]) -> None:
                 f"the artifact takes {nbytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free at {parent}",
                 fix="make room, or give -o on another disk",
             )
+
+
+def _there(task: Task) -> int:
+    """Bytes on the disk of a conversion that will be gone on with; its files have holes."""
+    partial = partial_of(task.out)
+    files = partial.rglob("*") if task.begun(partial) else ()
+    return sum(512 * file.stat().st_blocks for file in files)
 
 
 def _hashes(paths: Sequence[Path], progress: Progress) -> Mapping[Path, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge.artifact import MANIFEST, Artifact, Manifest, sha256
 from edge.config import is_plain
-from edge.errors import Damaged
+from edge.errors import Damaged, EdgeError
 from edge.home import home
 from edge.module import Module
 
@@ -102,15 +102,15 @@ def _known() -> dict[str, str]:
     """What was hashed before; a lost or broken memory only costs time."""
     try:
         found = json.loads(_file().read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, EdgeError):
         return {}
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
 def _remember(known: dict[str, str]) -> None:
-    file = _file()
-    partial = file.with_suffix(".partial")
-    with suppress(OSError):  # a home that cannot be written: every load hashes
+    with suppress(OSError, EdgeError):  # no home, or none that can be written: every load hashes
+        file = _file()
+        partial = file.with_suffix(".partial")
         file.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(dict(list(known.items())[-_LIMIT:])))
         partial.replace(file)

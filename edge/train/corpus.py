@@ -17,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from edge.errors import EdgeError
+from edge.given import MARK, other, unreadable
 
 BLOCK = 32 << 10  # bytes
 _REACH = 1 << 10  # bytes in which a block looks for where to end
@@ -116,7 +117,7 @@ def _read_through(file: Path, update: Callable[[bytes], None]) -> int:
     """Size of a file in bytes, all of which are UTF-8."""
     decoder, size = codecs.getincrementaldecoder("utf-8")(), 0
     if not file.is_file():  # a pipe or a device may never end
-        raise _unreadable(file, "there is no such file")
+        raise unreadable(file, "there is no such file")
     try:
         with file.open("rb") as opened:
             while chunk := opened.read(_CHUNK):
@@ -124,8 +125,10 @@ def _read_through(file: Path, update: Callable[[bytes], None]) -> int:
                 decoder.decode(chunk)
                 size += len(chunk)
         decoder.decode(b"", final=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(file, error) from None
+    except UnicodeDecodeError as error:
+        raise unreadable(file, other(error.object) or error) from None
+    except OSError as error:
+        raise unreadable(file, error.strerror) from None
     return size
 
 
@@ -135,12 +138,12 @@ def _text(file: Path, start: int) -> str:
         with file.open("rb") as opened:
             opened.seek(max(0, start))
             content = opened.read(BLOCK + _REACH)
-        begin = _cut(content[:_REACH]) if start else 0
+        begin = _cut(content[:_REACH]) if start else len(MARK) * content.startswith(MARK)
         tail = content[BLOCK:]
         end = BLOCK + _cut(tail) if tail else len(content)
         return content[begin:end].decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(file, error) from None
+        raise unreadable(file, error) from None
 
 
 def _cut(window: bytes) -> int:
@@ -155,7 +158,3 @@ def _shuffled(count: int, seed: int, epoch: int) -> "array[int]":
     order = array("I", range(count))
     random.Random(f"{seed}/texts/{epoch}").shuffle(order)
     return order
-
-
-def _unreadable(file: Path, error: object) -> EdgeError:
-    return EdgeError(f"{file} cannot be read as UTF-8 text: {error}", fix="give a text file")

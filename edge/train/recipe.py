@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 
+from edge import given
 from edge.errors import EdgeError
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
 from edge.train.rows import Stage
@@ -177,7 +178,9 @@ def read(path: Path) -> Recipe:
     try:
         if path.stat().st_size > LIMIT:
             raise ValueError(f"it has more than {LIMIT >> 10} KiB")
-        return _recipe(_table(_Loader(path.read_text(encoding="utf-8")).get_single_data(), "it"))
+        return _recipe(
+            _table(_Loader(given.decoded(path.read_bytes(), str(path))).get_single_data(), "it")
+        )
     except FileNotFoundError:
         raise EdgeError(f"there is no recipe {path}", fix=f"start from {EXAMPLE}") from None
     except (yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:

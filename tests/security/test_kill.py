@@ -2,8 +2,10 @@
 is there, and is whole.
 """
 
+import errno
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from conftest import Edge
 from support import environment, tiny
 
+from edge import fill
 from edge.artifact import Artifact, is_artifact, partial_of, publishing
 from edge.convert import Options, convert
 from edge.errors import EdgeError
@@ -110,6 +114,38 @@ def test_killed_at_any_moment(
     again = convert(source, out, Options())
     assert again.manifest.files == hashes
     assert again.check_hashes() == ()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_full_disk_is_said_and_the_conversion_goes_on(
+    edge: Edge, source: Path, undisturbed: tuple[Mapping[str, str], float], tmp_path: Path
+) -> None:
+    """The disk is full after some weights, and again has room for the next try."""
+    out, room = tmp_path / "out", 1 << 21
+    with pytest.MonkeyPatch.context() as patch:
+        write = os.pwrite
+
+        def until_full(file: int, content: bytes, offset: int) -> int:
+            nonlocal room
+            room -= len(content)
+            if room < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(file, content, offset)
+
+        patch.setattr(os, "pwrite", until_full)
+        patch.setattr(fill, "_MARK", 1 << 18)
+        done = edge("convert", source, "-o", out)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 2), done.err
+    assert f"no space is left for {out}" in done.err
+    assert not out.exists()
+    plan = edge("convert", source, "-o", out, "--dry-run", "--json").json
+    assert plan["resumes"]
+    with pytest.MonkeyPatch.context() as patch:  # what is there needs no more room
+        free = type("Usage", (), {"free": plan["bytes"] + (64 << 20) - (1 << 20)})
+        patch.setattr(shutil, "disk_usage", lambda _: free)
+        assert edge("convert", source, "-o", tmp_path / "another").code == 2
+        assert edge("convert", source, "-o", out).code == 0
+    assert Artifact.open(out).manifest.files == undisturbed[0]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
