@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edge import targets
+from edge import processors, targets
 from edge.bench import machine
 from edge.errors import EdgeError
 from edge.home import home
@@ -35,7 +35,8 @@ def examine() -> dict[str, Any]:
         "system": platform.platform(),
         "machine": machine(),
         "memory_gb": _memory_gb(),
-        "edge_home": str(home()),
+        "processors": processors.here().json(),
+        "edge_home": _home(),
         "switched_off": {
             name: " ".join(f"{variable}={value}" for variable, value in library.off.items())
             for name, library in LIBRARIES.items()
@@ -45,6 +46,13 @@ def examine() -> dict[str, Any]:
         "convert": {name: _works("converters", name) for name in targets.names("converters")},
         "run": {name: _works("runtimes", name) for name in targets.names("converters")},
     }
+
+
+def _home() -> str:
+    try:
+        return str(home())
+    except EdgeError as error:
+        return str(error)
 
 
 def _works(kind: str, name: str) -> str:

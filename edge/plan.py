@@ -16,6 +16,7 @@ from edge.mixing import resolved
 from edge.outline import Outline
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, cache_bytes
+from edge.table import fields
 from edge.units import count, size
 
 DEFAULT_TOKENS = 2048  # of a sequence, where none is asked for
@@ -64,7 +65,7 @@ class Plan:
             "speed": f"at most {self.bound_tps:.1f} tokens/s: each reads {size(self.bytes_per_token)}, "
             f"and this machine {self.machine_gbs:.1f} GB/s",
         }
-        return "\n".join(f"{key:18} {value}" for key, value in lines.items())
+        return fields(lines)
 
 
 def plan(

@@ -68,14 +68,15 @@ def listed(rows: list[dict[str, Any]]) -> str:
 
 
 def show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None:
-    """One JSON object on one line, or one line a field."""
+    """One JSON object on one line, or a list of its fields."""
+    from edge.table import fields
+
     if as_json:
         typer.echo(json.dumps(result))
     elif text is not None:
         typer.echo(text)
     else:
-        for key, value in result.items():
-            typer.echo(f"{key:20} {_plain(value)}")
+        typer.echo(fields(result))
 
 
 def show_each(results: list[dict[str, Any]], as_json: bool, lines: list[str]) -> None:
@@ -110,13 +111,3 @@ def shares(rows: list[dict[str, Any]]) -> str:
     shares = sorted({row["share"] for row in rows})
     columns = {f"1/{share}": "all" if share == 1 else f"1/{share}" for share in shares}
     return table(list(lines.values()), {"task": "TASK", "mode": "MODE", **columns})
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return str(value)

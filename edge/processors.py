@@ -50,16 +50,17 @@ class Processors:
             "there": self.there,
             "affinity": len(self.mask),
             "quota": self.quota,
+            "why": self.why,
         }
 
-    def text(self) -> str:
-        """For a person: how many, and why no more."""
+    @property
+    def why(self) -> str:
+        """What leaves the others out."""
         reasons = {
             f"the affinity mask allows {len(self.mask)}": len(self.mask) < self.there,
             f"the container's quota is {self.quota or 0:g}": self._granted < self.there,
         }
-        why = " and ".join(reason for reason, holds in reasons.items() if holds)
-        return f"{self.count} of {self.there}" + (f": {why}" if why else "")
+        return " and ".join(reason for reason, holds in reasons.items() if holds) or "all are free"
 
 
 def here(root: Path = _ROOT) -> Processors:

@@ -1,6 +1,8 @@
-"""Rows of results as aligned text, for a terminal."""
+"""Results as aligned text, for a terminal: rows as a table, fields as a list."""
 
 from collections.abc import Mapping, Sequence
+
+from edge.errors import steady
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> str:
@@ -18,16 +20,42 @@ def table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> s
     )
 
 
+def fields(found: Mapping[str, object]) -> str:
+    """One line a field; a field of fields is a list of its own below its name. Values that are all
+    numbers stand right, and a text of several lines stays in its column.
+    """
+    width = max(map(len, found), default=0)
+    numbers = all(map(_number, found.values()))
+    flush = max((len(_plain(value)) for value in found.values()), default=0) if numbers else 0
+    lines = []
+    for key, value in found.items():
+        if isinstance(value, Mapping) and value:
+            lines += [steady(key), *(f"  {line}" for line in fields(value).splitlines())]
+            continue
+        heads = [steady(key), *[""] * _plain(value).count("\n")]
+        parts = zip(heads, _plain(value).split("\n"), strict=True)
+        lines += [f"{head:{width}}  {part.strip():>{flush}}".rstrip() for head, part in parts]
+    return "\n".join(lines)
+
+
 def cell(value: object) -> str:
-    if value is None:
+    """A value on one line."""
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return str(value) if _number(value) else " ".join(_plain(value).split("\n"))
+
+
+def _plain(value: object) -> str:
+    """A value of a field: six digits, thousands apart. What files say of themselves steers nothing."""
+    if value is None or value in ((), [], {}):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else _whole(value)
-
-
-def _whole(value: object) -> str:
-    return f"{value:.0f}" if isinstance(value, float) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    if _number(value):
+        return f"{value:.6g}" if isinstance(value, float) else f"{value:,}"
+    return steady(str(value))
 
 
 def _number(value: object) -> bool:

@@ -76,18 +76,18 @@ def test_this_machines_own_files_are_read() -> None:
 @pytest.mark.parametrize(
     ("allowed", "quota", "count", "words"),
     [
-        (8, None, 8, "8 of 8"),
-        (2, None, 2, "2 of 8: the affinity mask allows 2"),
-        (8, 0.2, 1, "1 of 8: the container's quota is 0.2"),
-        (8, 2.6, 3, "3 of 8: the container's quota is 2.6"),
-        (4, 2, 2, "2 of 8: the affinity mask allows 4 and the container's quota is 2"),
-        (8, 64, 8, "8 of 8"),
+        (8, None, 8, "all are free"),
+        (2, None, 2, "the affinity mask allows 2"),
+        (8, 0.2, 1, "the container's quota is 0.2"),
+        (8, 2.6, 3, "the container's quota is 2.6"),
+        (4, 2, 2, "the affinity mask allows 4 and the container's quota is 2"),
+        (8, 64, 8, "all are free"),
     ],
 )
 def test_why_no_more(allowed: int, quota: float | None, count: int, words: str) -> None:
     mask = frozenset(range(allowed))
     found = Processors(there=8, mask=mask, cores=allowed, quota=quota)
-    assert (found.count, found.text()) == (count, words)
+    assert (found.count, found.why) == (count, words)
     assert found.limited == (count < 8)
 
 
