@@ -55,7 +55,19 @@ TOOLKITS = {
 
 # 3. Layers of edge: a module imports its own layer and those before it.
 LAYERS = (
-    {"apart", "closing", "confined", "errors", "forked", "given", "heap", "processors", "typing", "units", "workers"},
+    {
+        "apart",
+        "closing",
+        "confined",
+        "errors",
+        "forked",
+        "given",
+        "heap",
+        "processors",
+        "typing",
+        "units",
+        "workers",
+    },
     {"config", "fields", "home", "names", "ops", "protocols", "spec", "switches"},
     {
         "safetensors",
