@@ -6,6 +6,7 @@ cache; no code of the folder is ever run, and no pickle is read.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from edge.errors import Unsupported
 from edge.families import Family, family_of
 from edge.names import Place, Shape
 from edge.outline import Outline, weight_files
-from edge.safetensors import SafetensorsFile
+from edge.safetensors import SafetensorsFile, same
 from edge.spec import DecoderSpec, longest
 from edge.typing import F32, I64
 
@@ -39,12 +40,13 @@ class Checkpoint(Closing):
         """Read the config and every header; `context` is the longest sequence, if not the model's own."""
         config = Config.load(folder / "config.json")
         family = family_of(config)
-        spec = with_context(family.spec(config), context)
         paths = weight_files(folder)
         opened: list[SafetensorsFile] = []
         try:
             opened.extend(SafetensorsFile(path) for path in paths)
-            outline = Outline(config, {file.path.name: file.entries for file in opened})
+            entries = {file.path.name: file.entries for file in opened}
+            outline = Outline(config, entries, same=partial(same, paths))
+            spec = with_context(outline.spec(), context)
             places = family.names.check(spec, outline.shapes())
             outline.floats_only(place.tensor for place in places.values())
         except BaseException:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ WANTED = (
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",
 )
+_PEEK = 4096  # bytes of a tensor that are compared in one place
 _AT_ONCE = 8  # headers that are asked for together
 _PATIENCE = 10.0  # seconds without an answer
 
@@ -86,10 +88,11 @@ class Repository:
             found = dict(zip(names, pool.map(self._header, names), strict=True))
         sizes = {**self.files, **{name: size for name, (_, size) in found.items()}}
         files = {name: entries for name, (entries, _) in found.items()}
-        return Outline(config, files, sum(sizes.values()))
+        return Outline(config, files, sum(sizes.values()), same=partial(self._same, files))
 
     def _weights(self) -> tuple[str, ...]:
-        if INDEX not in self.files:
+        """As `edge.outline.weight_files` chooses."""
+        if SINGLE in self.files or INDEX not in self.files:
             return (SINGLE,)
         names = shards(self._json(INDEX), self._where(INDEX))
         lost = [name for name in names if name not in self.files]
@@ -116,6 +119,24 @@ class Repository:
         if again != size:
             raise Damaged(f"{where} changed while it was read", fix="try again")
         return parse_header(content, size, where), size
+
+    def _same(self, files: Mapping[str, Mapping[str, Entry]], first: str, second: str) -> bool:
+        """Whether two tensors agree in their first, middle and last bytes: heads that were trained
+        apart do so nowhere.
+        """
+        holders = {name: file for file, entries in files.items() for name in entries}
+        (a, one), (b, other) = (
+            (holders[name], files[holders[name]][name]) for name in (first, second)
+        )
+        if not one.alike(other) or not one.nbytes:
+            return False
+        size = min(_PEEK, one.nbytes)
+        spans = [range(at, at + size) for at in (0, (one.nbytes - size) // 2, one.nbytes - size)]
+        return all(self._part(a, one, span) == self._part(b, other, span) for span in spans)
+
+    def _part(self, file: str, entry: Entry, span: range) -> bytes:
+        """These bytes of a tensor."""
+        return self._read(file, range(entry.start + span.start, entry.start + span.stop))[0]
 
     def _read(self, name: str, span: range) -> tuple[bytes, int]:
         """These bytes of a file, as far as it goes, and its size."""

@@ -8,13 +8,15 @@ tensor, or a tensor without a weight, is an error that names it.
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edge.errors import Damaged, EdgeError
+from edge.errors import Damaged, EdgeError, Unsupported
 from edge.spec import DecoderSpec, LayerSpec
 
 Shape = tuple[int, ...]
 Rows = tuple[range, ...]
+# Buffers that older code saved with the weights, whatever holds them: angles, masks.
+_INERT = (r"(?:.*\.)?rotary_emb\.inv_freq", r"(?:.*\.)?attention\.(?:masked_)?bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class NameMap:
     """canonical name -> tensor name or `Part`; `{i}` stands for the layer. `ignore`: tensors that
-    carry no weight.
+    carry no weight, beside the buffers of any family.
     """
 
     entries: Mapping[str, str | Part]
@@ -60,6 +62,9 @@ class NameMap:
     def check(self, spec: DecoderSpec, found: Mapping[str, Shape]) -> dict[str, Place]:
         """The places, once the checkpoint holds exactly these tensors in these shapes."""
         places = self.places(spec)
+        embed, head = self.ends
+        if spec.tied and embed not in found and head in found:
+            places["embed"] = replace(places["embed"], tensor=head)
         needed = {place.tensor: place.stored for place in places.values()}
         missing = sorted(needed.keys() - found.keys())
         unknown = sorted(n for n in found.keys() - needed.keys() if not self._ignored(n, spec))
@@ -76,10 +81,19 @@ class NameMap:
                 )
         return places
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The tensors of the embedding and of the head: two names of one matrix where they are tied."""
+        embed = self.entries["embed"]
+        head = self.entries.get("head", embed)
+        assert isinstance(embed, str)
+        assert isinstance(head, str)
+        return embed, head
+
     def _place(self, name: str, shape: Shape, spec: DecoderSpec) -> Place:
         match = re.match(r"layers\.(\d+)\.", name)
         index = int(match[1]) if match else -1
-        entry = self.entries[re.sub(r"^layers\.\d+\.", "layers.{i}.", name)]
+        entry = self._entry(re.sub(r"^layers\.\d+\.", "layers.{i}.", name))
         if isinstance(entry, str):
             return Place(entry.replace("{i}", str(index)), shape, shape)
         parts = entry.split(spec.layers[index])
@@ -87,10 +101,19 @@ class NameMap:
         tensor = entry.tensor.replace("{i}", str(index))
         return Place(tensor, shape, (height, *shape[1:]), parts[entry.part])
 
+    def _entry(self, name: str) -> str | Part:
+        """Where a weight of any layer lies."""
+        if name not in self.entries:
+            raise Unsupported(
+                f"this family has no tensor for {name}, which its config asks for",
+                fix="add the name to the family's NameMap in edge/families",
+            )
+        return self.entries[name]
+
     def _ignored(self, name: str, spec: DecoderSpec) -> bool:
-        """Also a head that repeats a tied embedding: some tools save it twice."""
-        repeated = spec.tied and name == self.entries.get("head")
-        return repeated or any(re.fullmatch(pattern, name) for pattern in self.ignore)
+        """Also a head that repeats a tied embedding: some tools save it twice (see `Outline.spec`)."""
+        repeated = spec.tied and name == self.ends[1]
+        return repeated or any(re.fullmatch(pattern, name) for pattern in (*_INERT, *self.ignore))
 
 
 def stored(places: Mapping[str, Place]) -> dict[str, Stored]:

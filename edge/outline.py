@@ -4,8 +4,9 @@ The headers may be of files on this machine or of files on the hub.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from edge.config import Config, is_plain, read_json
 from edge.errors import Damaged, Unsupported
 from edge.families import Family, family_of
 from edge.names import Shape
-from edge.safetensors import Entry, SafetensorsFile
+from edge.safetensors import Entry, SafetensorsFile, same
+from edge.spec import DecoderSpec
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -24,26 +26,40 @@ _FLOATS = ("F32", "F16", "BF16", "F64")
 @dataclass(frozen=True, slots=True)
 class Outline:
     """`files`: every tensor of each file of weights; `download`: bytes to fetch before it is here;
-    `strings`: those in its tokenizer.json, if that is here.
+    `strings`: those in its tokenizer.json, if that is here; `same`: whether two tensors hold the same
+    bytes.
     """
 
     config: Config
     files: Mapping[str, Mapping[str, Entry]]
     download: int = 0
     strings: int | None = None
+    same: Callable[[str, str], bool] = lambda _first, _second: True
 
     @classmethod
     def of(cls, folder: Path) -> "Outline":
         """Of a checkpoint on this machine."""
-        files = {}
-        for path in weight_files(folder):
+        files, paths = {}, weight_files(folder)
+        for path in paths:
             with SafetensorsFile(path) as file:
                 files[path.name] = file.entries
-        return cls(Config.load(folder / "config.json"), files, strings=_strings(folder))
+        config = Config.load(folder / "config.json")
+        return cls(config, files, strings=_strings(folder), same=partial(same, paths))
 
     @property
     def family(self) -> Family:
         return family_of(self.config)
+
+    def spec(self) -> DecoderSpec:
+        """What the config says, but that a head which lies beside a tied embedding and differs from it
+        is one of its own: transformers reads it so.
+        """
+        spec, found = self.family.spec(self.config), self.entries()
+        embed, head = self.family.names.ends
+        if not (spec.tied and embed in found and head in found):
+            return spec
+        self.floats_only((embed, head))
+        return spec if self.same(embed, head) else replace(spec, tied=False)
 
     def entries(self) -> dict[str, Entry]:
         """Every tensor; a name that two files hold is refused."""
@@ -85,7 +101,11 @@ def _strings(folder: Path) -> int | None:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """A checkpoint's safetensors files, each of which exists."""
+    """A checkpoint's safetensors files, each of which exists. A single file comes before an index
+    beside it, as in transformers.
+    """
+    if (folder / SINGLE).is_file():
+        return (folder / SINGLE,)
     if (folder / INDEX).is_file():
         names = shards(read_json(folder / INDEX), str(folder / INDEX))
         lost = [name for name in names if not (folder / name).is_file()]
@@ -94,8 +114,6 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
                 f"{folder} lacks {lost[0]}, which its index names", fix="complete the download"
             )
         return tuple(folder / name for name in names)
-    if (folder / SINGLE).is_file():
-        return (folder / SINGLE,)
     pickled = sorted(p.name for p in folder.glob("*.bin")) + sorted(
         p.name for p in folder.glob("*.pth")
     )

@@ -73,7 +73,7 @@ def plan(
 ) -> Plan:
     """Plan the conversion of a model and a run whose sequence reaches `context` tokens."""
     family = family_of(outline.config)
-    spec = family.spec(outline.config)
+    spec = outline.spec()
     places = family.names.check(spec, outline.shapes())
     outline.floats_only(place.tensor for place in places.values())
     if context is not None and context > spec.context:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from edge.typing import F32
 
 _DIMENSIONS = 8  # the most of a tensor: a product of a million sizes takes minutes
 HEADER_LIMIT = 32 << 20  # bytes: 300,000 tensors
+_BLOCK = 1 << 22  # bytes of a tensor that are compared at a time
 _FLOATS: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 _SIZES = {**_FLOATS, "U32": 4, "U8": 1}  # bytes of what is read here: codes are no floats
 
@@ -39,6 +41,10 @@ class Entry:
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * _SIZES[self.dtype]
+
+    def alike(self, other: "Entry") -> bool:
+        """Whether both are of one type and shape."""
+        return (self.dtype, self.shape) == (other.dtype, other.shape)
 
 
 class SafetensorsFile(Closing):
@@ -69,6 +75,10 @@ class SafetensorsFile(Closing):
         block = _as_f32(raw, entry.dtype).reshape(stop - start, *entry.shape[1:])
         return block[::step]
 
+    def raw(self, name: str, span: range) -> bytearray:
+        """These bytes of a tensor, as they are stored."""
+        return _read(self._file, self.entries[name].start + span.start, len(span), self.path)
+
     def fill(self, name: str, row: int, out: memoryview) -> None:
         """Bytes of a tensor as they are stored, from the start of a row, into all of a buffer."""
         entry = self.entries[name]
@@ -80,6 +90,20 @@ class SafetensorsFile(Closing):
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def same(paths: Iterable[Path], first: str, second: str) -> bool:
+    """Whether two tensors of these files are one, bit for bit; a few megabytes of them are read at a
+    time.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(SafetensorsFile(path)) for path in paths]
+        holders = {name: file for file in files for name in file.entries}
+        entry = holders[first].entries[first]
+        if not entry.alike(holders[second].entries[second]):
+            return False
+        parts = (range(entry.nbytes)[at : at + _BLOCK] for at in range(0, entry.nbytes, _BLOCK))
+        return all(holders[first].raw(first, p) == holders[second].raw(second, p) for p in parts)
 
 
 def header_size(start: bytes, size: int, where: str) -> int:

@@ -31,8 +31,7 @@ FAMILY = Family(
             "layers.{i}.mlp.down": "model.layers.{i}.feed_forward.w2.weight",
             "norm": "model.norm.weight",
             "head": "output.weight",
-        },
-        ignore=(r"model\.layers\.\d+\.attention\.rotary_emb\.inv_freq",),
+        }
     ),
     known_as={"genai": "internlm2", "gguf": "internlm2"},
 )

@@ -59,8 +59,7 @@ FAMILY = Family(
             "layers.{i}.mlp.down": "model.layers.{i}.mlp.down_proj.weight",
             "norm": "model.norm.weight",
             "head": "lm_head.weight",
-        },
-        ignore=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
+        }
     ),
     known_as={"genai": "llama", "gguf": "llama"},
 )

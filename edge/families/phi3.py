@@ -21,8 +21,7 @@ FAMILY = Family(
             "layers.{i}.attn.v": Part(_QKV, heads_split, 2),
             "layers.{i}.mlp.gate": Part(_GATE_UP, gate_split, 0),
             "layers.{i}.mlp.up": Part(_GATE_UP, gate_split, 1),
-        },
-        ignore=llama.FAMILY.names.ignore,
+        }
     ),
     known_as={"genai": "phi3", "gguf": "phi3"},
 )

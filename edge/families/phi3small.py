@@ -122,8 +122,7 @@ FAMILY = Family(
             "norm": "model.final_layernorm.weight",
             "norm.bias": "model.final_layernorm.bias",
             "head": "lm_head.weight",
-        },
-        ignore=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
+        }
     ),
     known_as={"genai": "phi3small"},
 )

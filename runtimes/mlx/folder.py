@@ -103,7 +103,7 @@ def _places(
 ) -> dict[str, Place]:
     try:
         return outline.family.names.check(spec, found)
-    except KeyError:  # its family has no name for a weight of this spec
+    except Unsupported:  # its family has no name for a weight of this spec
         raise Damaged(
             f"{folder / 'config.json'} is of another model than edge.json", fix="convert again"
         ) from None

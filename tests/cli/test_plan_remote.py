@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Edge
 from hub import Hub, serving
-from support import config_of, safetensors, tiny, weights_of, with_header
+from support import checkpoint, config_of, safetensors, tiny, weights_of, with_header
 
 from edge import registry
 
@@ -70,6 +70,47 @@ def test_every_shard_is_asked_for_its_header(hub: Hub, edge: Edge, tmp_path: Pat
         for found in (edge("plan", here, "--json").json, result.json)
     )
     assert ours == theirs
+
+
+TIED = config_of("llama", vocab_size=5000, tie_word_embeddings=True)
+EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
+@pytest.mark.parametrize(
+    ("stored", "own"),
+    [
+        ({HEAD: WEIGHTS[EMBED]}, False),
+        ({EMBED: WEIGHTS[EMBED], HEAD: WEIGHTS[EMBED]}, False),
+        ({EMBED: WEIGHTS[EMBED], HEAD: WEIGHTS[HEAD]}, True),
+        ({EMBED: WEIGHTS[EMBED], HEAD: WEIGHTS[EMBED].astype("f2")}, True),
+    ],
+    ids=["the head alone", "a repeat", "a head of its own", "a rounded head"],
+)
+def test_a_tied_head_is_planned_as_it_is_stored(
+    hub: Hub, edge: Edge, tmp_path: Path, stored: dict[str, np.ndarray], own: bool
+) -> None:
+    """From a few kilobytes of both tensors, as from all of them on this machine."""
+    weights = {name: w for name, w in WEIGHTS.items() if name not in (EMBED, HEAD)} | stored
+    hub.files |= {
+        "config.json": json.dumps(TIED).encode(),
+        "model.safetensors": safetensors(weights),
+    }
+    result = edge("plan", MODEL, "--json")
+    assert result.code == 0, result.err
+    assert hub.given["model.safetensors"] < len(hub.files["model.safetensors"]) / 10
+    here = edge("plan", checkpoint(tmp_path / "here", TIED, weights), "--json").json
+    body = sum(w.size for name, w in weights.items() if name not in stored)
+    for found in (result.json, here):
+        assert found["parameters"] == body + (1 + own) * 5000 * 64
+
+
+def test_a_single_file_comes_before_an_index(hub: Hub, edge: Edge) -> None:
+    whole = hub.files["model.safetensors"]
+    sharded(hub)
+    hub.files["model.safetensors"] = whole
+    assert edge("plan", MODEL, "--json").code == 0
+    assert "model.safetensors" in hub.given
+    assert not [name for name in hub.given if name.startswith("model-")]
 
 
 def test_a_server_without_ranges_is_not_heard_to_its_end(hub: Hub, edge: Edge) -> None:

@@ -1,6 +1,7 @@
 """The name map is total both ways; the model definition asks for the weights that a spec has."""
 
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,37 @@ def test_a_tied_head_that_is_saved_twice_is_no_mistake(tmp_path: Path) -> None:
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].copy()
     with Checkpoint.open(checkpoint(tmp_path / "it", config, weights)) as opened:
         assert "head" not in opened.places
+
+
+def test_a_weight_that_a_family_has_no_name_for_is_named() -> None:
+    """What a newcomer forgets: his config asks for biases, his map has none."""
+    spec = spec_of(config_of("llama"))
+    biased = replace(spec, layers=tuple(replace(layer, bias=True) for layer in spec.layers))
+    names = family_of(Config(config_of("llama"), "config.json")).names
+    with pytest.raises(EdgeError, match=r"no tensor for layers\.\{i\}\.attn\.q\.bias"):
+        names.check(biased, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    {
+        "rotary_emb.inv_freq": True,
+        "model.rotary_emb.inv_freq": True,
+        "transformer.h.3.attention.bias": True,
+        "transformer.h.3.attention.masked_bias": True,
+        "model.layers.0.self_attn.bias": False,
+        "model.layers.0.self_attn.q_proj.bias": False,
+        "model.norotary_emb.inv_freq": False,
+        "rotary_emb.inv_freq.weight": False,
+    }.items(),
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_buffers_of_older_code(family: str, name: str, known: bool) -> None:
+    config = Config(config_of(family), "config.json")
+    found = {tensor: w.shape for tensor, w in weights_of(config.data).items()} | {name: (8,)}
+    spec, names = family_of(config).spec(config), family_of(config).names
+    with nullcontext() if known else pytest.raises(Damaged, match=name):
+        names.check(spec, found)
 
 
 def test_old_rotary_buffers_carry_no_weight(tmp_path: Path) -> None:

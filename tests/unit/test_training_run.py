@@ -225,6 +225,23 @@ def test_any_family_goes_on_and_is_written_as_it_was(tmp_path: Path, family: str
             assert torch.equal(torch.from_numpy(written[name]), weight.detach()), name
 
 
+@pytest.mark.parametrize("kind", ["the head alone", "a head of its own"])
+def test_a_tied_head_is_written_under_the_names_it_had(tmp_path: Path, kind: str) -> None:
+    source = speaking(tmp_path / "start", tie_word_embeddings=True)
+    embed = "model.embed_tokens.weight"
+    with state.safe_open(source / "model.safetensors", "pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
+    alone = kind == "the head alone"
+    tensors["lm_head.weight"] = tensors.pop(embed) if alone else 2 * tensors[embed]
+    state.save_file(tensors, source / "model.safetensors")
+    run = begin(on_text(texts(tmp_path), source), tmp_path / "run")
+    assert run.origin.spec.tied == alone
+    assert ("head" in run.weights) != alone
+    folder = run.export()
+    assert folder is not None
+    assert same(folder, source) == []
+
+
 def same(folder: Path, source: Path) -> list[str]:
     """Files that differ."""
     assert {file.name for file in folder.iterdir()} == {file.name for file in source.iterdir()}
