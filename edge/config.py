@@ -93,12 +93,13 @@ class Config:
         table = self.table(key)
         return {} if table is None else {name: table.text(name) for name in table.data}
 
-    def only(self, key: str, allowed: Any, default: Any = None) -> None:
-        """Refuse a setting that we would otherwise ignore."""
-        value = self.data.get(key, default)
-        if value is not None and value != allowed:
+    def only(self, key: str, *allowed: Any) -> None:
+        """Refuse a setting that we would otherwise ignore; null and these values are none."""
+        value = self.data.get(key)
+        if value is not None and value not in allowed:
+            which = " or ".join(map(repr, allowed)) or "null"
             raise Unsupported(
-                f"{self.where}: {key} is {value!r}; only {allowed!r} is supported",
+                f"{self.where}: {key} is {value!r:.80}; only {which} is supported",
                 fix="convert a checkpoint without this setting, or add it to the spec and to edge.nn",
             )
 

@@ -183,8 +183,8 @@ _MISTRAL = _plain(
     "mistral", layers=32, width=4096, heads=(32, 8), ffn=14336, vocab=32000, context=32768
 )
 _MISTRAL_1 = {**_MISTRAL, "sliding_window": 4096}
-_MISTRAL_2 = {**_MISTRAL, "rope_theta": 1e6}
-_MISTRAL_3 = {**_MISTRAL_2, "vocab_size": 32768, "sliding_window": None}
+_MISTRAL_2 = {**_MISTRAL, "rope_theta": 1e6, "sliding_window": None}
+_MISTRAL_3 = {**_MISTRAL_2, "vocab_size": 32768}
 _INTERN = {"bias": False, "rope_theta": 1e6, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
 _INTERNLM2 = {
     size: _plain(

@@ -80,9 +80,11 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
 
 
 def config_of(family: str, **changes: Any) -> dict[str, Any]:
-    """A tiny config of a family; a change to None drops the field."""
+    """A tiny config of a family; a change to None drops the field, but a window's: an absent one is a
+    window to Mistral.
+    """
     fields = {**CONFIGS[family], **changes}
-    return {key: value for key, value in fields.items() if value is not None}
+    return {k: value for k, value in fields.items() if value is not None or k == "sliding_window"}
 
 
 def dividing(family: str) -> dict[str, Any]:

@@ -13,19 +13,27 @@ from functools import cache
 
 from edge.config import Config
 from edge.errors import Unsupported
+from edge.families._fields import Fields
 from edge.names import NameMap
 from edge.spec import DecoderSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """What one kind of checkpoint is. `known_as`: the names that other ecosystems give it."""
+    """What one kind of checkpoint is. `fields`: of its config; `decoder`: what they say, once they are
+    checked; `known_as`: the names that other ecosystems give it.
+    """
 
     name: str
     model_types: tuple[str, ...]
-    spec: Callable[[Config], DecoderSpec]
+    fields: Fields
+    decoder: Callable[[Config], DecoderSpec]
     names: NameMap
     known_as: Mapping[str, str] = field(default_factory=dict)
+
+    def spec(self, config: Config) -> DecoderSpec:
+        """What a config says; refuses each field whose value is not computed."""
+        return self.decoder(self.fields.checked(config))
 
 
 @cache

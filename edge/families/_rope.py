@@ -1,50 +1,117 @@
-"""Both spellings of rotary settings: transformers 4 (rope_theta, rope_scaling) and 5
+"""Rotary settings in both spellings: transformers 4 (rope_theta, rope_scaling) and 5
 (rope_parameters).
+
+Where a config says a thing in several places, they must agree: of two that do not, each reader of such
+files takes another one.
 """
 
 import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 from edge.config import Config
 from edge.errors import Damaged, Unsupported
 from edge.spec import DynamicNtk, Llama3Scaling, LongRope, Rope
 
+Scaling = Llama3Scaling | LongRope | DynamicNtk | None
+T = TypeVar("T", bound=Hashable)
 
-def rope(config: Config, head_width: int) -> Rope:
-    """The rotary settings of a config; reads the newer spelling first, for it may be the only one."""
-    table = _table(config)
-    theta = table.number("rope_theta", config.number("rope_theta", 10000.0))
-    partial = table.number("partial_rotary_factor", config.number("partial_rotary_factor", 1.0))
-    width = int(head_width * partial)
+_FIELDS = {  # of a type of rope, beside what any may have
+    "default": (),
+    "dynamic": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "longrope": (
+        *("short_factor", "long_factor", "factor", "attention_factor"),
+        "original_max_position_embeddings",
+    ),
+}
+_ANY = ("rope_type", "type", "rope_theta", "partial_rotary_factor")
+_SCALED = ("short_mscale", "long_mscale")
+
+
+def rope(config: Config, head_width: int, *, partial: bool = False) -> Rope:
+    """The rotary settings of a config; `partial`: its family may rotate a part of a head."""
+    found = (_rope(config, table, head_width, partial) for table in _tables(config))
+    return _one(found, config, "rope_parameters and rope_scaling")
+
+
+def scaling(config: Config, pairs: int, *, scaled: bool = False) -> Scaling:
+    """How a config stretches the rotary frequencies of this many rotated pairs; `scaled`: its family
+    reads what cosines and sines are multiplied by.
+    """
+    found = (_scaling(config, table, pairs, scaled) for table in _tables(config))
+    return _one(found, config, "rope_parameters and rope_scaling")
+
+
+def _tables(config: Config) -> Sequence[Config]:
+    """Those that say anything; an empty one, if none does."""
+    found = (config.table(key) for key in ("rope_parameters", "rope_scaling"))
+    return [table for table in found if table and table.data] or [Config({}, config.where)]
+
+
+def _one(found: Iterable[T], config: Config, what: str) -> T:
+    values = set(found)
+    if len(values) > 1:
+        raise Unsupported(
+            f"{config.where}: {what} contradict each other",
+            fix="leave the one that the model was trained with (of two tables transformers reads "
+            "rope_scaling, llama.cpp rope_parameters), and remove the other",
+        )
+    return values.pop()
+
+
+def _agreed(config: Config, table: Config, key: str, read: Callable[[Config], T], default: T) -> T:
+    """A setting that may lie in the table, beside it, or in both."""
+    given = [read(place) for place in (table, config) if place.has(key)]
+    return _one(given or [default], config, f"{key} beside and in the rotary settings")
+
+
+def _number(config: Config, table: Config, key: str, default: float) -> float:
+    return _agreed(config, table, key, lambda place: place.number(key), default)
+
+
+def _original(config: Config, table: Config, default: int) -> int:
+    key = "original_max_position_embeddings"
+    return _agreed(config, table, key, lambda place: place.integer(key, low=2), default)
+
+
+def _rope(config: Config, table: Config, head_width: int, partial: bool) -> Rope:
+    if not partial:
+        table.only("partial_rotary_factor", 1.0)
+    factor = _number(config, table, "partial_rotary_factor", 1.0) if partial else 1.0
+    width = int(head_width * factor)
     if width % 2 or not 0 < width <= head_width:
         raise Unsupported(
             f"{config.where}: {width} rotated of {head_width} dimensions",
             fix="correct partial_rotary_factor: an even number of at most the head's width is rotated",
         )
-    return Rope(theta=theta, width=width, scaling=scaling(config, width // 2))
+    theta = _number(config, table, "rope_theta", 10000.0)
+    return Rope(theta=theta, width=width, scaling=_scaling(config, table, width // 2, False))
 
 
-def scaling(config: Config, pairs: int) -> Llama3Scaling | LongRope | DynamicNtk | None:
-    """How a config stretches the rotary frequencies of this many rotated pairs."""
-    table = _table(config)
-    kind = table.text("rope_type", table.text("type", "default"))
-    if kind == "default":
-        return None
+def _scaling(config: Config, table: Config, pairs: int, scaled: bool) -> Scaling:
+    kind = _kind(table)
+    if kind not in _FIELDS:
+        raise Unsupported(
+            f"{table.where}: rope type {kind!r:.40} is not supported",
+            fix="use a checkpoint of rope type default, llama3, longrope or dynamic",
+        )
+    known = {*_ANY, *_FIELDS[kind], *(_SCALED if scaled and kind == "longrope" else ())}
+    for key in table.data.keys() - known:
+        table.only(key)
     if kind == "dynamic":
         return _dynamic(table, config, pairs)
     if kind == "llama3":
         return _llama3(table, config)
-    # Early Phi-3 uploads say su, later ones longrope; yarn with factor lists means the same.
-    if kind in ("longrope", "su") or (kind == "yarn" and table.has("long_factor")):
-        return _longrope(table, config, pairs)
-    raise Unsupported(
-        f"{table.where}: rope type {kind!r} is not supported",
-        fix="use a checkpoint of rope type default, llama3, longrope or dynamic",
-    )
+    return _longrope(table, config, pairs) if kind == "longrope" else None
 
 
-def _table(config: Config) -> Config:
-    found = config.table("rope_parameters") or config.table("rope_scaling")
-    return found or Config({}, config.where)
+def _kind(table: Config) -> str:
+    """Early Phi-3 uploads say su, later ones longrope; yarn with factor lists means the same."""
+    names = [table.text(key) for key in ("rope_type", "type") if table.has(key)]
+    same = ("su", "yarn") if table.has("long_factor") else ("su",)
+    kinds = ("longrope" if name in same else name for name in names or ["default"])
+    return _one(kinds, table, "type and rope_type")
 
 
 def _longrope(table: Config, config: Config, pairs: int) -> LongRope:
@@ -55,9 +122,8 @@ def _longrope(table: Config, config: Config, pairs: int) -> LongRope:
                 f"{table.where}: {name}_factor has {len(values)} values for {pairs} rotated pairs",
                 fix="get the config of the model again",
             )
-    longest = config.integer("max_position_embeddings", high=1 << 20)
-    inside = table.integer("original_max_position_embeddings", longest)
-    original = config.integer("original_max_position_embeddings", inside, low=2)
+    longest = config.integer("max_position_embeddings")
+    original = _original(config, table, longest)
     factor = table.number("factor", longest / original)
     stretched = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
     attention = table.number("attention_factor", stretched)
@@ -77,15 +143,15 @@ def _dynamic(table: Config, config: Config, pairs: int) -> DynamicNtk:
             f"{table.where}: a dynamic rotary base needs more than one rotated pair",
             fix="correct the number of heads or their width",
         )
-    published = config.integer("max_position_embeddings", 2048, high=1 << 20)
+    published = config.integer("max_position_embeddings")
     return DynamicNtk(factor=table.number("factor"), original_context=published)
 
 
 def _llama3(table: Config, config: Config) -> Llama3Scaling:
-    original = config.integer("original_max_position_embeddings", 8192)
+    original = _original(config, table, config.integer("max_position_embeddings"))
     return Llama3Scaling(
         factor=table.number("factor"),
         low_freq_factor=table.number("low_freq_factor"),
         high_freq_factor=table.number("high_freq_factor"),
-        original_context=table.integer("original_max_position_embeddings", original),
+        original_context=original,
     )

@@ -1,22 +1,21 @@
 """InternLM2 1.8B, 7B, 20B (arXiv 2403.17297): Llama's maths; q, k and v lie fused in groups."""
 
-from edge.config import Config
 from edge.families import Family, llama
+from edge.families._fields import PLAIN, Fields
 from edge.names import NameMap, Part, groups_split
-from edge.spec import DecoderSpec
 
 _QKV = "model.layers.{i}.attention.wqkv.weight"
-
-
-def spec(config: Config) -> DecoderSpec:
-    config.only("bias", allowed=False, default=True)  # the published config class defaults to true
-    return llama.spec(config)
 
 
 FAMILY = Family(
     name="internlm2",
     model_types=("internlm2",),
-    spec=spec,
+    fields=PLAIN
+    | Fields(
+        absent={"bias": True, "max_position_embeddings": 2048},
+        only={"bias": (False,)},
+    ),
+    decoder=llama.decoder,
     names=NameMap(
         {
             "embed": "model.tok_embeddings.weight",

@@ -4,15 +4,14 @@ from dataclasses import replace
 
 from edge.config import Config
 from edge.families import Family
+from edge.families._fields import PLAIN, Fields
 from edge.families._rope import rope
 from edge.names import NameMap
 from edge.spec import DecoderSpec, LayerSpec, Norm
 
 
-def spec(config: Config) -> DecoderSpec:
-    config.only("hidden_act", "silu")
-    config.only("attention_bias", allowed=False)
-    config.only("mlp_bias", allowed=False)
+def decoder(config: Config, *, partial: bool = False) -> DecoderSpec:
+    """`partial`: whether part of a head may be rotated."""
     width, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     head_width = config.integer("head_dim", max(width // heads, 1))
     layer = LayerSpec(
@@ -25,26 +24,29 @@ def spec(config: Config) -> DecoderSpec:
         vocab=config.integer("vocab_size"),
         width=width,
         layers=(layer,) * config.integer("num_hidden_layers", high=1024),
-        norm=Norm(eps=config.number("rms_norm_eps", 1e-6)),
-        rope=rope(config, head_width),
-        context=config.integer("max_position_embeddings", 2048, high=1 << 20),
-        tied=config.flag("tie_word_embeddings", default=False),
+        norm=Norm(eps=config.number("rms_norm_eps")),
+        rope=rope(config, head_width, partial=partial),
+        context=config.integer("max_position_embeddings"),
+        tied=config.flag("tie_word_embeddings"),
     )
 
 
-def windowed(config: Config) -> DecoderSpec:
-    """The same with a window where the config has one; Llama itself ignores that field."""
-    plain = spec(config)
+def windowed(config: Config, *, partial: bool = False) -> DecoderSpec:
+    """The same with a window where the config has one."""
+    plain = decoder(config, partial=partial)
     if not config.has("sliding_window"):
         return plain
-    window = config.integer("sliding_window")
+    window = config.integer("sliding_window", high=1 << 31)
     return replace(plain, layers=tuple(replace(layer, window=window) for layer in plain.layers))
 
 
 FAMILY = Family(
     name="llama",
     model_types=("llama",),
-    spec=spec,
+    # A window is in no mask of transformers' Llama, but its cache drops what lies outside: a prompt and
+    # single steps disagree there.
+    fields=PLAIN | Fields(absent={"max_position_embeddings": 2048}, only={"sliding_window": ()}),
+    decoder=decoder,
     names=NameMap(
         {
             "embed": "model.embed_tokens.weight",

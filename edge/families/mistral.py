@@ -3,11 +3,21 @@
 from dataclasses import replace
 
 from edge.families import llama
+from edge.families._fields import PLAIN, Fields, words
 
 FAMILY = replace(
     llama.FAMILY,
     name="mistral",
     model_types=("mistral",),
-    spec=llama.windowed,
+    fields=PLAIN
+    | Fields(
+        read=words("sliding_window"),
+        absent={
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 131072,
+            "sliding_window": 4096,
+        },
+    ),
+    decoder=llama.windowed,
     known_as={"genai": "mistral", "gguf": "llama"},
 )

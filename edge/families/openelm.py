@@ -3,8 +3,9 @@ width.
 """
 
 from edge.config import Config
-from edge.errors import Damaged
+from edge.errors import Damaged, Unsupported
 from edge.families import Family
+from edge.families._fields import SHARED, Fields, words
 from edge.names import NameMap, Part, gate_split, heads_split
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
 
@@ -13,16 +14,19 @@ _QKV = "transformer.layers.{i}.attn.qkv_proj.weight"
 _PROJ = "transformer.layers.{i}.ffn.proj_1.weight"
 
 
-def spec(config: Config) -> DecoderSpec:
-    config.only("activation_fn_name", "swish")
-    config.only("normalization_layer_name", "rms_norm")
-    config.only("ffn_with_glu", allowed=True)
+def decoder(config: Config) -> DecoderSpec:
     width, head_width = config.integer("model_dim"), config.integer("head_dim")
     count = config.integer("num_transformer_layers", high=1024)
-    normed = config.flag("normalize_qk_projections", default=False)
+    normed = config.flag("normalize_qk_projections")
     heads = config.integers("num_query_heads")
     kv_heads = config.integers("num_kv_heads")
     ffn = _ffn_widths(config, width, count)
+    if config.has("qkv_multipliers") and (heads, kv_heads) != _heads(config, width, count):
+        raise Unsupported(
+            f"{config.where}: num_query_heads and num_kv_heads are not those of qkv_multipliers and "
+            "num_gqa_groups, from which the published code makes them anew",
+            fix="correct the lists, or remove the multipliers",
+        )
     if not len(heads) == len(kv_heads) == len(ffn) == count:
         raise Damaged(
             f"{config.where}: {count} layers, but lists of {len(heads)} heads, "
@@ -44,20 +48,37 @@ def spec(config: Config) -> DecoderSpec:
         width=width,
         layers=layers,
         norm=Norm(eps=_EPS),
-        rope=Rope(theta=config.number("rope_freq_constant", 10000.0), width=head_width),
-        context=config.integer("max_context_length", high=1 << 20),
+        rope=Rope(theta=config.number("rope_freq_constant"), width=head_width),
+        context=config.integer("max_context_length"),
         tied=config.flag("share_input_output_layers"),
     )
 
 
 def _ffn_widths(config: Config, width: int, layers: int) -> tuple[int, ...]:
     """Two multipliers are the ends of a line over the layers; the published files hold one a layer."""
-    ends = config.numbers("ffn_multipliers")
-    if len(ends) == 2 != layers:
-        step = (ends[1] - ends[0]) / max(layers - 1, 1)
-        ends = tuple(round(ends[0] + i * step, 2) for i in range(layers))
-    by = config.integer("ffn_dim_divisor", 256)
-    return tuple(_divisible(width * m, by) for m in ends)
+    by = config.integer("ffn_dim_divisor")
+    return tuple(_divisible(width * m, by) for m in _each(config, "ffn_multipliers", layers))
+
+
+def _heads(config: Config, width: int, layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Query heads and kv heads of each layer, by the published rule."""
+    head_width, groups = config.integer("head_dim"), config.integer("num_gqa_groups")
+    wide = (
+        _divisible(width * m, head_width * groups) for m in _each(config, "qkv_multipliers", layers)
+    )
+    heads = tuple(value // head_width for value in wide)
+    return heads, tuple(count // groups for count in heads)
+
+
+def _each(config: Config, key: str, layers: int) -> tuple[float, ...]:
+    """A number a layer, from one, from the two ends of a line, or from a list."""
+    if not isinstance(config.data.get(key), list):
+        return (config.number(key),) * layers
+    ends = config.numbers(key)
+    if len(ends) != 2 or layers == 2:
+        return ends
+    step = (ends[1] - ends[0]) / max(layers - 1, 1)
+    return tuple(round(ends[0] + i * step, 2) for i in range(layers))
 
 
 def _divisible(value: float, by: int) -> int:
@@ -69,7 +90,28 @@ def _divisible(value: float, by: int) -> int:
 FAMILY = Family(
     name="openelm",
     model_types=("openelm",),
-    spec=spec,
+    fields=SHARED
+    | Fields(
+        read=words(
+            "vocab_size model_dim head_dim num_transformer_layers num_query_heads num_kv_heads "
+            "qkv_multipliers ffn_multipliers"
+        ),
+        absent={
+            "max_context_length": 2048,
+            "num_gqa_groups": 1,
+            "ffn_dim_divisor": 256,
+            "normalize_qk_projections": False,
+            "share_input_output_layers": False,
+            "rope_freq_constant": 10000,
+        },
+        only={
+            "activation_fn_name": ("swish", "silu"),
+            "normalization_layer_name": ("rms_norm",),
+            "ffn_with_glu": (True,),
+        },
+        inert=words("rope_max_length"),
+    ),
+    decoder=decoder,
     names=NameMap(
         {
             "embed": "transformer.token_embeddings.weight",

@@ -2,7 +2,10 @@
 window of 2,047 keys in the 4k models, LongRoPE in the 128k ones.
 """
 
+from functools import partial
+
 from edge.families import Family, llama
+from edge.families._fields import PLAIN, Fields, words
 from edge.names import NameMap, Part, gate_split, heads_split
 
 _QKV = "model.layers.{i}.self_attn.qkv_proj.weight"
@@ -12,7 +15,17 @@ _GATE_UP = "model.layers.{i}.mlp.gate_up_proj.weight"
 FAMILY = Family(
     name="phi3",
     model_types=("phi3",),
-    spec=llama.windowed,
+    fields=PLAIN
+    | Fields(
+        read=words("sliding_window partial_rotary_factor"),
+        absent={
+            "max_position_embeddings": 4096,
+            "original_max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+        },
+        inert=words("resid_pdrop embd_pdrop"),
+    ),
+    decoder=partial(llama.windowed, partial=True),
     names=NameMap(
         {
             **llama.FAMILY.names.entries,

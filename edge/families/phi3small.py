@@ -7,6 +7,7 @@ Copies of its config say `attention_bias: false`; no such field was published, t
 from edge.config import Config
 from edge.errors import Unsupported
 from edge.families import Family
+from edge.families._fields import SHARED, Fields, words
 from edge.families._rope import scaling
 from edge.names import NameMap, Part, groups_split, interleaved_split
 from edge.spec import BlockSparse, DecoderSpec, LayerSpec, Norm, Rope
@@ -17,24 +18,24 @@ _UP = "model.layers.{i}.mlp.up_proj."
 _DUMMY = (100256, *range(100258, 100261), 100264, 100265, *range(100267, 100352))
 
 
-def spec(config: Config) -> DecoderSpec:
-    _only_known(config)
+def decoder(config: Config) -> DecoderSpec:
+    _refuse_null(config)
     width, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     head_width = max(width // heads, 1)
     return DecoderSpec(
         vocab=config.integer("vocab_size"),
         width=width,
         layers=_layers(config, heads, head_width),
-        norm=Norm(eps=config.number("layer_norm_epsilon", 1e-5), kind="layer"),
+        norm=Norm(eps=config.number("layer_norm_epsilon"), kind="layer"),
         rope=Rope(
-            theta=config.number("rope_embedding_base", 1e6),
+            theta=config.number("rope_embedding_base"),
             width=head_width,
-            scaling=scaling(config, head_width // 2),
+            scaling=scaling(config, head_width // 2, scaled=True),
         ),
-        context=config.integer("max_position_embeddings", 8192, high=1 << 20),
-        tied=config.flag("tie_word_embeddings", default=True),
-        embed_scale=config.number("mup_embedding_multiplier", 10.0),
-        logit_scale=1 / config.number("mup_width_multiplier", 8.0),
+        context=config.integer("max_position_embeddings"),
+        tied=config.flag("tie_word_embeddings"),
+        embed_scale=config.number("mup_embedding_multiplier"),
+        logit_scale=1 / config.number("mup_width_multiplier"),
         forbidden=_forbidden(config),
     )
 
@@ -46,25 +47,25 @@ def _layers(config: Config, heads: int, head_width: int) -> tuple[LayerSpec, ...
             heads=heads,
             kv_heads=config.integer("num_key_value_heads"),
             head_width=head_width,
-            ffn_width=config.integer("ff_intermediate_size", 14336),
+            ffn_width=config.integer("ff_intermediate_size"),
             gate="gegelu",
-            gate_limit=config.number("gegelu_limit", 20.0),
+            gate_limit=config.number("gegelu_limit"),
             bias=True,
-            score_scale=config.number("mup_attn_multiplier", 1.0) / head_width,
+            score_scale=config.number("mup_attn_multiplier") / head_width,
             sparse=pattern,
         )
         for pattern in (None, _pattern(config))
     )
-    every = config.integer("dense_attention_every_n_layers", 2)
+    every = config.integer("dense_attention_every_n_layers")
     count = config.integer("num_hidden_layers", high=1024)
     return tuple(sparse if (i + 1) % every else dense for i in range(count))
 
 
 def _pattern(config: Config) -> BlockSparse:
     return BlockSparse(
-        block=config.integer("blocksparse_block_size", 64),
-        local=config.integer("blocksparse_num_local_blocks", 16),
-        stride=config.integer("blocksparse_vert_stride", 8),
+        block=config.integer("blocksparse_block_size"),
+        local=config.integer("blocksparse_num_local_blocks"),
+        stride=config.integer("blocksparse_vert_stride"),
     )
 
 
@@ -76,13 +77,7 @@ def _forbidden(config: Config) -> tuple[int, ...]:
     return tuple(token for token in _DUMMY if token < config.integer("vocab_size"))
 
 
-def _only_known(config: Config) -> None:
-    config.only("hidden_act", "gegelu")
-    config.only("ff_dim_multiplier", None)
-    config.only("mup_use_scaling", allowed=True)
-    config.only("rope_position_scale", 1.0)
-    config.only("blocksparse_homo_head_pattern", allowed=False)
-    config.only("reorder_and_upcast_attn", allowed=False)
+def _refuse_null(config: Config) -> None:
     for key in ("gegelu_limit", "dense_attention_every_n_layers", "ff_intermediate_size"):
         if key in config.data and not config.has(key):
             raise Unsupported(
@@ -94,7 +89,42 @@ def _only_known(config: Config) -> None:
 FAMILY = Family(
     name="phi3small",
     model_types=("phi3small",),
-    spec=spec,
+    fields=SHARED
+    | Fields(
+        read=words(
+            "vocab_size hidden_size num_hidden_layers num_attention_heads rope_scaling "
+            "rope_parameters original_max_position_embeddings dummy_token_indices"
+        ),
+        absent={
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 8192,
+            "ff_intermediate_size": 14336,
+            "gegelu_limit": 20.0,
+            "dense_attention_every_n_layers": 2,
+            "blocksparse_block_size": 64,
+            "blocksparse_num_local_blocks": 16,
+            "blocksparse_vert_stride": 8,
+            "layer_norm_epsilon": 1e-5,
+            "rope_embedding_base": 1e6,
+            "mup_attn_multiplier": 1.0,
+            "mup_embedding_multiplier": 10.0,
+            "mup_width_multiplier": 8.0,
+            "tie_word_embeddings": True,
+        },
+        only={
+            "hidden_act": ("gegelu",),
+            "ff_dim_multiplier": (),
+            "mup_use_scaling": (True,),
+            "rope_position_scale": (1.0,),
+            "blocksparse_homo_head_pattern": (False,),
+            "reorder_and_upcast_attn": (False,),
+        },
+        inert=words(
+            "attention_bias attention_dropout_prob embedding_dropout_prob ffn_dropout_prob "
+            "blocksparse_triton_kernel_block_size gegelu_pad_to_256 pad_sequence_to_multiple_of_64"
+        ),
+    ),
+    decoder=decoder,
     names=NameMap(
         {
             "embed": "model.embed_tokens.weight",

@@ -32,7 +32,7 @@ def read(file: Path) -> dict[str, Any]:
         (f"{FROM_CODE}/mlc-llm.llama3_1_8b.config.json", 8_030_261_248, None, 8, 5e5),
         (f"{FROM_CODE}/onnx-tool.Llama3_8B.config.json", 8_030_261_248, None, 8, 5e5),
         (f"{FROM_CODE}/onnx-tool.llama_31_70B.config.json", 70_553_706_496, None, 8, 5e5),
-        (f"{FROM_CODE}/mlc-llm.mistral_7b.config.json", 7_241_732_096, None, 8, 1e4),
+        (f"{FROM_CODE}/mlc-llm.mistral_7b.config.json", 7_241_732_096, 4096, 8, 1e4),
         (f"{FROM_CODE}/mlc-llm.tinyllama_1b_chat_v1.0.config.json", 1_100_048_384, None, 4, 1e4),
         (f"{FROM_CODE}/mlc-llm.internlm2.config.json", 7_737_708_544, None, 8, 1e6),
         (f"{FROM_CODE}/mlc-llm.internlm2_5_7b.config.json", 7_737_708_544, None, 8, 1e6),
@@ -95,6 +95,7 @@ def test_every_published_config_of_a_family_is_read(assets: Path) -> None:
     for file in files:
         config = read(file)
         config = config.get("llm_config", config)  # of a model that sees, too
+        config.pop("quantization", None)
         if config.get("model_type") in known:
             assert spec_of(config).layers, file
             read_in.add(config["model_type"])
@@ -132,6 +133,9 @@ def test_openelm_sizes_are_the_published_tables(size: str, form: str) -> None:
 
 def test_a_real_openelm_config(assets: Path) -> None:
     config = read(assets / f"{FROM_CODE}/OpenELM-1_1B-Instruct-4bit.config.json")
+    with pytest.raises(Unsupported, match="quantization is"):
+        spec_of(config)
+    del config["quantization"]
     assert spec_of(config) == spec_of(openelm("1.1b"))
 
 
@@ -154,9 +158,46 @@ def test_a_setting_that_would_be_ignored_is_refused(
         spec_of({**config, **change})
 
 
-def test_of_two_spellings_the_newer_one_counts(assets: Path) -> None:
-    """A config that transformers 5 saved over an older one may hold both."""
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+DEFAULT = {"rope_type": "default", "rope_theta": 5e5}
+CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "two tables": {"rope_scaling": LLAMA3, "rope_parameters": DEFAULT},
+    "a table without a theta": {"rope_theta": None, "rope_scaling": {"type": "default"}, "rope_parameters": DEFAULT},
+    "two thetas": {"rope_theta": 1e4, "rope_parameters": DEFAULT},
+    "two types": {"rope_scaling": {**LLAMA3, "type": "default"}},
+    "two lengths": {"rope_scaling": LLAMA3, "original_max_position_embeddings": 4096},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_rotary_settings_that_contradict_each_other_are_refused(assets: Path, kind: str) -> None:
     config = read(assets / f"{FROM_CODE}/onnx-tool.Llama3_8B.config.json")
-    both = {"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 1e4}
-    newer = {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}
-    assert spec_of({**config, **both, **newer}) == spec_of(config)
+    with pytest.raises(Unsupported, match="contradict each other"):
+        spec_of({**config, **CONTRADICTIONS[kind]})
+
+
+def test_two_spellings_that_say_the_same_are_no_contradiction(assets: Path) -> None:
+    config = read(assets / f"{FROM_CODE}/mlc-llm.llama3_1_8b.config.json")
+    newer = {"rope_parameters": {**LLAMA3, "rope_theta": 5e5}}
+    assert spec_of({**config, **newer}) == spec_of(config)
+    older = {"rope_scaling": {**LLAMA3, "type": "llama3"}, "original_max_position_embeddings": 8192}
+    assert spec_of({**config, **older}) == spec_of(config)
+    phi = read(assets / "hf-config/phi3-eedi/config.json")
+    early = {**phi["rope_scaling"], "type": "su", "rope_type": "longrope"}
+    assert spec_of({**phi, "rope_scaling": early}) == spec_of(phi)
+
+
+def test_openelm_heads_that_its_own_code_would_not_make(assets: Path) -> None:
+    """That takes the multipliers; the rows of a fused tensor may be as many either way."""
+    config = read(assets / f"{FROM_CODE}/OpenELM-1_1B-Instruct-4bit.config.json")
+    del config["quantization"]
+    with pytest.raises(Unsupported, match="num_query_heads"):
+        spec_of({**config, "num_gqa_groups": 2})
+    with pytest.raises(Unsupported, match="num_query_heads"):
+        spec_of({**config, "qkv_multipliers": 1.0})
