@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from references import as_llama
 from support import checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
@@ -22,7 +23,6 @@ from edge.verify import verify
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from test_internlm2 import as_llama  # noqa: E402
 
 ORIGINAL, FACTOR, THETA, WIDTH = 24, 3.0, 10000.0, 16
 LONGEST = 72

@@ -5,7 +5,6 @@ maths at once. As one prompt, in chunks, and token by token past the window.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import references
 from support import CONFIGS, VOCAB, checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
@@ -91,8 +91,8 @@ def transformers_logits(case: Case, folder: Path) -> np.ndarray:
     )
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "norm" in name:  # ones would hide a norm's weight that is not applied
-                weight.copy_(1 + 0.2 * torch.randn_like(weight))
+            if weight.ndim == 1:  # ones and zeros would hide a norm or a bias that is not applied
+                weight.copy_(("norm" in name) + 0.2 * torch.randn_like(weight))
         logits = model.eval()(torch.tensor([IDS])).logits[0].numpy()
     model.save_pretrained(folder)
     return logits
@@ -192,62 +192,15 @@ def test_the_proof_can_fail(tmp_path: Path, name: str, change: dict[str, Any]) -
     assert np.abs(got - made.logits).max() / np.abs(made.logits).max() > 10 * TOLERANCE
 
 
-# OpenELM: transformers has no class of it, so the paper's equations in loops, in float64
-
-
-def openelm_logits(config: dict[str, Any], weights: dict[str, np.ndarray]) -> np.ndarray:
-    """Reads the checkpoint by its own names; shares nothing with the code under test."""
-    w = {name: value.astype(np.float64) for name, value in weights.items()}
-    x = w["transformer.token_embeddings.weight"][IDS]
-    for i in range(config["num_transformer_layers"]):
-        at = f"transformer.layers.{i}."
-        h = normed(x, w[at + "attn_norm.weight"])
-        x = x + openelm_attention(config, w, i, h)
-        h = normed(x, w[at + "ffn_norm.weight"])
-        gate, up = np.split(h @ w[at + "ffn.proj_1.weight"].T, 2, axis=1)
-        x = x + (gate / (1 + np.exp(-gate)) * up) @ w[at + "ffn.proj_2.weight"].T
-    embedding = w["transformer.token_embeddings.weight"]
-    return normed(x, w["transformer.norm.weight"]) @ embedding.T
-
-
-def openelm_attention(
-    config: dict[str, Any], w: dict[str, np.ndarray], i: int, h: np.ndarray
-) -> np.ndarray:
-    at, d = f"transformer.layers.{i}.attn.", config["head_dim"]
-    queries, groups = config["num_query_heads"][i], config["num_kv_heads"][i]
-    rows = (h @ w[at + "qkv_proj.weight"].T).reshape(len(h), queries + 2 * groups, d)
-    out = np.zeros((len(h), queries, d))
-    for head in range(queries):
-        key = queries + head * groups // queries
-        value = key + groups
-        q = [turned(normed(row, w[at + "q_norm.weight"]), t) for t, row in enumerate(rows[:, head])]
-        k = [turned(normed(row, w[at + "k_norm.weight"]), t) for t, row in enumerate(rows[:, key])]
-        for t in range(len(h)):
-            scores = np.array([q[t] @ k[s] / math.sqrt(d) for s in range(t + 1)])
-            chances = np.exp(scores - scores.max())
-            out[t, head] = chances / chances.sum() @ rows[: t + 1, value]
-    return out.reshape(len(h), -1) @ w[at + "out_proj.weight"].T
-
-
-def normed(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6) * weight
-
-
-def turned(x: np.ndarray, position: int) -> np.ndarray:
-    """Each pair (i, i + d / 2) turned by its angle, as complex numbers."""
-    half = len(x) // 2
-    angle = position * 10000.0 ** (-np.arange(half) / half)
-    pairs = (x[:half] + 1j * x[half:]) * np.exp(1j * angle)
-    return np.concatenate((pairs.real, pairs.imag))
-
-
 @pytest.fixture(scope="module")
 def openelm(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("openelm")
     config = config_of("openelm")
     weights = weights_of(config)
     source = checkpoint(folder / "source", config, weights)
-    return Made(source, converted(folder / "artifact", source), openelm_logits(config, weights))
+    return Made(
+        source, converted(folder / "artifact", source), references.openelm(config, weights, IDS)
+    )
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -2,13 +2,12 @@
 description alone.
 """
 
-import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from references import phi3small as published
 from support import checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
@@ -37,91 +36,6 @@ LONG = {
     "long_mscale": 1.25,
     "original_max_position_embeddings": 24,
 }
-
-
-def published(
-    config: Mapping[str, Any], weights: Mapping[str, np.ndarray], ids: Sequence[int]
-) -> np.ndarray:
-    """Logits [T, V] of every position, one sequence, no cache."""
-    w = {name: value.astype(np.float64) for name, value in weights.items()}
-    x = 10.0 * w["model.embed_tokens.weight"][list(ids)]
-    for i in range(config["num_hidden_layers"]):
-        at = f"model.layers.{i}."
-        h = norm(x, w, at + "input_layernorm", config)
-        x = x + attend(h, w, at + "self_attn.", i, config)
-        h = norm(x, w, at + "post_attention_layernorm", config)
-        up = linear(h, w, at + "mlp.up_proj")
-        limit = config["gegelu_limit"]
-        gate = np.minimum(up[:, 0::2], limit)
-        linear_part = np.clip(up[:, 1::2], -limit, limit)
-        act = gate / (1 + np.exp(-1.702 * gate)) * (linear_part + 1)
-        x = x + linear(act, w, at + "mlp.down_proj")
-    h = norm(x, w, "model.final_layernorm", config)
-    logits = h @ w["model.embed_tokens.weight"].T / 8
-    logits[:, FORBIDDEN] = -np.inf
-    return logits
-
-
-def linear(x: np.ndarray, w: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    return x @ w[name + ".weight"].T + w[name + ".bias"]
-
-
-def norm(
-    x: np.ndarray, w: Mapping[str, np.ndarray], name: str, config: Mapping[str, Any]
-) -> np.ndarray:
-    mean, var = x.mean(1, keepdims=True), x.var(1, keepdims=True)
-    out = (x - mean) / np.sqrt(var + config["layer_norm_epsilon"])
-    return out * w[name + ".weight"] + w[name + ".bias"]
-
-
-def attend(
-    h: np.ndarray, w: Mapping[str, np.ndarray], at: str, index: int, config: Mapping[str, Any]
-) -> np.ndarray:
-    heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
-    width = config["hidden_size"] // heads
-    per = heads // kv
-    sparse = (index + 1) % config["dense_attention_every_n_layers"] != 0
-    # For every kv head: its query heads, then its key, then its value.
-    rows = linear(h, w, at + "query_key_value").reshape(len(h), kv, per + 2, width)
-    out = np.zeros((len(h), heads, width))
-    for head in range(heads):
-        group = head // per
-        q = turn(rows[:, group, head % per], config)
-        k = turn(rows[:, group, per], config)
-        v = rows[:, group, per + 1]
-        scores = q @ k.T / width
-        for t in range(len(h)):
-            seen = [s for s in range(t + 1) if not sparse or visible(t, s, head, config)]
-            weight = np.exp(scores[t, seen] - scores[t, seen].max())
-            out[t, head] = weight @ v[seen] / weight.sum()
-    return linear(out.reshape(len(h), -1), w, at + "dense")
-
-
-def visible(t: int, s: int, head: int, config: Mapping[str, Any]) -> bool:
-    block, stride = config["blocksparse_block_size"], config["blocksparse_vert_stride"]
-    q, k = t // block, s // block
-    step = max(1, int(stride / config["num_attention_heads"]))
-    near = q - k < config["blocksparse_num_local_blocks"]
-    return near or (k + head * step + 1) % stride == 0
-
-
-def turn(x: np.ndarray, config: Mapping[str, Any]) -> np.ndarray:
-    """Rotate-half of one head [T, W], with LongRoPE's factors where the config has them."""
-    half = x.shape[1] // 2
-    factors, by = [1.0] * half, 1.0
-    long = config.get("rope_scaling")
-    if long is not None:
-        side = "long" if len(x) > long["original_max_position_embeddings"] else "short"
-        factors, by = long[f"{side}_factor"], long[f"{side}_mscale"]
-    out = np.empty_like(x)
-    for pair in range(half):
-        base = config["rope_embedding_base"] ** (2 * pair / x.shape[1])
-        for t in range(len(x)):
-            angle = t / (factors[pair] * base)
-            cos, sin = math.cos(angle) * by, math.sin(angle) * by
-            a, b = x[t, pair], x[t, pair + half]
-            out[t, pair], out[t, pair + half] = a * cos - b * sin, b * cos + a * sin
-    return out
 
 
 def near(got: np.ndarray, want: np.ndarray) -> bool:
