@@ -27,7 +27,9 @@ def transformers(config: Config, weights: Weights, ids: Sequence[int]) -> np.nda
     made = library.AutoConfig.for_model(
         **{"pad_token_id": 0, **config}
     )  # some lie past our vocabulary
-    model = library.AutoModelForCausalLM.from_config(made, attn_implementation="eager")
+    model = library.AutoModelForCausalLM.from_config(
+        made, attn_implementation="eager", dtype=torch.float32
+    )
     state = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
     lost, unknown = model.load_state_dict(state, strict=False)
     assert not unknown
