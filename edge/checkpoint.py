@@ -21,6 +21,7 @@ from edge.safetensors import SafetensorsFile, same
 from edge.spec import DecoderSpec, longest
 from edge.typing import F32, I64
 
+LONGEST = 1 << 20  # tokens of a context that nobody asked for: half a gigabyte of rotary tables
 BLOCK = 1 << 18  # weights that are read at a time: their float32 stays in a core's cache
 
 
@@ -96,3 +97,13 @@ def with_context(spec: DecoderSpec, context: int | None) -> DecoderSpec:
             fix=f"give --context a number from 1 to {most}",
         )
     return replace(spec, context=context)
+
+
+def refuse_unasked(spec: DecoderSpec, context: int | None) -> None:
+    """A published context whose rotary tables take gigabytes is one that a user must ask for."""
+    if context is None and spec.context > LONGEST:
+        raise Unsupported(
+            f"the model's context is {spec.context:,} tokens, for which its tables of positions alone "
+            "would take gigabytes",
+            fix=f"give edge convert a shorter one: --context 131072, or what you need up to {spec.context}",
+        )

@@ -24,7 +24,7 @@ from edge.artifact import (
     write_manifest,
 )
 from edge.calibration import Calibration, measure
-from edge.checkpoint import Checkpoint
+from edge.checkpoint import Checkpoint, refuse_unasked
 from edge.contracts import About, Converter, Layout
 from edge.datafile import Mode
 from edge.errors import EdgeError, Unsupported
@@ -217,6 +217,7 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
             calibrated=options.calibrate is not None,
             own=[part for part in ("embed", "head") if getattr(options, part) is not None],
         )
+        refuse_unasked(checkpoint.spec, options.context)
         layout = converter.layout(checkpoint.spec, recipe)
         targets.refuse_longer(layout, target, options.context)
         targets.refuse_fewer(layout, target, options.draft_vocab)

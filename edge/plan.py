@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from edge import processors, targets
 from edge.bench import bytes_per_token, read_bandwidth
-from edge.checkpoint import with_context
+from edge.checkpoint import LONGEST, refuse_unasked, with_context
 from edge.families import family_of
 from edge.inspection import parameters
 from edge.mixing import resolved
@@ -76,7 +76,8 @@ def plan(
     spec = outline.spec()
     places = family.names.check(spec, outline.shapes())
     outline.floats_only(place.tensor for place in places.values())
-    if context is not None and context > spec.context:
+    refuse_unasked(spec, context)
+    if context is not None and (context > spec.context or spec.context > LONGEST):
         spec = with_context(spec, context)  # refuses more than the model can have
     converter, runtime = targets.converter(target), targets.runtime(target)
     recipe = resolved(recipe, target, spec, family.known_as, calibrated=None)

@@ -59,8 +59,8 @@ SHARED = Fields(
         "architectures auto_map transformers_version name_or_path _name_or_path _commit_hash dtype "
         "torch_dtype initializer_range initializer_factor init_std use_cache return_dict "
         "output_hidden_states output_attentions attn_implementation experts_implementation "
-        "chunk_size_feed_forward id2label label2id num_labels problem_type tie_last_hidden_states pad_token_id sep_token_id "
-        "gradient_checkpointing distributed_config number_of_conv_states"
+        "chunk_size_feed_forward id2label label2id num_labels problem_type tie_last_hidden_states pad_token_id "
+        "sep_token_id gradient_checkpointing distributed_config number_of_conv_states"
     ),
 )
 # Of families with Llama's maths.

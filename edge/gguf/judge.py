@@ -16,7 +16,8 @@ from edge.gguf.reader import GGUFFile
 from edge.gguf.shards import COUNT, GGUFModel
 from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, LongRope, Norm, Rope
 
-_MOST = 1 << 20  # tokens, widths, heads: more is no honest model
+_MOST = 1 << 20  # widths, heads: more is no honest model
+_TOKENS = 1 << 24  # of a context
 _LAYERS = 512  # the most that llama.cpp holds
 # Keys that say nothing where they have one of these values.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -139,7 +140,7 @@ def _spec(file: GGUFFile, numbers: _Numbers) -> DecoderSpec:
         )
         for h, g, f in zip(heads, kv_heads, ffn, strict=True)
     )
-    context = numbers.integer("context_length")
+    context = numbers.integer("context_length", high=_TOKENS)
     spec = DecoderSpec(
         vocab=table.shape[0],
         width=width,
@@ -155,7 +156,7 @@ def _spec(file: GGUFFile, numbers: _Numbers) -> DecoderSpec:
 def _rope(file: GGUFFile, numbers: _Numbers, head_width: int, context: int) -> Rope:
     theta = numbers.real("rope.freq_base", 10000.0)
     width = numbers.integer("rope.dimension_count", head_width, high=head_width)
-    original = numbers.integer("rope.scaling.original_context_length", context)
+    original = numbers.integer("rope.scaling.original_context_length", context, high=_TOKENS)
     attention = numbers.real("rope.scaling.attn_factor", 1.0)
     if width % 2:
         raise Damaged(f"{file.path} rotates {width} dimensions of a head", fix="get the file again")

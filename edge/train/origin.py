@@ -4,11 +4,11 @@ files as those of the checkpoint that it goes on from.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.checkpoint import Checkpoint
+from edge.checkpoint import LONGEST, Checkpoint
 from edge.config import Config, read_json
 from edge.convert import text_files
 from edge.errors import EdgeError
@@ -63,8 +63,11 @@ def origin(recipe: Recipe, find: Find) -> Origin:
 
 
 def fitting(spec: DecoderSpec, length: int) -> DecoderSpec:
-    """The spec whose rotary tables a row of this length has, where a model has two."""
-    return next(part for part in parts(spec).values() if length <= part.context)
+    """The spec whose rotary tables a row of this length has, where a model has two; of the longest
+    context the first rows of a table are enough.
+    """
+    part = next(part for part in parts(spec).values() if length <= part.context)
+    return replace(part, context=min(part.context, max(length, LONGEST)))
 
 
 def config(spec: DecoderSpec, ids: Ids) -> dict[str, Any]:
