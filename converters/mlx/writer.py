@@ -61,11 +61,17 @@ class Plan:
         return quantization({n.removesuffix(".weight"): self.schemes[n] for n in matrices})
 
 
+# Fields of which mlx-lm has other defaults than the family's own code, or none.
+_NEEDED = ("num_key_value_heads", "rms_norm_eps")
+
+
 class MlxWriter:
     """`edge.contracts.Writer`."""
 
     def __init__(self, plan: Plan, folder: Path, about: About, mode: Mode) -> None:
         self._plan, self._folder, self._ids = plan, folder, about.ids
+        absent = about.family.fields.absent
+        self._absent = {key: absent[key] for key in _NEEDED if key in absent}
         self._compare = mode == "compare"
         self._wrong = 0  # bytes of configs
         self._tensors = plan.tensors()
@@ -103,7 +109,7 @@ class MlxWriter:
         for shard in self._shards:
             self._files[shard.file].put(0, shard.header)
         self._text(INDEX, shards.index(self._shards, self._tensors))
-        source = read_json(self._folder / "config.json")
+        source = self._absent | read_json(self._folder / "config.json")
         self._json("config.json", config(source, self._plan.spec, self._plan.packing()))
         at = self._folder / "generation_config.json"
         found = generation(read_json(at) if at.is_file() else {}, self._ids)

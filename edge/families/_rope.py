@@ -54,8 +54,9 @@ def _one(found: Iterable[T], config: Config, what: str) -> T:
     if len(values) > 1:
         raise Unsupported(
             f"{config.where}: {what} contradict each other",
-            fix="leave the one that the model was trained with (of two tables transformers reads "
-            "rope_scaling, llama.cpp rope_parameters), and remove the other",
+            fix="say what the model was trained with once, or the same in each place: of two tables "
+            "transformers reads rope_scaling, llama.cpp rope_parameters; a field that is left out has the "
+            "default of the family's own code",
         )
     return values.pop()
 

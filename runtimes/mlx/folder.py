@@ -101,8 +101,9 @@ def _pick(file: SafetensorsFile, tensor: str, rows: range, out: U8) -> None:
 def _places(
     outline: Outline, spec: DecoderSpec, found: Mapping[str, Shape], folder: Path
 ) -> dict[str, Place]:
+    names = outline.family.names
     try:
-        return outline.family.names.check(spec, found)
+        return names.check(spec, found)
     except Unsupported:  # its family has no name for a weight of this spec
         raise Damaged(
             f"{folder / 'config.json'} is of another model than edge.json", fix="convert again"

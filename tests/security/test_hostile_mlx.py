@@ -19,7 +19,7 @@ from edge.safetensors import SafetensorsFile
 
 pytest.importorskip("mlx.core")
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, SHARD = "model.safetensors", "model-00001-of-00001.safetensors"
 UP = "model.layers.0.mlp.up_proj"
 Tensors = dict[str, np.ndarray]
 _NUMPY = {"U32": np.uint32, "F16": np.float16, "F32": np.float32}
@@ -177,15 +177,29 @@ def test_a_file_that_was_cut(folder: Path, keep: int) -> None:
     attempt(folder, Damaged, "no valid safetensors file")
 
 
-# The index
+# The index, which is read where no single file holds all weights
 
 
-def test_a_tensor_in_two_files(folder: Path) -> None:
-    shutil.copyfile(folder / WEIGHTS, folder / "again.safetensors")
-    index = json.loads((folder / INDEX).read_text())
+@pytest.fixture
+def sharded(folder: Path) -> Path:
+    (folder / WEIGHTS).rename(folder / SHARD)
+    names = json.loads((folder / INDEX).read_text())["weight_map"]
+    (folder / INDEX).write_text(json.dumps({"weight_map": dict.fromkeys(names, SHARD)}))
+    rewrite(folder, lambda d: d["files"].update({SHARD: d["files"].pop(WEIGHTS)}))
+    forge(folder, INDEX)
+    return folder
+
+
+def test_shards_open(sharded: Path) -> None:
+    test_the_folder_itself_opens(sharded)
+
+
+def test_a_tensor_in_two_files(sharded: Path) -> None:
+    shutil.copyfile(sharded / SHARD, sharded / "again.safetensors")
+    index = json.loads((sharded / INDEX).read_text())
     index["weight_map"]["model.norm.weight"] = "again.safetensors"
-    (folder / INDEX).write_text(json.dumps(index))
-    attempt(folder, Damaged, "again.safetensors")
+    (sharded / INDEX).write_text(json.dumps(index))
+    attempt(sharded, Damaged, "again.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -193,15 +207,15 @@ def test_a_tensor_in_two_files(folder: Path) -> None:
     ["../it/model.safetensors", "/etc/passwd", "/etc/x.safetensors", "a/b.safetensors", "", "..",
      "model.bin", "absent.safetensors", "a\0b.safetensors", "x" * 5000 + ".safetensors"],
 )  # fmt: skip
-def test_an_index_that_names_no_file_beside_it(folder: Path, name: str) -> None:
-    (folder / INDEX).write_text(json.dumps({"weight_map": {"model.norm.weight": name}}))
-    attempt(folder, Damaged)
+def test_an_index_that_names_no_file_beside_it(sharded: Path, name: str) -> None:
+    (sharded / INDEX).write_text(json.dumps({"weight_map": {"model.norm.weight": name}}))
+    attempt(sharded, Damaged)
 
 
 @pytest.mark.parametrize("table", [None, [], 3, {"a": 1}, {"a": None}, {}])
-def test_an_index_that_is_none(folder: Path, table: object) -> None:
-    (folder / INDEX).write_text(json.dumps({"weight_map": table}))
-    attempt(folder, Damaged)
+def test_an_index_that_is_none(sharded: Path, table: object) -> None:
+    (sharded / INDEX).write_text(json.dumps({"weight_map": table}))
+    attempt(sharded, Damaged)
 
 
 def test_a_file_that_is_a_link(folder: Path, tmp_path: Path) -> None:

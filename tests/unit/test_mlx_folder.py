@@ -140,8 +140,10 @@ ROPES = {
             "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 16,
         },
+        "original_max_position_embeddings": 16,
     },
     "llama3, new": {
+        "rope_theta": None,
         "rope_parameters": {
             "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "rope_theta": 5e5,
@@ -156,8 +158,9 @@ ROPES = {
         "rope_theta": None,
         "rope_parameters": {
             "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 16,
-            "partial_rotary_factor": 1.0, "short_mscale": 1.5, **LISTS,
+            "partial_rotary_factor": 1.0, **LISTS,
         },
+        "original_max_position_embeddings": 16,
     },
     "dynamic": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
     "none": {"rope_scaling": None},
@@ -282,3 +285,11 @@ def test_a_finished_folder_is_compared_to_the_last_byte(tmp_path: Path) -> None:
         (out / name).write_bytes(new.join(good.rsplit(old, 1)))
         assert differing() == 1, name
         (out / name).write_bytes(good)
+
+
+def test_what_mlx_lm_has_no_or_another_default_for_is_written(tmp_path: Path) -> None:
+    """A Mistral that does not say how many kv heads it has, has 8; to mlx-lm, as many as heads."""
+    changes = {"num_attention_heads": 16, "num_key_value_heads": None, "rms_norm_eps": None}
+    out = converted(tmp_path / "out", tiny(tmp_path / "it", "mistral", **changes), "fp16")
+    made = json.loads((out / "config.json").read_text())
+    assert (made["num_key_value_heads"], made["rms_norm_eps"]) == (8, 1e-6)
