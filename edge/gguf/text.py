@@ -14,7 +14,7 @@ from edge.errors import Damaged, Unsupported
 from edge.gguf.reader import GGUFFile
 from edge.gguf.tokens import RULES
 from edge.gguf.vocabulary import ENDS, strips
-from edge.text import scored
+from edge.text import exact, scored
 from edge.text.chat import LIMIT, ChatTemplate
 from edge.text.pieces import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece
 from edge.text.settings import Added, Settings
@@ -48,8 +48,8 @@ def read_text(file: GGUFFile) -> tuple[Tokenizer, ChatTemplate | None]:
 
 
 def _by_score(file: GGUFFile, pieces: list[Piece]) -> str:
-    if scored.longest(pieces) > scored.LONGEST:
-        raise _wrong(file, f"a token has more than {scored.LONGEST} letters")
+    if exact.longest(pieces) > exact.LONGEST:
+        raise _wrong(file, f"a token has more than {exact.LONGEST} letters")
     if sum(piece.kind == BYTE for piece in pieces) != 256:
         raise Unsupported(
             f"{file.path} has no token for each byte", fix="use a file with byte tokens"
@@ -59,7 +59,7 @@ def _by_score(file: GGUFFile, pieces: list[Piece]) -> str:
     # User-defined tokens are found in a text before it is cut, so no merges make them.
     plain = [Piece(p.text, p.score, CONTROL if p.kind == USER_DEFINED else p.kind) for p in pieces]
     definition: dict[str, Any] = json.loads(
-        scored.definition(plain, unknown=unknown, prefix=prefix, bos=None)
+        scored.definition(plain, scored.Rules(unknown=unknown, prefix=prefix))
     )
     return json.dumps({**definition, "added_tokens": []})
 

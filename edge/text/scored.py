@@ -1,19 +1,32 @@
 """SentencePiece pieces with scores as a `tokenizer.json`: the same pieces, merges by score."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from edge.text.pieces import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece
 
 SPACE = "\u2581"  # stands for a blank inside pieces
-LONGEST = 512  # letters of a piece that merges are sought in: their number is its square
+_ALL = 1 << 16
+_BYTE = r"\A<(?=0x[0-9A-F]{2}>\z)"  # what begins the name of a byte's piece, alone in a text
 
 
-def definition(pieces: Sequence[Piece], *, unknown: int, prefix: bool, bos: int | None) -> str:
-    """The definition of a tokenizer. `prefix`: whether a text gets a blank in front; `bos`: what the
-    post-processor puts before that.
-    """
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """How a text is cut, beside its pieces."""
+
+    unknown: int
+    prefix: bool  # a text gets a blank in front
+    bos: int | None = None  # what the post-processor puts before that
+    squeezes: bool = False  # blanks at the ends go, and of several in a row one is left
+    by_bytes: bool = True  # a letter that no piece has is cut into its bytes
+    joins: bool = True  # or letters stay apart
+
+
+def definition(pieces: Sequence[Piece], rules: Rules) -> str:
+    """The definition of a tokenizer."""
     taken: dict[str, int] = {}
     for index, piece in enumerate(pieces):
         # A piece that is never used, or that another has taken, keeps its id under a name no text has.
@@ -21,39 +34,41 @@ def definition(pieces: Sequence[Piece], *, unknown: int, prefix: bool, bos: int 
         taken[f"\u2581[UNUSED {index}]" if hidden else piece.text] = index
     special = [(i, p.text) for i, p in enumerate(pieces) if p.kind in (CONTROL, UNKNOWN)]
     normal = {
-        text: pieces[index].score
-        for text, index in taken.items()
-        if pieces[index].kind in (NORMAL, USER_DEFINED)
+        text: pieces[index].score for text, index in taken.items() if pieces[index].kind == NORMAL
     }
+    symbols = symbols_of(pieces)
     return json.dumps(
         {
             "version": "1.0",
             "truncation": None,
             "padding": None,
             "added_tokens": [_added(index, text) for index, text in special],
-            "normalizer": _normalizer(prefix),
-            "pre_tokenizer": None,
-            "post_processor": None if bos is None else _bos_first(bos, pieces[bos].text),
-            "decoder": _decoder(prefix),
+            "normalizer": _normalizer(rules),
+            "pre_tokenizer": _apart(symbols) if symbols else None,
+            "post_processor": None if rules.bos is None else _first(rules.bos, pieces),
+            "decoder": _decoder(rules),
             "model": {
                 "type": "BPE",
                 "dropout": None,
-                "unk_token": pieces[unknown].text,
+                "unk_token": pieces[rules.unknown].text,
                 "continuing_subword_prefix": None,
                 "end_of_word_suffix": None,
                 "fuse_unk": True,
-                "byte_fallback": True,
-                "ignore_merges": False,
+                "byte_fallback": rules.by_bytes,
+                "ignore_merges": bool(symbols),  # a symbol is a token, and no merges make it
                 "vocab": taken,
-                "merges": [list(pair) for pair in _merges(normal)],
+                "merges": [list(pair) for pair in _merges(normal)] if rules.joins else [],
             },
         }
     )
 
 
-def longest(pieces: Iterable[Piece]) -> int:
-    """Letters of the longest piece in which merges would be sought."""
-    return max((len(p.text) for p in pieces if p.kind in (NORMAL, USER_DEFINED)), default=0)
+def symbols_of(pieces: Sequence[Piece]) -> list[str]:
+    """Pieces that are found in a text before it is cut, the longest first. One of a single letter is
+    found by itself, for no merge has it.
+    """
+    found = (piece.text for piece in pieces if piece.kind == USER_DEFINED)
+    return sorted((text for text in found if len(text) > 1), key=len, reverse=True)
 
 
 def _merges(scores: Mapping[str, float]) -> Iterator[tuple[str, str]]:
@@ -64,24 +79,48 @@ def _merges(scores: Mapping[str, float]) -> Iterator[tuple[str, str]]:
                 yield piece[:at], piece[at:]
 
 
-def _normalizer(prefix: bool) -> dict[str, Any]:
-    steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": SPACE}] if prefix else []
-    steps.append({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})
+def _normalizer(rules: Rules) -> dict[str, Any]:
+    around = [_replace({"Regex": r"\A +"}, ""), _replace({"Regex": " +"}, SPACE)]
+    steps = around if rules.squeezes else []
+    steps += [{"type": "Prepend", "prepend": SPACE}] if rules.prefix else []
+    steps += [_replace({"Regex": SPACE + r"+\z"}, "")] if rules.squeezes else []
+    steps += [] if rules.squeezes else [_replace({"String": " "}, SPACE)]
     return {"type": "Sequence", "normalizers": steps}
 
 
-def _decoder(prefix: bool) -> dict[str, Any]:
+def _replace(pattern: Mapping[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": dict(pattern), "content": content}
+
+
+def _apart(symbols: Sequence[str]) -> dict[str, Any]:
+    """Symbols stand apart; so does the head of a text that is written like a byte's piece."""
+    patterns = ("|".join(map(_escaped, symbols)), _BYTE)
+    steps = [
+        {"type": "Split", "pattern": {"Regex": one}, "behavior": "Isolated", "invert": False}
+        for one in patterns
+    ]
+    return {"type": "Sequence", "pretokenizers": steps}
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"[\\.*+?^$|(){}\[\]#\s-]", lambda found: f"\\x{{{ord(found[0]):x}}}", text)
+
+
+def _decoder(rules: Rules) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [
-        {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
-        {"type": "ByteFallback"},
+        _replace({"String": SPACE}, " "),
+        *([{"type": "ByteFallback"}] if rules.by_bytes else []),
         {"type": "Fuse"},
     ]
-    if prefix:
-        steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    # Where blanks are squeezed, each piece at the start of an answer loses its own.
+    start = _ALL if rules.squeezes else int(rules.prefix)
+    if start:
+        steps.append({"type": "Strip", "content": " ", "start": start, "stop": 0})
     return {"type": "Sequence", "decoders": steps}
 
 
-def _bos_first(bos: int, text: str) -> dict[str, Any]:
+def _first(bos: int, pieces: Sequence[Piece]) -> dict[str, Any]:
+    text = pieces[bos].text
     first = {"SpecialToken": {"id": text, "type_id": 0}}
     single, pair = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
     return {

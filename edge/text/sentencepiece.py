@@ -1,92 +1,107 @@
 """A SentencePiece `tokenizer.model` as a `tokenizer.json`: the same pieces, merges by score.
 
-Read through the sentencepiece library, which is needed once, when a checkpoint without a
-`tokenizer.json` is converted. What the file's normalizer does is found by trying it.
+Read without its library, which judges what comes of it (`edge.text.judges`). What a tokenizer.json
+cannot say exactly is refused by its name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edge.errors import Damaged, Unsupported
-from edge.text import scored
-from edge.text.pieces import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, Piece
-from edge.text.scored import SPACE
+from edge.text import exact, pieces, scored
+from edge.text.pieces import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece, Pieces
+from edge.text.scored import Rules
 
 LIMIT = 16 << 20  # bytes of a tokenizer.model; the largest in use take about 4 MiB
-_PROBE = "x  \uff59\n z "  # blanks in a row, a wide letter, a line break: a normalizer would show
+_SYMBOLS = 1 << 16  # letters of all symbols: they become one regular expression
+_BYTES = {f"<0x{byte:02X}>" for byte in range(256)}
+_NUL = "\0"
+# Unigram: where two ways to cut a text are equally likely, the library's rounding to 32 bits decides.
+_KINDS = {pieces.BPE: "BPE", pieces.CHAR: "char", pieces.WORD: "word"}
+_FIX = "save a tokenizer.json with transformers' save_pretrained, and see whether it cuts alike"
 
 
 def tokenizer_json(file: Path, names: Mapping[int, str], *, add_bos: bool) -> str:
     """The definition of a tokenizer. `names`: ids whose text the checkpoint's own files change."""
-    processor = _load(file)
-    try:
-        prefix = _prefixes_blank(processor, file)
-        pieces = [names.get(i, processor.id_to_piece(i)) for i in range(processor.vocab_size())]
-    except UnicodeDecodeError:
-        raise _damaged(file, "a piece is no text") from None
-    kinds = (_kind(processor, index) for index in range(len(pieces)))
-    found = [
-        Piece(text, processor.get_score(index), CONTROL if index in names else kind)
-        for index, (text, kind) in enumerate(zip(pieces, kinds, strict=True))
-    ]
-    if scored.longest(found) > scored.LONGEST:
-        raise _damaged(file, f"a piece has more than {scored.LONGEST} letters")
-    bos = processor.bos_id()
-    return scored.definition(
-        found,
-        unknown=processor.unk_id(),
-        prefix=prefix,
-        bos=bos if add_bos and bos >= 0 else None,
-    )
-
-
-def _kind(processor: Any, index: int) -> int:
-    asked = {
-        UNKNOWN: processor.is_unknown,
-        CONTROL: processor.is_control,
-        UNUSED: processor.is_unused,
-        BYTE: processor.is_byte,
-    }
-    return next((kind for kind, is_so in asked.items() if is_so(index)), NORMAL)
-
-
-def _load(file: Path) -> Any:
-    try:
-        import sentencepiece
-    except ModuleNotFoundError:
-        raise Unsupported(
-            f"{file} can be read only with the package sentencepiece, which is not installed",
-            fix="pip install sentencepiece, or save a tokenizer.json with transformers",
-        ) from None
     if file.stat().st_size > LIMIT:
         raise Damaged(f"{file} is larger than {LIMIT >> 20} MiB", fix="get the file again")
-    processor = sentencepiece.SentencePieceProcessor()
-    try:
-        processor.LoadFromSerializedProto(file.read_bytes())
-    except (RuntimeError, UnicodeDecodeError) as error:  # its message may hold the file's bytes
-        raise _damaged(file, str(error)[:200]) from None
-    bytes_known = sum(processor.is_byte(i) for i in range(processor.vocab_size()))
-    if bytes_known != 256:
-        raise Unsupported(
-            f"{file} has {bytes_known} byte pieces instead of 256",
-            fix="save a tokenizer.json with transformers' save_pretrained",
+    found = pieces.read(file)
+    if damage := next(_damages(found), None):
+        raise Damaged(
+            f"{file} is no SentencePiece model: {damage}",
+            fix="get the file again: it may be cut off",
         )
-    return processor
+    _refuse(file, _inexact(found))
+    table = [_named(piece, names.get(index)) for index, piece in enumerate(found.pieces)]
+    bos = _places(found, CONTROL).get(found.bos)
+    rules = Rules(
+        unknown=next(i for i, piece in enumerate(found.pieces) if piece.kind == UNKNOWN),
+        prefix=found.prefix,
+        bos=bos if add_bos else None,
+        squeezes=found.squeezes,
+        by_bytes=found.by_bytes,
+        joins=found.kind != pieces.CHAR,
+    )
+    made = scored.definition(table, rules)
+    if scored.symbols_of(table):
+        _refuse(file, exact.swallowed(made, [p.text for p in table if p.kind == NORMAL]))
+    return made
 
 
-def _damaged(file: Path, what: str) -> Damaged:
-    problem = f"{file} is no SentencePiece model: {what}"
-    return Damaged(problem, fix="get the file again: it may be cut off")
+def _named(piece: Piece, name: str | None) -> Piece:
+    """A piece under the name that it goes by, as the library takes it: the zero byte's is not used, a
+    letter that is not used still is that letter.
+    """
+    if name is not None:
+        return Piece(name, piece.score, CONTROL)
+    if len(piece.text) == 1 and piece.kind in (NORMAL, UNUSED):
+        return replace(piece, kind=UNUSED if piece.text == _NUL else NORMAL)
+    return piece
 
 
-def _prefixes_blank(processor: Any, file: Path) -> bool:
-    """Whether a text gets a blank in front; any other normalization cannot be represented."""
-    plain = _PROBE.replace(" ", SPACE)
-    found = processor.Normalize(_PROBE).replace(" ", SPACE)
-    if found not in (plain, SPACE + plain):
-        raise Unsupported(
-            f"{file} normalizes text, which edge does not",
-            fix="save a tokenizer.json with transformers' save_pretrained",
-        )
-    return bool(found != plain)
+def _places(found: Pieces, kind: int) -> dict[str, int]:
+    return {piece.text: at for at, piece in enumerate(found.pieces) if piece.kind == kind}
+
+
+def _damages(found: Pieces) -> Iterator[str]:
+    """What the library refuses, too."""
+    texts, unknown = [piece.text for piece in found.pieces], _places(found, UNKNOWN)
+    bytes_ = _places(found, BYTE).keys()
+    if sum(piece.kind == UNKNOWN for piece in found.pieces) != 1 or not unknown:
+        yield "not just one piece stands for what is unknown"
+    if "" in texts or len(set(texts)) != len(texts):
+        yield "a piece is empty or appears twice"
+    if not bytes_ <= _BYTES or (found.by_bytes and len(bytes_) < len(_BYTES)):
+        yield "it has not just one piece for each of the 256 bytes"
+    if any(_NUL in text and (text != _NUL or not found.by_bytes) for text in texts):
+        yield "a piece holds a zero byte"
+    if exact.longest(found.pieces) > exact.LONGEST:
+        yield f"a piece has more than {exact.LONGEST} letters"
+
+
+def _inexact(found: Pieces) -> Iterator[str]:
+    """What cannot be said in a tokenizer.json, or what nobody has tried."""
+    if found.kind not in (pieces.BPE, pieces.CHAR):
+        yield f"is of the type {_KINDS.get(found.kind, 'unigram')}"
+    for table in filter(None, (found.normalizer, found.denormalizer)):
+        yield f"normalizes text by the table {table!r:.60}"
+    if found.suffix or not found.escapes:
+        yield "puts a blank at the end of a text (treat_whitespace_as_suffix), or keeps blanks as they are"
+    symbols = [piece.text for piece in found.pieces if piece.kind == USER_DEFINED]
+    if sum(map(len, symbols)) > _SYMBOLS:
+        yield f"has user-defined symbols of more than {_SYMBOLS} letters"
+    # Else they change nothing, for a text in which symbols are sought has no blanks any more.
+    if found.squeezes and any(" " in symbol for symbol in symbols):
+        yield "keeps blanks in user-defined symbols, and squeezes others"
+    if any(len(piece.text) == 1 and piece.kind == CONTROL for piece in found.pieces):
+        yield "has a control piece of one letter"
+    used = [piece for piece in found.pieces if piece.text != _NUL]
+    problem = exact.problem(used) if found.kind == pieces.BPE else None
+    if problem is not None:
+        yield f"cannot be written as merges: {problem}"
+
+
+def _refuse(file: Path, problems: Iterator[str]) -> None:
+    if problem := next(problems, None):
+        raise Unsupported(f"{file} {problem}: edge does not read that exactly", fix=_FIX)

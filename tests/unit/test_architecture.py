@@ -36,6 +36,8 @@ TOOLKITS = {
     "tokenizers": (
         "edge/text/tokenizer.py",
         "edge/text/bounds.py",
+        "edge/text/exact.py",
+        "edge/text/judges.py",
         "edge/train/",
         "runtimes/torch/",
     ),
@@ -47,7 +49,8 @@ TOOLKITS = {
     "pydantic": ("edge/serve/",),
     "pydantic_core": ("edge/serve/",),
     "uvicorn": ("edge/serve/run.py",),
-    "sentencepiece": ("edge/text/sentencepiece.py",),
+    "sentencepiece": ("edge/text/judges.py",),
+    "tiktoken": ("edge/text/judges.py",),
     "llguidance": ("edge/decode/grammar.py", "edge/decode/_trial.py"),
     "typer": ("edge/cli.py", "edge/options.py", "edge/printing.py", "edge/usage.py"),
     "platformdirs": ("edge/home.py",),

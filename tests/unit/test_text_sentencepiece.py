@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from sentencepieces import block, letters, number, trained, written
 from support import converted, tiny
 
 from edge.artifact import Artifact
-from edge.errors import Damaged
+from edge.errors import Damaged, Unsupported
 from edge.text.tokenizer import Tokenizer
 from edge.verify import verify
 
@@ -24,6 +25,7 @@ TEXTS = (
     "1234567890 3.14e-10 0x1F",
     "def f(x):\n    return x ** 2  # a comment",
     "\u2581 a blank of its own",
+    "ＡＥＦ…………[UNUSED_TOKEN_7]] [UNUSED_TOKEN_12]——\0<0x41>",  # InternLM2's symbols are among these
 )
 
 
@@ -82,3 +84,62 @@ def test_a_broken_model_is_one_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(Damaged, match=r"tokenizer\.model"):
         Tokenizer.load(tmp_path)
+
+
+ABC = letters(["abc"])
+REFUSED = {
+    "is of the type unigram": trained(model_type="unigram"),
+    "is of the type word": trained(model_type="word"),
+    "normalizes text by the table 'nmt_nfkc'": trained(normalization_rule_name="nmt_nfkc", model_type="bpe"),
+    "by the table 'back'": written(ABC, block(5, block(1, b"back") + block(2, b"\0\4" + bytes(1027)))),
+    "puts a blank at the end": trained(treat_whitespace_as_suffix=True, model_type="bpe"),
+    "keeps blanks as they are": written(ABC, block(3, number(5, 0))),
+    "keeps blanks in user-defined symbols": written([*ABC, ("a b", 0.0, 4)], block(3, number(4, 1))),
+    "symbols of more than": written([(f"<{i}{'x' * 400}>", 0.0, 4) for i in range(200)]),
+    "control piece of one letter": written([("a", 0.0, 3)]),
+    "the letter 'b', which is no piece": written([*letters(["a"]), ("ab", -1.0, 1)]),
+    "the unused piece 'ab' can be joined": written([*ABC, ("ab", -1.0, 5), ("abc", -2.0, 1)]),
+    "of the same score meet in 'abc'": written([*ABC, ("bc", -1.0, 1), ("ab", -1.0, 1)]),
+    "too many of its pieces have the same score": written(
+        [*ABC, *((f"{i:0300}", -1.0, 1) for i in range(100))]
+    ),
+    "a piece's score is no number": written([*ABC, ("ab", float("nan"), 1)]),
+    "the piece 'abc', which no merges make": written([*ABC, ("abc", -1.0, 1), ("<x>", 0.0, 4)]),
+    "the piece '<0', which is like a byte's": written(
+        [*letters(["<0"]), ("<0", -1.0, 1), ("<x>", 0.0, 4)]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("problem", REFUSED)
+def test_what_cannot_be_read_exactly_is_refused_by_name(tmp_path: Path, problem: str) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(REFUSED[problem])
+    with pytest.raises(Unsupported, match=problem) as caught:
+        Tokenizer.load(tmp_path)
+    assert "save_pretrained" in (caught.value.fix or "")
+
+
+LIES = {
+    "not just one piece stands for what is unknown": written([("<other>", 0.0, 2)]),
+    "a piece is empty or appears twice": written([("a", 0.0, 1), ("a", -1.0, 1)]),
+    "each of the 256 bytes": written([("<0x41>", 0.0, 6)], block(2, number(35, 1))),
+    "a piece holds a zero byte": written([("a\0", 0.0, 1)]),
+    "more than 512 letters": written([("a" * 513, 0.0, 1)]),
+}
+
+
+@pytest.mark.parametrize("problem", LIES)
+def test_a_model_that_the_library_refuses_is_damaged(tmp_path: Path, problem: str) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(LIES[problem])
+    with pytest.raises(Damaged, match=problem):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_model_needs_no_library_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(trained(model_type="bpe", bos_piece="<begin>"))
+    monkeypatch.setitem(__import__("sys").modules, "sentencepiece", None)
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.adds_bos
+    assert tokenizer.encode("the cat", special=True)[0] == 1
