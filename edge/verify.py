@@ -25,10 +25,10 @@ from edge.fill import Job, fill
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
 from edge.spec import longest, parts
-from edge.text.chat import ChatTemplate, Message
+from edge.text import proof as texts
 from edge.text.ids import SpecialIds
+from edge.text.proof import Judgement
 from edge.text.tokenizer import Tokenizer
-from edge.text.vocabulary import vocabulary_of
 from edge.typing import F32
 
 PROMPT = "Once upon a time, there was a little girl named Lily. She loved to play outside."
@@ -44,6 +44,8 @@ class Report:
     differing_bytes: int  # of stored weights
     same_tokens: bool
     same_template: bool
+    texts: tuple[Judgement, ...]  # who compared them, and how many
+    conversations: int
     logits_error: float  # of the exact twin, its worst position
     logits_tolerance: float
     fast_error: float  # of the fast kernels, the median position
@@ -87,11 +89,11 @@ def verify(
                 f"{source} is another model than {artifact.folder}: their numbers differ",
                 fix="give --against the checkpoint that the artifact was made from",
             )
+        text = texts.prove(artifact, source)
         differing = _differing(artifact, checkpoint, recipe, progress or silent)
         numbers = [
             _numbers(artifact, checkpoint, recipe, label, tokens) for label in parts(manifest.spec)
         ]
-    same_tokens, same_template = _same_text(artifact.folder, source)
     changed = artifact.check_hashes()
     exact, fast = ([part[i] for part in numbers] for i in (0, 1))
     worst, slow = (
@@ -100,8 +102,8 @@ def verify(
     good = (
         not changed
         and differing == 0
-        and same_tokens
-        and same_template
+        and text.same_tokens
+        and text.same_template
         and all(proof.error <= proof.bound for proof in (*exact, *fast))
         and not any(proof.differing for proof in exact)
     )
@@ -109,8 +111,10 @@ def verify(
         passed=good,
         changed_files=changed,
         differing_bytes=differing,
-        same_tokens=same_tokens,
-        same_template=same_template,
+        same_tokens=text.same_tokens,
+        same_template=text.same_template,
+        texts=text.judged,
+        conversations=text.conversations,
         logits_error=worst.error,
         logits_tolerance=worst.bound,
         fast_error=slow.error,
@@ -248,21 +252,3 @@ def _prompt(folder: Path, vocab: int, room: int) -> list[int]:
     else:
         ids = [(1 + 7919 * i) % vocab for i in range(24)]
     return ids[: max(1, room)]
-
-
-def _same_text(folder: Path, source: Path) -> tuple[bool, bool]:
-    """Whether ids of a text, and a rendered conversation, are those of the source's own files."""
-    if vocabulary_of(source) is None or vocabulary_of(folder) is None:
-        return True, True
-    ids = [
-        Tokenizer.load(at).encode(PROMPT + " Ünïcödé 123\n", special=True)
-        for at in (folder, source)
-    ]
-    chats = [_rendered(ChatTemplate.load(at)) for at in (folder, source)]
-    return ids[0] == ids[1], chats[0] == chats[1]
-
-
-def _rendered(template: ChatTemplate | None) -> str | None:
-    if template is None:
-        return None
-    return template.render([Message("user", PROMPT)], generate=True)

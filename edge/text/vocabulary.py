@@ -1,5 +1,6 @@
 """What says how a checkpoint splits text: whichever file it has, as a tokenizer.json."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge.errors import Damaged
@@ -16,14 +17,21 @@ _KINDS = (
 
 def vocabulary_of(folder: Path) -> Path | None:
     """The file that says how a text is split; None where there is none."""
+    return next(_each(folder), None)
+
+
+def vocabularies(folder: Path) -> list[Path]:
+    """Every file that says it, the authority first."""
+    return list(_each(folder))
+
+
+def _each(folder: Path) -> Iterator[Path]:
     for kind in _KINDS:
         found = sorted(file for file in folder.glob(kind) if file.is_file())
         if len(found) > 1:
             names = ", ".join(file.name for file in found)
             raise Damaged(f"{folder} has several vocabularies: {names}", fix="leave the right one")
-        if found:
-            return found[0]
-    return None
+        yield from found
 
 
 def definition_of(folder: Path, settings: Settings) -> str:
