@@ -44,7 +44,7 @@ class Report:
     differing_bytes: int  # of stored weights
     same_tokens: bool
     same_template: bool
-    texts: tuple[Judgement, ...]  # who compared them, and how many
+    judged: tuple[Judgement, ...]  # who compared texts, and how many
     conversations: int
     logits_error: float  # of the exact twin, its worst position
     logits_tolerance: float
@@ -113,7 +113,7 @@ def verify(
         differing_bytes=differing,
         same_tokens=text.same_tokens,
         same_template=text.same_template,
-        texts=text.judged,
+        judged=text.judged,
         conversations=text.conversations,
         logits_error=worst.error,
         logits_tolerance=worst.bound,

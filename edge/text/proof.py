@@ -28,7 +28,7 @@ class Judgement:
     file: str
     texts: int  # each compared as ids, with and without BOS, and back
     differing: int
-    first: str | None  # the first text that differs
+    first: str | None  # the first text that differs, as Python writes it
     note: str | None = None  # why it was not asked
 
 
@@ -96,7 +96,7 @@ def _compared(
         file=file.name,
         texts=len(asked),
         differing=len(wrong),
-        first=next((text[:200] for text in wrong), None),
+        first=next((ascii(text[:80]) for text in wrong), None),
     )
 
 
