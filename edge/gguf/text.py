@@ -156,6 +156,7 @@ def _settings(file: GGUFFile, pieces: list[Piece], *, leads: bool) -> Settings:
         named={_TOKENS[role]: pieces[ids[role]].text for role in _ROLES if role in ids},
         add_bos=bool(add_bos),
         add_eos=bool(file.get(_AT + "add_eos_token", False)),
+        prefix=None,
         added=tuple(_added(pieces, swallow=strips(str(file.get("general.name", ""))))),
         plain={},
         eos_ids=frozenset(ids[role] for role in _ENDS if role in ids) | by_text,

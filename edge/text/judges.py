@@ -26,6 +26,7 @@ _NAMES = (
     "cls_token",
     "mask_token",
 )
+_BLANK = "\u2581"
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
@@ -77,6 +78,12 @@ class Said:
         value = self.config.get(key)
         return default if value is None else bool(value)
 
+    @property
+    def prefix(self) -> bool | None:
+        """Whether a text gets a blank in front, if that is said, and the class listens to it."""
+        listens = re.search("LlamaTokenizer(Fast)?$", str(self.config.get("tokenizer_class")))
+        return self.config.get("add_prefix_space") if listens else None
+
 
 def template(folder: Path) -> str | None:
     """The text of a source's chat template, as its file has it: of several the default."""
@@ -103,6 +110,8 @@ class Definition:
     def of(cls, file: Path, said: Said) -> "Definition":
         made = tokenizers.Tokenizer.from_file(str(file))
         bounds.check(made)
+        if said.prefix is not None:
+            _prefix(made, said.prefix)
         made.no_truncation()
         made.no_padding()
         plain = dict.fromkeys(_FLAGS, False) | {"special": True}
@@ -118,6 +127,22 @@ class Definition:
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.made.decode(list(ids), skip_special_tokens=False))
+
+
+def _prefix(made: tokenizers.Tokenizer, wanted: bool) -> None:
+    """With or without a blank in front, as transformers builds Llama's class from the same pieces."""
+    from tokenizers import decoders, normalizers
+
+    first = made.encode("\n", add_special_tokens=False).tokens[0]
+    if made.token_to_id("<0x0A>") is None or first.startswith(_BLANK) == wanted:
+        return
+    before = [normalizers.Prepend(_BLANK)] if wanted else []
+    after = [decoders.Strip(" ", 1, 0)] if wanted else []
+    made.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", _BLANK)])
+    made.pre_tokenizer = None
+    made.decoder = decoders.Sequence(
+        [decoders.Replace(_BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), *after]
+    )
 
 
 def _around(made: tokenizers.Tokenizer, said: Said) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -149,7 +174,9 @@ class Model:
     def of(cls, file: Path, said: Said) -> "Model":
         import sentencepiece
 
-        made = sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
+        # Of a field that comes twice the library takes the last: normalizer_spec.add_dummy_prefix.
+        last = b"" if said.prefix is None else bytes((3 << 3 | 2, 2, 3 << 3, said.prefix))
+        made = sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes() + last)
         known = range(made.vocab_size())
         hidden = (i for i in known if made.is_control(i) or made.is_unknown(i))
         names = {made.id_to_piece(i): i for i in hidden}

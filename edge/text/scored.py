@@ -63,6 +63,24 @@ def definition(pieces: Sequence[Piece], rules: Rules) -> str:
     )
 
 
+def prefixed(definition: str, wanted: bool) -> str:
+    """A tokenizer.json with or without the blank in front of a text, where the settings beside it
+    contradict it: Llama's class is then built anew from the vocabulary.
+    """
+    try:
+        table = json.loads(definition)
+        said = json.dumps([table.get("normalizer"), table.get("pre_tokenizer")])
+        by_score = table["model"]["type"] == "BPE" and table["model"].get("byte_fallback")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return definition  # what is wrong with it, its library says
+    says = re.search(r'"Prepend"|"prepend_scheme": "(first|always)"', said) is not None
+    if not by_score or says == wanted:
+        return definition
+    rules = Rules(unknown=0, prefix=wanted)
+    own = {"normalizer": _normalizer(rules), "pre_tokenizer": None, "decoder": _decoder(rules)}
+    return json.dumps({**table, **own})
+
+
 def symbols_of(pieces: Sequence[Piece]) -> list[str]:
     """Pieces that are found in a text before it is cut, the longest first. One of a single letter is
     found by itself, for no merge has it.

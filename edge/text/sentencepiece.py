@@ -22,8 +22,12 @@ _KINDS = {pieces.BPE: "BPE", pieces.CHAR: "char", pieces.WORD: "word"}
 _FIX = "save a tokenizer.json with transformers' save_pretrained, and see whether it cuts alike"
 
 
-def tokenizer_json(file: Path, names: Mapping[int, str], *, add_bos: bool) -> str:
-    """The definition of a tokenizer. `names`: ids whose text the checkpoint's own files change."""
+def tokenizer_json(
+    file: Path, names: Mapping[int, str], *, add_bos: bool, prefix: bool | None = None
+) -> str:
+    """The definition of a tokenizer. `names`: ids whose text the checkpoint's own files change;
+    `prefix`: what they say of the blank in front of a text.
+    """
     if file.stat().st_size > LIMIT:
         raise Damaged(f"{file} is larger than {LIMIT >> 20} MiB", fix="get the file again")
     found = pieces.read(file)
@@ -37,7 +41,7 @@ def tokenizer_json(file: Path, names: Mapping[int, str], *, add_bos: bool) -> st
     bos = _places(found, CONTROL).get(found.bos)
     rules = Rules(
         unknown=next(i for i, piece in enumerate(found.pieces) if piece.kind == UNKNOWN),
-        prefix=found.prefix,
+        prefix=found.prefix if prefix is None else prefix,
         bos=bos if add_bos else None,
         squeezes=found.squeezes,
         by_bytes=found.by_bytes,

@@ -36,6 +36,7 @@ class Settings:
     named: Mapping[str, str]  # such as bos_token: its text
     add_bos: bool | None  # None: `tokenizer.json` decides
     add_eos: bool | None
+    prefix: bool | None  # whether a text gets a blank in front; None: as its vocabulary says
     added: tuple[Added, ...]  # by id, with their flags
     plain: Mapping[str, int]  # text and id of added tokens whose flags no file gives
     eos_ids: frozenset[int]
@@ -49,11 +50,15 @@ class Settings:
         models = [_optional(folder / f"{name}.json") for name in ("generation_config", "config")]
         plain = _optional(folder / "added_tokens.json")
         begin = (found for model in models for found in _ids(model, "bos_token_id"))
+        kind = tokenizer.text("tokenizer_class") if tokenizer.has("tokenizer_class") else None
+        # Other classes leave it to the vocabulary, or mean something else by it.
+        own_prefix = (kind or "").removesuffix("Fast").endswith("LlamaTokenizer")
         return cls(
-            kind=tokenizer.text("tokenizer_class") if tokenizer.has("tokenizer_class") else None,
+            kind=kind,
             named=dict(_named(special)) | dict(_named(tokenizer)),
             add_bos=_flag(tokenizer, "add_bos_token"),
             add_eos=_flag(tokenizer, "add_eos_token"),
+            prefix=_flag(tokenizer, "add_prefix_space") if own_prefix else None,
             added=tuple(sorted(_added(tokenizer), key=lambda token: token.id)),
             plain={text: plain.integer(text, low=0) for text in plain.data},
             eos_ids=frozenset(found for model in models for found in _ids(model, "eos_token_id")),

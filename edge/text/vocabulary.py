@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.errors import Damaged
-from edge.text import ranks
+from edge.text import ranks, scored
 from edge.text.settings import Settings
 
 LIMIT = 128 << 20  # bytes of a tokenizer.json; the largest vocabularies in use take about 35 MiB
@@ -49,11 +49,14 @@ def definition_of(folder: Path, settings: Settings) -> str:
 
         names = {token.id: token.text for token in settings.added}
         # Llama's tokenizers start a text with BOS unless their config says otherwise.
-        return sentencepiece.tokenizer_json(file, names, add_bos=settings.add_bos is not False)
+        return sentencepiece.tokenizer_json(
+            file, names, add_bos=settings.add_bos is not False, prefix=settings.prefix
+        )
     if file.stat().st_size > LIMIT:
         problem = f"{file} is larger than {LIMIT >> 20} MiB"
         raise Damaged(problem, fix="this is no tokenizer: get the file again")
-    return file.read_bytes().decode(errors="replace")
+    text = file.read_bytes().decode(errors="replace")
+    return text if settings.prefix is None else scored.prefixed(text, settings.prefix)
 
 
 def complete(folder: Path) -> None:

@@ -15,6 +15,7 @@ from edge.artifact import Artifact
 from edge.errors import EdgeError, Unsupported
 from edge.text import judges, probes, proof, sentencepiece
 from edge.text.proof import TextProof, prove
+from edge.text.tokenizer import Tokenizer
 from edge.text.vocabulary import complete, vocabularies
 from edge.verify import verify
 
@@ -176,6 +177,38 @@ def test_a_second_vocabulary_is_judged_or_named(
     contradiction = proved(pair)
     assert not contradiction.same_tokens
     assert [judgement.differing > 0 for judgement in contradiction.judged] == [False, True]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("kind", ["LlamaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+def test_the_blank_that_the_settings_ask_for(
+    tmp_path: Path, name: str, kind: str, own: bool, wanted: bool
+) -> None:
+    """add_prefix_space against the vocabulary: transformers' class of Llama alone listens to it."""
+    model = tmp_path / "tokenizer.model"
+    model.write_bytes(trained(**MODEL, add_dummy_prefix=own))
+    if name == "tokenizer.json":
+        complete(tmp_path)
+        model.unlink()
+    config = {
+        "tokenizer_class": kind,
+        "add_prefix_space": wanted,
+        "bos_token": "<s>",
+        "unk_token": "<unk>",
+    }
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    [judged] = proof._judged(tmp_path, judges.of(vocabularies(tmp_path)), [])
+    assert (judged.differing, judged.first) == (0, None)
+    ours = Tokenizer.load(tmp_path)
+    for text in ("the cat sat", "\nthe"):  # of blanks in front transformers drops one
+        ids = theirs.encode(text, add_special_tokens=False)
+        assert ours.encode(text, special=False) == ids
+        assert ours.decode(ids) == theirs.decode(ids)
 
 
 def test_a_tokenizer_of_another_folder(made: tuple[Path, Path], tmp_path: Path) -> None:
