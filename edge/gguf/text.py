@@ -54,6 +54,11 @@ def _by_score(file: GGUFFile, pieces: list[Piece]) -> str:
         raise Unsupported(
             f"{file.path} has no token for each byte", fix="use a file with byte tokens"
         )
+    if problem := exact.problem(pieces):
+        raise Unsupported(
+            f"{file.path} cannot be cut by merges as llama.cpp cuts it: {problem}",
+            fix="use a file of the same model whose tokenizer.ggml.model is gpt2",
+        )
     unknown = _ids(file, {"unknown": 0}, len(pieces)).get("unknown", 0)
     prefix = bool(file.get(_AT + "add_space_prefix", True))
     # User-defined tokens are found in a text before it is cut, so no merges make them.

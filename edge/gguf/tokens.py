@@ -63,7 +63,7 @@ def by_score(definition: Mapping[str, Any], model: Path, asked: frozenset[int], 
         "tokenizer.ggml.tokens": Typed(STRING, [token.text for token in tokens]),
         "tokenizer.ggml.scores": Typed(FLOAT32, [token.score for token in tokens]),
         "tokenizer.ggml.token_type": Typed(INT32, [token.kind for token in tokens]),
-        "tokenizer.ggml.add_space_prefix": flag(_prefixes(definition)),
+        "tokenizer.ggml.add_space_prefix": flag(prefixes(definition)),
     }
 
 
@@ -146,7 +146,7 @@ def _added(entry: Mapping[str, Any]) -> Token:
     return Token(text=word.replace(SPACE, " "), kind=USER_DEFINED, score=_ADDED_SCORE)
 
 
-def _prefixes(definition: Mapping[str, Any]) -> bool:
+def prefixes(definition: Mapping[str, Any]) -> bool:
     """Whether a text gets a blank in front."""
     said = json.dumps([definition.get("normalizer"), definition.get("pre_tokenizer")])
     return '"Prepend"' in said or re.search(r'"prepend_scheme": "(first|always)"', said) is not None

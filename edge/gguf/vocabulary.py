@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ def _named(name: str, added: Sequence[Mapping[str, Any]]) -> str:
 def _table(folder: Path, definition: dict[str, Any], settings: Settings, rows: int) -> Keys:
     model = definition["model"]
     if model.get("type") == "BPE" and model.get("byte_fallback"):
+        _same_blanks(folder, definition)
         asked = frozenset(token.id for token in settings.added) | set(settings.plain.values())
         return tokens.by_score(definition, folder / "tokenizer.model", asked, rows)
     if model.get("type") == "BPE" and "ByteLevel" in json.dumps(definition.get("decoder")):
@@ -80,6 +81,38 @@ def _table(folder: Path, definition: dict[str, Any], settings: Settings, rows: i
         f"{folder}: llama.cpp has no tokenizer like this one, of the kind {model.get('type')!r:.40}",
         fix="convert to another target, or give --tokenizer the folder of a BPE tokenizer",
     )
+
+
+def _same_blanks(folder: Path, definition: Mapping[str, Any]) -> None:
+    """llama.cpp writes blanks as U+2581, puts one in front, and after each special token; no more."""
+    apart = bool(definition["model"].get("ignore_merges"))  # symbols: llama.cpp's special tokens
+    other = [step for step in _rules(definition) if not _plain(step, apart)]
+    if other or (apart and tokens.prefixes(definition)):
+        what = json.dumps(other[0])[:120] if other else "symbols between which no blank comes"
+        raise Unsupported(
+            f"{folder}: llama.cpp's tokenizer by scores has nothing like {what}",
+            fix="convert to another target, such as onnx",
+        )
+
+
+def _rules(definition: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What is done to a text before it is cut, step by step."""
+    for part in ("normalizer", "pre_tokenizer"):
+        table = definition.get(part) or {}
+        whole = table.get("type") == "Sequence"
+        yield from (table.get(f"{part}s", table.get("pretokenizers", ())) if whole else [table])
+
+
+def _plain(step: Mapping[str, Any], symbols: bool) -> bool:
+    """Whether a step is one of llama.cpp's own, or changes nothing after those."""
+    pattern = step.get("pattern") or {}
+    return {
+        None: True,
+        "Prepend": step.get("prepend") == tokens.SPACE,
+        "Replace": pattern.get("String") == " " and step.get("content") == tokens.SPACE,
+        "Metaspace": step.get("replacement") == tokens.SPACE and not step.get("split", True),
+        "Split": (symbols and "Regex" in pattern) or pattern.get("String") == " ",
+    }.get(step.get("type"), False)
 
 
 def _no_twins(table: Typed, folder: Path) -> None:

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sentencepieces import letters, trained
 from support import config_of, spec_of
 
 from edge.errors import Damaged, Unsupported
 from edge.gguf import tokens, vocabulary
 from edge.gguf.architectures import ARCHITECTURES, architecture, check, longest, places, stacks
 from edge.gguf.keys import of_spec, rope_tensors
+from edge.gguf.text import read_text
 from edge.names import shapes
 from edge.spec import BlockSparse, DynamicNtk, Llama3Scaling, LongRope, Norm, Rope
 from edge.text import pieces
+from edge.text.vocabulary import complete
 
 LLAMA, PHI3 = ARCHITECTURES["llama"], ARCHITECTURES["phi3"]
 SPEC = spec_of(config_of("llama"))
@@ -233,6 +236,95 @@ def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(file))
     with pytest.raises(Unsupported, match="no tokenizer like this one, of the kind 'WordLevel'"):
         vocabulary.of_folder(tmp_path, 1, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"remove_extra_whitespaces": True}, "has nothing like"),
+        ({"user_defined_symbols": "<sep>"}, "symbols between which no blank comes"),
+        ({"user_defined_symbols": "<sep>", "add_dummy_prefix": False}, None),
+        ({"add_dummy_prefix": False}, None),
+        ({}, None),
+    ],
+)
+def test_blanks_that_llama_cpp_treats_otherwise_are_refused(
+    tmp_path: Path, options: dict[str, Any], problem: str | None
+) -> None:
+    pytest.importorskip("sentencepiece")
+    model = trained(model_type="bpe", byte_fallback=True, **options)
+    (tmp_path / "tokenizer.model").write_bytes(model)
+    complete(tmp_path)
+    if problem is None:
+        assert vocabulary.of_folder(tmp_path, 500, "tiny")["tokenizer.ggml.model"].value == "llama"
+        return
+    with pytest.raises(Unsupported, match=problem):
+        vocabulary.of_folder(tmp_path, 500, "tiny")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"normalizer": {"type": "NFC"}},
+        {"pre_tokenizer": {"type": "Digits", "individual_digits": True}},
+        {"pre_tokenizer": {"type": "Metaspace", "replacement": tokens.SPACE, "split": True}},
+        {"pre_tokenizer": split("x")["pretokenizers"][0]},
+    ],
+)
+def test_other_steps_than_llama_cpps_are_refused(tmp_path: Path, step: dict[str, Any]) -> None:
+    file = json.loads(json.dumps(definition(None)))
+    file["model"] |= {"vocab": {"<unk>": 0, "a": 1}, "byte_fallback": True, "unk_token": "<unk>"}
+    (tmp_path / "tokenizer.json").write_text(
+        json.dumps({"version": "1.0", "added_tokens": [], **file, **step})
+    )
+    with pytest.raises(Unsupported, match="has nothing like"):
+        vocabulary.of_folder(tmp_path, 3, "tiny")
+
+
+class Keys(dict[str, Any]):
+    """Stands for a file of these keys."""
+
+    path = Path("a.gguf")
+
+
+def scored_file(kind: str, *rows: tuple[str, float, int]) -> Any:
+    table = [
+        ("<unk>", 0.0, 2),
+        ("<s>", 0.0, 3),
+        *((f"<0x{i:02X}>", 0.0, 6) for i in range(256)),
+        *rows,
+    ]
+    keys = dict(
+        zip(("tokens", "scores", "token_type"), map(list, zip(*table, strict=True)), strict=True)
+    )
+    return Keys({f"tokenizer.ggml.{key}": value for key, value in (*keys.items(), ("model", kind))})
+
+
+@pytest.mark.parametrize("kind", ["t5", "bert", "rwkv", "plamo2"])
+def test_other_kinds_of_a_file_s_tokenizer_are_refused_by_name(kind: str) -> None:
+    """Of which `t5` is what llama.cpp calls a unigram model, scores and all."""
+    with pytest.raises(Unsupported, match=f"a tokenizer of the kind '{kind}'"):
+        read_text(scored_file(kind, ("a", -1.0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([("b", -1.0, 1), ("ab", -2.0, 1), ("c", -3.0, 1), ("bc", -2.0, 1)], "no piece"),
+        ([*letters(["abc"]), ("bc", -2.0, 1), ("ab", -2.0, 1)], "the same score meet in 'abc'"),
+        ([*letters(["abc"]), ("ab", -2.0, 5), ("abc", -3.0, 1)], "unused piece 'ab'"),
+        ([*letters(["abc"]), ("ab", -2.0, 1), ("bc", -3.0, 1)], None),
+    ],
+)
+def test_scores_that_merges_cannot_follow_are_refused(
+    rows: list[tuple[str, float, int]], problem: str | None
+) -> None:
+    file = scored_file("llama", *rows)
+    if problem is None:
+        assert read_text(file)[0].encode("abc", special=False)
+        return
+    with pytest.raises(Unsupported, match=problem):
+        read_text(file)
 
 
 @pytest.mark.parametrize("name", ["llama-2", "phi-3", "mistral", "internlm2"])
