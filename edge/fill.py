@@ -6,7 +6,7 @@ goes on with the others.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,8 @@ from pathlib import Path
 from edge import processors
 from edge.checkpoint import Checkpoint
 from edge.contracts import Writer
+from edge.finite import Unfit, blocks
+from edge.names import Place
 from edge.typing import F32
 
 JOURNAL = "journal.json"  # gone before an artifact is published
@@ -66,7 +68,9 @@ class Job:
 
 
 def fill(checkpoint: Checkpoint, jobs: Sequence[Job], progress: Callable[[int], None]) -> None:
-    """Give every weight to every writer; `progress` hears of bytes as they are done."""
+    """Give every weight to every writer; `progress` hears of bytes as they are done. Refuses what is not
+    finite, or would not be as it is stored.
+    """
     names: list[str] = []  # put, but not in the journal yet
     unmarked = 0
     with ThreadPoolExecutor(processors.threads(None)) as pool:
@@ -81,8 +85,9 @@ def fill(checkpoint: Checkpoint, jobs: Sequence[Job], progress: Callable[[int], 
 
         for name in checkpoint.places:
             writers = [job.writer for job in jobs if job.needs(name)]
-            for row, block in _blocks(checkpoint, name) if writers else ():
-                waiting.append(pool.submit(_put, writers, name, row, block))
+            place = checkpoint.places[name]
+            for row, block in blocks(checkpoint, name) if writers else ():
+                waiting.append(pool.submit(_put, writers, name, place, row, block))
                 settle(_AHEAD)
             names.append(name)
             if unmarked > _MARK:
@@ -96,13 +101,8 @@ def fill(checkpoint: Checkpoint, jobs: Sequence[Job], progress: Callable[[int], 
         job.writer.finish()
 
 
-def _blocks(checkpoint: Checkpoint, name: str) -> Iterator[tuple[int, F32]]:
-    """Every block of a weight, with its first row."""
-    row = 0
-    for block in checkpoint.blocks(name):
-        yield row, block
-        row += len(block)
-
-
-def _put(writers: Sequence[Writer], name: str, row: int, block: F32) -> int:
-    return sum(writer.put(name, row, block) for writer in writers)
+def _put(writers: Sequence[Writer], name: str, place: Place, row: int, block: F32) -> int:
+    try:
+        return sum(writer.put(name, row, block) for writer in writers)
+    except Unfit as error:
+        raise error.at(place) from None

@@ -16,7 +16,7 @@ from edge.datafile import DataFile
 from edge.errors import Unsupported
 from edge.names import Shape
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import Float, QTensor, Scheme, float_bytes
+from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, float_bytes
 from edge.typing import F32, AnyArray
 
 ALIGN = 64
@@ -138,12 +138,13 @@ class Plan:
         done = 0
         if name in self._vectors:
             blob = self._vectors[name]
-            content = float_bytes(block.reshape(1, -1), self._number)
-            done += data.put(blob.at(row), content)
+            values = recipe.stored(name, block, FLOATS[self._number], row=row)
+            assert not isinstance(values, QTensor)
+            done += data.put(blob.at(row), float_bytes(values.reshape(1, -1), self._number))
         for scheme, matrix in self._matrices.get(name, {}).items():
             together = self._together.get((name, scheme))
             for start, rows in [(row, block)] if together is None else together.add(row, block):
-                done += _put(data, matrix, start, recipe.stored(name, rows, scheme))
+                done += _put(data, matrix, start, recipe.stored(name, rows, scheme, row=start))
         return done
 
     def finish(self, data: DataFile) -> None:

@@ -121,7 +121,7 @@ class GgufWriter:
         file = self._files[region.file]
         if block.ndim == 1:
             return file.put(region.offset + 4 * row, block)
-        packed = self._packed(name, block, head=place.tensor == "output.weight")
+        packed = self._packed(name, row, block, head=place.tensor == "output.weight")
         size, first = region.row_bytes, region.offset + place.first * region.row_bytes
         if place.order is None:
             return file.put(first + row * size, packed)
@@ -130,13 +130,13 @@ class GgufWriter:
             file.put(first + int(at) * size, one) for at, one in zip(rows, packed, strict=True)
         )
 
-    def _packed(self, name: str, block: F32, *, head: bool) -> U8:
+    def _packed(self, name: str, row: int, block: F32, *, head: bool) -> U8:
         """Rows as bytes. In a mixture every type is made by the library, for it alone knows importance."""
         recipe, scheme = self._layout.recipe, self._layout.scheme(name, head=head)
         foreign = scheme.block_bytes or (recipe.mixture is not None and not scheme.is_float)
         if foreign and self._quantize is not None:
-            return self._quantize(name, block, self._layout.kind(name, head=head))
-        return pack(recipe.stored(name, block, scheme), scheme)
+            return self._quantize(name, row, block, self._layout.kind(name, head=head))
+        return pack(recipe.stored(name, block, scheme, row=row), scheme)
 
 
 def layout(spec: DecoderSpec, recipe: Recipe) -> GgufLayout:

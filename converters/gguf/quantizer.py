@@ -12,6 +12,7 @@ import llama_cpp
 import numpy as np
 
 from edge.errors import Damaged
+from edge.finite import Unfit
 from edge.gguf.kinds import Kind
 from edge.importance import FILE, read
 from edge.typing import F32, U8
@@ -41,11 +42,12 @@ class Quantizer:
         """With the importance matrix that lies in a folder, if one does."""
         return cls(read(folder) if (folder / FILE).is_file() else {})
 
-    def __call__(self, name: str, weights: F32, kind: Kind) -> U8:
-        """Rows of a weight as a type's bytes: [N, K] -> [N, bytes]."""
+    def __call__(self, name: str, row: int, weights: F32, kind: Kind) -> U8:
+        """Rows of a weight, from `row` on, as a type's bytes: [N, K] -> [N, bytes]."""
         importance = self._importance.get(name)
-        if not _fits(weights, importance):
-            raise _unfit(name, kind)
+        largest = np.abs(weights).max(axis=1, initial=0)
+        if not _fits(float(largest.max()), importance):
+            raise Unfit(name, row + int(largest.argmax()), kind.name)
         rows, columns = weights.shape
         if importance is None and _needs(kind.id):
             raise Damaged(f"{FILE} has no importance of {name}", fix="convert again")
@@ -57,19 +59,11 @@ class Quantizer:
         made = _quantize(kind.id, source.ctypes.data, out.ctypes.data, 0, rows, columns, given)
         assert made == out.nbytes, f"{made} of {out.nbytes} bytes of {name}"
         if not _validate(kind.id, out.ctypes.data, out.nbytes):
-            raise _unfit(name, kind)
+            raise Unfit(name, row + int(largest.argmax()), kind.name)
         return out
 
 
-def _fits(weights: F32, importance: F32 | None) -> bool:
-    """Whether no sum overflows: the library would end the process."""
-    largest = float(np.abs(weights).max(initial=0))
+def _fits(largest: float, importance: F32 | None) -> bool:
+    """Whether no sum overflows, of weights up to this: the library would end the process."""
     most = 1.0 if importance is None else float(importance.max(initial=0))
     return largest <= _LARGEST and most * largest**2 <= _PRODUCT
-
-
-def _unfit(name: str, kind: Kind) -> Damaged:
-    return Damaged(
-        f"{name} holds NaN, infinity or a number too large for {kind.name}",
-        fix="get the checkpoint again, or convert with --quant fp32 to look into it",
-    )

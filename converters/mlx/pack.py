@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from edge.errors import Damaged
+from edge.finite import Unfit, first_wrong
 from edge.names import Shape
 from edge.quant.tensor import Float, QTensor, Scheme, float_bytes, rounded
 from edge.typing import F32, U8
@@ -44,16 +44,14 @@ def pieces(scheme: Scheme, row: Shape) -> tuple[Piece, ...]:
     )
 
 
-def packed(name: str, stored: F32 | QTensor, scheme: Scheme) -> tuple[U8, ...]:
-    """Rows of each piece of a weight, as bytes: [N, bytes of a row] each."""
+def packed(name: str, row: int, stored: F32 | QTensor, scheme: Scheme) -> tuple[U8, ...]:
+    """Rows of each piece of a weight, from `row` on, as bytes: [N, bytes of a row] each."""
     if not isinstance(stored, QTensor):
         return (float_bytes(stored.reshape(len(stored), -1), scheme.number),)
     bias = biases(stored)
-    if not np.isfinite(rounded(bias, scheme.number)).all():
-        raise Damaged(
-            f"{name} holds a number whose bias is too large for {scheme.number}",
-            fix="use scales in bf16 or fp32",
-        )
+    wrong = first_wrong(rounded(bias, scheme.number))
+    if wrong is not None:
+        raise Unfit(name, row + wrong, f"a bias in {scheme.number}")
     floats = (float_bytes(part, scheme.number) for part in (stored.scales, bias))
     return words(stored.codes, scheme.bits), *floats
 

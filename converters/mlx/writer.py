@@ -93,7 +93,8 @@ class MlxWriter:
     def put(self, name: str, row: int, block: F32) -> int:
         place = self._plan.places[name]
         scheme = self._plan.schemes[place.tensor]
-        rows = packed(name, self._plan.recipe.stored(name, block, scheme), scheme)
+        stored = self._plan.recipe.stored(name, block, scheme, row=row)
+        rows = packed(name, row, stored, scheme)
         done = 0
         for piece, content in zip(pieces(scheme, place.shape[1:]), rows, strict=True):
             file, offset = self._at[_name(place.tensor, piece)]

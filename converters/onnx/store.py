@@ -112,7 +112,9 @@ class Store:
         if name in self._vectors:
             done += data.put(self._vectors[name].offset + 4 * row, block.astype(np.float32))
         for matrix, first in self._stacks.get(name, ()):
-            done += _put(data, matrix, first + row, recipe.stored(name, block, matrix.scheme))
+            done += _put(
+                data, matrix, first + row, recipe.stored(name, block, matrix.scheme, row=row)
+            )
         return done
 
     def put_constants(self, data: DataFile) -> None:

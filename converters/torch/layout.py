@@ -91,7 +91,7 @@ class TorchWriter:
     def put(self, name: str, row: int, block: F32) -> int:
         done = 0
         for stored in self._layout.stored[name]:
-            values = self._layout.recipe.stored(name, block, stored.scheme)
+            values = self._layout.recipe.stored(name, block, stored.scheme, row=row)
             for part, content in _parts(stored, values):
                 offset = self._layout.offsets[part]
                 done += self._data.put(offset + row * self._layout.tensors[part].row_bytes, content)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import EdgeError
+from edge.errors import Damaged, EdgeError
 from edge.typing import F32, I64
 
 F64 = NDArray[np.float64]
@@ -115,7 +115,11 @@ def _likeliest(logits: F32) -> int:
     """The first of the highest. To argmax NaN is the highest: one look at the winner finds it."""
     token = int(np.argmax(logits))
     if not math.isfinite(logits[token]):
-        raise ArithmeticError(f"the highest of {len(logits)} logits is {logits[token]}, at {token}")
+        raise Damaged(
+            f"the highest of {len(logits)} logits is {logits[token]}, at {token}: the model's numbers "
+            "are broken, or too large for this runtime",
+            fix="see what edge verify says of it, or convert its source again",
+        )
     return token
 
 

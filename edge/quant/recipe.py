@@ -15,9 +15,10 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from edge.errors import Damaged, EdgeError
+from edge.errors import EdgeError
+from edge.finite import Unfit, first_wrong
 from edge.quant import ggml, kmeans, rtn
-from edge.quant.tensor import BF16, FP16, FP32, Float, QTensor, Scheme, Zero
+from edge.quant.tensor import BF16, FP16, FP32, Float, QTensor, Scheme, Zero, rounded
 from edge.typing import F32
 
 METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {
@@ -27,7 +28,6 @@ METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {
 }
 NAMED: Mapping[str, Scheme] = {"fp32": FP32, "fp16": FP16, "bf16": BF16, **ggml.FORMATS}
 _WORDS: Mapping[str, Scheme] = {**NAMED, **ggml.BLOCKS}
-_LARGEST = 65519.0  # rounds to a finite fp16
 _BITS, _GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
 _TABLE_BITS, _TABLE_ROWS = (1, 2, 3, 4, 6, 8), (1, 8, 16, 32, 64)
 _ZEROS: Mapping[str | None, Zero] = {None: "middle", "asym": "integer", "min": "minimum"}
@@ -72,18 +72,21 @@ class Recipe:
             return self.embed
         return self.head if name in ("head", "embed") else self.body
 
-    def stored(self, name: str, weights: F32, scheme: Scheme) -> F32 | QTensor:
-        """Rows of a weight as this recipe stores them: `weights` [N, K] -> the same as floats or
-        codes.
+    def stored(self, name: str, weights: F32, scheme: Scheme, *, row: int = 0) -> F32 | QTensor:
+        """Rows of a weight, from `row` on, as this recipe stores them: `weights` [N, K] -> the same as
+        floats or codes. Refuses numbers that the scheme does not hold.
         """
         if scheme.is_float:
-            if scheme == FP16 and _LARGEST < np.abs(weights).max() < np.inf:
-                raise _unfit(name, scheme)
+            largest = np.abs(weights).max(initial=0, keepdims=True)
+            if not np.isfinite(rounded(largest, scheme.number)).all():
+                wrong = first_wrong(rounded(weights, scheme.number))
+                raise Unfit(name, row + (wrong or 0), scheme)
             return weights
         made = METHODS[scheme.method](weights, scheme)
-        minimums = np.float32(0) if made.zeros is None else made.zeros
-        if not (np.isfinite(made.scales).all() and np.isfinite(minimums).all()):
-            raise _unfit(name, scheme)
+        for part in (made.scales, made.zeros):
+            wrong = None if part is None else first_wrong(part)
+            if wrong is not None:
+                raise Unfit(name, row + wrong * scheme.rows_of_scales, scheme)
         return made
 
     def check(self, names: Mapping[str, object]) -> None:
@@ -102,13 +105,6 @@ class Recipe:
         text += f" embed={word(self.embed)}" if self.embed != self.body else ""
         text += f" head={word(self.head)}" if self.head != self.body else ""
         return text + "".join(f" {pattern}={word(scheme)}" for pattern, scheme in self.overrides)
-
-
-def _unfit(name: str, scheme: Scheme) -> Damaged:
-    return Damaged(
-        f"{name} holds NaN, infinity or a number too large for {scheme}",
-        fix="get the checkpoint again, or convert with --quant fp32 to look into it",
-    )
 
 
 def word(scheme: Scheme) -> str:

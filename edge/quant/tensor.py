@@ -38,6 +38,11 @@ class Scheme:
     def is_float(self) -> bool:
         return self.group is None
 
+    @property
+    def rows_of_scales(self) -> int:
+        """Rows that a row of scales or entries belongs to."""
+        return self.group if self.zero == "table" and self.group else 1
+
     def groups(self, columns: int) -> int:
         """Groups of one row; the last may be shorter."""
         assert self.group is not None

@@ -10,6 +10,8 @@ import llama_cpp
 import numpy as np
 
 from edge.closing import Closing
+from edge.errors import Damaged
+from edge.finite import first_wrong
 from edge.gguf.architectures import architecture, places
 from edge.gguf.blocks import can_dequantize, dequantize, has_minimum, unpack
 from edge.gguf.kinds import Kind
@@ -48,7 +50,7 @@ class StoredWeights(Closing):
     def __call__(self, name: str, rows: I64 | None) -> F32:
         whole = np.arange(self._shapes[name][0])
         if len(self._shapes[name]) == 1:
-            return self._file.rows(self._places[name][0].tensor, 0, 1)[0]
+            return self._read(self._places[name][0].tensor, np.zeros(1, np.int64))[0]
         if rows is not None:  # a table that is looked up comes first, the head last
             place = self._places[name][0]
             return np.concatenate(
@@ -82,7 +84,14 @@ class StoredWeights(Closing):
         return self._read(self._places[name][-1].tensor, self._at(name, rows))
 
     def _read(self, tensor: str, rows: I64) -> F32:
-        return to_float(self._raw(tensor, rows), self._file.tensors[tensor].kind)
+        values = to_float(self._raw(tensor, rows), self._file.tensors[tensor].kind)
+        wrong = first_wrong(values)
+        if wrong is not None:
+            raise Damaged(
+                f"{self._file.path}: {tensor} holds NaN or infinity in row {rows[wrong]}",
+                fix="get the file again, or convert its source again",
+            )
+        return values
 
     def _raw(self, tensor: str, rows: I64) -> U8:
         """Stored bytes of rows that lie near each other: [N, bytes]."""

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from edge import finite
 from edge.checkpoint import Checkpoint
 from edge.contracts import PLAIN, Numerics, Rounding, Stored
 from edge.names import shapes
@@ -142,8 +143,10 @@ def checkpoint_weights(
             scheme = recipe.scheme(name, by_row=rows is not None)
         if recipe is not None and scheme.zero == "table" and scheme.group is not None:
             return _tabled(checkpoint, recipe, name, scheme, rows)
-        blocks = checkpoint.blocks(name) if rows is None else (checkpoint.take(name, rows),)
-        return np.concatenate([_rounded(recipe, name, block, scheme) for block in blocks])
+        if rows is not None:
+            return _rounded(recipe, name, checkpoint.take(name, rows), scheme)
+        every = (block for _, block in finite.blocks(checkpoint, name))
+        return np.concatenate([_rounded(recipe, name, block, scheme) for block in every])
 
     return weight
 
@@ -153,7 +156,7 @@ def _tabled(
 ) -> F32:
     """Rows that share a table are quantized together, whichever of them are asked for."""
     if rows is None:
-        return _rounded(recipe, name, checkpoint[name], scheme)
+        return _rounded(recipe, name, finite.whole(checkpoint, name), scheme)
     assert scheme.group is not None
     last = checkpoint.shape(name)[0]
     out = np.empty((len(rows), checkpoint.shape(name)[1]), np.float32)
@@ -168,11 +171,11 @@ def _tabled(
 def _blocks(checkpoint: Checkpoint, recipe: Recipe, name: str) -> Iterator[F32 | QTensor]:
     """A matrix as a recipe stores it, block by block."""
     scheme = recipe.scheme(name)
-    for block in checkpoint.blocks(name):
+    for row, block in finite.blocks(checkpoint, name):
         if scheme.is_float:
             yield rounded(block, scheme.number)
         else:
-            yield recipe.stored(name, block, scheme)
+            yield recipe.stored(name, block, scheme, row=row)
 
 
 def _rounded(recipe: Recipe | None, name: str, block: F32, scheme: Scheme) -> F32:

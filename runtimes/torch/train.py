@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
+from edge.finite import whole
 from edge.train import recipe as recipes
 from edge.train.corpus import Place
 from edge.train.curriculum import dropout, exit_weights
@@ -244,7 +244,7 @@ def _first(origin: Origin, seed: int) -> Tensors:
     if origin.start is None:
         return initial(origin.spec, seed)
     with Checkpoint.open(origin.start) as checkpoint:
-        return {name: torch.from_numpy(np.array(checkpoint[name])) for name in checkpoint.places}
+        return {name: torch.from_numpy(whole(checkpoint, name)) for name in checkpoint.places}
 
 
 def _gradient(weight: torch.Tensor) -> torch.Tensor:

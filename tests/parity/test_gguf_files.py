@@ -28,6 +28,8 @@ from edge.text.tokenizer import Tokenizer
 llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 llama = pytest.importorskip("gguf_quantized")
 
+from runtimes.gguf.stored import StoredWeights  # noqa: E402
+
 SOURCES = Path(os.environ.get("EDGE_LLAMA_CPP", ""))
 SCRIPT = SOURCES / "convert_hf_to_gguf.py"
 STORIES = Path(__file__).parents[2] / "edge" / "models" / "edge-stories"
@@ -51,6 +53,20 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "alone").mkdir()
     assert llama.quantize(plain, folder / "alone" / "stories.gguf", 15, {})
     return folder / "alone" / "stories.gguf"
+
+
+def test_numbers_of_a_file_that_are_none_are_an_error_with_a_name(tmp_path: Path) -> None:
+    path = converted(tmp_path / "it", STORIES, "fp32", target="gguf") / "model.gguf"
+    with GGUFFile(path) as found:
+        entry = found.tensors["blk.1.ffn_up.weight"]
+        at, spec = entry.start + 3 * entry.row_bytes, artifact_at(path).manifest.spec
+    content = bytearray(path.read_bytes())
+    content[at : at + 4] = np.float32(np.nan).tobytes()
+    path.write_bytes(content)
+    with StoredWeights(path, spec) as stored, pytest.raises(Damaged, match=r"ffn_up.* in row 3"):
+        stored("layers.1.mlp.gate", None)
+    with pytest.raises(Damaged, match="the model's numbers are broken"):
+        "".join(load(path).generate("Tell me a story."))
 
 
 def test_a_file_of_others_says_what_the_artifact_says(file: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as arrays
 from support import checkpoint, config_of, weights_of
 
 from edge.checkpoint import Checkpoint
-from edge.errors import Damaged, EdgeError
+from edge.errors import EdgeError
+from edge.finite import Unfit
 from edge.quant import kmeans
 from edge.quant import recipe as recipes
 from edge.quant.kmeans import quantize
@@ -143,7 +144,7 @@ def test_a_value_that_is_none_is_refused(value: float) -> None:
     w = np.ones((8, 8), np.float32)
     w[3, 3] = value
     recipe = recipes.parse("lut4-g8")
-    with pytest.raises(Damaged, match="holds NaN, infinity"):
+    with pytest.raises(Unfit, match=r"layers\.0\.attn\.q holds in row 0 a number"):
         recipe.stored("layers.0.attn.q", w, recipe.body)
 
 

@@ -32,11 +32,11 @@ def refused(kind: type[EdgeError], *words: str) -> Iterator[None]:
     assert not [word for word in words if word not in text], text
 
 
-def attempt(source: Path, kind: type[EdgeError], *words: str) -> None:
+def attempt(source: Path, kind: type[EdgeError], *words: str, **options: str) -> None:
     """Conversion is refused, and leaves nothing."""
     out = source.parent / "out"
     with refused(kind, *words):
-        convert(source, out, Options())
+        convert(source, out, Options(**options))
     assert nothing_left(out)
 
 

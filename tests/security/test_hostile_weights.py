@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from support import (
     checkpoint,
     config_of,
-    converted,
+    dividing,
     safetensors,
     tiny,
     weights_of,
     with_header,
 )
 
-from edge.artifact import Artifact
+from edge import targets
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.finite import Unfit
 from edge.safetensors import SafetensorsFile
 
 GOOD = safetensors(weights_of(config_of("llama")))
@@ -140,18 +141,70 @@ def test_codes_are_no_weights(tmp_path: Path) -> None:
     attempt(source, Unsupported, "model.norm.weight", "U8")
 
 
-@pytest.mark.parametrize("quant", ["fp32", "int4"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite(tmp_path: Path, value: float, quant: str) -> None:
-    """Broken training gives such files. Floats keep them; low-bit codes cannot hold them."""
-    config = config_of("llama")
+# What is not finite: broken training gives such files, and so does a type that ends too soon.
+
+TARGETS = targets.names("converters")
+RECIPES = ("fp32", "fp16", "bf16", "int8", "int4")
+VALUES = {"NaN": np.nan, "infinity": np.inf, "infinity, or": -np.inf}
+
+
+def broken(folder: Path, tensor: str, row: int, value: float) -> Path:
+    """A checkpoint in which one number is another."""
+    config = config_of("phi3", **dividing("phi3"))  # with fused tensors
     weights = weights_of(config)
-    weights["model.layers.1.mlp.up_proj.weight"][3, 5] = value
-    source = checkpoint(tmp_path / "source", config, weights)
-    if quant == "int4":
-        attempt(source, Damaged, "layers.1.mlp.up", "NaN")
-    else:
-        assert Artifact.open(converted(tmp_path / "out", source)).check_hashes() == ()
+    weights[tensor][row] = value
+    return checkpoint(folder, config, weights)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("quant", RECIPES)
+@pytest.mark.parametrize("value", VALUES)
+def test_a_number_that_is_none_is_refused_by_tensor_and_row(
+    tmp_path: Path, value: str, quant: str, target: str
+) -> None:
+    if (target, quant) == ("coreml", "bf16"):
+        pytest.skip("Core ML has no bfloat16")
+    tensor = "model.layers.1.self_attn.qkv_proj.weight"
+    row = 70  # of the fused tensor: a key's
+    source = broken(tmp_path / "source", tensor, row, VALUES[value])
+    attempt(source, Damaged, tensor, value, f"row {row}:", target=target, quant=quant)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("tensor", ["model.norm.weight", "model.embed_tokens.weight"])
+def test_vectors_and_tables_are_looked_at_too(tmp_path: Path, target: str, tensor: str) -> None:
+    source = broken(tmp_path / "source", tensor, 5, np.nan)
+    attempt(source, Damaged, tensor, "NaN in row 5", target=target, quant="fp32")
+
+
+TOO_LARGE = [
+    *((target, "fp16", 1e30) for target in TARGETS),
+    *((target, "bf16", 3.4e38) for target in TARGETS if target != "coreml"),
+    ("coreml", "int8", 1e30),  # a scale in fp16
+    ("coreml", "lut4-g1-fp16", 1e30),
+    ("mlx", "int8", 1e30),
+    ("mlx", "rtn-int8-g32-fp16", 2e6),  # a scale that fits, and a bias that does not
+    ("gguf", "int4", 1e30),
+    ("gguf", "q4_1", 1e30),
+    ("torch", "int8-g64-min-fp16", 1e30),
+    ("onnx", "q8_0", 1e30),
+]
+
+
+@pytest.mark.parametrize(("target", "quant", "value"), TOO_LARGE)
+def test_a_number_too_large_for_its_type_is_refused_by_tensor_and_row(
+    tmp_path: Path, target: str, quant: str, value: float
+) -> None:
+    tensor = "model.layers.1.mlp.gate_up_proj.weight"
+    row = 130  # of the fused tensor: the third that goes up
+    source = broken(tmp_path / "source", tensor, row, value)
+    attempt(source, Unfit, tensor, f"row {row} ", "too large", target=target, quant=quant)
+
+
+@pytest.mark.parametrize("target", ["coreml", "mlx"])
+def test_vectors_become_no_infinity_in_a_type_that_ends(tmp_path: Path, target: str) -> None:
+    source = broken(tmp_path / "source", "model.norm.weight", 3, 1e6)
+    attempt(source, Unfit, "model.norm.weight", "row 3 ", target=target, quant="fp16")
 
 
 # Shards

@@ -78,6 +78,7 @@ LAYERS = (
         "outline",
         "datafile",
         "checkpoint",
+        "finite",
         "artifact",
         "module",
         "importance",

@@ -16,8 +16,9 @@ from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint
 from edge.contracts import About
 from edge.convert import Options, convert
-from edge.errors import Damaged, Unsupported
+from edge.errors import Unsupported
 from edge.fill import Job, fill
+from edge.finite import Unfit
 from edge.outline import Outline, weight_files
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
@@ -60,7 +61,7 @@ def test_a_bias_too_large_for_its_type_is_refused(tmp_path: Path) -> None:
     weights = weights_of(config_of("llama"))
     weights["model.layers.0.mlp.up_proj.weight"] *= 1e6  # a scale in fp16 still holds it
     source = checkpoint(tmp_path / "source", config_of("llama"), weights)
-    with pytest.raises(Damaged, match=r"layers\.0\.mlp\.up .* too large for fp16"):
+    with pytest.raises(Unfit, match=r"layers\.0\.mlp\.up.* too large for a bias in fp16"):
         converted(tmp_path / "out", source, "rtn-int8-g32-fp16")
 
 

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support import safetensors, weights_of
 from training import CURRICULA, EXAMPLE, on_stories, on_text, speaking, texts
 
 from edge.checkpoint import Checkpoint
@@ -38,6 +40,15 @@ def of_text(folder: Path, skip: Skip, splits: int) -> Recipe:
     if not (folder / "start").exists():
         speaking(folder / "start", num_hidden_layers=3)
     return on_text(texts(folder), folder / "start", steps=5, skip=skip, splits=splits)
+
+
+def test_training_starts_from_no_broken_weights(tmp_path: Path) -> None:
+    recipe = of_text(tmp_path, CURRICULA["all"], 1)
+    weights = weights_of(json.loads((tmp_path / "start" / "config.json").read_text()))
+    weights["model.layers.1.mlp.up_proj.weight"][3, 5] = np.nan
+    (tmp_path / "start" / "model.safetensors").write_bytes(safetensors(weights))
+    with pytest.raises(Damaged, match=r"model.layers.1.mlp.up_proj.weight holds NaN in row 3"):
+        begin(recipe, tmp_path / "run")
 
 
 @pytest.mark.parametrize("data", [of_stories, of_text])
