@@ -133,11 +133,8 @@ def chunks(spec: DecoderSpec, recipe: Recipe, limit: int) -> list[Chunk]:
 
 def _layer(spec: DecoderSpec, recipe: Recipe, index: int) -> int:
     at = f"layers.{index}."
-    return sum(
-        recipe.scheme(name).nbytes(*shape)
-        for name, shape in shapes(spec).items()
-        if name.startswith(at) and len(shape) == 2
-    )
+    matrices = (n for n, shape in shapes(spec).items() if n.startswith(at) and len(shape) == 2)
+    return sum(_table(spec, recipe, name, by_row=False) for name in matrices)
 
 
 def _table(spec: DecoderSpec, recipe: Recipe, name: str, *, by_row: bool) -> int:

@@ -15,8 +15,9 @@ from converters.coreml.pack import Together, parts
 from edge.datafile import DataFile
 from edge.errors import Unsupported
 from edge.names import Shape
-from edge.quant.recipe import Recipe
-from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, float_bytes
+from edge.quant.held import Held, exactly, refuse_unheld
+from edge.quant.recipe import TABLES, Recipe
+from edge.quant.tensor import FLOATS, FP16, FP32, Float, QTensor, Scheme, float_bytes
 from edge.typing import F32, AnyArray
 
 ALIGN = 64
@@ -31,6 +32,26 @@ _BITS = {
     "fp16": 16, "fp32": 32, "uint8": 8, "int8": 8, "int4": 4, "uint1": 1, "uint2": 2, "uint4": 4,
     "uint3": 3, "uint6": 6, "int32": 32,
 }  # fmt: skip
+
+HELD = (
+    exactly(FP32),
+    exactly(FP16),
+    Held(
+        what="integers of 4 or 8 bits with integer zeros",
+        bits=(4, 8),
+        group=(32, 64, 128),
+        zero=("middle", "integer"),
+        number=("fp32", "fp16"),
+    ),
+    Held(
+        what="tables of 1, 2, 3, 4, 6 or 8 bits",
+        bits=(1, 2, 3, 4, 6, 8),
+        group=(1, 8, 16, 32, 64),
+        zero=("table",),
+        number=("fp32", "fp16"),
+        method=TABLES,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +222,7 @@ def _put(data: DataFile, matrix: Matrix, row: int, stored: F32 | QTensor) -> int
 
 def refuse(name: str, shape: tuple[int, int], scheme: Scheme) -> None:
     """Say why Core ML cannot hold a weight so, and what it can."""
+    refuse_unheld("coreml", name, scheme, HELD)
     found = _obstacle(shape, scheme)
     if found is not None:
         problem, fix = found
@@ -209,16 +231,10 @@ def refuse(name: str, shape: tuple[int, int], scheme: Scheme) -> None:
 
 def _obstacle(shape: tuple[int, int], scheme: Scheme) -> tuple[str, str] | None:
     rows, columns = shape
-    if scheme.number == "bf16":
-        return "it has no bfloat16", "give fp16 or fp32"
     if scheme.group is None:
         return None
     if scheme.zero == "table":
         return _table_obstacle(rows, columns, scheme)
-    if scheme.bits not in (4, 8):
-        return "its integers have 4 or 8 bits", f"give lut{scheme.bits}, int4 or int8"
-    if scheme.zero == "minimum":
-        return "its zeros are integers", "give int4, int4-asym, int8 or int8-asym"
     if columns % scheme.group:
         return (
             f"its rows of {columns} do not divide into groups",

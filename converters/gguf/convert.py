@@ -20,9 +20,10 @@ from edge.gguf.keys import Keys, rope_tensors
 from edge.gguf.kinds import BY_NAME, Kind
 from edge.gguf.vocabulary import of_folder
 from edge.names import shapes
-from edge.quant.ggml import FORMATS
+from edge.quant.ggml import BLOCKS
+from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe, word
-from edge.quant.tensor import Scheme
+from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import F32, U8
 
@@ -37,6 +38,19 @@ BASE = 128_000_000  # bytes: interpreter, numpy, the header's keys, blocks in fl
 _FILE_TYPES = {
     "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32,
 }  # fmt: skip
+
+HELD = (
+    *map(exactly, FLOATS.values()),
+    Held(what="q8_0", bits=(8,), group=(32,), zero=("middle",), number=("fp16",)),
+    Held(
+        what="q5_0, q5_1, q4_0, q4_1",
+        bits=(4, 5),
+        group=(32,),
+        zero=("middle", "minimum"),
+        number=("fp16",),
+    ),
+    *(replace(exactly(scheme), what="llama.cpp's own types") for scheme in BLOCKS.values()),
+)
 
 
 class GgufLayout:
@@ -56,12 +70,9 @@ class GgufLayout:
     def kind(self, name: str, *, head: bool = False) -> Kind:
         """The type of a matrix; refuses a scheme that no type holds."""
         scheme, columns = self.scheme(name, head=head), shapes(self.spec)[name][1]
+        refuse_unheld("gguf", name, scheme, HELD)
         kind = kind_of(scheme)
-        known = ", ".join(("fp32", "fp16", "bf16", *FORMATS))
-        if kind is None:
-            raise Unsupported(
-                f"gguf cannot hold {name} as {word(scheme)}", fix=f"use one of: {known}"
-            )
+        assert kind is not None, f"no type of {scheme}"
         if columns % kind.block:
             raise Unsupported(
                 f"{name} has {columns} columns, which the blocks of {kind.block} of {word(scheme)} do not divide",

@@ -13,6 +13,7 @@ from edge.contracts import About
 from edge.datafile import Mode
 from edge.errors import Unsupported
 from edge.names import Shape, shapes
+from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
@@ -20,6 +21,25 @@ from edge.spec import DecoderSpec
 BASE = 97_000_000  # bytes: interpreter, numpy, blocks in flight
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
+
+_BITS = (2, 3, 4, 5, 6, 8)
+HELD = (
+    *map(exactly, FLOATS.values()),
+    Held(
+        what="integers of 2 to 6 and of 8 bits",
+        bits=_BITS,
+        group=GROUPS,
+        zero=("middle", "minimum"),
+        number=tuple(FLOATS),
+    ),
+    Held(  # a bias is a zero times a scale, which is no short float
+        what="integers with zeros of their own and scales in fp32",
+        bits=_BITS,
+        group=GROUPS,
+        zero=("integer",),
+        number=("fp32",),
+    ),
+)
 
 
 def layout(spec: DecoderSpec, recipe: Recipe) -> "MlxLayout":
@@ -50,6 +70,7 @@ class MlxLayout:
     def _scheme(self, name: str, shape: Shape) -> Scheme:
         """A vector has the type of the body's scales, as mlx-lm computes in one type."""
         if len(shape) == 1:
+            refuse_unheld("mlx", name, self.recipe.body, HELD)
             return FLOATS[self.recipe.body.number]
         scheme = self.recipe.scheme(name, by_row=name == "embed")
         if name == "embed" and self.spec.tied and scheme != self.recipe.scheme(name):
@@ -63,19 +84,9 @@ class MlxLayout:
 
 def _check(name: str, scheme: Scheme, columns: int) -> None:
     """Refuse what no code, scale and bias can say."""
+    refuse_unheld("mlx", name, scheme, HELD)
     if scheme.group is None:
         return
-    if scheme.zero == "table":
-        raise Unsupported(
-            f"mlx cannot hold {name} as {word(scheme)}: it has no tables of what a code means",
-            fix="use integers, such as rtn-int4-g64-min-fp16",
-        )
-    if scheme.zero == "integer" and scheme.number != "fp32":
-        raise Unsupported(
-            f"mlx cannot hold {name} as {word(scheme)}: it stores what a code of zero means, "
-            f"which is no {scheme.number} there",
-            fix=f"use {word(replace(scheme, zero='minimum'))} or {word(replace(scheme, number='fp32'))}",
-        )
     if columns % scheme.group:
         like = re.sub(r"^layers\.\d+", "layers.*", name)
         smaller = [group for group in GROUPS if columns % group == 0]

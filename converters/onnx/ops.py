@@ -16,6 +16,7 @@ from converters.onnx.sparse import bias
 from converters.onnx.store import DATA, Matrix, Region, Store
 from edge.errors import Unsupported
 from edge.nn.rope import tables
+from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import BF16, FP16, FP32, Scheme
 from edge.spec import BlockSparse, LayerSpec, Norm, Rope
@@ -25,6 +26,30 @@ MS = "com.microsoft"
 WINDOW = 64  # the most rows whose queries are given out
 INT8_ACTIVATIONS, FLOAT_ACTIVATIONS = 4, 0  # MatMulNBits' accuracy_level
 _FLOATS = {FP16: ir.DataType.FLOAT16, BF16: ir.DataType.BFLOAT16, FP32: ir.DataType.FLOAT}
+
+
+_OTHERS = tuple(map(exactly, _FLOATS))
+_GROUPS: tuple[int, ...] = (32, 64, 128)
+TABLES = (  # GatherBlockQuantized
+    *_OTHERS,
+    Held(
+        what="integers of 4 or 8 bits",
+        bits=(4, 8),
+        group=_GROUPS,
+        zero=("middle", "integer"),
+        number=("fp32", "fp16", "bf16"),
+    ),
+)
+MATRICES = (  # MatMulNBits
+    *TABLES,
+    Held(
+        what="integers of 4 bits with minimums",
+        bits=(4,),
+        group=_GROUPS,
+        zero=("minimum",),
+        number=("fp32", "fp16", "bf16"),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +93,14 @@ class OnnxOps:
 
     def embed(self, name: str, tokens: ir.Value) -> ir.Value:
         scheme = self.recipe.scheme(name, by_row=True)
-        _holds((name,), scheme)
+        refuse_unheld("onnx", name, scheme, TABLES)
         matrix = self.store.matrix((name,), scheme)
         shape = [matrix.rows, matrix.columns]
         if matrix.scheme.is_float:
             table = self._weight(f"{name}.table", matrix.values, _FLOATS[matrix.scheme], shape)
             return self._float(self._op("Gather", [table, tokens], {"axis": 0}), matrix.scheme)
         group, bits = matrix.scheme.group, matrix.scheme.bits
-        _holds_rows(name, matrix)
+        _whole_groups(name, matrix)
         codes = self._weight(
             f"{name}.{matrix.scheme}.codes",
             matrix.values,
@@ -111,7 +136,7 @@ class OnnxOps:
         scheme = self.recipe.scheme(names[0])
         if any(self.recipe.scheme(name) != scheme for name in names):
             return tuple(out for name in names for out in self.linear(x, name, bias=bias))
-        _holds(names, scheme)
+        refuse_unheld("onnx", names[0], scheme, MATRICES)
         matrix = self.store.matrix(names, scheme)
         if self.vocab is not None:
             matrix = matrix.first(self.vocab)
@@ -361,30 +386,13 @@ _LAST = {
 }
 
 
-def _holds(names: tuple[str, ...], scheme: Scheme) -> None:
-    """MatMulNBits and GatherBlockQuantized know codes of 4 and of 8 bits, the latter with integer zeros."""
-    floating = scheme.zero == "minimum"
-    table = scheme.zero == "table"
-    if scheme.is_float or (not table and (scheme.bits == 4 or (scheme.bits == 8 and not floating))):
-        return
-    raise Unsupported(
-        f"onnx cannot hold {names[0]} as {scheme}: its kernels know 4 bits, and 8 with integer zeros",
-        fix="give int4, int4-asym, int4-min, int8 or int8-asym, in groups of 32, 64 or 128",
-    )
-
-
-def _holds_rows(name: str, matrix: Matrix) -> None:
-    """GatherBlockQuantized has no padded last block, and no float zeros."""
+def _whole_groups(name: str, matrix: Matrix) -> None:
+    """GatherBlockQuantized has no padded last block."""
     assert matrix.scheme.group is not None
     if matrix.columns % matrix.scheme.group:
         raise Unsupported(
             f"onnx cannot hold {name} as {matrix.scheme}: its rows of {matrix.columns} do not divide into groups",
             fix="give --embed fp16 or --embed fp32",
-        )
-    if matrix.scheme.zero == "minimum":
-        raise Unsupported(
-            f"onnx cannot hold {name} as {matrix.scheme}: its gather knows integer zeros only",
-            fix="give --embed int4, --embed int4-asym or --embed fp16",
         )
 
 

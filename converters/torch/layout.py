@@ -15,10 +15,10 @@ import numpy as np
 
 from edge.contracts import About
 from edge.datafile import DataFile, Mode
-from edge.errors import Unsupported
 from edge.names import shapes
+from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import FP32, QTensor, Scheme, float_bytes
+from edge.quant.tensor import FLOATS, FP32, QTensor, Scheme, float_bytes
 from edge.spec import DecoderSpec
 from edge.typing import F32, U8
 
@@ -27,6 +27,16 @@ TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g32-bf16", "int8": "rtn-int8-g32-bf16"}  # what torch has kernels for
 BASE = 100_000_000  # bytes: interpreter, numpy, blocks in flight
 ALIGN = 64  # of the first tensor; wide numbers come first, so that each lies at its own width
+HELD = (
+    *map(exactly, FLOATS.values()),
+    Held(
+        what="integers of 4 or 8 bits",
+        bits=(4, 8),
+        group=(32, 64, 128),
+        zero=("middle", "integer", "minimum"),
+        number=tuple(FLOATS),
+    ),
+)
 _FLOATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 _WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
 
@@ -118,14 +128,9 @@ def _stored(name: str, dimensions: int, spec: DecoderSpec, recipe: Recipe) -> It
 
 def _tensors(stored: Stored, shape: tuple[int, ...]) -> dict[str, Tensor]:
     scheme, name = stored.scheme, stored.name
+    refuse_unheld("torch", name, scheme, HELD)
     if scheme.group is None:
         return {name: Tensor(_FLOATS[scheme.number], shape)}
-    if scheme.bits not in (4, 8) or scheme.zero == "table":
-        near = f"int{4 if scheme.bits < 6 else 8}"
-        raise Unsupported(
-            f"torch cannot hold {name} as {scheme}: only 4 and 8 bits, with a scale for each group",
-            fix=f"use --quant {near}, or {near}-g64-asym and the like",
-        )
     rows, groups = shape[0], scheme.groups(shape[1])
     number = _FLOATS[scheme.number]
     out = {

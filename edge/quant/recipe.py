@@ -26,6 +26,9 @@ METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {
     "ggml": ggml.quantize,
     "kmeans": kmeans.quantize,
 }
+# What `Scheme.zero` says of codes is true of these methods' codes: they are integers, or entries of a
+# table. A target holds a method's schemes by one of these sets, or by its name.
+INTEGERS, TABLES = frozenset({"rtn", "ggml"}), frozenset({"kmeans"})
 NAMED: Mapping[str, Scheme] = {"fp32": FP32, "fp16": FP16, "bf16": BF16, **ggml.FORMATS}
 _WORDS: Mapping[str, Scheme] = {**NAMED, **ggml.BLOCKS}
 _BITS, _GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
@@ -166,7 +169,7 @@ def _scheme(text: str) -> Scheme:
             f"{', '.join(ggml.MIXTURES)}",
         )
     method, bits, group = match[1] or "rtn", int(match[2]), int(match[3] or 32)
-    methods = [name for name in METHODS if name != "kmeans"]  # which makes tables
+    methods = [name for name in METHODS if name not in TABLES]
     if method not in methods:
         raise EdgeError(
             f"recipe {text!r}: no method {method!r}", fix=f"use one of: {', '.join(methods)}"

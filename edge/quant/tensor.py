@@ -70,7 +70,7 @@ class Scheme:
         method = "" if self.method == "rtn" else f"{self.method}-"
         kind = "lut" if self.zero == "table" else "int"
         number = "" if self.number == "fp32" else f"-{self.number}"
-        return f"{method}{kind}{self.bits}-g{self.group}{_SUFFIX[self.zero]}{number}"
+        return f"{method}{kind}{self.bits}-g{self.group}{_SUFFIX.get(self.zero, f'-{self.zero}')}{number}"
 
 
 FP32, FP16, BF16 = Scheme(32), Scheme(16, number="fp16"), Scheme(16, number="bf16")

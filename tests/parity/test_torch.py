@@ -181,7 +181,7 @@ def test_other_bits_are_refused_by_name(tmp_path: Path, quant: str) -> None:
     source = tiny(tmp_path / "source")
     with pytest.raises(Unsupported, match=r"torch cannot hold embed as .*int") as caught:
         converted(tmp_path / "it", source, quant, target="torch")
-    assert "use --quant int" in caught.value.fix
+    assert "rtn-int" in caught.value.fix
 
 
 # The sequence

@@ -1,0 +1,74 @@
+"""Which schemes a target holds: said of every field of a scheme, so that what nobody thought of, a new
+method or a new value, is refused by name until a target says that it holds it.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+
+from edge.errors import EdgeError, Unsupported
+from edge.quant.recipe import INTEGERS, parse, word
+from edge.quant.tensor import Float, Scheme, Zero
+
+_NEAREST = 3  # recipes that are named instead
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """Schemes each of whose fields is among these; `what`: all of them in words."""
+
+    what: str
+    bits: Collection[int]
+    group: Collection[int | None]
+    zero: Collection[Zero]
+    number: Collection[Float]
+    method: Collection[str] = INTEGERS
+    block_bytes: Collection[int] = (0,)
+
+    def __contains__(self, scheme: Scheme) -> bool:
+        return all(getattr(scheme, name) in getattr(self, name) for name in FIELDS)
+
+    def schemes(self) -> Iterator[Scheme]:
+        for values in product(*(getattr(self, name) for name in FIELDS)):
+            yield Scheme(**dict(zip(FIELDS, values, strict=True)))
+
+
+FIELDS = tuple(field.name for field in fields(Scheme))
+
+
+def exactly(scheme: Scheme) -> Held:
+    """One scheme."""
+    only = {name: (getattr(scheme, name),) for name in FIELDS}
+    return Held(what=word(scheme), **only)
+
+
+def refuse_unheld(target: str, name: str, scheme: Scheme, held: Sequence[Held]) -> None:
+    """Say what a target holds, where it is not this."""
+    if any(scheme in some for some in held):
+        return
+    whats = dict.fromkeys(some.what for some in held)
+    raise Unsupported(
+        f"{target} cannot hold {name} as {word(scheme)}: it holds {', '.join(whats)}",
+        fix=f"use {', '.join(nearest(scheme, held))} or the like; for one weight alone with --embed, "
+        "--head or --override",
+    )
+
+
+def nearest(scheme: Scheme, held: Sequence[Held]) -> list[str]:
+    """Recipes that a target holds, the likest to a scheme first."""
+
+    def far(other: Scheme) -> tuple[int, int, int]:
+        unlike = [getattr(other, name) != getattr(scheme, name) for name in FIELDS]
+        return abs(other.bits - scheme.bits), sum(unlike), other.group or 0
+
+    every = [other for some in held for other in some.schemes() if _has_a_word(other)]
+    words = dict.fromkeys(word(other) for other in sorted(every, key=far))
+    return list(words)[:_NEAREST]
+
+
+def _has_a_word(scheme: Scheme) -> bool:
+    """Whether it is a recipe: a type that only a library makes is none by itself."""
+    try:
+        return not scheme.block_bytes and parse(word(scheme)).body == scheme
+    except EdgeError:
+        return False
