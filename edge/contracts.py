@@ -117,6 +117,20 @@ class Converter(Protocol):
         ...
 
 
+class Rows(Protocol):
+    """An artifact's matrices as its files mean them, decoded by code that shares nothing with what packed
+    them.
+    """
+
+    def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:
+        """Rows [stop - start, K], from any thread; `by_row`: of the table that is looked up, where that and
+        the head are one weight.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
 class Runtime(Protocol):
     """What a package in `runtimes` offers.
 
@@ -143,6 +157,10 @@ class Runtime(Protocol):
 
     def numerics(self, recipe: Recipe, *, exact: bool) -> Numerics:
         """How a decoder that was opened so computes."""
+        ...
+
+    def read_back(self, folder: Path, spec: DecoderSpec, recipe: Recipe) -> Rows:
+        """What the files of an artifact mean."""
         ...
 
     def memory(self, spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:

@@ -30,6 +30,7 @@ VERIFIED = {
     "nbytes": "bytes",
     "decode_tps": "tok/s",
 }
+_DETAILS = ("matrices",)  # that fill a screen: --json has them
 TIMED = {
     "path": "artifact",
     "prefill_tps": "prefill tok/s",
@@ -76,7 +77,7 @@ def show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None
     elif text is not None:
         typer.echo(text)
     else:
-        typer.echo(fields(result))
+        typer.echo(fields({key: result[key] for key in result if key not in _DETAILS}))
 
 
 def show_each(results: list[dict[str, Any]], as_json: bool, lines: list[str]) -> None:

@@ -11,10 +11,11 @@ from types import ModuleType
 from typing import cast
 
 from edge.artifact import Artifact
-from edge.contracts import Converter, Layout, Oracle, Runtime, Stored, Trainer
+from edge.contracts import Converter, Layout, Oracle, Rows, Runtime, Stored, Trainer
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
+from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 
 _BEST = {"Darwin": ("mlx", "onnx"), "Linux": ("onnx",)}  # fastest first
@@ -48,6 +49,12 @@ def stored(artifact: Artifact, part: DecoderSpec) -> Stored:
     """The weights of an artifact as they lie there."""
     offered = _offered(artifact, "stored", "be read back")
     return cast(Stored, offered(artifact.place, part))
+
+
+def read_back(artifact: Artifact, recipe: Recipe) -> Rows:
+    """The matrices of an artifact as its files mean them."""
+    module = runtime(artifact.manifest.target)
+    return module.read_back(artifact.place, artifact.manifest.spec, recipe)
 
 
 def runtime(target: str) -> Runtime:

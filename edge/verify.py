@@ -1,11 +1,10 @@
 """Proof that an artifact is its source: files, stored weights, tokens, logits, greedy choices.
 
 Teacher-forced: one pass of the oracle over the prompt and the artifact's own tokens. A low-bit
-artifact is compared with the same codes dequantized in numpy. Its exact twin, over the same
-weights, carries the tight bound. Kernels that round what goes into a product, to int8 or to a short
-float, are compared by the median with an oracle that rounds alike. They agree to 1e-6 up to the first
-value that lies on a rounding tie; from there on errors are as large as what rounding itself does to
-the logits, and no larger: that is their bound. V vocabulary, T positions.
+artifact is compared with the same codes dequantized in numpy, and what its files mean with the source's
+own floats. Its exact twin, over the same weights, carries the tight bound; kernels that round what goes
+into a product, to int8 or to a short float, are compared with an oracle that rounds alike
+(`edge.proof`). V vocabulary, T positions.
 """
 
 from contextlib import closing
@@ -20,8 +19,10 @@ from edge.artifact import Artifact
 from edge.checkpoint import Checkpoint, with_context
 from edge.contracts import PLAIN, About, Numerics
 from edge.convert import Progress, recipe_of, silent
+from edge.distance import Distance, Distances, farthest
 from edge.errors import EdgeError
 from edge.fill import Job, fill
+from edge.proof import Forced, Proof
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
 from edge.spec import longest, parts
@@ -37,11 +38,14 @@ TOKENS = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Every figure of a verification. Errors are max |difference| / max |logit|, over positions."""
+    """Every figure of a verification. Errors of logits are max |difference| / max |logit|, or what sets
+    logits apart if that is less, over positions.
+    """
 
     passed: bool
     changed_files: tuple[str, ...]
     differing_bytes: int  # of stored weights
+    farthest_matrix: Distance  # from the source's floats, by its bound
     same_tokens: bool
     same_template: bool
     judged: tuple[Judgement, ...]  # who compared texts, and how many
@@ -51,13 +55,12 @@ class Report:
     fast_error: float  # of the fast kernels, the median position
     fast_tolerance: float  # what rounding activations does to the oracle, the median position
     greedy_tokens: int
-    greedy_differing: int  # the oracle would have chosen otherwise, by more than the error
-    greedy_near_ties: (
-        int  # the oracle would have chosen otherwise, its two best being closer than the error
-    )
+    greedy_differing: int  # the oracle would have chosen otherwise, by more than the bound explains
+    greedy_near_ties: int  # the oracle would have chosen otherwise, by less
     first_differing: int | None
     nbytes: int  # of the artifact
     decode_tps: float  # of the fast kernels, as far as a short text tells
+    matrices: tuple[Distance, ...]
 
     def json(self) -> dict[str, object]:
         return asdict(self)
@@ -90,7 +93,7 @@ def verify(
                 fix="give --against the checkpoint that the artifact was made from",
             )
         text = texts.prove(artifact, source)
-        differing = _differing(artifact, checkpoint, recipe, progress or silent)
+        differing, matrices = _weights(artifact, checkpoint, recipe, progress or silent)
         numbers = [
             _numbers(artifact, checkpoint, recipe, label, tokens) for label in parts(manifest.spec)
         ]
@@ -102,15 +105,17 @@ def verify(
     good = (
         not changed
         and differing == 0
+        and all(matrix.near for matrix in matrices)
         and text.same_tokens
         and text.same_template
-        and all(proof.error <= proof.bound for proof in (*exact, *fast))
+        and all(proof.near for proof in (*exact, *fast))
         and not any(proof.differing for proof in exact)
     )
     return Report(
         passed=good,
         changed_files=changed,
         differing_bytes=differing,
+        farthest_matrix=farthest(matrices),
         same_tokens=text.same_tokens,
         same_template=text.same_template,
         judged=text.judged,
@@ -125,13 +130,14 @@ def verify(
         first_differing=next((proof.first for proof in exact if proof.first is not None), None),
         nbytes=artifact.nbytes,
         decode_tps=min(proof.decode_tps for proof in fast),
+        matrices=matrices,
     )
 
 
-def _differing(
+def _weights(
     artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, progress: Progress
-) -> int:
-    """Stored bytes that are not what the checkpoint makes them."""
+) -> tuple[int, tuple[Distance, ...]]:
+    """Stored bytes that are not what the checkpoint makes them, and how far what they mean is from it."""
     manifest = artifact.manifest
     layout = targets.converter(manifest.target).layout(manifest.spec, recipe)
     about = About(
@@ -140,26 +146,15 @@ def _differing(
     with (
         progress("stored weights", layout.nbytes) as advance,
         closing(layout.open(artifact.folder, about, "compare")) as writer,
+        closing(Distances(targets.read_back(artifact, recipe), manifest.spec, recipe)) as distances,
     ):
-        fill(checkpoint, [Job(writer)], advance)
-        return writer.differing
-
-
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """Errors of a decoder against the oracle that computes alike, and its greedy choices."""
-
-    error: float
-    bound: float
-    differing: int
-    ties: int
-    first: int | None
-    decode_tps: float
+        fill(checkpoint, [Job(writer), Job(distances)], advance)
+        return writer.differing, distances.every()
 
 
 def _numbers(
     artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, label: str, tokens: int
-) -> tuple[_Proof, _Proof]:
+) -> tuple[Proof, Proof]:
     """The proofs of one part (`edge.spec.parts`), each with its own rotary tables: exact and fast."""
     spec = parts(artifact.manifest.spec)[label]
     prompt = _prompt(artifact.folder, spec.vocab, spec.context - tokens)
@@ -171,41 +166,25 @@ def _numbers(
     def opened(*, exact: bool) -> Decoder:
         return targets.open_proof(artifact, label, exact=exact)
 
-    def forced(numerics: Numerics) -> F32:
+    def scored(numerics: Numerics) -> F32:
         """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""
         if numerics not in known:
             pure = oracle.oracle(checkpoint, recipe, numerics=numerics, spec=spec, stored=stored)
             known[numerics] = pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
         return known[numerics]
 
-    def proof(got: F32, numerics: Numerics, tps: float) -> _Proof:
-        want = forced(numerics)
-        errors, bound = _errors(got, want), numerics.tolerance
-        error = float(errors.max())
-        pure = forced(replace(numerics, inputs=PLAIN.inputs))
-        rounding = float(np.median(_errors(want, pure)))
-        if rounding > 0:  # to the first tie exact, from there as rounding itself
-            error, bound = float(np.median(errors)), max(bound, rounding)
-        return _Proof(_figure(error), _figure(bound), *_choices(got, want, chosen), tps)
+    def proof(got: F32, tps: float, *, exact: bool) -> Proof:
+        numerics = runtime.numerics(recipe, exact=exact)
+        pure = scored(replace(numerics, inputs=PLAIN.inputs))
+        forced = Forced(scored(numerics), pure, numerics.tolerance, spec.forbidden)
+        return forced.proof(got, chosen, tps)
 
     chosen, got, tps = _greedy(opened(exact=True), prompt, tokens)
-    exact = proof(got, runtime.numerics(recipe, exact=True), tps)
-    fast, tps = _follow(opened(exact=False), prompt, chosen)
-    both = exact, proof(fast, runtime.numerics(recipe, exact=False), tps)
+    exact = proof(got, tps, exact=True)
+    fast = proof(*_follow(opened(exact=False), prompt, chosen), exact=False)
     if stored is not None:
         stored.close()
-    return both
-
-
-def _choices(got: F32, want: F32, chosen: list[int]) -> tuple[int, int, int | None]:
-    """Where the oracle would have chosen otherwise: by more than the error, by less, and first."""
-    best = np.sort(want, axis=1)
-    margins = best[:, -1] - best[:, -2]
-    other = want.argmax(axis=1) != np.array(chosen)
-    tie = other & (margins <= 2 * _apart(got, want).max(axis=1))
-    places = np.flatnonzero(other)
-    first = int(places[0]) if len(places) else None
-    return int((other & ~tie).sum()), int(tie.sum()), first
+    return exact, fast
 
 
 def _greedy(decoder: Decoder, prompt: list[int], tokens: int) -> tuple[list[int], F32, float]:
@@ -225,24 +204,6 @@ def _follow(decoder: Decoder, prompt: list[int], chosen: list[int]) -> tuple[F32
     start = perf_counter()
     rows += [decoder.step(token).copy() for token in chosen[:-1]]
     return np.stack(rows), len(chosen) / (perf_counter() - start)
-
-
-def _errors(got: F32, want: F32) -> F32:
-    largest = np.abs(want).max(axis=1, where=np.isfinite(want), initial=0)
-    error: F32 = _apart(got, want).max(axis=1) / largest
-    return np.where(np.isfinite(error), error, np.inf).astype(np.float32)
-
-
-def _apart(got: F32, want: F32) -> F32:
-    """How far logits [T, V] are from each other; a forbidden id is at minus infinity in both."""
-    forbidden = np.isneginf(got) & np.isneginf(want)
-    with np.errstate(invalid="ignore"):
-        return np.where(forbidden, np.float32(0), np.abs(got - want))
-
-
-def _figure(error: float) -> float:
-    """For a report: JSON has no infinity, the largest number stands for it."""
-    return min(error, float(np.finfo(np.float32).max))
 
 
 def _prompt(folder: Path, vocab: int, room: int) -> list[int]:

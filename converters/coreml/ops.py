@@ -5,6 +5,7 @@ package, R = H / G of one layer, W head width, P positions of the rotary tables.
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -234,13 +235,16 @@ class MilOps:
     def _expanded(self, matrix: Matrix) -> Var:
         assert matrix.scales is not None
         values, scales = self._blob(matrix.values), self._blob(matrix.scales)
+        name = _plain(f"{matrix.values.key} expanded")
         if matrix.scheme.zero == "table":
-            return mb.constexpr_lut_to_dense(indices=values, lut=scales)
+            return mb.constexpr_lut_to_dense(indices=values, lut=scales, name=name)
         zeros = None if matrix.zeros is None else self._blob(matrix.zeros)
-        return mb.constexpr_blockwise_shift_scale(data=values, scale=scales, offset=zeros)
+        return mb.constexpr_blockwise_shift_scale(
+            data=values, scale=scales, offset=zeros, name=name
+        )
 
     def _blob(self, blob: Blob) -> Var:
-        return self._once(blob.key, lambda: stand_in(blob))
+        return self._once(blob.key, lambda: stand_in(blob, name=_plain(blob.key)))
 
     def _cast(self, x: Var, number: Float) -> Var:
         same = types.builtin_to_string(x.dtype) == number
@@ -255,12 +259,18 @@ class MilOps:
         return self._made[key]
 
 
-def stand_in(blob: Blob) -> Var:
+def stand_in(blob: Blob, name: str | None = None) -> Var:
     """A constant of the blob's shape that takes no memory; the exporter knows it by its key."""
     zero = np.zeros((), _STAND_INS[blob.kind])
-    var = mb.const(val=np.broadcast_to(zero, blob.shape))
+    named = {} if name is None else {"name": name}
+    var = mb.const(val=np.broadcast_to(zero, blob.shape), **named)
     var.op.weight_id = blob.key
     return var
+
+
+def _plain(key: str) -> str:
+    """A name in the program, by which its reader knows a weight."""
+    return re.sub(r"\W", "_", key)
 
 
 def _table(rope: Rope, context: int, which: int) -> AnyArray:

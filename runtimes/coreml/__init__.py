@@ -15,8 +15,19 @@ from runtimes.coreml.exits import ExitCoreMlDecoder
 from runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
 from runtimes.coreml.memory import memory
 from runtimes.coreml.reference import evaluated, open_reference
+from runtimes.coreml.stored import CoreMlRows
 
-__all__ = ["check", "memory", "numerics", "open", "open_evictable", "open_exits", "open_reference"]
+__all__ = [
+    "check",
+    "memory",
+    "numerics",
+    "open",
+    "open_evictable",
+    "open_exits",
+    "open_reference",
+    "read_back",
+]
+read_back = CoreMlRows
 _MACOS = 15  # the first that has states
 
 

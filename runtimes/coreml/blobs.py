@@ -33,12 +33,19 @@ class Blobs:
     def __init__(self, locate: Callable[[str], Path]) -> None:
         self._locate = locate
 
-    def read(self, name: str, offset: int, kind: TensorType) -> AnyArray:
-        """A constant of this type and shape; refused unless the file says the same of it."""
+    def read(self, name: str, offset: int, kind: TensorType, rows: range | None = None) -> AnyArray:
+        """A constant of this type and shape, or some of its rows, which then fill whole bytes; refused
+        unless the file says the same of it.
+        """
         assert None not in kind.shape
         shape = tuple(size or 0 for size in kind.shape)
-        path = self._locate(name)
-        return decoded(_content(path, offset, kind.kind, math.prod(shape)), kind.kind, shape)
+        every = math.prod(shape)
+        if rows is not None:
+            shape = (len(rows), *shape[1:])
+        first = 0 if rows is None else rows.start * math.prod(shape[1:])
+        part = range(first, first + math.prod(shape))
+        content = _content(self._locate(name), offset, kind.kind, every, part)
+        return decoded(content, kind.kind, shape)
 
 
 def decoded(content: U8, kind: str, shape: tuple[int, ...]) -> AnyArray:
@@ -66,8 +73,8 @@ def unpack(content: U8, bits: int) -> U8:
     return codes.reshape(-1)
 
 
-def _content(path: Path, offset: int, kind: str, count: int) -> U8:
-    """The bytes of a blob."""
+def _content(path: Path, offset: int, kind: str, count: int, part: range) -> U8:
+    """The bytes of some elements of a blob of `count`."""
     size = path.stat().st_size
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -80,8 +87,9 @@ def _content(path: Path, offset: int, kind: str, count: int) -> U8:
             raise _wrong(path, offset, f"has {nbytes} bytes, which is no {count} of {kind}")
         if not _SIZE <= at <= size - nbytes:
             raise _wrong(path, offset, f"lies outside of the file's {size} bytes")
-        content = np.empty(nbytes, np.uint8)
-        _fill(handle, content, at)
+        bits = bits_of(kind)
+        content = np.empty(-(-len(part) * bits // 8), np.uint8)
+        _fill(handle, content, at + part.start * bits // 8)
         return content
     finally:
         os.close(handle)

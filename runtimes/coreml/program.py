@@ -36,12 +36,12 @@ class Constant:
         blob = self.value.blobFileValue
         return blob.fileName, blob.offset, self.type
 
-    def read(self, blobs: Blobs) -> Any:
-        """An array; a str where the type is one."""
+    def read(self, blobs: Blobs, rows: range | None = None) -> Any:
+        """An array, or some rows of one that lies in a weight file; a str where the type is one."""
         kind = self.value.WhichOneof("value")
         if kind == "blobFileValue":
             blob = self.value.blobFileValue
-            return blobs.read(blob.fileName, blob.offset, self.type)
+            return blobs.read(blob.fileName, blob.offset, self.type, rows)
         if kind != "immediateValue" or self.value.immediateValue.WhichOneof("value") != "tensor":
             raise Unsupported(
                 f"a constant of {self.type} is no tensor", fix="use a package of tensors alone"

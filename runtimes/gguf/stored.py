@@ -12,11 +12,12 @@ import numpy as np
 from edge.closing import Closing
 from edge.errors import Damaged
 from edge.finite import first_wrong
-from edge.gguf.architectures import architecture, places
+from edge.gguf.architectures import Place, architecture, places
 from edge.gguf.blocks import can_dequantize, dequantize, has_minimum, unpack
 from edge.gguf.kinds import Kind
 from edge.gguf.shards import GGUFModel, file_names
 from edge.names import shapes
+from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, U8
@@ -58,12 +59,18 @@ class StoredWeights(Closing):
             )
         return np.concatenate([self._float(name, part) for part in self._cut(name, whole)])
 
+    def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:
+        place = self._places[name][0 if by_row else -1]
+        raw = self._raw(place.tensor, _at(place, np.arange(start, stop)))
+        return to_float(raw, self._file.tensors[place.tensor].kind)
+
     def blocks(self, name: str) -> Iterator[F32 | QTensor]:
         tensor = self._places[name][-1].tensor
         for part in self._cut(name, np.arange(self._shapes[name][0])):
             if has_minimum(self._file.tensors[tensor].kind):
                 yield unpack(
-                    self._raw(tensor, self._at(name, part)), self._file.tensors[tensor].kind
+                    self._raw(tensor, _at(self._places[name][-1], part)),
+                    self._file.tensors[tensor].kind,
                 )
             else:
                 yield self._float(name, part)
@@ -75,13 +82,9 @@ class StoredWeights(Closing):
         step = max(1, _BLOCK // self._shapes[name][1])
         return [rows[at : at + step] for at in range(0, len(rows), step)]
 
-    def _at(self, name: str, rows: I64) -> I64:
-        """Rows of a weight as rows of its tensor."""
-        place = self._places[name][-1]
-        return place.first + (rows if place.order is None else place.order[rows])
-
     def _float(self, name: str, rows: I64) -> F32:
-        return self._read(self._places[name][-1].tensor, self._at(name, rows))
+        place = self._places[name][-1]
+        return self._read(place.tensor, _at(place, rows))
 
     def _read(self, tensor: str, rows: I64) -> F32:
         values = to_float(self._raw(tensor, rows), self._file.tensors[tensor].kind)
@@ -98,6 +101,16 @@ class StoredWeights(Closing):
         first, last = int(rows.min()), int(rows.max()) + 1
         raw = self._file.raw(tensor, first, last)
         return raw.reshape(last - first, -1)[rows - first]
+
+
+def read_back(folder: Path, spec: DecoderSpec, _recipe: Recipe) -> StoredWeights:
+    """A file says the type of each tensor itself."""
+    return StoredWeights(folder, spec)
+
+
+def _at(place: Place, rows: I64) -> I64:
+    """Rows of a weight as rows of its tensor."""
+    return place.first + (rows if place.order is None else place.order[rows])
 
 
 def to_float(raw: U8, kind: Kind) -> F32:

@@ -69,12 +69,15 @@ class Folder(Closing):
         tensor = self._tensor(name, kind)
         return self._files[tensor].entries[tensor].row_bytes
 
-    def read(self, name: str, kind: Kind, out: U8) -> None:
-        """A weight's bytes, in the order of its rows: out [N, bytes of a row]."""
+    def read(self, name: str, kind: Kind, out: U8, *, start: int = 0) -> None:
+        """A weight's bytes, in the order of its rows, from `start` on: out [N, bytes of a row]."""
         place, tensor = self.places[name], self._tensor(name, kind)
         file, at = self._files[tensor], 0
         for rows in place.rows or (range(place.stored[0]),):
-            _pick(file, tensor, rows, out[at : at + len(rows)])
+            some = rows[max(0, start - at) : max(0, start + len(out) - at)]
+            if some:
+                first = max(at, start) - start
+                _pick(file, tensor, some, out[first : first + len(some)])
             at += len(rows)
 
     def _tensor(self, name: str, kind: Kind) -> str:

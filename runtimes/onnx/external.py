@@ -34,6 +34,7 @@ _INSIDE: Mapping[str, Mapping[int, str]] = {
     _ENTRY: {},
 }
 _KEY, _VALUE = 1, 2  # of an entry
+_GRAPH_FIELD, _CONSTANT, _NAME, _EXTERNAL = 7, 5, 8, 13  # of a model, of its graph, of a tensor
 _KNOWN = ("location", "offset", "length", "checksum")
 
 
@@ -94,6 +95,19 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def regions(file: Path) -> dict[str, tuple[Path, int, int]]:
+    """Where each constant of a graph that `check` let pass lies: its file, first byte, and bytes."""
+    walk, out = _Walk(_content(file)), {}
+    for graph in walk.inside(0, len(walk.data), _GRAPH_FIELD):
+        for tensor in walk.inside(*graph, _CONSTANT):
+            name = "".join(walk.data[a:b].decode() for a, b in walk.inside(*tensor, _NAME))
+            found = dict(walk.entry(*at) for at in walk.inside(*tensor, _EXTERNAL))
+            if found:
+                nbytes, offset = (_number(found.get(key, "0")) for key in ("length", "offset"))
+                out[name] = file.parent / found["location"], offset, nbytes
+    return out
+
+
 @dataclass(slots=True)
 class _Walk:
     """Over the wire format: keys of field number and wire type, lengths, varints."""
@@ -117,6 +131,10 @@ class _Walk:
                 yield from self.tensors(inner, begin, stop, depth + 1)
         if found:
             yield found
+
+    def inside(self, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+        """Where each field of a number lies in a message, in bytes."""
+        yield from ((a, b) for number, a, b in self.messages(start, end) if number == wanted)
 
     def entry(self, start: int, end: int) -> tuple[str, str]:
         """A key and its value, each there once: parsers differ on which of two counts."""

@@ -4,9 +4,11 @@ from runtimes.torch.decoder import TorchDecoder, numerics
 from runtimes.torch.exits import ExitTorchDecoder
 from runtimes.torch.flexible import FlexibleTorchDecoder
 from runtimes.torch.memory import memory
+from runtimes.torch.stored import TorchRows
 
 open = TorchDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleTorchDecoder
 open_exits = ExitTorchDecoder
+read_back = TorchRows
 
-__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits"]
+__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits", "read_back"]

@@ -93,6 +93,8 @@ LAYERS = (
     {
         "convert",
         "verify",
+        "proof",
+        "distance",
         "evaluate",
         "bench",
         "inspection",

@@ -1,0 +1,97 @@
+"""What a decoder's logits prove against those of an oracle that computes alike, and which tokens it chose.
+
+Kernels that round what goes into a product agree to 1e-6 up to the first value that lies on a rounding
+tie; from there on errors are as large as what rounding itself does to the logits, and no larger: that is
+their bound, by the median. A figure that is no number fails, and no bound is made of one. V vocabulary,
+T positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.typing import F32
+
+LARGEST = float(np.finfo(np.float32).max)  # stands for infinity and NaN, which JSON has not
+MOST = 0.5  # of the logits: an oracle that rounding moves farther proves nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Errors of a decoder against the oracle that computes alike, and its greedy choices."""
+
+    error: float
+    bound: float
+    differing: int
+    ties: int
+    first: int | None
+    decode_tps: float
+
+    @property
+    def near(self) -> bool:
+        return self.error <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """Logits [T, V] of an oracle that rounds alike, and of one that does not round at all, over the same
+    tokens. `forbidden`: ids whose logits are minus infinity; all others are numbers.
+    """
+
+    want: F32
+    pure: F32
+    tolerance: float
+    forbidden: tuple[int, ...] = ()
+
+    def proof(self, got: F32, chosen: Sequence[int], tps: float) -> Proof:
+        """Of a decoder's logits at the same positions [T, V], and the tokens that it chose."""
+        if not (self._sound(got) and self._sound(self.want)):
+            return Proof(LARGEST, self.tolerance, 0, 0, None, tps)
+        want, errors = (
+            self._allowed(self.want),
+            errors_of(self._allowed(got), self._allowed(self.want)),
+        )
+        error, bound, least = float(errors.max()), self.tolerance, 0.0
+        if self._sound(self.pure):
+            moved = np.minimum(errors_of(want, self._allowed(self.pure)), MOST)
+            if np.median(moved) > 0:
+                error, bound = float(np.median(errors)), max(bound, float(np.median(moved)))
+                least = 2 * float(moved.max())  # a position may be moved farther than the median
+        return Proof(error, bound, *self._choices(chosen, max(bound, least)), tps)
+
+    def _choices(self, chosen: Sequence[int], explained: float) -> tuple[int, int, int | None]:
+        """Where the oracle would have chosen otherwise: by more than an error of so much explains, by
+        less, and first.
+        """
+        best = np.sort(self.want, axis=1)
+        margins = best[:, -1] - best[:, -2]
+        other = self.want.argmax(axis=1) != np.array(chosen)
+        tie = other & (margins <= 2 * explained * _sizes(self._allowed(self.want)))
+        places = np.flatnonzero(other)
+        first = int(places[0]) if len(places) else None
+        return int((other & ~tie).sum()), int(tie.sum()), first
+
+    def _sound(self, logits: F32) -> bool:
+        """Whether all are numbers but the forbidden, which are minus infinity."""
+        numbers = np.isfinite(logits).sum(axis=1) == logits.shape[1] - len(set(self.forbidden))
+        return bool(numbers.all() and np.isneginf(logits[:, list(self.forbidden)]).all())
+
+    def _allowed(self, logits: F32) -> F32:
+        return np.delete(logits, list(self.forbidden), axis=1) if self.forbidden else logits
+
+
+def errors_of(got: F32, want: F32) -> F32:
+    """How far logits [T, V] are from others, relative to these: [T]."""
+    sizes = _sizes(want)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        error = np.abs(got - want).max(axis=1) / sizes
+    return np.where(sizes > 0, np.minimum(error, LARGEST), LARGEST).astype(np.float32)
+
+
+def _sizes(logits: F32) -> F32:
+    """What errors are relative to: the largest of [T, V], or all that sets them apart. What is common to
+    all of them chooses nothing.
+    """
+    sizes: F32 = np.minimum(np.abs(logits).max(axis=1), np.ptp(logits, axis=1))
+    return sizes

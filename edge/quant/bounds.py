@@ -1,0 +1,83 @@
+"""How far a stored weight may be from its source: by scheme, from the source's own floats alone.
+
+What a method rounds to is not asked: a group's range and its number of codes fix a step, and an error is
+at most half of one, or one where a code is missing at the end. Tables and the types of ggml's own library
+have a share of the weights themselves instead. N rows, K columns, J groups.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from edge.quant.tensor import Float, Scheme
+from edge.typing import F32
+
+Bound = Callable[[F32, Scheme], float]
+FULL = 0.95  # of a weight's own size: an error as large leaves nothing of it, whatever its recipe
+# What a number is rounded by, and the least that it is: relative, and absolute.
+_UNITS: Mapping[Float, float] = {"fp32": 0.0, "fp16": 2.0**-11, "bf16": 2.0**-9}
+_LEAST: Mapping[Float, float] = {"fp32": 2.0**-126, "fp16": 2.0**-24, "bf16": 2.0**-126}
+_NOISE = 2.0**-21  # of products in float32
+# Errors of ggml's own types on a normal distribution, relative, with importances or without.
+_LIBRARY: Mapping[str, float] = {
+    "q2_k": 0.312, "q3_k": 0.161, "q4_k": 0.078, "q5_k": 0.038, "q6_k": 0.0193, "iq1_s": 0.565,
+    "iq1_m": 0.584, "iq2_xxs": 0.453, "iq2_xs": 0.372, "iq2_s": 0.292, "iq3_xxs": 0.243,
+    "iq3_s": 0.166, "iq4_nl": 0.081, "iq4_xs": 0.081, "tq1_0": 0.809, "tq2_0": 0.809,
+    "mxfp4": 0.114, "nvfp4": 0.103, "q1_0": 0.600, "q2_0": 0.720,
+}  # fmt: skip
+_TAILS = (
+    1.5  # weights have longer tails than a normal distribution, and importances move errors about
+)
+
+
+def most(weights: F32, scheme: Scheme) -> float:
+    """What the squares of the errors of rows [N, K] may sum to."""
+    if scheme.is_float:
+        return _share(weights, scheme, of=_UNITS[scheme.number])
+    return BOUNDS[scheme.method](weights, scheme)
+
+
+def squares(values: F32) -> float:
+    return float(np.square(values, dtype=np.float64).sum())
+
+
+def _share(weights: F32, _scheme: Scheme, *, of: float) -> float:
+    return of**2 * squares(weights)
+
+
+def _tables(weights: F32, scheme: Scheme) -> float:
+    """Twice the error of the best table of a normal distribution (Panter and Dite 1951)."""
+    best = (np.sqrt(3) * np.pi / 2) ** 0.5 / (1 << scheme.bits)
+    return _share(weights, scheme, of=2 * best + _UNITS[scheme.number])
+
+
+def _steps(weights: F32, scheme: Scheme) -> float:
+    """Half a step each, a whole one at an end that no code reaches."""
+    assert scheme.group is not None
+    padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % scheme.group)), mode="edge")
+    grouped = padded.reshape(len(weights), -1, scheme.group)
+    low, high = (part.astype(np.float64) for part in (grouped.min(axis=2), grouped.max(axis=2)))
+    size = np.maximum(high, -low)  # [N, J]
+    if scheme.zero == "middle":
+        step = size / (1 << (scheme.bits - 1))
+        low, high = step - size, size - step
+    else:
+        if scheme.zero == "integer":
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
+        step = (high - low) / ((1 << scheme.bits) - 1)
+    slack = (2 * _UNITS[scheme.number] + _NOISE) * size + _LEAST[scheme.number] * (1 << scheme.bits)
+    half, whole = step * 0.505 + slack, step * 1.01 + slack
+    reach = step / 2 if scheme.zero == "middle" else -step / 2
+    beyond = (grouped > (high + reach)[:, :, None]) | (grouped < (low - reach)[:, :, None])
+    ends = beyond.sum(axis=2) if scheme.zero != "minimum" else 0
+    return float((scheme.group * half**2 + ends * (whole**2 - half**2)).sum())
+
+
+# A method that is not here cannot be proved: `edge.quant.recipe.METHODS`.
+BOUNDS: Mapping[str, Bound] = {
+    "rtn": _steps,
+    "ggml": _steps,
+    "kmeans": _tables,
+    **{name: partial(_share, of=_TAILS * share) for name, share in _LIBRARY.items()},
+}

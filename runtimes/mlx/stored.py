@@ -1,0 +1,52 @@
+"""A folder's weights as mlx-lm's format means them, in numpy: what `edge verify` compares with the source.
+
+w = code * scale + bias. N rows, K columns.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from edge.closing import Closing
+from edge.quant.bits import codes, spread
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import Float
+from edge.spec import DecoderSpec
+from edge.typing import F32, U8
+from runtimes.mlx.folder import Folder, Kind
+
+
+class MlxRows(Closing):
+    """`edge.contracts.Rows`: config.json says how each tensor is packed."""
+
+    def __init__(self, folder: Path, spec: DecoderSpec, _recipe: Recipe) -> None:
+        self._folder = Folder(folder, spec)
+
+    def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:
+        form = self._folder.form(name)
+        if form.bits is None or form.group is None:
+            return _floats(self._bytes(name, "weight", start, stop), form.number)
+        values = codes(self._bytes(name, "weight", start, stop), form.bits).astype(np.float32)
+        scales, biases = (
+            spread(
+                _floats(self._bytes(name, kind, start, stop), form.number),
+                form.group,
+                values.shape[1],
+            )
+            for kind in ("scales", "biases")
+        )
+        return values * scales + biases
+
+    def close(self) -> None:
+        self._folder.close()
+
+    def _bytes(self, name: str, kind: Kind, start: int, stop: int) -> U8:
+        out = np.empty((stop - start, self._folder.width(name, kind)), np.uint8)
+        self._folder.read(name, kind, out, start=start)
+        return out
+
+
+def _floats(raw: U8, number: Float) -> F32:
+    if number == "bf16":  # the upper half of a float32
+        return np.left_shift(raw.view("<u2"), 16, dtype=np.uint32).view(np.float32)
+    return raw.view("<f2" if number == "fp16" else "<f4").astype(np.float32)

@@ -1,0 +1,61 @@
+"""An artifact's weights as its file means them, in numpy: what `edge verify` compares with the source.
+
+N rows, K columns, J groups of a row.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from edge.closing import Closing
+from edge.errors import Damaged
+from edge.names import shapes
+from edge.quant.bits import codes, spread
+from edge.quant.recipe import Recipe
+from edge.safetensors import SafetensorsFile
+from edge.spec import DecoderSpec
+from edge.typing import F32, U8
+from runtimes.torch.weights import FILE
+
+
+class TorchRows(Closing):
+    """`edge.contracts.Rows`: what lies there says how; a group's size is the recipe's."""
+
+    def __init__(self, folder: Path, spec: DecoderSpec, recipe: Recipe) -> None:
+        self._file = SafetensorsFile(folder / FILE)
+        self._recipe, self._shapes = recipe, shapes(spec)
+
+    def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:
+        scheme, entries = self._recipe.scheme(name, by_row=by_row), self._file.entries
+        weight = name
+        if not by_row and name == "embed" and {"head", "head.codes"} & entries.keys():
+            name = "head"
+        if name in entries:
+            return self._file.rows(name, start, stop)
+        if scheme.group is None or f"{name}.scales" not in entries:
+            raise Damaged(f"{FILE} holds no {name} as {scheme}", fix="convert again")
+        return self._meant(name, start, stop, scheme.group)[:, : self._shapes[weight][1]]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _meant(self, name: str, start: int, stop: int, group: int) -> F32:
+        """Rows of a matrix of codes, with what fills their last group."""
+        scales = self._file.rows(f"{name}.scales", start, stop)  # [N, J]
+        packed = self._bytes(f"{name}.codes", start, stop)
+        columns = scales.shape[1] * group
+        bits = packed.shape[1] * 8 // columns
+        values, scales = codes(packed, bits).astype(np.float32), spread(scales, group, columns)
+        zeros = self._file.entries.get(f"{name}.zeros")
+        if zeros is None:
+            return (values - (1 << bits - 1)) * scales
+        if zeros.dtype == "U8":
+            middle = self._bytes(f"{name}.zeros", start, stop).astype(np.float32)
+            return (values - spread(middle, group, columns)) * scales
+        least = self._file.rows(f"{name}.zeros", start, stop)
+        return values * scales + spread(least, group, columns)
+
+    def _bytes(self, name: str, start: int, stop: int) -> U8:
+        out = np.empty((stop - start, self._file.entries[name].row_bytes), np.uint8)
+        self._file.fill(name, start, out.data)
+        return out
