@@ -149,8 +149,8 @@ class Engine:
         except asyncio.CancelledError:
             job.leave()
             raise
-        except Exception as error:
-            job.end(error)
+        except BaseException as error:  # a panic inside a library is no Exception
+            job.end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         else:
             job.end()
 

@@ -153,6 +153,8 @@ def post(url: str, body: object, **headers: str) -> "httpx.Response":
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Host": "edge.test"}, 200),
+        ({"Host": "EDGE.Test.:80"}, 200),
+        ({"Authorization": f"bearer {KEY}"}, 200),
     ],
 )
 def test_who_may_ask(url: str, headers: dict[str, str], status: int) -> None:
@@ -160,6 +162,12 @@ def test_who_may_ask(url: str, headers: dict[str, str], status: int) -> None:
         post(url, {"model": "it", "messages": ASK, "max_tokens": 1}, **headers).status_code
         == status
     )
+
+
+def test_a_wrong_key_is_the_client_s_own_error(url: str) -> None:
+    with pytest.raises(openai.AuthenticationError) as found:
+        openai.OpenAI(base_url=url + "/v1", api_key="wrong").models.list()
+    assert (found.value.code, found.value.type) == ("invalid_api_key", "invalid_request_error")
 
 
 @pytest.mark.parametrize(
