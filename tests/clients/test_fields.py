@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("openai")
-from fields import PAGE, generated, named, rule
 from openai.resources.chat.completions import Completions as Chats
 from openai.resources.completions import Completions
 from openai.types import chat, shared_params
 from pydantic import BaseModel, ValidationError
+from serve_page import PAGE, generated, named, rule
 
 from edge.serve.requests import (
     ChatAsk,
@@ -78,4 +78,6 @@ def test_a_value_is_compared_as_json() -> None:
 
 
 def test_the_page_says_it() -> None:
-    assert generated(PAGE.read_text()) == PAGE.read_text(), "run: python tests/fields.py --write"
+    assert generated(PAGE.read_text()) == PAGE.read_text(), (
+        "run: python tests/serve_page.py --write"
+    )

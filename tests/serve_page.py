@@ -1,10 +1,14 @@
-"""The tables of docs/serve.md: what becomes of every field of OpenAI's API, read from the requests' types.
+"""The generated parts of docs/serve.md: what becomes of every field of OpenAI's API, read from the requests'
+types, and what many clients at once got.
 
-python tests/fields.py --write      the parts between `<!-- NAME -->` and `<!-- end -->`
+    python tests/serve_page.py --write      the parts between `<!-- NAME -->` and `<!-- end -->`
+
+docs/serve.json is kept by `python tests/bench/serve.py --out docs/serve.json`.
 """
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -45,7 +49,43 @@ def table(kind: type[BaseModel], *, without: type[BaseModel] = BaseModel) -> str
     return "\n".join(lines)
 
 
+def load() -> str:
+    """Each route as it was measured: medians, and least to most of the rounds."""
+    file = ROOT / "docs" / "serve.json"
+    if not file.exists():
+        return ""
+    found = json.loads(file.read_text())
+    lines = [
+        "| route | one after another | all at once | longer by | lost | memory |",
+        "|---" * 6 + "|",
+    ]
+    for route, rounds in found["rounds"].items():
+        alone, crowd = (_spread([r[key] for r in rounds]) for key in ("alone_rps", "crowd_rps"))
+        cost = _spread([r["alone_rps"] / r["crowd_rps"] for r in rounds])
+        lost, asked = sum(r["lost"] for r in rounds), sum(r["lost"] + r["answered"] for r in rounds)
+        memory = f"{rounds[0]['before_mb']:.0f} MB, then {rounds[-1]['after_mb']:.0f}"
+        cells = (
+            f"`{route}`",
+            f"{alone}/s",
+            f"{crowd}/s",
+            f"{cost} ×",
+            f"{lost} of {asked}",
+            memory,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    said = (
+        f"{found['clients']} clients, {found['requests']} requests a round of {found['tokens']} tokens, "
+        f"{len(next(iter(found['rounds'].values())))} rounds; {found['machine']}."
+    )
+    return "\n".join([*lines, "", said])
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
 PARTS = {
+    "load": load(),
     "both": table(Ask),
     "chat": table(ChatAsk, without=Ask),
     "completion": table(CompletionAsk, without=Ask),
@@ -65,4 +105,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
         PAGE.write_text(generated(PAGE.read_text()))
     elif generated(PAGE.read_text()) != PAGE.read_text():
-        sys.exit("docs/serve.md is not up to date: python tests/fields.py --write")
+        sys.exit("docs/serve.md is not up to date: python tests/serve_page.py --write")
