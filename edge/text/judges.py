@@ -6,7 +6,8 @@ An oracle that shared the reader it checks would agree with its mistakes. So not
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import tokenizers
 from edge.config import read_json
 from edge.errors import Damaged, Unsupported
 from edge.text import bounds
+from edge.text.vocabulary import LIMIT
 
 _NAMES = (
     "bos_token",
@@ -64,14 +66,16 @@ class Said:
             _json(folder / f"{name}.json")
             for name in ("tokenizer_config", "special_tokens_map", "added_tokens")
         )
-        entries = config.get("added_tokens_decoder") or {}
-        named = {key: table[key] for table in (special, config) for key in _NAMES if table.get(key)}
-        return cls(
-            config=config,
-            names={key: v["content"] if isinstance(v, dict) else v for key, v in named.items()},
-            added={**plain, **{entry["content"]: int(key) for key, entry in entries.items()}},
-            flags={e["content"]: {f: bool(e.get(f)) for f in _FLAGS} for e in entries.values()},
-        )
+        with _well_formed(folder):
+            entries = config.get("added_tokens_decoder") or {}
+            ids = {entry["content"]: int(key) for key, entry in entries.items()}
+            named = [(k, t[k]) for t in (special, config) for k in _NAMES if t.get(k) is not None]
+            return cls(
+                config=config,
+                names={key: v["content"] if isinstance(v, dict) else v for key, v in named},
+                added={**plain, **ids},
+                flags={e["content"]: {f: bool(e.get(f)) for f in _FLAGS} for e in entries.values()},
+            )
 
     def asks(self, key: str, default: bool = False) -> bool:
         """Whether a flag is set; one that is null says nothing."""
@@ -88,13 +92,26 @@ class Said:
 def template(folder: Path) -> str | None:
     """The text of a source's chat template, as its file has it: of several the default."""
     file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_bytes().decode()
-    found = _json(folder / "tokenizer_config.json").get("chat_template")
-    if isinstance(found, list):
-        named = {entry["name"]: entry["template"] for entry in found}
-        return named.get("default", next(iter(named.values()), None))
-    return found
+    with _well_formed(folder):
+        if file.is_file():
+            return file.read_bytes().decode()
+        found = _json(folder / "tokenizer_config.json").get("chat_template")
+        if isinstance(found, list):
+            named = {entry["name"]: entry["template"] for entry in found}
+            return named.get("default", next(iter(named.values()), None))
+        return found
+
+
+@contextmanager
+def _well_formed(folder: Path) -> Iterator[None]:
+    """What has the wrong shape is one error."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Damaged(
+            f"the tokenizer's files in {folder} are no such files: {error!r:.200}",
+            fix="get them again, all from the same revision",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +171,7 @@ def _around(made: tokenizers.Tokenizer, said: Said) -> tuple[tuple[int, ...], tu
         for end, bare_there in ends.items()
         if bare_there and said.asks(f"add_{end}_token")
     }
-    lead, tail = (() if ids.get(end) is None else (ids[end],) for end in ends)
+    lead, tail = (tuple(i for i in (ids.get(end),) if i is not None) for end in ends)
     return lead, tail
 
 
@@ -279,10 +296,10 @@ class Bench:
     absent: Mapping[str, str] = field(default_factory=dict)  # file -> reason
 
 
-_KINDS: Mapping[str, tuple[str, type[Definition] | type[Model] | type[Ranks]]] = {
-    ".json": ("tokenizers", Definition),
-    ".model": ("sentencepiece", Model),
-    ".tiktoken": ("tiktoken", Ranks),
+_KINDS: Mapping[str, tuple[str, Callable[[Path, Said], Judge]]] = {
+    ".json": ("tokenizers", Definition.of),
+    ".model": ("sentencepiece", Model.of),
+    ".tiktoken": ("tiktoken", Ranks.of),
 }
 
 
@@ -301,9 +318,11 @@ def of(files: Sequence[Path]) -> Bench:
 
 
 def _judge(file: Path) -> Judge:
-    library, kind = _KINDS[file.suffix]
+    library, made = _KINDS[file.suffix]
+    if file.stat().st_size > LIMIT:
+        raise Damaged(f"{file} is larger than {LIMIT >> 20} MiB", fix="get the file again")
     try:
-        return kind.of(file, Said.of(file.parent))
+        return made(file, Said.of(file.parent))
     except ModuleNotFoundError:
         raise Unsupported(
             f"{file} is judged by the package {library}, which is not installed: nothing is proved without it",

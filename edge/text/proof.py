@@ -6,6 +6,7 @@ is the authority, and what the others can be asked, a plain text, has to agree w
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,8 +138,8 @@ def _said(source: Path) -> tuple[str, Mapping[str, str]] | None:
 
 def _shown(template: ChatTemplate | None) -> Iterator[str]:
     """Conversations as text; one that the template refuses, such as of a system message, is none."""
-    for messages, generate in () if template is None else probes.CONVERSATIONS:
-        try:
+    if template is None:
+        return
+    for messages, generate in probes.CONVERSATIONS:
+        with suppress(EdgeError):
             yield template.render(messages, generate=generate)
-        except EdgeError:
-            continue

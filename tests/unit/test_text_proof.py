@@ -12,7 +12,7 @@ from sentencepieces import trained
 from support import converted, tiny
 
 from edge.artifact import Artifact
-from edge.errors import EdgeError, Unsupported
+from edge.errors import Damaged, EdgeError, Unsupported
 from edge.text import judges, probes, proof, sentencepiece
 from edge.text.proof import TextProof, prove
 from edge.text.tokenizer import Tokenizer
@@ -268,4 +268,30 @@ def test_a_template_that_refuses_shows_less(pair: tuple[Path, Path]) -> None:
 def test_a_vocabulary_that_the_library_does_not_read(pair: tuple[Path, Path]) -> None:
     (pair[0] / "tokenizer.model").write_bytes(b"\x0a\x03abc")
     with pytest.raises(EdgeError, match="sentencepiece does not read"):
+        proved(pair)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"added_tokens_decoder": {"x": {"content": "a"}}},
+        {"added_tokens_decoder": {"1": {}}},
+        {"added_tokens_decoder": [1]},
+        {"bos_token": {"text": "<s>"}},
+        {"chat_template": [{"name": "default"}]},
+        {"chat_template": [1]},
+    ],
+)
+def test_settings_of_another_shape_are_one_error(
+    pair: tuple[Path, Path], config: dict[str, Any]
+) -> None:
+    (pair[0] / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(Damaged, match="the tokenizer's files in"):
+        proved(pair)
+
+
+def test_a_source_of_gigabytes_is_not_read(pair: tuple[Path, Path]) -> None:
+    with (pair[0] / "tokenizer.model").open("r+b") as file:
+        file.truncate(5 << 30)
+    with pytest.raises(Damaged, match="larger than"):
         proved(pair)
