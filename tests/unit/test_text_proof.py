@@ -26,17 +26,20 @@ CONFIG = {
     "bos_token": "<s>",
     "eos_token": {"content": "</s>"},
     "added_tokens_decoder": {"399": {"content": "<|end|>", "special": True, "rstrip": True}},
-    "chat_template": "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}<|end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
 }
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+TOLD = {**CONFIG, "chat_template": TEMPLATE}
 MODEL = {"model_type": "bpe", "byte_fallback": True, "vocab_size": 399}
 
 
-def source_of(folder: Path, **options: Any) -> Path:
+def source_of(folder: Path, config: dict[str, Any] = CONFIG, **options: Any) -> Path:
     """A checkpoint whose tokenizer is a tokenizer.model."""
     tiny(folder, vocab_size=400, num_hidden_layers=1)
     (folder / "tokenizer.model").write_bytes(trained(**{**MODEL, **options}))
-    (folder / "tokenizer_config.json").write_text(json.dumps(CONFIG))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -59,8 +62,16 @@ def proved(pair: tuple[Path, Path]) -> TextProof:
     return prove(Artifact.open(pair[1]), pair[0])
 
 
-def test_who_judged_and_how_much(pair: tuple[Path, Path]) -> None:
-    report = verify(Artifact.open(pair[1]), pair[0], tokens=2)
+def told(pair: tuple[Path, Path], source: dict[str, Any], artifact: dict[str, Any]) -> TextProof:
+    """Of these settings."""
+    for folder, config in zip(pair, (source, artifact), strict=True):
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return proved(pair)
+
+
+def test_who_judged_and_how_much(tmp_path: Path) -> None:
+    source = source_of(tmp_path / "source", TOLD)
+    report = verify(Artifact.open(converted(tmp_path / "it", source)), source, tokens=2)
     assert report.passed
     [judged] = report.json()["judged"]  # type: ignore[misc]
     assert judged.pop("texts") > 100  # type: ignore[attr-defined]
@@ -228,41 +239,31 @@ def test_a_tokenizer_that_one_of_them_lacks(made: tuple[Path, Path], tmp_path: P
     assert not proved((made[0], artifact)).same_tokens
 
 
-TEMPLATES: dict[str, dict[str, Any]] = {
-    "a letter": {"chat_template": CONFIG["chat_template"] + " "},
+OTHERS: dict[str, dict[str, Any]] = {
+    "a letter": {"chat_template": TEMPLATE + " "},
     "none": {"chat_template": None},
     "a name": {"eos_token": "<s>"},
 }
 
 
-@pytest.mark.parametrize("change", TEMPLATES.values(), ids=TEMPLATES.keys())
+@pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS.keys())
 def test_another_template_is_seen(pair: tuple[Path, Path], change: dict[str, Any]) -> None:
-    assert proved(pair).same_template
-    (pair[1] / "tokenizer_config.json").write_text(json.dumps({**CONFIG, **change}))
-    assert not proved(pair).same_template
+    assert not told(pair, TOLD, {**TOLD, **change}).same_template
 
 
 @pytest.mark.parametrize("as_list", [True, False])
 def test_a_template_in_another_place_is_the_same(pair: tuple[Path, Path], as_list: bool) -> None:
-    source, artifact = pair
-    text = CONFIG["chat_template"]
-    others = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": text}]
-    config = {**CONFIG, "chat_template": others if as_list else "never read"}
-    (source / "tokenizer_config.json").write_text(json.dumps(config))
+    others = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": TEMPLATE}]
     if not as_list:
-        (source / "chat_template.jinja").write_text(str(text))
-    assert proved((source, artifact)).same_template
+        (pair[0] / "chat_template.jinja").write_text(TEMPLATE)
+    there = {**CONFIG, "chat_template": others if as_list else "never read"}
+    assert told(pair, there, TOLD).same_template
 
 
 def test_a_template_that_refuses_shows_less(pair: tuple[Path, Path]) -> None:
-    template = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
-        + str(CONFIG["chat_template"])
-    )
-    for folder in pair:
-        config = {**CONFIG, "chat_template": template}
-        (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    assert proved(pair).conversations == 3
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    config = {**CONFIG, "chat_template": refusal + TEMPLATE}
+    assert told(pair, config, config).conversations == 3
 
 
 def test_a_vocabulary_that_the_library_does_not_read(pair: tuple[Path, Path]) -> None:
