@@ -18,6 +18,7 @@ FULL = 0.95  # of a weight's own size: an error as large leaves nothing of it, w
 # What a number is rounded by, and the least that it is: relative, and absolute.
 _UNITS: Mapping[Float, float] = {"fp32": 0.0, "fp16": 2.0**-11, "bf16": 2.0**-9}
 _LEAST: Mapping[Float, float] = {"fp32": 2.0**-126, "fp16": 2.0**-24, "bf16": 2.0**-126}
+_FEW = 16  # values an entry
 _NOISE = 2.0**-21  # of products in float32
 # Errors of ggml's own types on a normal distribution, relative, with importances or without.
 _LIBRARY: Mapping[str, float] = {
@@ -47,9 +48,15 @@ def _share(weights: F32, _scheme: Scheme, *, of: float) -> float:
 
 
 def _tables(weights: F32, scheme: Scheme) -> float:
-    """Twice the error of the best table of a normal distribution (Panter and Dite 1951)."""
-    best = (np.sqrt(3) * np.pi / 2) ** 0.5 / (1 << scheme.bits)
-    return _share(weights, scheme, of=2 * best + _UNITS[scheme.number])
+    """Twice the error of the best table of a normal distribution (Panter and Dite 1951); or, where tails
+    are longer, half of equal steps, and a whole one where entries have few values to settle among. All
+    are no farther than from zero.
+    """
+    entries = 1 << scheme.bits
+    best = (np.sqrt(3) * np.pi / 2) ** 0.5 / entries
+    step = float(np.ptp(weights)) / entries * (1 if weights.size < _FEW * entries else 0.5)
+    share = _share(weights, scheme, of=2 * best + _UNITS[scheme.number])
+    return min(max(share, step**2 * weights.size), squares(weights))
 
 
 def _steps(weights: F32, scheme: Scheme) -> float:

@@ -54,7 +54,9 @@ def table(values: F32, count: int) -> F32:
 
 def start(values: F32, count: int) -> F32:
     """Levels at equal steps of the integral of the density's cube root: sorted [n] -> [E]."""
-    held, edges = np.histogram(values, _BINS)
+    held, edges = np.histogram(
+        values.astype(np.float64), _BINS
+    )  # float32 has too few for a short range
     share = np.concatenate(([0], np.cumsum(np.cbrt(held))))
     steps = (np.arange(count) + 0.5) / count * share[-1]
     return np.interp(steps, share, edges).astype(np.float32)

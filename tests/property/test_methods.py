@@ -1,0 +1,272 @@
+"""Every method that a recipe may name, by itself: what its codes mean is near what it was given.
+
+The bounds here are written from the formats alone, a value and a group at a time, and share no code with the
+methods, with `QTensor.dequantize`, nor with `edge.quant.bounds`, which are all held against them.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from edge.quant import bounds
+from edge.quant import recipe as recipes
+from edge.quant.bounds import BOUNDS, most, squares
+from edge.quant.ggml import BLOCKS, FORMATS
+from edge.quant.recipe import INTEGERS, METHODS, TABLES
+from edge.quant.tensor import QTensor, Scheme
+
+BITS = {"fp32": 24, "fp16": 11, "bf16": 8}  # of a number, the first one included
+LEAST = {"fp32": 2.0**-126, "fp16": 2.0**-24, "bf16": 2.0**-126}
+SCHEMES = [
+    *(
+        Scheme(bits, group, zero, number)
+        for bits in (2, 3, 4, 5, 6, 8)
+        for group in (32, 64, 128)
+        for zero in ("middle", "integer", "minimum")
+        for number in ("fp32", "fp16", "bf16")
+    ),
+    *FORMATS.values(),
+    *(
+        Scheme(bits, rows, "table", number, "kmeans")
+        for bits in (1, 2, 3, 4, 6, 8)
+        for rows in (1, 8, 32)
+        for number in ("fp32", "fp16")
+    ),
+]
+floats = st.floats(-1e3, 1e3, width=32, allow_subnormal=True)
+
+
+def constant(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.repeat(rng.standard_normal((shape[0], 1)), shape[1], axis=1)
+
+
+def outlier(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    w = rng.standard_normal(shape) * 1e-3
+    w[rng.integers(shape[0]), rng.integers(shape[1])] = rng.choice([-1, 1]) * 50
+    return w
+
+
+def signs(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Both ends of a group, of which one has no code."""
+    return rng.choice([-1.0, 1.0, 0.999], shape)
+
+
+def zeros(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.where(rng.random(shape) < 0.9, 0.0, rng.standard_normal(shape))
+
+
+def denormal(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return rng.standard_normal(shape) * 1e-40
+
+
+def any_size(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return rng.standard_normal(shape) * 10.0 ** rng.integers(-30, 4)
+
+
+def far_from_zero(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return 7 + rng.standard_normal(shape) * 1e-2
+
+
+def short(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """A range of a few numbers of float32 alone."""
+    return 1 + rng.integers(0, 40, shape) * 2.0**-23
+
+
+def long_tailed(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.clip(rng.standard_t(2, shape), -1e4, 1e4)
+
+
+KINDS = (constant, outlier, signs, zeros, denormal, any_size, far_from_zero, short, long_tailed)
+
+
+@st.composite
+def weights(draw: st.DrawFn) -> np.ndarray:
+    """Rows of every kind that has broken a quantizer, which need not fill their last group."""
+    shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 140)))
+    if draw(st.booleans()):
+        return draw(arrays.arrays(np.float32, shape, elements=floats, fill=floats))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    return draw(st.sampled_from(KINDS))(rng, shape).astype(np.float32)
+
+
+def meant(made: QTensor, row: int, column: int) -> float:
+    """What one code means, as the format says it: slow and obvious on purpose."""
+    scheme, code = made.scheme, int(made.codes[row, column])
+    assert scheme.group is not None
+    if scheme.zero == "table":
+        return float(made.scales[row // scheme.group, code])
+    scale = float(made.scales[row, column // scheme.group])
+    zero = None if made.zeros is None else float(made.zeros[row, column // scheme.group])
+    if scheme.zero == "minimum":
+        assert zero is not None
+        return code * scale + zero
+    return (code - (2 ** (scheme.bits - 1) if zero is None else zero)) * scale
+
+
+def step(group: list[float], scheme: Scheme) -> float:
+    """The distance of two codes of a group, as its range has it."""
+    low, high = min(group), max(group)
+    if scheme.zero == "middle":  # ggml's q8_0 leaves out one code more
+        return max(high, -low) / (2 ** (scheme.bits - 1) - (scheme.bits == 8))
+    if scheme.zero == "integer":
+        low, high = min(low, 0.0), max(high, 0.0)
+    return (high - low) / (2**scheme.bits - 1)
+
+
+def slack(group: list[float], scheme: Scheme) -> float:
+    """What rounding scales and minimums adds."""
+    size = max(map(abs, group))
+    return 4 * size * 2.0 ** -BITS[scheme.number] + 2**scheme.bits * LEAST[scheme.number]
+
+
+def near_by_steps(w: np.ndarray, made: QTensor) -> Iterator[tuple[float, float]]:
+    """Each error, and its bound: half a step, or one at an end that may have no code."""
+    scheme = made.scheme
+    assert scheme.group is not None
+    for row in range(len(w)):
+        for start in range(0, w.shape[1], scheme.group):
+            group = [float(v) for v in w[row, start : start + scheme.group]]
+            one = step(group, scheme)
+            for i, value in enumerate(group):
+                exact = scheme.zero == "minimum" or min(abs(value - e) for e in ends(group)) > one
+                bound = one * (0.5 if exact else 1) * 1.001 + slack(group, scheme)
+                yield abs(meant(made, row, start + i) - value), bound
+
+
+def ends(group: list[float]) -> tuple[float, ...]:
+    return min(group), max(group), -max(map(abs, group)), max(map(abs, group))
+
+
+def near_by_tables(w: np.ndarray, made: QTensor) -> Iterator[tuple[float, float]]:
+    """The root mean square of each table's errors, within twice what is best for a normal distribution or
+    half of equal steps, a whole one among few values; and each value's error, within that of the best
+    entry of its table.
+    """
+    scheme = made.scheme
+    assert scheme.group is not None
+    unit, least = 2.0 ** -BITS[scheme.number], LEAST[scheme.number]
+    for start in range(0, len(w), scheme.group):
+        rows = range(start, min(start + scheme.group, len(w)))
+        values = w[start : rows.stop].astype(np.float64)
+        got = np.array([[meant(made, r, c) for c in range(w.shape[1])] for r in rows])
+        share = 2 * math.sqrt(math.sqrt(3) * math.pi / 2) / 2**scheme.bits + unit
+        size, span = math.sqrt((values**2).mean()), float(np.ptp(values))
+        equal = span / 2**scheme.bits * (1 if values.size < 16 * 2**scheme.bits else 0.5)
+        yield math.sqrt(((got - values) ** 2).mean()), max(share * size, equal) + least
+        entries = made.scales[start // scheme.group].astype(np.float64)
+        best = np.abs(values[:, :, None] - entries).min(axis=2)
+        yield (
+            float((np.abs(got - values) - best).max()),
+            1e-6 * float(np.abs(entries).max()) + least,
+        )
+
+
+# What holds each method. A new one of `METHODS` needs a line here, and one in `edge.quant.bounds`.
+Near = Callable[[np.ndarray, QTensor], Iterator[tuple[float, float]]]
+NEAR: dict[str, Near] = {
+    **dict.fromkeys(INTEGERS, near_by_steps),
+    **dict.fromkeys(TABLES, near_by_tables),
+}
+
+
+def schemes_of(method: str) -> list[Scheme]:
+    return [scheme for scheme in SCHEMES if scheme.method == method]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(data=st.data(), w=weights())
+def test_what_a_method_stores_is_near_what_it_was_given(
+    method: str, data: st.DataObject, w: np.ndarray
+) -> None:
+    scheme = data.draw(st.sampled_from(schemes_of(method)))
+    made = METHODS[method](w[:9, :70], scheme)
+    for error, bound in NEAR[method](w[:9, :70], made):
+        assert error <= bound, (scheme, error, bound)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(data=st.data(), w=weights())
+def test_codes_mean_what_is_said_of_them(method: str, data: st.DataObject, w: np.ndarray) -> None:
+    made = METHODS[method](w[:5, :70], data.draw(st.sampled_from(schemes_of(method))))
+    got = made.dequantize()
+    for row, column in np.ndindex(got.shape):
+        want = meant(made, row, column)
+        size = abs(want) + abs(float(np.abs(made.scales).max())) * 2**made.scheme.bits
+        assert abs(float(got[row, column]) - want) <= 1e-6 * size + 1e-38
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(data=st.data(), w=weights())
+def test_no_error_is_past_its_bound(method: str, data: st.DataObject, w: np.ndarray) -> None:
+    """The bound that `edge verify` has of a recipe holds for each row, or rows of a table, by itself."""
+    scheme = data.draw(st.sampled_from(schemes_of(method)))
+    rows = scheme.rows_of_scales
+    for start in range(0, len(w), rows):
+        part = w[start : start + rows]
+        error = squares(METHODS[method](part, scheme).dequantize() - part)
+        assert error <= most(part, scheme) * 1.0001 + part.size * LEAST[scheme.number] ** 2
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_a_bound_is_no_wider_than_it_must_be(scheme: Scheme) -> None:
+    """On noise a bound is less than three or four times the error, so that a wrong code of ten is seen."""
+    w = np.random.default_rng(0).standard_normal((64, 1024), dtype=np.float32)
+    made = METHODS[scheme.method](w, scheme)
+    error = squares(made.dequantize() - w)
+    unit = 8 * 2.0 ** -BITS[scheme.number]
+    wide = 4 if scheme.zero == "table" else 3
+    assert error <= most(w, scheme) <= wide**2 * error + unit**2 * squares(w)
+    wrong = made.codes.copy()
+    wrong[:, ::10] = (2**scheme.bits - 1) - wrong[:, ::10]
+    misread = QTensor(wrong, made.scales, scheme, made.columns, made.zeros)
+    if scheme.bits > 2:
+        assert squares(misread.dequantize() - w) > most(w, scheme)
+
+
+def test_every_method_has_its_bounds() -> None:
+    """A newcomer is held here, and by `edge verify`, or this fails."""
+    assert set(NEAR) == set(METHODS)
+    assert set(BOUNDS) == set(METHODS) | set(BLOCKS)
+    assert all(schemes_of(method) for method in METHODS)
+    assert all(bound is not None and 0 < bounds.FULL < 1 for bound in BOUNDS.values())
+
+
+def test_a_method_without_a_bound_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cast("dict[str, Any]", METHODS), "new", METHODS["rtn"])
+    with pytest.raises(AssertionError):
+        test_every_method_has_its_bounds()
+
+
+def misread(weights: np.ndarray, scheme: Scheme) -> QTensor:
+    """Codes of four-bit floats, which nobody reads as such."""
+    table = np.array([-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6, 9], np.float32)
+    assert scheme.group is not None
+    grouped = weights.reshape(len(weights), -1, scheme.group)
+    scales = np.abs(grouped).max(axis=2) / 6
+    steps = grouped / np.where(scales, scales, 1)[:, :, None]
+    codes = np.abs(steps[..., None] - table).argmin(axis=-1).astype(np.uint8)
+    return QTensor(codes.reshape(len(weights), -1), scales, scheme, weights.shape[1])
+
+
+def test_a_method_whose_codes_are_misread_is_far_off() -> None:
+    w = np.random.default_rng(0).standard_normal((8, 64), dtype=np.float32)
+    made = misread(w, Scheme(4, 32))
+    assert any(error > bound for error, bound in near_by_steps(w, made))
+    assert squares(made.dequantize() - w) > 4 * most(w, Scheme(4, 32))
+
+
+@pytest.mark.parametrize("name", sorted(recipes.NAMED))
+def test_floats_are_within_half_a_unit(name: str) -> None:
+    scheme = recipes.NAMED[name]
+    if not scheme.is_float:
+        pytest.skip("codes")
+    w = np.random.default_rng(0).standard_normal((8, 64), dtype=np.float32)
+    assert math.sqrt(most(w, scheme) / squares(w)) == pytest.approx(
+        {"fp32": 0, "fp16": 2.0**-11, "bf16": 2.0**-9}[scheme.number], abs=1e-9
+    )
