@@ -16,7 +16,10 @@ from edge.spec import DecoderSpec, LayerSpec
 Shape = tuple[int, ...]
 Rows = tuple[range, ...]
 # Buffers that older code saved with the weights, whatever holds them: angles, masks.
-_INERT = (r"(?:.*\.)?rotary_emb\.inv_freq", r"(?:.*\.)?attention\.(?:masked_)?bias")
+_INERT = (
+    r"(?:.*\.)?(?:rotary_emb|pos_embedding|attention\.rope)\.inv_freq",
+    r"(?:.*\.)?attention\.(?:masked_)?bias",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,12 @@ class NameMap:
         missing = sorted(needed.keys() - found.keys())
         unknown = sorted(n for n in found.keys() - needed.keys() if not self._ignored(n, spec))
         if missing or unknown:
+            fix = "check that config.json and the weights belong together, and that the download is whole"
+            if missing == [head]:
+                fix += "; a head that is the embedding is tied by a field of config.json"
             raise Damaged(
                 f"checkpoint does not match its config: {_some(missing)} missing, {_some(unknown)} unknown",
-                fix="check that config.json and the weights belong together, and that the download is whole",
+                fix=fix,
             )
         for name, shape in needed.items():
             if found[name] != shape:

@@ -135,11 +135,21 @@ def test_a_weight_that_a_family_has_no_name_for_is_named() -> None:
         names.check(biased, {})
 
 
+def test_a_head_that_is_missing_may_be_tied(tmp_path: Path) -> None:
+    """Qwen3-VL-Embedding 89: untied by its config, and without a head."""
+    weights = weights_of(config_of("llama"))
+    del weights["lm_head.weight"]
+    with pytest.raises(Damaged, match=r"lm_head\.weight\] missing(.|\n)*is tied by a field"):
+        Checkpoint.open(checkpoint(tmp_path / "it", config_of("llama"), weights))
+
+
 @pytest.mark.parametrize(
     ("name", "known"),
     {
         "rotary_emb.inv_freq": True,
         "model.rotary_emb.inv_freq": True,
+        "model.layers.0.attention.rope.inv_freq": True,
+        "transformer.layers.0.attn.pos_embedding.inv_freq": True,
         "transformer.h.3.attention.bias": True,
         "transformer.h.3.attention.masked_bias": True,
         "model.layers.0.self_attn.bias": False,
