@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +90,10 @@ class Worker:
         self._into: IO[bytes] = self._process.stdin
         self._out: IO[bytes] = self._process.stdout
         self._late = False
-        with contextlib.suppress(BrokenPipeError):  # whoever asks it will see
-            self._send(json.dumps([start.path, start.forks]).encode() + b"\n")
+        with contextlib.suppress(Gone):  # whoever asks it will see
+            self._send(json.dumps([start.path, start.forks]).encode() + b"\n", None)
+        if start.forks:
+            os.set_blocking(self._into.fileno(), False)
 
     @property
     def alive(self) -> bool:
@@ -97,17 +101,14 @@ class Worker:
 
     def ask(self, request: Request) -> tuple[int, bytes]:
         """How it ended, and what it gave: the answer, or last words. `Gone` if this process is."""
-        limits = request.limits
-        patience = limits.patience + (GRACE if self.start.forks else 0)
+        patience = request.limits.patience
+        if self.start.forks:  # then it keeps the time itself, unless it is stuck
+            return self._exchange(request.packed(), time.monotonic() + patience + GRACE)
         timer = threading.Timer(patience, self._give_up)
         timer.daemon = True
         timer.start()
         try:
-            self._send(request.packed())
-            end, size = ANSWER.unpack(self._receive(ANSWER.size))
-            return end, self._receive(size)
-        except BrokenPipeError:
-            raise Gone from None
+            return self._exchange(request.packed(), None)
         finally:
             timer.cancel()
 
@@ -131,19 +132,39 @@ class Worker:
         self._late = True
         self._process.kill()
 
-    def _send(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[self._into.write(left) :]
+    def _exchange(self, data: bytes, until: float | None) -> tuple[int, bytes]:
+        self._send(data, until)
+        end, size = ANSWER.unpack(self._receive(ANSWER.size, until))
+        return end, self._receive(size, until)
 
-    def _receive(self, size: int) -> bytes:
+    def _send(self, data: bytes, until: float | None) -> None:
+        left = memoryview(data)
+        with contextlib.suppress(BrokenPipeError):
+            while left:
+                self._wait(self._into, until, writes=True)
+                left = left[self._into.write(left) or 0 :]
+            return
+        raise Gone
+
+    def _receive(self, size: int, until: float | None) -> bytes:
         data = bytearray()
         while len(data) < size:
+            self._wait(self._out, until, writes=False)
             part = self._out.read(size - len(data))
             if not part:
                 raise Gone
             data += part
         return bytes(data)
+
+    def _wait(self, pipe: IO[bytes], until: float | None, *, writes: bool) -> None:
+        """Until a pipe can be used; without `until`, a timer watches."""
+        if until is None:
+            return
+        watch = select.poll()
+        watch.register(pipe, select.POLLOUT if writes else select.POLLIN)
+        if not watch.poll(1000 * max(0.0, until - time.monotonic())):
+            self._give_up()
+            raise Gone
 
 
 class Crew:

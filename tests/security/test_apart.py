@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -132,9 +133,9 @@ def test_a_request_s_own_failure_is_told(script: Path) -> None:
 
 
 def test_each_request_has_all_of_its_time(script: Path) -> None:
-    """Though four of them together take twice what one may."""
+    """Though three of them together take more than one may."""
     half = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
-    for _ in range(4):
+    for _ in range(3):
         assert ask(script, {"numbers": [4], "attack": half}, LIMITS)["sum"] == 4
 
 
@@ -157,10 +158,34 @@ def test_one_that_is_killed_at_work_is_asked_again(script: Path) -> None:
         assert answer.result()["sum"] == 5
 
 
+def test_a_fork_has_processes_of_its_own(script: Path) -> None:
+    first = honest(script)["parent"]
+    if not (pid := os.fork()):
+        with suppress(BaseException):
+            os._exit(7 if honest(script)["parent"] != first else 8)
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    assert honest(script)["parent"] == first
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_script_of_ours_that_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: bool
+) -> None:
+    monkeypatch.setattr(workers, "FORKS", forks)
+    file = tmp_path / "broken.py"
+    file.write_text(ESCAPED.replace("lambda: begin", "lambda: missing"))
+    with pytest.raises(RuntimeError, match=r"broken\.py ended with 1: NameError: .*missing"):
+        ask(file, {}, LIMITS)
+    file.write_text("syntax error")
+    with pytest.raises(RuntimeError, match=r"broken\.py ended with 1"):
+        ask(file, {}, LIMITS)
+
+
 def test_a_slow_one_holds_up_no_other(script: Path) -> None:
-    request = {"numbers": [6], "attack": "import time; time.sleep(2.5)"}
+    request = {"numbers": [6], "attack": "import time; time.sleep(3)"}
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(ask, script, request, LIMITS)
+        slow = pool.submit(ask, script, request, replace(LIMITS, patience=20.0))
         time.sleep(0.2)
         honest(script)
         assert not slow.done()
