@@ -80,12 +80,12 @@ def _read(given: bytes) -> dict[str, Any]:
 
 
 def _disown() -> None:
-    """A fork of this process starts processes of its own."""
-    for crew in _crews.values():
+    """At the end of this process, and in a fork of it, which starts processes of its own."""
+    for crew in list(_crews.values()):
         crew.disown()
     _crews.clear()
 
 
-atexit.register(close)
+atexit.register(_disown)
 with contextlib.suppress(AttributeError):  # Windows, where nothing forks
     os.register_at_fork(after_in_child=_disown)

@@ -21,6 +21,7 @@ PASSED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 FORKS = sys.platform == "linux"
 KEPT = 2  # idle processes of a script
 TURN = 0.5  # seconds to wait for a busy one before another is started
+LEAVE = 1.0  # seconds that a process has to end by itself
 GRACE = 10.0  # seconds beyond a request's patience until the process itself is thought stuck
 
 
@@ -114,14 +115,17 @@ class Worker:
 
     def end(self) -> int:
         """End the process; how it ended, if it already had."""
+        self._close()
+        if self.start.forks:  # it ends by itself then, and its child first
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(LEAVE)
         self._process.kill()
         status = self._process.wait()
-        self._close()
         return LATE if self._late else status
 
     def disown(self) -> None:
-        """It is the process of another one, of which this one is a fork."""
-        self._process.returncode = 0  # nothing to wait for
+        """Wait for nothing: this process ends, or is a fork of the one that the worker belongs to."""
+        self._process.returncode = 0
         self._close()
 
     def _close(self) -> None:

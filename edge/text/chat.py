@@ -16,7 +16,7 @@ from edge.text.settings import Settings
 from edge.text.tokenizer import Tokenizer
 
 LIMIT = 256 << 10  # bytes of a template; the longest in use take about 20 KiB
-SECONDS = 2  # of processor time for one rendering, which takes about a tenth of one
+SECONDS = 2  # of processor time to compile one, and to render it, which take milliseconds
 PATIENCE = 8.0  # seconds by the clock: a busy machine is no hostile template
 MEGABYTES = 512
 CHARACTERS = 1 << 20  # of output, beside the conversation itself

@@ -158,6 +158,21 @@ def test_one_that_is_killed_at_work_is_asked_again(script: Path) -> None:
         assert answer.result()["sum"] == 5
 
 
+def test_an_interrupted_request_leaves_no_answer(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it is waited for."""
+
+    def interrupt(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    honest(script)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(workers.Worker, "_receive", interrupt)
+        ask(script, {"numbers": [9]}, LIMITS)
+    honest(script)
+
+
 def test_a_fork_has_processes_of_its_own(script: Path) -> None:
     first = honest(script)["parent"]
     if not (pid := os.fork()):
