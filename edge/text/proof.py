@@ -49,13 +49,13 @@ def prove(artifact: Artifact, source: Path) -> TextProof:
     home = files[0].parent if files else source
     bench = judges.of(files)
     template = ChatTemplate.load(artifact.folder)
-    shown = list(_shown(template))
+    shown = list(_shown(template)) if files else []
     judged = tuple(_judged(artifact.folder, bench, shown)) if files else ()
     told = bool(judged) or not (files or vocabulary_of(artifact.folder))
     return TextProof(
         judged=judged,
         same_tokens=told and not any(judgement.differing for judgement in judged),
-        same_template=_framed(template) == _said(home) if files else True,
+        same_template=_framed(template) == _said(home),
         conversations=len(shown),
     )
 
