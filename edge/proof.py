@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.decode.sampling import F64
 from edge.typing import F32
 
 LARGEST = float(np.finfo(np.float32).max)  # stands for infinity and NaN, which JSON has not
@@ -81,12 +82,12 @@ class Forced:
         return np.delete(logits, list(self.forbidden), axis=1) if self.forbidden else logits
 
 
-def errors_of(got: F32, want: F32) -> F32:
+def errors_of(got: F32, want: F32) -> F64:
     """How far logits [T, V] are from others, relative to these: [T]."""
     sizes = _sizes(want)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        error = np.abs(got - want).max(axis=1) / sizes
-    return np.where(sizes > 0, np.minimum(error, LARGEST), LARGEST).astype(np.float32)
+        error = np.abs(got - want).max(axis=1).astype(np.float64) / sizes
+    return np.where(sizes > 0, np.minimum(error, LARGEST), LARGEST)
 
 
 def _sizes(logits: F32) -> F32:
