@@ -28,7 +28,7 @@ except ImportError:  # Windows, which has no such limits: there the clock decide
 # Seconds, MiB, seconds by the clock, bytes of the longest answer, and of both parts.
 REQUEST = struct.Struct("!IIdIII")
 ANSWER = struct.Struct("!iI")  # how it ended, bytes that follow
-LATE, LONG = 256, 257  # ends that no process has by itself
+LATE, LONG, UNMADE = 256, 257, 258  # ends that no process has by itself
 
 Answer = Callable[[Any], dict[str, Any]]
 Begin = Callable[[Any], Answer]  # what stands -> how the rest is answered

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.apart import LATE, LONG
+from edge.apart import LATE, LONG, UNMADE
 from edge.workers import Crew, Limits, Request, Start
 
 __all__ = ["Limits", "ask", "close", "warm"]
@@ -35,7 +35,7 @@ def ask(
         end, given = _crew(script).ask(Start.of(script), Request(*parts, limits))
     except OSError as error:
         return {"error": f"no process could be started for it: {error}"}
-    if end in (LATE, LONG) or end < 0:
+    if end in (LATE, LONG, UNMADE) or end < 0:
         return {"error": _why(end, limits)}
     if end:
         raise RuntimeError(f"{script.name} ended with {end}: {given.decode(errors='replace')}")
@@ -65,6 +65,8 @@ def _json(value: object) -> bytes:
 def _why(end: int, limits: Limits) -> str:
     if end == LATE:
         return f"it was still running after {limits.patience:g} seconds"
+    if end == UNMADE:
+        return "no process could be started for it: there are too many"
     if end == LONG:
         return f"its answer has more than {limits.answer:,} bytes"
     return f"it took more than {limits.seconds} seconds or {limits.megabytes} MiB"

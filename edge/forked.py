@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from io import FileIO
 from typing import NoReturn
 
-from edge.apart import ANSWER, LATE, LONG, REQUEST, Begin, give, limit, outcome, read
+from edge.apart import ANSWER, LATE, LONG, REQUEST, UNMADE, Begin, give, limit, outcome, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,26 @@ def serve_all(begin: Begin) -> None:
         while True:
             seconds, megabytes, patience, most, *sizes = REQUEST.unpack(read(REQUEST.size))
             task, rest = Task(read(sizes[0]), seconds, megabytes), read(sizes[1])
-            if child is not None and child.task != task:
-                child.end()
-                child = None
-            child = child or Child(begin, task)
+            if child is None or child.task != task:
+                child = _next(child, begin, task)
+            if child is None:
+                give(sys.stdout.buffer, UNMADE, b"")
+                continue
             end, given = child.ask(rest, time.monotonic() + patience, most)
             give(sys.stdout.buffer, end, given)
             del rest, given  # of which the next child finds nothing
-            child.end()
-            child = Child(begin, task) if task.stands and not end else None
+            child = _next(child, begin, task if task.stands and not end else None)
     finally:
-        if child is not None:
-            child.end()
+        _next(child, begin, None)
+
+
+def _next(child: "Child | None", begin: Begin, task: Task | None) -> "Child | None":
+    """One child ends, another begins; None where none shall, or can."""
+    if child is not None:
+        child.end()
+    with contextlib.suppress(OSError):  # this user has too many processes
+        return None if task is None else Child(begin, task)
+    return None
 
 
 class Child:
@@ -55,15 +63,14 @@ class Child:
         self.task = task
         # The rest comes in memory that both see: to write into a pipe is to wait for its reader.
         self._page = FileIO(os.memfd_create("rest"), "wb")
-        wait, go = os.pipe()
-        out, its_out = os.pipe()
-        self._go, self._out = FileIO(go, "wb"), FileIO(out, "rb")
+        wait, self._go = _pipe()
+        self._out, its_out = _pipe()
         self._status: int | None = None
         self._pid = os.fork()
         if not self._pid:
-            _be(begin, task, wait, its_out, self._page.fileno())
-        os.close(wait)
-        os.close(its_out)
+            _be(begin, task, wait.fileno(), its_out.fileno(), self._page.fileno())
+        wait.close()
+        its_out.close()
         with contextlib.suppress(OSError):  # the child does it, too: whoever comes first
             os.setpgid(self._pid, self._pid)
 
@@ -98,6 +105,11 @@ class Child:
             for file in (self._page, self._go, self._out):
                 file.close()
         return self._status
+
+
+def _pipe() -> tuple[FileIO, FileIO]:
+    theirs, ours = os.pipe()
+    return FileIO(theirs, "rb"), FileIO(ours, "wb")
 
 
 def _whole(given: bytearray, most: int) -> tuple[int, bytes] | None:

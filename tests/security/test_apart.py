@@ -167,9 +167,10 @@ def test_an_interrupted_request_leaves_no_answer(
         raise KeyboardInterrupt
 
     honest(script)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(workers.Worker, "_receive", interrupt)
-        ask(script, {"numbers": [9]}, LIMITS)
+        with pytest.raises(KeyboardInterrupt):
+            ask(script, {"numbers": [9]}, LIMITS)
     honest(script)
 
 
@@ -195,6 +196,30 @@ def test_a_script_of_ours_that_cannot_start(
     file.write_text("syntax error")
     with pytest.raises(RuntimeError, match=r"broken\.py ended with 1"):
         ask(file, {}, LIMITS)
+
+
+CROWDED = """
+kept, fork, left = [], os.fork, [2]
+
+def some():
+    left[0] -= 1
+    if left[0] < 0:
+        raise OSError("too many")
+    return fork()
+
+os.fork = some
+"""
+
+
+def test_a_user_with_too_many_processes(tmp_path: Path) -> None:
+    """The first request is answered, and a child waits for the second; there is none for the third."""
+    file = tmp_path / "crowded.py"
+    file.write_text(ESCAPED.replace("kept = []", CROWDED))
+    for _ in range(2):
+        assert ask(file, {"numbers": [7]}, LIMITS, stands="")["sum"] == 7
+    for _ in range(2):
+        error = ask(file, {"numbers": [7]}, LIMITS, stands="")["error"]
+        assert error == "no process could be started for it: there are too many"
 
 
 def test_a_slow_one_holds_up_no_other(script: Path) -> None:
@@ -266,7 +291,7 @@ def test_chance_is_no_other_s() -> None:
 
 def test_many_threads() -> None:
     confined.close()
-    texts = [f"text {i} " * random.Random(i).randrange(1, 9999) for i in range(96)]
+    texts = [f"text {i} " * random.Random(i).randrange(1, 5000) for i in range(48)]
     with ThreadPoolExecutor(24) as pool:
         assert list(pool.map(rendered, texts)) == texts
     assert len(family(os.getpid())) <= 2 * workers.KEPT  # each with a child that waits
