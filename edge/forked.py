@@ -17,6 +17,8 @@ from typing import NoReturn
 
 from edge.apart import ANSWER, LATE, LONG, REQUEST, UNMADE, Begin, give, limit, outcome, read
 
+QUIET = 0.05  # seconds after an answer until the next child is made
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -42,9 +44,17 @@ def serve_all(begin: Begin) -> None:
             end, given = child.ask(rest, time.monotonic() + patience, most)
             give(sys.stdout.buffer, end, given)
             del rest, given  # of which the next child finds nothing
-            child = _next(child, begin, task if task.stands and not end else None)
+            ahead = task.stands and not end and _quiet()
+            child = _next(child, begin, task if ahead else None)
     finally:
         _next(child, begin, None)
+
+
+def _quiet() -> bool:
+    """Whether nothing comes for a while. A model that answers meanwhile wants every core."""
+    watch = select.poll()
+    watch.register(sys.stdin, select.POLLIN)
+    return not watch.poll(1000 * QUIET)
 
 
 def _next(child: "Child | None", begin: Begin, task: Task | None) -> "Child | None":
