@@ -18,7 +18,7 @@ def get_ready() -> None:
 
 @lru_cache(maxsize=8)
 def compiled(source: str, seconds: int, patience: float, megabytes: int) -> str:
-    """A template as Python, for that script alone. No conversation was there when it was made."""
+    """A template's code, for that script alone. No conversation was there when it was made."""
     limits = Limits(seconds=seconds, patience=patience, megabytes=megabytes, answer=CODE)
     code = answered(ask(SCRIPT, {"template": source}, limits), "code")
     if not isinstance(code, str):
