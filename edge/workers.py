@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import select
 import subprocess
@@ -179,6 +180,7 @@ class Crew:
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._taken = 0  # busy ones, and those that are being started
+        self._started = -math.inf  # when the last one was
 
     def ask(self, start: Start, request: Request) -> tuple[int, bytes]:
         """How the request ended, and what came of it. It is asked again where the process had been
@@ -214,10 +216,11 @@ class Crew:
     def _one(self, start: Start) -> Iterator[Worker]:
         """A process for one request: idle, soon idle, or new."""
         with self._changed:
-            if self._taken:
-                self._changed.wait_for(lambda: self._idle, TURN)
+            self._wait_a_turn()
             worker = self._fitting(start)
             self._taken += 1
+            if worker is None:
+                self._started = time.monotonic()
         try:
             worker = worker or Worker(start)
             self._busy.add(worker)
@@ -229,10 +232,19 @@ class Crew:
         finally:
             with self._changed:
                 self._taken -= 1
-                if worker:
-                    self._busy.discard(worker)
-                    self._keep(worker)
+                kept = worker is None or self._kept(worker)
                 self._changed.notify()
+            if worker and not kept:
+                self._end(worker)
+
+    def _wait_a_turn(self) -> None:
+        """Until a process is idle, or it is time for another one, of which many start in turn."""
+        until = time.monotonic() + TURN
+        while self._taken and not self._idle:
+            left = max(until, self._started + TURN) - time.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(left)
 
     def _fitting(self, start: Start) -> Worker | None:
         while self._idle:
@@ -242,11 +254,15 @@ class Crew:
             worker.end()
         return None
 
-    def _keep(self, worker: Worker) -> None:
-        if worker.start.forks and worker.alive and len(self._idle) < KEPT:
+    def _kept(self, worker: Worker) -> bool:
+        self._busy.discard(worker)
+        fit = worker.start.forks and worker.alive and len(self._idle) < KEPT
+        if fit:
             self._idle.append(worker)
-            return
+        return fit
+
+    def _end(self, worker: Worker) -> None:
         worker.end()
-        if not worker.start.forks and not self._idle:  # it was for one request: the next one, ahead
+        if not worker.start.forks:  # it was for one request: the next one starts ahead
             with contextlib.suppress(OSError):
-                self._idle.append(Worker(worker.start))
+                self.warm(worker.start)
