@@ -33,7 +33,7 @@ _BITS = {
     "uint3": 3, "uint6": 6, "int32": 32,
 }  # fmt: skip
 
-HELD = (
+HELD: tuple[Held, ...] = (
     exactly(FP32),
     exactly(FP16),
     Held(

@@ -39,7 +39,7 @@ _FILE_TYPES = {
     "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32,
 }  # fmt: skip
 
-HELD = (
+HELD: tuple[Held, ...] = (
     *map(exactly, FLOATS.values()),
     Held(what="q8_0", bits=(8,), group=(32,), zero=("middle",), number=("fp16",)),
     Held(

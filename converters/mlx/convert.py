@@ -23,7 +23,7 @@ TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
 
 _BITS = (2, 3, 4, 5, 6, 8)
-HELD = (
+HELD: tuple[Held, ...] = (
     *map(exactly, FLOATS.values()),
     Held(
         what="integers of 2 to 6 and of 8 bits",

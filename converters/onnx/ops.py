@@ -30,7 +30,7 @@ _FLOATS = {FP16: ir.DataType.FLOAT16, BF16: ir.DataType.BFLOAT16, FP32: ir.DataT
 
 _OTHERS = tuple(map(exactly, _FLOATS))
 _GROUPS: tuple[int, ...] = (32, 64, 128)
-TABLES = (  # GatherBlockQuantized
+TABLES: tuple[Held, ...] = (  # GatherBlockQuantized
     *_OTHERS,
     Held(
         what="integers of 4 or 8 bits",
@@ -40,7 +40,7 @@ TABLES = (  # GatherBlockQuantized
         number=("fp32", "fp16", "bf16"),
     ),
 )
-MATRICES = (  # MatMulNBits
+MATRICES: tuple[Held, ...] = (  # MatMulNBits
     *TABLES,
     Held(
         what="integers of 4 bits with minimums",

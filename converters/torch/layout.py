@@ -27,7 +27,7 @@ TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g32-bf16", "int8": "rtn-int8-g32-bf16"}  # what torch has kernels for
 BASE = 100_000_000  # bytes: interpreter, numpy, blocks in flight
 ALIGN = 64  # of the first tensor; wide numbers come first, so that each lies at its own width
-HELD = (
+HELD: tuple[Held, ...] = (
     *map(exactly, FLOATS.values()),
     Held(
         what="integers of 4 or 8 bits",

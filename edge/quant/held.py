@@ -20,8 +20,8 @@ class Held:
     what: str
     bits: Collection[int]
     group: Collection[int | None]
-    zero: Collection[Zero]
-    number: Collection[Float]
+    zero: tuple[Zero, ...]
+    number: tuple[Float, ...]
     method: Collection[str] = INTEGERS
     block_bytes: Collection[int] = (0,)
 

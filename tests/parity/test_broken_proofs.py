@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from support import converted, dividing, tiny
+from support import checkpoint, config_of, converted, dividing, tiny, weights_of
 from training import speaking
 
 import edge.verify
@@ -315,6 +315,23 @@ def test_a_method_whose_codes_all_misread_is_not_proved(
     assert failing == ["farthest_matrix"], report
     assert not report.passed
     assert report.farthest_matrix.error > 0.5
+
+
+@pytest.mark.parametrize(
+    ("target", "quant"), [("torch", "int4-fp16"), ("mlx", "int4"), ("onnx", "fp16")]
+)
+def test_weights_too_small_for_their_type_are_not_proved(
+    target: str, quant: str, tmp_path: Path
+) -> None:
+    """Scales in fp16 become zero, and codes with them; oracle and artifact agree on that, too."""
+    config = config_of("llama", **dividing("llama"))
+    weights = weights_of(config)
+    weights["model.layers.1.mlp.up_proj.weight"] *= np.float32(1e-7)
+    source = checkpoint(tmp_path / "source", config, weights)
+    folder = converted(tmp_path / "it", source, quant, target=target)
+    report = verify(Artifact.open(folder), source, tokens=TOKENS)
+    failing = [name for name, fails in FAILING.items() if fails(report)]
+    assert (failing, report.farthest_matrix.name) == (["farthest_matrix"], "layers.1.mlp.up")
 
 
 def far(errors: Sequence[tuple[float, float]]) -> Distance:
