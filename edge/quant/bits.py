@@ -2,20 +2,26 @@
 bit on. N rows, K columns, J groups.
 """
 
+import math
+
 import numpy as np
 
 from edge.typing import F32, U8
 
 
 def codes(raw: U8, bits: int) -> U8:
-    """[N, bytes] -> [N, 8 bytes / bits]."""
+    """[N, bytes] -> [N, 8 bytes / bits]; a row ends where a code and a byte do."""
     if bits == 8:
         return raw
-    stream = np.unpackbits(raw, axis=1, bitorder="little")
-    count = stream.shape[1] // bits
-    each = stream[:, : count * bits].reshape(len(raw), count, bits)
-    found: U8 = np.packbits(each, axis=2, bitorder="little")[:, :, 0]
-    return found
+    size = math.lcm(bits, 8) // 8  # bytes that whole codes fill
+    words = np.zeros((len(raw), raw.shape[1] // size), np.uint64)
+    for i in range(size):
+        words |= raw[:, i::size].astype(np.uint64) << np.uint64(8 * i)
+    count = 8 * size // bits
+    out = np.empty((*words.shape, count), np.uint8)
+    for i in range(count):
+        out[:, :, i] = words >> np.uint64(bits * i) & np.uint64((1 << bits) - 1)
+    return out.reshape(len(raw), -1)
 
 
 def spread(values: F32, group: int, columns: int) -> F32:

@@ -76,7 +76,8 @@ def _steps(weights: F32, scheme: Scheme) -> float:
     slack = (2 * _UNITS[scheme.number] + _NOISE) * size + _LEAST[scheme.number] * (1 << scheme.bits)
     half, whole = step * 0.505 + slack, step * 1.01 + slack
     reach = step / 2 if scheme.zero == "middle" else -step / 2
-    beyond = (grouped > (high + reach)[:, :, None]) | (grouped < (low - reach)[:, :, None])
+    above, below = (ends.astype(np.float32)[:, :, None] for ends in (high + reach, low - reach))
+    beyond = (grouped > above) | (grouped < below)
     ends = beyond.sum(axis=2) if scheme.zero != "minimum" else 0
     return float((scheme.group * half**2 + ends * (whole**2 - half**2)).sum())
 
