@@ -21,8 +21,12 @@ def _libraries() -> tuple[Any, Any]:
     return pytest.importorskip("torch"), pytest.importorskip("transformers")
 
 
-def transformers(config: Config, weights: Weights, ids: Sequence[int]) -> np.ndarray:
-    """Every parameter of its model comes from these weights: none keeps a value of its own."""
+def transformers(
+    config: Config, weights: Weights, ids: Sequence[int], *, steps: int = 0
+) -> np.ndarray:
+    """Every parameter of its model comes from these weights: none keeps a value of its own. The last
+    `steps` tokens come one by one, with a cache.
+    """
     torch, library = _libraries()
     made = library.AutoConfig.for_model(
         **{"pad_token_id": 0, **config}
@@ -34,13 +38,22 @@ def transformers(config: Config, weights: Weights, ids: Sequence[int]) -> np.nda
     lost, unknown = model.load_state_dict(state, strict=False)
     assert not unknown
     assert set(lost) <= ({"lm_head.weight"} if made.tie_word_embeddings else set())
-    return scores(model, ids)
+    return scores(model, ids, steps=steps)
 
 
-def scores(model: Any, ids: Sequence[int]) -> np.ndarray:
-    torch, _ = _libraries()
+def scores(model: Any, ids: Sequence[int], *, steps: int = 0) -> np.ndarray:
+    torch, library = _libraries()
+    if not steps:
+        with torch.no_grad():
+            return model.eval()(torch.tensor([list(ids)]))[0][0].numpy()
+    cache = library.DynamicCache(config=model.config)
+    count = len(ids) - steps
+    rows = []
     with torch.no_grad():
-        return model.eval()(torch.tensor([list(ids)]))[0][0].numpy()
+        for part in (ids[:count], *([token] for token in ids[count:])):
+            made = model.eval()(torch.tensor([list(part)]), past_key_values=cache, use_cache=True)
+            rows.append(made.logits[0].numpy())
+    return np.concatenate(rows)
 
 
 # InternLM2: the maths of Llama

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from edge.config import Config
 from edge.families import Family
-from edge.families._fields import PLAIN, Fields
+from edge.families._fields import PLAIN, Fields, words
 from edge.families._rope import rope
 from edge.names import NameMap
 from edge.spec import DecoderSpec, LayerSpec, Norm
@@ -40,13 +40,23 @@ def windowed(config: Config, *, partial: bool = False) -> DecoderSpec:
     return replace(plain, layers=tuple(replace(layer, window=window) for layer in plain.layers))
 
 
+def unwindowed(config: Config) -> DecoderSpec:
+    """A window is in no mask of transformers' Llama, but its cache drops what lies outside: a prompt and
+    single steps disagree there, unless the whole context lies in it.
+    """
+    plain = decoder(config)
+    if not config.has("sliding_window"):
+        return plain
+    if config.integer("sliding_window", high=1 << 31) < plain.context:
+        config.only("sliding_window")
+    return plain
+
+
 FAMILY = Family(
     name="llama",
     model_types=("llama",),
-    # A window is in no mask of transformers' Llama, but its cache drops what lies outside: a prompt and
-    # single steps disagree there.
-    fields=PLAIN | Fields(absent={"max_position_embeddings": 2048}, only={"sliding_window": ()}),
-    decoder=decoder,
+    fields=PLAIN | Fields(read=words("sliding_window"), absent={"max_position_embeddings": 2048}),
+    decoder=unwindowed,
     names=NameMap(
         {
             "embed": "model.embed_tokens.weight",

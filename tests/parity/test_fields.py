@@ -177,6 +177,20 @@ def test_a_window_that_is_not_mentioned_is_one() -> None:
     assert {layer.window for layer in spec_of({**config, "sliding_window": None}).layers} == {None}
 
 
+def test_a_window_of_llama_counts_where_its_cache_and_its_mask_disagree() -> None:
+    config = config_of("llama", sliding_window=5)
+    weights, tokens = weights_of(config_of("llama")), list(range(12))
+    whole = references.transformers(config, weights, tokens)
+    step = references.transformers(config, weights, tokens, steps=4)
+    assert np.abs(whole[-1] - step[-1]).max() > 0.1
+    with pytest.raises(Unsupported, match="sliding_window is 5"):
+        spec_of(config)
+    wide = {**config, "sliding_window": 64}
+    assert spec_of(wide) == spec_of({**config, "sliding_window": None})
+    step = references.transformers(wide, weights, tokens, steps=4)
+    np.testing.assert_allclose(step[-1], whole[-1], atol=1e-5)
+
+
 # What each list promises
 
 
