@@ -78,7 +78,7 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A model of ours, and the logits of its reference [T, V]."""
 
@@ -201,21 +201,28 @@ def test_a_mutant_is_what_every_importer_runs() -> None:
     assert np.array_equal(runtimes.reference.ops.rms_norm(x, 2 * x, 1.0), before)
 
 
-def survives(mutant: Mutant, cases: Mapping[str, Case]) -> bool:
-    """Whether no case sees it; what no longer runs is seen."""
+def survives(mutant: Mutant, cases: list[Case]) -> bool:
+    """Whether no case sees it. The one that does comes first for the next mutant, a near one."""
     with mutant.alive(), np.errstate(all="ignore"):
-        for case in cases.values():
-            try:
-                if not case.agrees():
-                    return False
-            except Exception:
-                return False
-    return True
+        seen = next((case for case in cases if not holds(case)), None)
+    if seen is not None:
+        cases.remove(seen)
+        cases.insert(0, seen)
+    return seen is None
+
+
+def holds(case: Case) -> bool:
+    """What no longer runs is seen, too."""
+    try:
+        return case.agrees()
+    except Exception:
+        return False
 
 
 def test_each_term_that_is_left_out_is_seen(cases: Mapping[str, Case]) -> None:
     found = list(all_mutants())
-    lost = {str(mutant) for mutant in found if survives(mutant, cases)}
+    queue = list(cases.values())
+    lost = {str(mutant) for mutant in found if survives(mutant, queue)}
     equal = {line.strip() for lines in EQUAL.values() for line in lines.strip().splitlines()}
     assert len(found) > 250
     assert {name for name in lost if not any(other in name for other in OTHERS)} == equal
