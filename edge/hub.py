@@ -81,7 +81,9 @@ class Repository:
         _asked(self.source, fetch)
 
     def outline(self) -> Outline:
-        """Its config and the headers of its weights, by ranges: no weight is transferred."""
+        """Its config and the headers of its weights, by ranges: no weight is transferred, but a few
+        kilobytes where a head lies beside a tied embedding.
+        """
         config = Config(self._json("config.json"), "config.json")
         names = self._weights()
         with ThreadPoolExecutor(_AT_ONCE) as pool:

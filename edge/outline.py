@@ -1,4 +1,5 @@
-"""What a checkpoint says of itself: its config, and which tensors lie in which file. No weight is read.
+"""What a checkpoint says of itself: its config, and which tensors lie in which file. No weight is
+read, but of a head that lies beside a tied embedding: it may be one of its own.
 
 The headers may be of files on this machine or of files on the hub.
 """
