@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edge import given, integrity, module, registry, targets
+from edge import integrity, module, registry, targets
 from edge.artifact import Artifact, is_artifact
 from edge.bench import Text, Timing, bench
 from edge.calibration import TOKENS as TOKENS_TO_READ
@@ -18,6 +18,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.evaluate import Evaluation, evaluate
 from edge.gguf.foreign import TARGET as FILES
 from edge.gguf.foreign import artifact_at, folder_only
+from edge.given import from_stdin, text_of
 from edge.home import artifacts, checkpoints, home
 from edge.inspection import inspect
 from edge.listing import list_models
@@ -146,7 +147,7 @@ def open_model(
 
 def ready(model: str | None, progress: Progress | None = None, runtime: str | None = None) -> Path:
     """The folder of an artifact, made now if need be; `runtime`: of this target."""
-    model = model or registry.DEFAULT
+    model = registry.DEFAULT if model is None else model
     if Path(model).is_file():
         if runtime not in (None, FILES):
             raise EdgeError(
@@ -209,9 +210,9 @@ def answer_form(
     if regex is not None:
         return Grammar.of_regex(regex)
     if json_schema is not None:
-        return Grammar.of_schema(given.text_of(json_schema))
+        return Grammar.of_schema(text_of(json_schema))
     assert lark is not None
-    return Grammar.of_lark(given.text_of(lark))
+    return Grammar.of_lark(text_of(lark))
 
 
 def split_prompt(first: str | None, second: str | None) -> tuple[str | None, str | None]:
@@ -224,7 +225,9 @@ def split_prompt(first: str | None, second: str | None) -> tuple[str | None, str
         return first, None
     if len(first.split()) > 1:
         return None, first
-    raise registry.nearest(first)
+    nearest = registry.nearest(first)
+    hint = "a prompt for the packaged model must hold a space"
+    raise EdgeError(nearest.problem, fix=f"{nearest.fix}; {hint}")
 
 
 def _may_be_a_name(text: str) -> bool:
@@ -235,7 +238,7 @@ def _may_be_a_name(text: str) -> bool:
 
 def read_prompt(prompt: str | None, *, raw: bool) -> str | None:
     """The text of a prompt, of which `-` means all of stdin; None: a chat."""
-    text = given.from_stdin() if prompt == "-" else prompt
+    text = from_stdin() if prompt == "-" else prompt
     if text is not None and not text.strip() and not raw:
         raise EdgeError("the prompt is empty", fix="write one, or leave it out for a chat")
     return text
@@ -390,7 +393,7 @@ def bench_artifact(
     said = None
     if text is not None:
         tokenizer, _ = vocabulary(artifact)
-        said = Text(tokenizer.encode(given.text_of(text), special=False), tokenizer.bos_id)
+        said = Text(tokenizer.encode(text_of(text), special=False), tokenizer.bos_id)
     return bench(
         artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means, text=said
     )
@@ -439,7 +442,7 @@ def eval_text(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Loss of an artifact on a text file."""
-    content = given.text_of(text)
+    content = text_of(text)
     model = load(folder, threads=threads, means=means, turns=False)
     ids = model.tokenizer.encode(content, special=False)
     return evaluate(
@@ -512,6 +515,8 @@ def _origin(folder: Path, name: str, against: str | None) -> Path:
 
 
 def _checkpoint(model: str) -> Path:
+    if not model:  # as a path it would be the current folder
+        raise EdgeError("the model's name is empty", fix="name one: `edge list` shows them")
     entry = registry.find(model)
     if entry is not None:
         return entry.checkpoint()

@@ -136,7 +136,7 @@ def publishing(
 
     `keep`: whether what a conversion left in it, that was killed or found the disk full, is of use.
     """
-    _check_place(out, force=force)
+    _check_free(out, force=force)
     partial = partial_of(out)
     with alone(out):
         if not keep(partial):
@@ -159,12 +159,19 @@ def publishing(
             raise
 
 
-def _check_place(out: Path, *, force: bool) -> None:
-    """Refuse what an artifact may not become, before any work."""
+def check_place(out: Path) -> Path:
+    """The folder that is there and that `out` will lie in, if anything can."""
     if out.name in ("", "..") or out.is_symlink():
         raise EdgeError(f"{out} cannot become an artifact", fix="give -o the name of a new folder")
-    if (below := next(folder for folder in out.absolute().parents if folder.exists())).is_file():
-        raise EdgeError(f"{below} is a file: nothing lies below it", fix="give another -o")
+    above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise EdgeError(f"{above} is no folder: nothing lies below it", fix="give another -o")
+    return above
+
+
+def _check_free(out: Path, *, force: bool) -> None:
+    """Refuse to replace what is there, before any work."""
+    check_place(out)
     if out.exists() and not force:
         raise EdgeError(f"{out} exists already", fix="give --force to replace it, or another -o")
     if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):

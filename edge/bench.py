@@ -177,10 +177,13 @@ def bytes_per_token(spec: DecoderSpec, recipe: Recipe) -> int:
 
 
 def read_bandwidth(threads: int, clock: Callable[[], float] = perf_counter) -> float:
-    """GB a second that `threads` threads read together: the best of five passes over 256 MB each."""
-    parts = [np.ones(1 << 25, np.int64) for _ in range(threads)]
+    """GB a second that `threads` threads read together, or as many of them as run at once: the best of
+    five passes over 256 MB each.
+    """
+    count = min(threads, processors.here().count)
+    parts = [np.ones(1 << 25, np.int64) for _ in range(count)]
     best = 0.0
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(count) as pool:
         for _ in range(5):
             start = clock()
             list(pool.map(np.max, parts))

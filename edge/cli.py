@@ -134,7 +134,7 @@ def convert(
         show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
         return
     options = Options(
-        quant=quant or "int4",
+        quant="int4" if quant is None else quant,
         embed=embed,
         head=head,
         overrides=api.pairs(override or [], "PATTERN=SCHEME"),

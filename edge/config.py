@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.errors import Damaged, Unsupported
+from edge.errors import Damaged, EdgeError, Unsupported
 
 LIMIT = 16 << 20  # bytes of a JSON file; read, they may take thirty times as much memory
 _MISSING: Any = object()
@@ -133,6 +133,8 @@ def is_plain(name: str) -> bool:
 
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file of bounded size."""
+    if not file.parent.is_dir():
+        raise EdgeError(f"there is no folder {file.parent}", fix="check its name")
     if not file.is_file():
         raise Damaged(
             f"{file} does not exist", fix="name a folder that holds a whole checkpoint or artifact"

@@ -17,6 +17,7 @@ from edge import importance, processors, targets
 from edge.artifact import (
     Artifact,
     Manifest,
+    check_place,
     files_of,
     partial_of,
     publishing,
@@ -37,6 +38,7 @@ from edge.quant.recipe import Recipe, word
 from edge.spec import sees_all
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import complete, vocabulary_of
+from edge.units import size
 
 TEXT_FILES = (
     "tokenizer.json",
@@ -367,13 +369,13 @@ def _room(tasks: Sequence[Task]) -> None:
     """Refuse a disk that is too full before it is."""
     needed: dict[Path, int] = {}
     for task in tasks:
-        parent = next(folder for folder in task.out.resolve().parents if folder.exists())
+        parent = check_place(task.out).resolve()
         needed[parent] = needed.get(parent, 0) + task.layout.nbytes - _there(task)
     for parent, nbytes in needed.items():
         free = shutil.disk_usage(parent).free
         if free < nbytes + (64 << 20):
             raise EdgeError(
-                f"the artifact takes {nbytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free at {parent}",
+                f"the artifact takes {size(nbytes)}, and {size(free)} are free at {parent}",
                 fix="make room, or give -o on another disk",
             )
 

@@ -30,6 +30,8 @@ def inspect(path: Path) -> dict[str, Any]:
                 **_spec(checkpoint.spec),
                 "files": {file.name: file.stat().st_size for file in checkpoint.files},
             }
+    if not path.exists():
+        raise EdgeError(f"there is no {path}", fix="check its name")
     raise EdgeError(
         f"{path} is neither a checkpoint nor an artifact",
         fix="name a folder with config.json or edge.json, or a GGUF file",

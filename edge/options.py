@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="Processor threads; left out, as many as run at once here."),
+    typer.Option(min=1, max=512, help="Processor threads; left out, as many as run at once here."),
 ]
 CacheType = Annotated[
     Literal["int8"] | None,

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from edge.errors import EdgeError
+
+MOST = 512  # threads: ggml has no room for more
 _ROOT = Path("/")
 _CPUS = "sys/devices/system/cpu"
 
@@ -72,7 +75,9 @@ def here(root: Path = _ROOT) -> Processors:
 
 def threads(asked: int | None) -> int:
     """As many as were asked for, or else as run at once."""
-    return asked or here().count
+    if asked is not None and not 1 <= asked <= MOST:
+        raise EdgeError(f"{asked} threads were asked for", fix=f"ask for 1 to {MOST}")
+    return min(asked or here().count, MOST)
 
 
 def tell_libraries() -> None:

@@ -80,7 +80,7 @@ def nearest(model: str) -> EdgeError:
     known = ", ".join(close or list(entries())[:3])
     return EdgeError(
         f"{model!r} is no model of the registry and no path",
-        fix=f"did you mean {known}? `edge list` shows all; a prompt for the packaged model must hold a space",
+        fix=f"did you mean {known}? `edge list` shows all",
     )
 
 

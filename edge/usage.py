@@ -20,7 +20,8 @@ def explained(error: Exception, given: Sequence[str]) -> EdgeError:
     command = context.command_path if context else f"edge {given[0]}"
     name, help_ = command.removeprefix("edge "), f"`{command} --help`"
     if parameter is not None and type(error).__name__ == "MissingParameter":
-        what = parameter.metavar or parameter.name.upper()
+        what = max(parameter.opts, key=len)
+        what = what if what.startswith("-") else parameter.metavar or what.upper()
         return EdgeError(f"{name} needs {what}", fix=f"{help_} has an example")
     if parameter is not None:
         return _refused(parameter, context.command.callback, help_, given)

@@ -193,4 +193,4 @@ def _options(threads: int | None, *, alone: bool) -> ort.SessionOptions:
 def _threads(asked: int | None) -> int:
     """0: it takes all cores by itself, each thread at home on one; it sees neither mask nor quota."""
     found = processors.here()
-    return asked or (found.bodies if found.limited else 0)
+    return processors.threads(asked or found.bodies) if asked or found.limited else 0

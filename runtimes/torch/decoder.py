@@ -46,7 +46,8 @@ class TorchDecoder:
         self.spec = spec
         self.capacity = spec.context
         # It sees the affinity mask by itself, and takes a thread a core; it sees no quota.
-        self._threads = threads or min(torch.get_num_threads(), processors.here().count)
+        own = min(torch.get_num_threads(), processors.here().count)
+        self._threads = processors.threads(threads or own)
         self._device = device()
         recipe = recipe_of(Artifact.open(folder).manifest)
         self._dtype = DTYPES[number(recipe, exact=exact)]
