@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge import integrity, module, registry, targets
-from edge.artifact import Artifact, is_artifact
+from edge.artifact import Artifact, for_later, is_artifact
 from edge.bench import Text, Timing, bench
 from edge.calibration import TOKENS as TOKENS_TO_READ
 from edge.calibration import Calibration
@@ -268,7 +268,8 @@ def verify_artifact(
     artifact = Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
     report = verify(artifact, source, tokens=tokens or TOKENS, progress=progress)
-    artifact.record(report.json())
+    with for_later(say):
+        artifact.record(report.json())
     return report
 
 

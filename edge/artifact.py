@@ -225,6 +225,15 @@ def write_manifest(folder: Path, manifest: "DataclassInstance") -> None:
     partial.replace(folder / MANIFEST)
 
 
+@contextmanager
+def for_later(say: Callable[[str], None]) -> Iterator[None]:
+    """What is only kept beside a result: the result stands where nothing can be written."""
+    try:
+        yield
+    except OSError as error:
+        say(f"the result is not kept in {MANIFEST}: {error.strerror or error}")
+
+
 def sha256(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
     """The hash of a file, read in pieces."""
     digest, buffer = hashlib.sha256(), bytearray(_CHUNK)

@@ -45,7 +45,8 @@ class Processors:
 
     @property
     def _granted(self) -> int:
-        return self.there if self.quota is None else max(1, round(self.quota))
+        # One thread more than a quota pays for, and all of them wait while it is stopped.
+        return self.there if self.quota is None else max(1, int(self.quota))
 
     def json(self) -> dict[str, object]:
         return {

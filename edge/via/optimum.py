@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edge import integrity, module
-from edge.artifact import publishing, sha256, write_manifest
+from edge.artifact import for_later, publishing, sha256, write_manifest
 from edge.config import Config, read_json
 from edge.convert import TEXT_FILES, silent
 from edge.errors import Damaged, EdgeError, Unsupported
@@ -104,7 +104,8 @@ def verify(folder: Path, source: Path, *, say: Say) -> Proof:
     with staged(source) as allowed:
         found = _work("prove", allowed, folder, say)
     proof = _proof(found, integrity.compare(folder, manifest, None, silent).changed_files)
-    module.record(folder, manifest, proof.json())
+    with for_later(say):
+        module.record(folder, manifest, proof.json())
     return proof
 
 

@@ -1,5 +1,6 @@
 """The contracts that scripts rely on: keys of --json, exit codes, what is refused and how."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -148,6 +149,18 @@ def test_verify_against_another_model(edge: Edge, copy: Path, tmp_path: Path) ->
     assert done.code == 2
     assert "another model" in done.err
     assert edge("verify", copy).code == 2, "its checkpoint is not in the registry"
+
+
+def test_a_proof_stands_where_it_cannot_be_kept(
+    edge: Edge, assets: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("edge.artifact.write_manifest", refuse)
+    done = edge("verify", copy, "--against", assets / STORIES, "--tokens", "4", "--json")
+    assert (done.code, done.json["passed"]) == (0, True)
+    assert "not kept in edge.json: Read-only file system" in done.err
 
 
 def test_a_dry_run_writes_nothing(edge: Edge, assets: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_this_machines_own_files_are_read() -> None:
         (8, None, 8, "all are free"),
         (2, None, 2, "the affinity mask allows 2"),
         (8, 0.2, 1, "the container's quota is 0.2"),
-        (8, 2.6, 3, "the container's quota is 2.6"),
+        (8, 2.9, 2, "the container's quota is 2.9"),
         (4, 2, 2, "the affinity mask allows 4 and the container's quota is 2"),
         (8, 64, 8, "all are free"),
     ],
