@@ -69,6 +69,10 @@ def _tie(pieces: Sequence[Piece]) -> str | None:
         groups[score].append(text)
     tied = [group for group in groups.values() if len(group) > 1]
     work = sum(len(text) ** 2 for group in tied for text in group)
+    if work > _WORK:
+        return "too many of its pieces have the same score"
+    if wanted := _sooner(scores, tied):
+        return f"the piece {wanted!r:.60} is likelier than a half whose score others have, too"
     for text in chain.from_iterable(map(_meetings, tied)):
         work += len(text) ** 2
         if work > _WORK:
@@ -81,6 +85,31 @@ def _tie(pieces: Sequence[Piece]) -> str | None:
         )
         if by_place != by_merge:
             return f"pieces of the same score meet in {text!r:.60}"
+    return None
+
+
+def _sooner(scores: Mapping[str, float], tied: Sequence[Sequence[str]]) -> str | None:
+    """A piece that is joined as soon as one of its halves is, and takes the other from a piece of that
+    half's score.
+    """
+    known = {text for group in tied for text in group}
+    ends: dict[tuple[float, str], set[str]] = defaultdict(set)
+    starts: dict[tuple[float, str], set[str]] = defaultdict(set)
+    for text in known:
+        for at in range(1, len(text)):
+            starts[scores[text], text[:at]].add(text)
+            ends[scores[text], text[at:]].add(text)
+    for text, score in scores.items():
+        for at in range(1, len(text)):
+            left, right = text[:at], text[at:]
+            if score > scores.get(left, score) and starts.get((scores[left], right), set()) - {
+                left
+            }:
+                return text
+            if score > scores.get(right, score) and ends.get((scores[right], left), set()) - {
+                right
+            }:
+                return text
     return None
 
 

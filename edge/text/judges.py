@@ -35,7 +35,8 @@ _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 class Judge(Protocol):
     """What the source's own library makes of a text."""
 
-    library: str
+    @property
+    def library(self) -> str: ...
 
     @property
     def special(self) -> Sequence[str]:

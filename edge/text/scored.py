@@ -44,7 +44,7 @@ def definition(pieces: Sequence[Piece], rules: Rules) -> str:
             "padding": None,
             "added_tokens": [_added(index, text) for index, text in special],
             "normalizer": _normalizer(rules),
-            "pre_tokenizer": _apart(symbols) if symbols else None,
+            "pre_tokenizer": _apart(symbols, rules) if symbols else None,
             "post_processor": None if rules.bos is None else _first(rules.bos, pieces),
             "decoder": _decoder(rules),
             "model": {
@@ -110,9 +110,9 @@ def _replace(pattern: Mapping[str, str], content: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": dict(pattern), "content": content}
 
 
-def _apart(symbols: Sequence[str]) -> dict[str, Any]:
+def _apart(symbols: Sequence[str], rules: Rules) -> dict[str, Any]:
     """Symbols stand apart; so does the head of a text that is written like a byte's piece."""
-    patterns = ("|".join(map(_escaped, symbols)), _BYTE)
+    patterns = ["|".join(map(_escaped, symbols)), *([_BYTE] if rules.by_bytes else [])]
     steps = [
         {"type": "Split", "pattern": {"Regex": one}, "behavior": "Isolated", "invert": False}
         for one in patterns

@@ -100,6 +100,9 @@ REFUSED = {
     "the letter 'b', which is no piece": written([*letters(["a"]), ("ab", -1.0, 1)]),
     "the unused piece 'ab' can be joined": written([*ABC, ("ab", -1.0, 5), ("abc", -2.0, 1)]),
     "of the same score meet in 'abc'": written([*ABC, ("bc", -1.0, 1), ("ab", -1.0, 1)]),
+    "the piece 'abb' is likelier than a half": written(
+        [*ABC, ("bb", -1.0, 1), ("ca", -1.0, 1), ("abb", 0.0, 1)]
+    ),
     "too many of its pieces have the same score": written(
         [*ABC, *((f"{i:0300}", -1.0, 1) for i in range(100))]
     ),
