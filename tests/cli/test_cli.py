@@ -544,7 +544,7 @@ def test_inspect(edge: Edge, artifact: Path, assets: Path) -> None:
     assert found["target"] == "onnx"
 
 
-def test_list_and_doctor(edge: Edge) -> None:
+def test_list_and_doctor(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = edge("list", "--json")
     assert len(listed.out.splitlines()) == 1
     assert {row["id"] for row in listed.json["models"]} >= {"edge-stories", "llama-3.2-1b"}
@@ -552,7 +552,12 @@ def test_list_and_doctor(edge: Edge) -> None:
     assert len(doctor.out.splitlines()) == 1
     assert doctor.json["convert"]["onnx"] == doctor.json["run"]["onnx"] == "ok"
     assert doctor.json["packages"]["onnxruntime"]
+    assert doctor.json["processors"]["used"] <= doctor.json["processors"]["there"]
     assert "phi-3-mini-4k" in edge("list").out
+    monkeypatch.setenv("EDGE_HOME", __file__)
+    plain = edge("doctor")
+    assert plain.code == 0, "it finds what is wrong, so it works without"
+    assert f"{__file__}, which is a file\n{'':10}  fix: set EDGE_HOME" in plain.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -568,6 +573,7 @@ def test_help_documents_the_exit_codes(edge: Edge) -> None:
         "0 done; 1 a verification failed; 2 a wrong request; 3 not supported here; 4 a damaged file"
         in out
     )
+    assert "70 a mistake of edge's own; 130 interrupted; 141 nobody read its output" in out
     assert not [command for command in COMMANDS if command not in out]
 
 

@@ -3,11 +3,14 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edge import processors
+from edge import bench, processors
+from edge.errors import EdgeError
 from edge.processors import Processors
 
+EMPTY = np.ones(1)
 V1 = "33 32 0:28 {root} /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,{controllers}\n"
 V2 = "29 22 0:26 {root} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 HYBRID = "30 22 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
@@ -111,3 +114,17 @@ def test_libraries_that_see_no_quota_are_told(monkeypatch: pytest.MonkeyPatch) -
 
     assert told(8, 2) == {"OMP_NUM_THREADS": "2"}
     assert told(8, None) == told(2, None) == told(2, 4) == {}, "they see the mask themselves"
+
+
+def test_threads_are_bounded_before_memory_is_taken_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert processors.threads(None) == processors.here().count
+    assert processors.threads(processors.MOST) == processors.MOST
+    for asked in (0, -1, processors.MOST + 1, 10**9):
+        with pytest.raises(EdgeError, match=f"{asked} threads"):
+            processors.threads(asked)
+    taken: list[int] = []
+    monkeypatch.setattr(bench.np, "ones", lambda size, kind: taken.append(size) or EMPTY)
+    bench.read_bandwidth(processors.MOST)
+    assert len(taken) == processors.here().count, "256 MB each"
