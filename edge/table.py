@@ -21,21 +21,30 @@ def table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> s
 
 
 def fields(found: Mapping[str, object]) -> str:
-    """One line a field; a field of fields is a list of its own below its name. Values that are all
-    numbers stand right, and a text of several lines stays in its column.
+    """One line a field; a field of fields is a list of its own below its name, several such are a table
+    there. Values that are all numbers stand right, and a text of several lines stays in its column.
     """
     width = max(map(len, found), default=0)
     numbers = all(map(_number, found.values()))
     flush = max((len(_plain(value)) for value in found.values()), default=0) if numbers else 0
     lines = []
     for key, value in found.items():
-        if isinstance(value, Mapping) and value:
-            lines += [steady(key), *(f"  {line}" for line in fields(value).splitlines())]
+        if below := _below(value):
+            lines += [steady(key), *(f"  {line}" for line in below.splitlines())]
             continue
         heads = [steady(key), *[""] * _plain(value).count("\n")]
         parts = zip(heads, _plain(value).split("\n"), strict=True)
         lines += [f"{head:{width}}  {part.strip():>{flush}}".rstrip() for head, part in parts]
     return "\n".join(lines)
+
+
+def _below(value: object) -> str:
+    """What stands below a field's name; nothing where it stands beside it."""
+    if isinstance(value, Mapping):
+        return fields(value)
+    if isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) for v in value):
+        return table(value, {key: key for key in value[0]})
+    return ""
 
 
 def cell(value: object) -> str:

@@ -56,3 +56,13 @@ def test_fields_line_up_whatever_they_hold() -> None:
         "name      \\x1b]0;title\\x07",
     ]
     assert fields({}) == ""
+
+
+def test_several_fields_of_fields_are_a_table() -> None:
+    found = {"passed": True, "judged": ({"library": "tokenizers", "texts": 135, "note": None},)}
+    assert fields(found).splitlines() == [
+        "passed  yes",
+        "judged",
+        "  library     texts  note",
+        "  tokenizers    135  -",
+    ]
