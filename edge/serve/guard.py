@@ -27,7 +27,7 @@ class Limits:
     """What one client can take."""
 
     body: int = 4 << 20  # bytes
-    queue: int = 16
+    queue: int = 32
     requests: int = 64  # under way at once, those that are only read included
     tokens: int = 4096
     seconds: float = 600.0
