@@ -71,7 +71,7 @@ def test_an_artifact_is_replaced_only_by_force(edge: Edge, assets: Path, copy: P
     ("args", "code", "words"),
     [
         (("--quant", "int3"), 3, "int3"),
-        (("--quant", "int8-min"), 3, "int8-asym"),
+        (("--quant", "int8-min"), 3, "rtn-int8-g32-asym"),
         (("--embed", "int4-min"), 3, "--embed"),
         (("--to", "onnx,onnx"), 2, "twice"),
         (("--quant", "int7"), 2, "int7"),
