@@ -1,7 +1,7 @@
 """An artifact in use: prompt in, text out. What `edge.load` gives."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,11 +88,12 @@ class Model:
         """Answer one prompt, with nothing before it.
 
         The prompt becomes a user's turn in the model's chat template; `raw`, or a model without
-        one, takes it as it is.
+        one, takes it as it is, and goes on in its text.
         """
         self.forget()
         ids = prompt_ids(self.tokenizer, self.template, prompt, system=system, raw=raw)
-        return self.reply(ids, wish)
+        on = raw or self.template is None
+        return self.reply(ids, replace(wish or Wish(), goes_on=on))
 
     def chat(self, *, system: str | None = None) -> "Chat":
         """A conversation whose cache is kept between turns."""

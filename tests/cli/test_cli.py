@@ -557,7 +557,7 @@ def test_list_and_doctor(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_HOME", __file__)
     plain = edge("doctor")
     assert plain.code == 0, "it finds what is wrong, so it works without"
-    assert f"{__file__}, which is a file\n{'':10}  fix: set EDGE_HOME" in plain.out
+    assert f"{__file__}, which is a file\n{'':12}  fix: set EDGE_HOME" in plain.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
