@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+import pytest
 
 from edge.config import Config
 from edge.convert import Options, convert
@@ -182,6 +183,13 @@ def run(*args: str, stdin: str = "", timeout: float = 60) -> subprocess.Complete
         env=environment(),
         check=False,
     )
+
+
+def lacking(tool: str, reason: str) -> NoReturn:
+    """Skip a test for want of a tool; fail where EDGE_REQUIRE names it, as in CI."""
+    if tool in os.environ.get("EDGE_REQUIRE", "").split(","):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def environment() -> dict[str, str]:

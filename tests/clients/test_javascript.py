@@ -5,7 +5,6 @@ skip with that reason; EDGE_REQUIRE=node makes it a failure, as CI does.
 """
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from serving import served, slowed, talking
+from support import lacking
 
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
@@ -30,17 +30,11 @@ CI = [
 ]
 
 
-def missing(reason: str) -> None:
-    if "node" in os.environ.get("EDGE_REQUIRE", "").split(","):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """client.mjs beside its packages."""
     if not (shutil.which("node") and shutil.which("npm")):
-        missing("node and npm are not on the path: install Node.js 20 or newer")
+        lacking("node", "node and npm are not on the path: install Node.js 20 or newer")
     folder = tmp_path_factory.mktemp("javascript")
     for name in ("package.json", "package-lock.json", "client.mjs"):
         shutil.copy(HERE / name, folder)
@@ -50,7 +44,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except subprocess.TimeoutExpired:
         problem = "it takes more than two minutes"
     if problem:
-        missing(f"the packages of the client cannot be had: {problem}")
+        lacking("node", f"the packages of the client cannot be had: {problem}")
     return folder / "client.mjs"
 
 
@@ -131,7 +125,7 @@ def test_who_aborts_frees_the_model(found: dict[str, Any]) -> None:
 def test_what_ci_requires_is_never_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGE_REQUIRE", raising=False)
     with pytest.raises(pytest.skip.Exception):
-        missing("no node")
+        lacking("node", "no node")
     monkeypatch.setenv("EDGE_REQUIRE", "other,node")
     with pytest.raises(pytest.fail.Exception):
-        missing("no node")
+        lacking("node", "no node")

@@ -21,7 +21,7 @@ import hub
 import pytest
 import yaml
 from conftest import Edge
-from support import ROOT
+from support import ROOT, lacking
 from training import speaking, texts
 
 from edge import switches, targets
@@ -136,8 +136,10 @@ def _post(address: str, body: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc")
-    if sys.platform != "linux" or compiler is None:
-        pytest.skip("needs Linux and a C compiler: a library is preloaded")
+    if sys.platform != "linux":
+        pytest.skip("a library is preloaded, as Linux does it")
+    if compiler is None:
+        lacking("cc", "a C compiler is not on the path: install gcc")
     made = tmp_path_factory.mktemp("witness") / "witness.so"
     source = Path(__file__).with_name("witness.c")
     command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(source), "-ldl"]
