@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, Literal, Protocol
 
 from edge.model import Answer, Wish
+from edge.unwanted import Unwanted, unless
 
 PATIENCE = 30  # seconds: the longest that a client is told to wait before it asks again
 
@@ -39,6 +40,8 @@ class Replies(Protocol):
     """What the engine needs of a model."""
 
     def reply(self, ids: list[int], wish: Wish, /) -> Answer: ...
+
+    def forget(self) -> None: ...
 
 
 class Job:
@@ -95,11 +98,15 @@ class Job:
         if self._over.is_set():
             return
         self.prompt_tokens = len(asked.ids)
-        self.answer = model.reply(asked.ids, asked.wish)
-        for piece in self.answer:
-            self._give(piece)
-            if self._over.is_set() or self._late:
-                return
+        try:
+            with unless(lambda: self._over.is_set() or self._late):
+                self.answer = model.reply(asked.ids, asked.wish)
+                for piece in self.answer:
+                    self._give(piece)
+                    if self._over.is_set() or self._late:
+                        return
+        except Unwanted:
+            model.forget()  # of a prompt that was read in part
 
     def _stop(self) -> None:
         if self.answer is not None:  # whose tokens may be no text for long

@@ -15,6 +15,7 @@ import numpy as np
 from edge.errors import Damaged
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
+from edge.unwanted import go_on
 
 FIX = "convert again"
 _CHUNK = re.compile(r"model(?:-(\d{5})-of-(\d{5}))?\.mlpackage")
@@ -75,6 +76,8 @@ class CoreMlDecoder:
         lengths = [n for n in self._lengths(kind) if n > 1]
         out, at = [], 0
         while at < len(tokens):
+            if at:
+                go_on()
             length = self._fitting(lengths, len(tokens) - at)
             part = tokens[at : at + length]
             out.append(self._append(single if length == 1 else f"{kind}{length}", part, length))

@@ -18,6 +18,7 @@ from edge.gguf.judge import spec_of
 from edge.gguf.shards import GGUFModel, file_names
 from edge.spec import DecoderSpec, LongRope
 from edge.typing import F32
+from edge.unwanted import go_on
 from runtimes.gguf.library import Context, Model, Watch
 from runtimes.gguf.offload import gpu_layers
 from runtimes.gguf.state import prove
@@ -71,6 +72,7 @@ class GgufDecoder(Closing):
         while len(tokens) - at > size:
             self._run(tokens[at : at + size], outputs=0)
             at += size
+            go_on()
         return self._last(tokens[at:])
 
     def step(self, token: int) -> F32:

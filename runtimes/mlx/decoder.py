@@ -16,6 +16,7 @@ from edge.errors import Unsupported
 from edge.nn.decoder import decoder
 from edge.spec import DecoderSpec
 from edge.typing import F32
+from edge.unwanted import go_on
 from runtimes.mlx.cache import Cache, Exactly, Whole
 from runtimes.mlx.computing import chunk, on_cpu
 from runtimes.mlx.folder import Folder
@@ -69,6 +70,7 @@ class MlxDecoder:
                 return self._evaluate(logits, end - at)[-1]
             self._evaluate(None, end - at)  # no head is computed, and no last feed-forward
             at = end
+            go_on()
 
     def step(self, token: int) -> F32:
         if self._step is None:

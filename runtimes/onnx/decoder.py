@@ -15,6 +15,7 @@ from edge import processors
 from edge.heap import give_back
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
+from edge.unwanted import go_on
 from runtimes.onnx.call import Call, Entry, open_call
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
@@ -73,6 +74,7 @@ class OnnxDecoder:
             if end == len(tokens):
                 return logits[-1]
             at = end
+            go_on()
 
     def step(self, token: int) -> F32:
         return self._run(self._step, (token,), last=True)[-1]

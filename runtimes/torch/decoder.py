@@ -21,6 +21,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.spec import DecoderSpec
 from edge.typing import F32
+from edge.unwanted import go_on
 from runtimes.torch.cache import ANSWER, StaticCache
 from runtimes.torch.ops import TorchOps
 from runtimes.torch.weights import DTYPES, load
@@ -62,8 +63,11 @@ class TorchDecoder:
     def prefill(self, tokens: Sequence[int]) -> F32:
         # An answer follows a prompt: its first step should not be the one that grows the cache.
         self._cache.reserve(min(self.length + len(tokens) + ANSWER, self.capacity))
-        chunks = [tokens[at : at + CHUNK] for at in range(0, len(tokens), CHUNK)]
-        return [self._run(self._last, chunk) for chunk in chunks][-1][-1]
+        for at in range(0, len(tokens), CHUNK):
+            if at:
+                go_on()
+            logits = self._run(self._last, tokens[at : at + CHUNK])
+        return logits[-1]
 
     def step(self, token: int) -> F32:
         return self._run(self._last, (token,))[-1]

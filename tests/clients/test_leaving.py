@@ -84,7 +84,7 @@ def test_in_the_queue(server: tuple[str, Dawdler], stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_while_the_prompt_is_read(server: tuple[str, Dawdler], stream: bool) -> None:
-    """A prompt is one call, which nothing interrupts: no token follows it."""
+    """A short prompt is one call, which nothing interrupts: no token follows it."""
     url, model = server
     model.prompt = 0.4
     line = asking(url, LONG | {"stream": stream})

@@ -69,6 +69,7 @@ LAYERS = (
         "processors",
         "typing",
         "units",
+        "unwanted",
         "workers",
     },
     {"config", "fields", "home", "names", "ops", "protocols", "spec", "switches"},

@@ -9,6 +9,7 @@ import pytest
 
 from edge.model import Wish
 from edge.serve.engine import PATIENCE, Asked, Busy, Engine, Job
+from edge.unwanted import go_on
 
 
 class Slow(Iterator[str]):
@@ -122,6 +123,35 @@ def test_nobody_makes_what_nobody_wants() -> None:
     asyncio.run(ask())
     assert Slow.made < 100
     assert Slow.most == 1
+
+
+class Reader(Speaker):
+    """A model that reads a prompt in a hundred pieces before its first token."""
+
+    pieces = forgotten = 0
+
+    def reply(self, ids: list[int], wish: Wish, /) -> Any:
+        for self.pieces in range(100):
+            go_on()
+            time.sleep(0.02)
+        return super().reply(ids, wish)
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+def test_a_prompt_is_read_no_further_when_its_reader_leaves() -> None:
+    reader = Reader()
+
+    async def ask() -> None:
+        made = Engine(reader, queue=1, seconds=10)
+        job = start(made)
+        await until(lambda: reader.pieces)
+        job.leave()
+        await until(lambda: not made._tasks, 0.5)
+
+    asyncio.run(ask())
+    assert (reader.pieces < 20, reader.forgotten, Slow.made) == (True, 1, 0)
 
 
 def test_who_leaves_the_queue_frees_the_place_while_another_is_answered() -> None:
