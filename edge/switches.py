@@ -46,6 +46,7 @@ LIBRARIES: Mapping[str, Library] = {
             "CUDA_CACHE_PATH": "cuda",
         }
     ),
+    "tiktoken": Library(folders={"TIKTOKEN_CACHE_DIR": "tiktoken"}),
     "llama-cpp-python": Library(folders={"LLAMA_CACHE": "llama.cpp"}),
     # What `--via` installs and runs, in an environment of its own that inherits these.
     **dict.fromkeys(("optimum", "optimum-onnx"), Library(off={"DISABLE_TELEMETRY": "1"})),

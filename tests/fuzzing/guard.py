@@ -28,6 +28,7 @@ class Guard:
             "/etc/localtime",
             "/usr/share/zoneinfo",
             "/dev/null",
+            *("/sys/devices/system/cpu", "/sys/fs/cgroup"),  # how many processors there are
         )
         self._found: list[str] = []
         self._on = False

@@ -41,7 +41,7 @@ FAILING: dict[str, Callable[[Report], bool]] = {
 }
 # What is told beside them, and fails nothing by itself.
 TOLD = {"passed", "logits_tolerance", "fast_tolerance", "greedy_tokens", "greedy_near_ties"}
-TOLD |= {"first_differing", "nbytes", "decode_tps", "matrices"}
+TOLD |= {"first_differing", "nbytes", "decode_tps", "matrices", "judged", "conversations"}
 
 
 @pytest.fixture(scope="module")
