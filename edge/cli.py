@@ -290,6 +290,10 @@ def run(
 
     if not raw:
         get_ready()  # for what is imported and read here takes as long
+    from edge.text.rendering import get_ready
+
+    if not raw:
+        get_ready()  # beside all that is imported and read for the model
     from edge import api
     from edge.decode.sampling import Sampling
     from edge.progress import bar
