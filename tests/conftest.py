@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from edge import switches
 
 ROOT = Path(__file__).resolve().parent.parent
+settings.register_profile("edge", deadline=None)  # a law is no matter of time
+settings.load_profile("edge")
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def made(rows: int, columns: int, scheme: Scheme, seed: int) -> tuple[QTensor, C
     return stored, Codes(codes, torch.from_numpy(stored.scales).to(kind), zeros, scheme, columns)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SCHEMES, st.integers(1, 40), st.integers(1, 200), st.integers(0, 9))
 def test_codes_are_the_weights_that_they_mean(
     scheme: Scheme, rows: int, columns: int, seed: int
@@ -69,7 +69,7 @@ def test_codes_are_the_weights_that_they_mean(
     assert torch.allclose(codes.product(x), x @ want.T, atol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from((4, 8)), st.integers(1, 7), st.integers(1, 40))
 def test_packed_codes_come_back(bits: int, rows: int, pairs: int) -> None:
     codes = np.random.default_rng(pairs).integers(0, 1 << bits, (rows, 2 * pairs)).astype(np.uint8)

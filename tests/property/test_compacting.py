@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import config_of, spec_of
 
@@ -103,7 +103,6 @@ def options(draw: st.DrawFn) -> SnapKV:
     )
 
 
-@settings(deadline=None)
 @given(options(), st.lists(st.integers(1, 100), min_size=1, max_size=3), st.integers(0, 99))
 def test_what_is_kept_is_a_rising_set_with_the_window_and_the_sinks(
     given_: SnapKV, turns: list[int], seed: int
@@ -123,7 +122,6 @@ def test_what_is_kept_is_a_rising_set_with_the_window_and_the_sinks(
             assert sum(inner.rows) <= len(inner.rows) * given_.capacity
 
 
-@settings(deadline=None)
 @given(options(), st.integers(61, 200), st.integers(1, 100), st.integers(0, 9))
 def test_a_prompt_in_pieces_never_holds_more_than_capacity_and_piece(
     given_: SnapKV, first: int, second: int, seed: int

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -180,7 +180,6 @@ def schemes_of(method: str) -> list[Scheme]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(deadline=None)
 @given(data=st.data(), w=weights())
 def test_what_a_method_stores_is_near_what_it_was_given(
     method: str, data: st.DataObject, w: np.ndarray
@@ -192,7 +191,6 @@ def test_what_a_method_stores_is_near_what_it_was_given(
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(deadline=None)
 @given(data=st.data(), w=weights())
 def test_codes_mean_what_is_said_of_them(method: str, data: st.DataObject, w: np.ndarray) -> None:
     made = METHODS[method](w[:5, :70], data.draw(st.sampled_from(schemes_of(method))))
@@ -204,7 +202,6 @@ def test_codes_mean_what_is_said_of_them(method: str, data: st.DataObject, w: np
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(deadline=None)
 @given(data=st.data(), w=weights())
 def test_no_error_is_past_its_bound(method: str, data: st.DataObject, w: np.ndarray) -> None:
     """The bound that `edge verify` has of a recipe holds for each row, or rows of a table, by itself."""

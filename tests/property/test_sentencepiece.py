@@ -61,7 +61,7 @@ def test_any_text_is_cut_as_the_library_cuts_it(options: dict[str, object], tmp_
     model = trained(**{"model_type": "bpe", **options})
     ours, theirs = read(tmp_path, model), library(model)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(TEXTS)
     @example("<sep><0x41>==<0x41>")  # names of bytes, alone between symbols
     def alike(text: str) -> None:
@@ -81,7 +81,7 @@ PIECES = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @example({"bb": (-1.0, 1), "▁▁": (-1.0, 1), "▁bb": (0.0, 1)}, ["  bb"], False)
 @given(PIECES, st.lists(st.text("aab c", max_size=12), min_size=5, max_size=5), st.booleans())
 def test_pieces_of_any_scores_and_types_are_read_right_or_refused(

@@ -12,9 +12,7 @@ from edge.errors import Unsupported
 from edge.text.stream import ByteLevel, SentencePiece, Stream, pieces_of
 from edge.text.tokenizer import Tokenizer
 
-FAST = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FAST = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FOLDERS = ("tokenizers/llama-2", "tokenizers/llama-3", "tokenizers/phi-3", "llm/stories-260k")
 SPACE = st.sampled_from(("▁", " ", "▁▁▁"))
 BYTE = st.integers(0, 255).map(lambda byte: f"<0x{byte:02X}>")
@@ -83,7 +81,7 @@ LEVEL = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "u
 @pytest.mark.parametrize(
     "steps", [[REPLACE, BYTES, FUSE, STRIP], [REPLACE, BYTES, FUSE], [REPLACE, FUSE], [LEVEL]]
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(pieces=st.lists(PIECE, max_size=25))
 def test_any_pieces_decode_as_in_the_library(
     steps: list[dict[str, object]], pieces: list[str]

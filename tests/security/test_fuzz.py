@@ -44,9 +44,7 @@ def test_any_input_is_read_or_refused(name: str, folder: Path, guard: Guard) -> 
     for seed in seeds:
         attempt(seed)
 
-    @settings(
-        max_examples=8 if name in SLOW else 80, deadline=None, derandomize=True, database=None
-    )
+    @settings(max_examples=8 if name in SLOW else 80, derandomize=True, database=None)
     @given(st.randoms(use_true_random=False))
     def law(rng: random.Random) -> None:
         content = mutate(rng, reader.kind, seeds, reader.words)

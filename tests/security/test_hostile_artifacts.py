@@ -122,9 +122,7 @@ json_values = st.recursive(
 
 
 @given(data=st.data())
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_any_manifest_is_read_or_refused(whole: Path, tmp_path: Path, data: st.DataObject) -> None:
     """A true manifest with one value, at any depth, replaced."""
     manifest = json.loads((whole / MANIFEST).read_text())

@@ -242,9 +242,7 @@ places = st.lists(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(places)
 @example([(8, 255), (15, 127)])
 def test_any_bytes_changed(tmp_path: Path, places: list[tuple[int, int]]) -> None:
@@ -254,9 +252,7 @@ def test_any_bytes_changed(tmp_path: Path, places: list[tuple[int, int]]) -> Non
     attempt(tmp_path / "a.gguf", bytes(damaged))
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.binary(max_size=200), st.integers(0, 4), st.integers(0, 4))
 def test_any_bytes_after_a_header(tmp_path: Path, content: bytes, keys: int, tensors: int) -> None:
     head = b"GGUF" + struct.pack("<IQQ", 3, tensors, keys)

@@ -321,9 +321,7 @@ def test_a_broken_program_is_one_error(case: str, folder: Path) -> None:
         run(folder)
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_changed_byte_is_an_answer_or_one_error(good: Path, data: st.DataObject) -> None:
     """No traceback, whatever is changed."""

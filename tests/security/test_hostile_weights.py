@@ -289,7 +289,7 @@ headers = st.dictionaries(st.text(max_size=4), entries | json_values, max_size=4
 
 @given(headers.map(lambda h: json.dumps(h).encode()) | st.binary(max_size=64), st.integers(0, 99))
 @example(b"{}", 0)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_header_is_read_or_refused(tmp_path: Path, head: bytes, size: int) -> None:
     path = tmp_path / "fuzzed"
     path.write_bytes(with_header(head, b"\0" * size))
@@ -303,7 +303,7 @@ def test_any_header_is_read_or_refused(tmp_path: Path, head: bytes, size: int) -
 
 
 @given(st.binary(max_size=200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fuzzed").write_bytes(content)
     with suppress(EdgeError):

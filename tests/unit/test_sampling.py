@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.decode.sampling import Sampling, distribution, pick
@@ -54,7 +54,6 @@ OPTIONS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 99), sampling=OPTIONS, history=st.lists(st.integers(0, 49), max_size=9))
 def test_equals_the_obvious_version(seed: int, sampling: Sampling, history: list[int]) -> None:
     logits = distinct(seed)
