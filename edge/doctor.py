@@ -38,9 +38,9 @@ def examine() -> dict[str, Any]:
         "processors": processors.here().json(),
         "edge_home": _home(),
         "switched_off": {
-            name: " ".join(f"{variable}={value}" for variable, value in library.off.items())
+            name: " ".join(f"{variable}={value}" for variable, value in found.items())
             for name, library in LIBRARIES.items()
-            if library.off
+            if (found := {**library.off, **library.own})
         },
         "packages": {name: _version(name) for name in PACKAGES},
         "convert": {name: _works("converters", name) for name in targets.names("converters")},

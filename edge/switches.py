@@ -1,8 +1,9 @@
 """What libraries under edge would do behind its promise, switched off: nothing leaves this machine, and
 nothing is written outside of `EDGE_HOME`, what the user named, and the system's temporary folder.
 
-A library reads its switches when it is loaded, so `import edge` sets them. Its folders are the
-process's own business, so they move only where the process is edge's: on the command line.
+A library reads its switches when it is loaded, so `import edge` sets them. Its folders, and what
+programs of the user's may report by, are the process's own business: they change only where the process
+is edge's, on the command line.
 """
 
 import os
@@ -19,11 +20,13 @@ from edge.home import home
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Library:
-    """`off`: variables and the values that they always get; `folders`: variables that name a folder for
-    caches, each here with its place below `EDGE_HOME`, unless the user has named one.
+    """`off`: variables and the values that they always get; `own`: those that they get in a process of
+    edge's own; `folders`: variables that name a folder for caches, each here with its place below
+    `EDGE_HOME`, unless the user has named one.
     """
 
     off: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
     folders: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,6 +49,8 @@ LIBRARIES: Mapping[str, Library] = {
             "CUDA_CACHE_PATH": "cuda",
         }
     ),
+    # OpenTelemetry, to a collector that the environment names for other programs.
+    "fastapi": Library(own={"FASTAPI_OTEL_AUTO_CONFIGURE": "false", "OTEL_SDK_DISABLED": "true"}),
     "tiktoken": Library(folders={"TIKTOKEN_CACHE_DIR": "tiktoken"}),
     "llama-cpp-python": Library(folders={"LLAMA_CACHE": "llama.cpp"}),
     # What `--via` installs and runs, in an environment of its own that inherits these.
@@ -55,7 +60,6 @@ LIBRARIES: Mapping[str, Library] = {
     **dict.fromkeys(
         (
             "coremltools",
-            "fastapi",
             "jinja2",
             "llguidance",
             "mlx",
@@ -91,7 +95,8 @@ def switch_off() -> None:
 
 
 def keep_at_home() -> None:
-    """Move what libraries keep below `EDGE_HOME`: for a process that is edge's own."""
+    """For a process that is edge's own: report by nothing, and keep below `EDGE_HOME` what libraries keep."""
+    os.environ.update({k: v for library in LIBRARIES.values() for k, v in library.own.items()})
     if (
         "HF_HOME" not in os.environ
     ):  # a login of the user's stays where it is, and is only read there

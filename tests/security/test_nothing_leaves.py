@@ -285,6 +285,19 @@ def test_a_switch_that_comes_too_late_is_said(monkeypatch: pytest.MonkeyPatch) -
         switches.switch_off()
 
 
+def test_edge_s_own_process_reports_to_no_collector_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In another's process, which may be served and watched by other means, that is not ours to say."""
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "false")
+    switches.switch_off()
+    assert os.environ["OTEL_SDK_DISABLED"] == "false"
+    switches.keep_at_home()
+    assert os.environ["FASTAPI_OTEL_AUTO_CONFIGURE"] == "false"
+    assert os.environ["OTEL_SDK_DISABLED"] == "true"
+
+
 def test_a_folder_of_the_user_s_is_kept_and_a_login_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
