@@ -32,6 +32,7 @@ class Task:
 def serve_all(begin: Begin) -> None:
     """Answer until the parent closes the pipe."""
     child: Child | None = None
+    first = True  # of those with something that stands: it is asked for before there is work
     try:
         while True:
             seconds, megabytes, patience, most, *sizes = REQUEST.unpack(read(REQUEST.size))
@@ -44,7 +45,8 @@ def serve_all(begin: Begin) -> None:
             end, given = child.ask(rest, time.monotonic() + patience, most)
             give(sys.stdout.buffer, end, given)
             del rest, given  # of which the next child finds nothing
-            ahead = task.stands and not end and _quiet()
+            ahead = task.stands and not end and (first or _quiet())
+            first = first and not task.stands
             child = _next(child, begin, task if ahead else None)
     finally:
         _next(child, begin, None)

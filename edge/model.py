@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge import integrity, targets
+from edge import integrity
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.rounding import cache_of
@@ -207,21 +207,25 @@ def load(
     artifact = artifact_at(Path(path))
     if not unchecked and artifact.file is None:
         integrity.check(artifact)
-    targets.runtime(artifact.manifest.target)  # before anything is read for it
-    tokenizer, template = vocabulary(artifact)  # first, for reading takes more than it keeps
-    if turns and template is not None:
-        template.get_ready()
+    # First, for reading takes more than it keeps.
+    tokenizer, template = vocabulary(artifact, turns=turns)
     source = opened(artifact, means, threads=threads, exact=exact)
     tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
     return Model(artifact, tokenizer, template, source)
 
 
-def vocabulary(artifact: Artifact) -> tuple[Tokenizer, ChatTemplate | None]:
-    """What text becomes ids by."""
+def vocabulary(artifact: Artifact, *, turns: bool = False) -> tuple[Tokenizer, ChatTemplate | None]:
+    """What text becomes ids by; `turns`: a template is made ready for one, beside what is read."""
     if artifact.file is None:
-        return Tokenizer.load(artifact.folder), ChatTemplate.load(artifact.folder)
+        template = ChatTemplate.load(artifact.folder)
+        if turns and template is not None:
+            template.get_ready()
+        return Tokenizer.load(artifact.folder), template
     with GGUFModel(artifact.file) as file:
-        return read_text(file)
+        tokenizer, template = read_text(file)
+    if turns and template is not None:
+        template.get_ready()
+    return tokenizer, template
 
 
 def prompt_ids(
