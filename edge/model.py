@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge import integrity
+from edge import integrity, targets
 from edge.artifact import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.rounding import cache_of
@@ -207,6 +207,7 @@ def load(
     artifact = artifact_at(Path(path))
     if not unchecked and artifact.file is None:
         integrity.check(artifact)
+    targets.runtime(artifact.manifest.target)  # before anything is read for it
     # First, for reading takes more than it keeps.
     tokenizer, template = vocabulary(artifact, turns=turns)
     source = opened(artifact, means, threads=threads, exact=exact)
