@@ -8,10 +8,10 @@ print(piece, end="")
 
 from typing import TYPE_CHECKING
 
-from edge.switches import switch_off
+from edge.system.switches import switch_off
 
 if TYPE_CHECKING:
-    from edge.model import load as load
+    from edge.run.model import load as load
 
 __all__ = ["load"]
 
@@ -21,7 +21,7 @@ switch_off()  # at import: a library reads its switches when it is loaded
 def __getattr__(name: str) -> object:
     # Importing edge costs nothing; the runtime comes with the first use.
     if name == "load":
-        from edge.model import load
+        from edge.run.model import load
 
         return load
     raise AttributeError(f"module 'edge' has no attribute {name!r}")

@@ -7,29 +7,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edge import integrity, module, registry, targets
-from edge.artifact import Artifact, for_later, is_artifact
-from edge.bench import Text, Timing, bench
-from edge.calibration import TOKENS as TOKENS_TO_READ
-from edge.calibration import Calibration
-from edge.checkpoint import Checkpoint
-from edge.convert import Options, Progress, convert, convert_all, prepare, silent, with_exits
+from edge import targets
+from edge.artifact import integrity, network
+from edge.artifact.artifact import Artifact, for_later, is_artifact
+from edge.convert.calibration import TOKENS as TOKENS_TO_READ
+from edge.convert.calibration import Calibration
+from edge.convert.conversion import (
+    Options,
+    Progress,
+    convert,
+    convert_all,
+    prepare,
+    silent,
+    with_exits,
+)
 from edge.errors import EdgeError, Unsupported
-from edge.evaluate import Evaluation, evaluate
+from edge.files.texts import from_stdin, text_of
 from edge.gguf.foreign import TARGET as FILES
 from edge.gguf.foreign import artifact_at, folder_only
-from edge.given import from_stdin, text_of
-from edge.home import artifacts, checkpoints, home
-from edge.inspection import inspect
-from edge.listing import list_models
-from edge.means import PLAIN, Means
-from edge.model import Chat, Model, Wish, load, prompt_ids, vocabulary
-from edge.outline import Outline
-from edge.plan import Plan, plan
+from edge.measure.bench import Text, Timing, bench
+from edge.measure.evaluate import Evaluation, evaluate
+from edge.measure.inspection import inspect
+from edge.measure.plan import Plan, plan
+from edge.prove.verify import TOKENS, verify
 from edge.quant.recipe import parse
+from edge.run.model import Chat, Model, Wish, load, prompt_ids, vocabulary
+from edge.run.strategy import PLAIN, Strategy
+from edge.source import registry
+from edge.source.checkpoint import Checkpoint
+from edge.source.headers import Headers
+from edge.source.listing import list_models
+from edge.system.home import artifacts, checkpoints, home
 from edge.text.chat import ChatTemplate
 from edge.text.tokenizer import Tokenizer
-from edge.verify import TOKENS, verify
 
 if TYPE_CHECKING:
     from edge.decode.grammar import Grammar
@@ -40,8 +50,8 @@ RECIPES = Path(__file__).parent / "train" / "recipes"
 __all__ = [
     "PLAIN",
     "Chat",
-    "Means",
     "Model",
+    "Strategy",
     "Wish",
     "bench_artifact",
     "convert_model",
@@ -136,13 +146,13 @@ def open_model(
     runtime: str | None = None,
     threads: int | None = None,
     unchecked: bool = False,
-    means: Means = PLAIN,
+    strategy: Strategy = PLAIN,
     progress: Progress | None = None,
     turns: bool = True,
 ) -> Model:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     folder = ready(model, progress, runtime)
-    return load(folder, threads=threads, unchecked=unchecked, means=means, turns=turns)
+    return load(folder, threads=threads, unchecked=unchecked, strategy=strategy, turns=turns)
 
 
 def ready(model: str | None, progress: Progress | None = None, runtime: str | None = None) -> Path:
@@ -174,7 +184,7 @@ def ready(model: str | None, progress: Progress | None = None, runtime: str | No
     return folder
 
 
-def fastest_means(
+def fastest_strategy(
     folder: Path,
     prompt: str,
     *,
@@ -182,9 +192,9 @@ def fastest_means(
     raw: bool,
     threads: int | None,
     say: Callable[[str], None],
-) -> Means:
+) -> Strategy:
     """What this prompt is decoded by fastest here, with the same answer."""
-    from edge.tune import fastest
+    from edge.measure.tune import fastest
 
     folder_only(folder, "tuned")
     artifact = Artifact.open(folder)
@@ -263,7 +273,7 @@ def verify_artifact(
 ) -> Verdict:
     """Verify, and keep the result in the artifact's manifest."""
     folder_only(folder, "proved")
-    if module.is_module(folder):
+    if network.is_network(folder):
         return _verify_module(folder, against, tokens, say)
     artifact = Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
@@ -279,7 +289,9 @@ def verify_files(
     """Compare only hashes: the artifact's files and, with `against`, the inputs it was made from."""
     folder_only(folder, "compared with hashes")
     source = None if against is None else _checkpoint(against)
-    manifest = module.read(folder) if module.is_module(folder) else Artifact.open(folder).manifest
+    manifest = (
+        network.read(folder) if network.is_network(folder) else Artifact.open(folder).manifest
+    )
     return integrity.compare(folder, manifest, source, progress or silent)
 
 
@@ -291,7 +303,7 @@ def serve_model(
     key: str | None,
     names: tuple[str, ...],
     threads: int | None = None,
-    means: Means = PLAIN,
+    strategy: Strategy = PLAIN,
     progress: Progress | None = None,
 ) -> None:
     """Serve until interrupted; answers in progress are finished first."""
@@ -302,7 +314,7 @@ def serve_model(
             f"edge serve needs the package {error.name}, which is not installed",
             fix="pip install 'edge-toolkit[serve]'",
         ) from None
-    opened = open_model(model, threads=threads, means=means, progress=progress)
+    opened = open_model(model, threads=threads, strategy=strategy, progress=progress)
     run(opened, host, port, key=key, names=names)
 
 
@@ -311,10 +323,10 @@ def plan_model(
 ) -> Plan:
     """What converting and running a model will take, before any of it is done."""
     recipe = parse(quant, aliases=targets.converter(target).ALIASES)
-    return plan(_outline(model), target, recipe, context=context, threads=threads)
+    return plan(_headers(model), target, recipe, context=context, threads=threads)
 
 
-def _outline(model: str) -> Outline:
+def _headers(model: str) -> Headers:
     """Of a folder, of a checkpoint that was pulled, or else of what lies on the hub."""
     entry = registry.find(model)
     if entry is None:
@@ -323,15 +335,15 @@ def _outline(model: str) -> Outline:
         here = entry.here()
     source = None if here else _source(model)
     if source is None:
-        return Outline.of(_checkpoint(model))
-    from edge.pull import outline_of
+        return Headers.of(_checkpoint(model))
+    from edge.source.pull import headers_of
 
-    return outline_of(_kept(model), source)
+    return headers_of(_kept(model), source)
 
 
 def pull_model(model: str, *, say: Say) -> dict[str, Any]:
     """Fetch a model of the registry, or any owner/name of the hub."""
-    from edge.pull import pull, read_pins
+    from edge.source.pull import pull, read_pins
 
     source = _source(model)
     if source is None:
@@ -343,7 +355,7 @@ def pull_model(model: str, *, say: Say) -> dict[str, Any]:
 
 def _source(model: str) -> str | None:
     """The repository of an id, or of any owner/name of the hub; None for what ships with edge."""
-    from edge.pull import is_source
+    from edge.source.pull import is_source
 
     entry = registry.find(model)
     if entry is None and not is_source(model):
@@ -359,7 +371,7 @@ def _kept(model: str) -> str:
 
 def remove(model: str) -> dict[str, Any]:
     """Remove what edge keeps of a model: its checkpoint, its pin, and artifacts made from it."""
-    from edge.pull import forget, is_source
+    from edge.source.pull import forget, is_source
 
     if not (is_source(model) or is_source(f"any/{model}")):  # as a path it may be everything
         raise registry.nearest(model)
@@ -386,7 +398,7 @@ def bench_artifact(
     new: int,
     threads: int | None,
     rounds: int,
-    means: Means = PLAIN,
+    strategy: Strategy = PLAIN,
     text: Path | None = None,
 ) -> Timing:
     """`text`: a file that the prompts are pieces of."""
@@ -396,7 +408,13 @@ def bench_artifact(
         tokenizer, _ = vocabulary(artifact)
         said = Text(tokenizer.encode(text_of(text), special=False), tokenizer.bos_id)
     return bench(
-        artifact, prompt=prompt, new=new, threads=threads, rounds=rounds, means=means, text=said
+        artifact,
+        prompt=prompt,
+        new=new,
+        threads=threads,
+        rounds=rounds,
+        strategy=strategy,
+        text=said,
     )
 
 
@@ -410,7 +428,7 @@ def bench_quality(
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Right answers of an artifact by way of compacting its cache: into a file, and a picture beside it."""
-    from edge.train import picture, quality
+    from edge.measure import picture, quality
 
     if file.suffix == ".svg":
         raise EdgeError(f"{file} will be the picture's name", fix="name a .json file")
@@ -439,12 +457,12 @@ def eval_text(
     *,
     window: int | None,
     threads: int | None,
-    means: Means = PLAIN,
+    strategy: Strategy = PLAIN,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Loss of an artifact on a text file."""
     content = text_of(text)
-    model = load(folder, threads=threads, means=means, turns=False)
+    model = load(folder, threads=threads, strategy=strategy, turns=False)
     ids = model.tokenizer.encode(content, special=False)
     return evaluate(
         model.decoder, ids, bos=model.tokenizer.bos_id, window=window, progress=progress
@@ -452,12 +470,12 @@ def eval_text(
 
 
 def ask_questions(
-    folder: Path, *, per_distance: int, seed: int, threads: int | None, means: Means = PLAIN
+    folder: Path, *, per_distance: int, seed: int, threads: int | None, strategy: Strategy = PLAIN
 ) -> dict[str, Any]:
     """Exact answers about held-out people of the small world, by how far back the fact lies."""
-    from edge.train.measure import by_distance
+    from edge.measure.recall import by_distance
 
-    model = load(folder, threads=threads, means=means)
+    model = load(folder, threads=threads, strategy=strategy)
     wish = Wish(max_tokens=64)
 
     def answer(prompt: str) -> str:
@@ -501,7 +519,7 @@ def _verify_module(folder: Path, against: str | None, tokens: int | None, say: S
         raise EdgeError(
             f"{folder} is no decoder: it has no greedy tokens", fix="leave out --tokens"
         )
-    source = _origin(folder, module.read(folder).name, against)
+    source = _origin(folder, network.read(folder).name, against)
     return optimum.verify(folder, source, say=say)
 
 

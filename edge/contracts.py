@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from edge.checkpoint import Checkpoint
-from edge.datafile import Mode
 from edge.families import Family
+from edge.files.datafile import Mode
 from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, QTensor, Scheme
+from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
 from edge.text.ids import SpecialIds
 from edge.typing import F32, I64
@@ -42,7 +42,7 @@ class Numerics:
 
     `tolerance`: of logits, relative to the largest. `vectors`: the type in which norms and biases are
     stored. `cache`: the type of cached keys and values. `inputs`: what the inputs of a product with
-    weights of a scheme are rounded to; see `edge.verify`.
+    weights of a scheme are rounded to; see `edge.prove.verify`.
     """
 
     tolerance: float
@@ -168,7 +168,7 @@ class Runtime(Protocol):
         ...
 
 
-class Stored(Protocol):
+class StoredWeights(Protocol):
     """An artifact's weights as they lie there, dequantized: what an oracle computes with where a
     library made them.
     """
@@ -185,7 +185,7 @@ class Stored(Protocol):
 
 
 class Oracle(Protocol):
-    """What `runtimes.reference` offers: any checkpoint, through any recipe, in numpy."""
+    """What `edge_runtimes.reference` offers: any checkpoint, through any recipe, in numpy."""
 
     def oracle(
         self,
@@ -194,7 +194,7 @@ class Oracle(Protocol):
         *,
         numerics: Numerics = PLAIN,
         spec: DecoderSpec | None = None,
-        stored: Stored | None = None,
+        stored: StoredWeights | None = None,
     ) -> Decoder:
         """`spec`: one of the parts of the checkpoint's, if not the whole. `stored`: weights that the
         recipe's own rules do not make.
@@ -212,7 +212,7 @@ class Oracle(Protocol):
 
 
 class Trainer(Protocol):
-    """What `runtimes.torch.train` offers."""
+    """What `edge_runtimes.torch.train` offers."""
 
     def train(
         self,

@@ -32,7 +32,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where one weight lies: these rows of that tensor, in this order; no rows: the whole tensor."""
 
     tensor: str
@@ -40,9 +40,17 @@ class Place:
     stored: Shape  # of the tensor that holds it
     rows: Rows = ()
 
+    def row(self, row: int) -> int:
+        """A weight's row as a row of the tensor."""
+        for rows in self.rows:
+            if row < len(rows):
+                return rows[row]
+            row -= len(rows)
+        return row
+
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class FusedTensor:
     """A tensor of a checkpoint: the weights that lie in it, each in these rows, in this order."""
 
     shape: Shape
@@ -58,11 +66,11 @@ class NameMap:
     entries: Mapping[str, str | Part]
     ignore: tuple[str, ...] = ()
 
-    def places(self, spec: DecoderSpec) -> dict[str, Place]:
+    def places(self, spec: DecoderSpec) -> dict[str, Location]:
         """Every canonical weight of the spec -> its place."""
         return {name: self._place(name, shape, spec) for name, shape in shapes(spec).items()}
 
-    def check(self, spec: DecoderSpec, found: Mapping[str, Shape]) -> dict[str, Place]:
+    def check(self, spec: DecoderSpec, found: Mapping[str, Shape]) -> dict[str, Location]:
         """The places, once the checkpoint holds exactly these tensors in these shapes."""
         places = self.places(spec)
         embed, head = self.ends
@@ -96,16 +104,16 @@ class NameMap:
         assert isinstance(head, str)
         return embed, head
 
-    def _place(self, name: str, shape: Shape, spec: DecoderSpec) -> Place:
+    def _place(self, name: str, shape: Shape, spec: DecoderSpec) -> Location:
         match = re.match(r"layers\.(\d+)\.", name)
         index = int(match[1]) if match else -1
         entry = self._entry(re.sub(r"^layers\.\d+\.", "layers.{i}.", name))
         if isinstance(entry, str):
-            return Place(entry.replace("{i}", str(index)), shape, shape)
+            return Location(entry.replace("{i}", str(index)), shape, shape)
         parts = entry.split(spec.layers[index])
         height = sum(len(rows) for part in parts for rows in part)
         tensor = entry.tensor.replace("{i}", str(index))
-        return Place(tensor, shape, (height, *shape[1:]), parts[entry.part])
+        return Location(tensor, shape, (height, *shape[1:]), parts[entry.part])
 
     def _entry(self, name: str) -> str | Part:
         """Where a weight of any layer lies."""
@@ -122,7 +130,7 @@ class NameMap:
         return repeated or any(re.fullmatch(pattern, name) for pattern in (*_INERT, *self.ignore))
 
 
-def stored(places: Mapping[str, Place]) -> dict[str, Stored]:
+def stored(places: Mapping[str, Location]) -> dict[str, FusedTensor]:
     """The map the other way: every tensor of a checkpoint, and which weights it is made of."""
     shapes: dict[str, Shape] = {}
     weights: dict[str, dict[str, Rows]] = {}
@@ -138,7 +146,7 @@ def stored(places: Mapping[str, Place]) -> dict[str, Stored]:
                 "of its rows once",
                 fix="train a checkpoint of another family",
             )
-    return {tensor: Stored(shapes[tensor], parts) for tensor, parts in weights.items()}
+    return {tensor: FusedTensor(shapes[tensor], parts) for tensor, parts in weights.items()}
 
 
 def shapes(spec: DecoderSpec) -> dict[str, Shape]:

@@ -1,4 +1,4 @@
-"""Targets by name: `converters.NAME` makes an artifact, `runtimes.NAME` runs it. Found lazily,
+"""Targets by name: `edge_converters.NAME` makes an artifact, `edge_runtimes.NAME` runs it. Found lazily,
 never imported by name.
 """
 
@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import cast
 
-from edge.artifact import Artifact
-from edge.contracts import Converter, Layout, Oracle, Rows, Runtime, Stored, Trainer
+from edge.artifact.artifact import Artifact
+from edge.contracts import Converter, Layout, Oracle, Rows, Runtime, StoredWeights, Trainer
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 
+_OURS = ("edge", "edge_converters", "edge_runtimes")
 _BEST = {"Darwin": ("mlx", "onnx"), "Linux": ("onnx",)}  # fastest first
 
 
@@ -45,10 +46,10 @@ def converter(target: str) -> Converter:
     return cast(Converter, _find("converters", target))
 
 
-def stored(artifact: Artifact, part: DecoderSpec) -> Stored:
+def stored(artifact: Artifact, part: DecoderSpec) -> StoredWeights:
     """The weights of an artifact as they lie there."""
     offered = _offered(artifact, "stored", "be read back")
-    return cast(Stored, offered(artifact.place, part))
+    return cast(StoredWeights, offered(artifact.place, part))
 
 
 def read_back(artifact: Artifact, recipe: Recipe) -> Rows:
@@ -192,7 +193,7 @@ def oracle() -> Oracle:
 
 
 def trainer() -> Trainer:
-    return cast(Trainer, _import("runtimes.torch.train", "torch"))
+    return cast(Trainer, _import("edge_runtimes.torch.train", "torch"))
 
 
 def best() -> str:
@@ -208,7 +209,7 @@ def best() -> str:
 
 def names(kind: str) -> tuple[str, ...]:
     """Targets of a kind (`converters` or `runtimes`), by the folders that are there."""
-    spec = importlib.util.find_spec(kind)
+    spec = importlib.util.find_spec(f"edge_{kind}")
     folders = spec.submodule_search_locations if spec else None
     return tuple(sorted(m.name for m in pkgutil.iter_modules(folders) if m.ispkg))
 
@@ -217,14 +218,14 @@ def _find(kind: str, target: str) -> ModuleType:
     known = names(kind)
     if target not in known:
         raise EdgeError(f"there is no target {target!r}", fix=f"use one of: {', '.join(known)}")
-    return _import(f"{kind}.{target}", target)
+    return _import(f"edge_{kind}.{target}", target)
 
 
 def _import(module: str, target: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("edge", "converters", "runtimes"):
+        if error.name is None or error.name.split(".")[0] in _OURS:
             raise
         raise Unsupported(
             f"{target} needs the package {error.name}, which is not installed",

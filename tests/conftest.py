@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from edge import switches
+from edge.system import switches
 
 ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("edge", deadline=None)  # a law is no matter of time
@@ -84,7 +84,7 @@ def record(pytestconfig: pytest.Config) -> Recorder:
 @pytest.fixture
 def edge(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Edge:
     """The command line in this process: edge("run", folder, "a prompt", stdin="") -> Outcome."""
-    from edge.cli import main
+    from edge.command.cli import main
 
     def call(*args: str | Path, stdin: str = "") -> Outcome:
         monkeypatch.setattr(sys, "argv", ["edge", *map(str, args)])

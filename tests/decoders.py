@@ -11,15 +11,15 @@ import pytest
 from support import ROOT, converted, tiny
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
-from edge.convert import with_exits
+from edge.artifact.artifact import Artifact
+from edge.convert.conversion import with_exits
 from edge.errors import Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
 from edge.quant import recipe as recipes
+from edge.source.checkpoint import Checkpoint
 from edge.spec import sees_all
-from runtimes.reference.decoder import checkpoint_weights
-from runtimes.reference.exits import ExitReferenceDecoder
+from edge_runtimes.reference.decoder import checkpoint_weights
+from edge_runtimes.reference.exits import ExitReferenceDecoder
 
 FP32 = recipes.parse("fp32")
 ONE_TABLE = {"coreml", "gguf"}  # runtimes whose layers share one table of rows

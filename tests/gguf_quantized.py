@@ -8,7 +8,7 @@ from pathlib import Path
 import llama_cpp
 import numpy as np
 
-from runtimes.gguf import library
+from edge_runtimes.gguf import library
 
 _TYPE = re.compile(r"\((\w+)\)\s*$")
 _NAME = re.compile(r"\]\s+(\S+)\s+- \[")

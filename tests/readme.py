@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from edge import registry  # noqa: E402
+from edge.source import registry  # noqa: E402
 
 README = ROOT / "README.md"
 TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI", "mlx": "mlx-lm"}

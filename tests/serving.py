@@ -10,8 +10,8 @@ from typing import Any
 
 from support import converted
 
-from edge.model import Model, load
 from edge.protocols import Decoder
+from edge.run.model import Model, load
 from edge.spec import DecoderSpec
 from edge.typing import F32
 

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from edge.config import Config
-from edge.convert import Options, convert
+from edge.convert.conversion import Options, convert
 from edge.families import family_of
+from edge.files.config import Config
 from edge.spec import DecoderSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -175,7 +175,7 @@ def nothing_left(out: Path) -> bool:
 def run(*args: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "edge.cli", *args],
+        [sys.executable, "-m", "edge", *args],
         input=stdin,
         capture_output=True,
         text=True,
@@ -194,4 +194,5 @@ def lacking(tool: str, reason: str) -> NoReturn:
 
 def environment() -> dict[str, str]:
     """Where this source tree comes first, whatever is installed."""
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    paths = (ROOT, ROOT / "tests" / "names")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}

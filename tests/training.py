@@ -7,10 +7,10 @@ from typing import Any
 
 from support import tiny
 
+from edge.data import vocabulary
+from edge.measure.recall import text
 from edge.train import recipe as recipes
-from edge.train import vocabulary
-from edge.train.measure import text
-from edge.train.recipe import Rates, Recipe, Skip, Text
+from edge.train.recipe import Rates, Skip, Text, TrainingRecipe
 
 EXAMPLE = recipes.read(recipes.EXAMPLE)
 ROWS = vocabulary.rows(vocabulary.tokenizer())
@@ -42,7 +42,7 @@ def texts(folder: Path, count: int = 3) -> list[str]:
     return [str(file) for file in files]
 
 
-def on_text(files: list[str], start: Path, *, steps: int = 8, **changes: Any) -> Recipe:
+def on_text(files: list[str], start: Path, *, steps: int = 8, **changes: Any) -> TrainingRecipe:
     """A recipe that goes on from a checkpoint."""
     given: dict[str, Any] = {
         "seed": 3,
@@ -53,10 +53,10 @@ def on_text(files: list[str], start: Path, *, steps: int = 8, **changes: Any) ->
         "text": Text(files=tuple(files), length=24, batch=4),
         "precision": "fp32",
     }
-    return Recipe(**given | changes)
+    return TrainingRecipe(**given | changes)
 
 
-def on_stories(*, steps: int = 8, **changes: Any) -> Recipe:
+def on_stories(*, steps: int = 8, **changes: Any) -> TrainingRecipe:
     """A recipe that trains a shape from scratch."""
     given: dict[str, Any] = {
         "tokens": steps * 4 * 96,

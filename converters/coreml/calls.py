@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.coreml.toolkit import mb
 from edge.quant.tensor import Float
 from edge.spec import BlockSparse, LayerSpec
+from edge_converters.coreml.toolkit import mb
 
 Var = Any  # coremltools' Var
 HIDDEN = -30000.0  # added to a score: its weight is 0, and two of them are finite in fp16

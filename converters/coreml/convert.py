@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from converters.coreml.entries import entries
-from converters.coreml.export import WEIGHTS, model, write
-from converters.coreml.graph import Chunk, number_of, program
-from converters.coreml.plan import Plan, refuse
-from converters.coreml.toolkit import ct
 from edge.contracts import About
-from edge.datafile import DataFile, Mode
 from edge.errors import Damaged
+from edge.files.datafile import DataFile, Mode
 from edge.names import shapes
 from edge.nn.decoder import head_name
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32
+from edge_converters.coreml.entries import entries
+from edge_converters.coreml.export import WEIGHTS, model, write
+from edge_converters.coreml.graph import Chunk, number_of, program
+from edge_converters.coreml.plan import Plan, refuse
+from edge_converters.coreml.toolkit import ct
 
 TOOLS = ("coremltools",)
 FIXED_CACHES = True  # a state has its size from the conversion

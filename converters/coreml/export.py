@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from converters.coreml.plan import Plan
-from converters.coreml.toolkit import (
+from edge_converters.coreml.plan import Plan
+from edge_converters.coreml.toolkit import (
     CoreMLProtoExporter,
     MILProtoExporter,
     helper,

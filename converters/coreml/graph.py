@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from converters.coreml.calls import Call, ranged, static
-from converters.coreml.entries import Entry, entries
-from converters.coreml.ops import KEYS, VALUES, MilOps, stand_in
-from converters.coreml.plan import Plan
-from converters.coreml.toolkit import ct, mb, mil, types
 from edge.nn.decoder import embed, head, head_name, layers
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.spec import DecoderSpec, LayerSpec, parts
+from edge_converters.coreml.calls import Call, ranged, static
+from edge_converters.coreml.entries import Entry, entries
+from edge_converters.coreml.ops import KEYS, VALUES, MilOps, stand_in
+from edge_converters.coreml.plan import Plan
+from edge_converters.coreml.toolkit import ct, mb, mil, types
 
 Var = Any  # coremltools' Var
 MAIN = "main"

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from converters.coreml.calls import Call
-from converters.coreml.plan import Blob, Matrix, Plan
-from converters.coreml.toolkit import mb, types
 from edge.nn.rope import tables
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.spec import LayerSpec, Norm, Rope
 from edge.typing import AnyArray
+from edge_converters.coreml.calls import Call
+from edge_converters.coreml.plan import Blob, Matrix, Plan
+from edge_converters.coreml.toolkit import mb, types
 
 Var = Any  # coremltools' Var
 KEYS, VALUES = "keyCache", "valueCache"  # as swift-transformers names them

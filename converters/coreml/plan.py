@@ -11,14 +11,14 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from converters.coreml.pack import Together, parts
-from edge.datafile import DataFile
 from edge.errors import Unsupported
+from edge.files.datafile import DataFile
 from edge.names import Shape
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import TABLES, Recipe
 from edge.quant.tensor import FLOATS, FP16, FP32, Float, QTensor, Scheme, float_bytes
 from edge.typing import F32, AnyArray
+from edge_converters.coreml.pack import Together, parts
 
 ALIGN = 64
 _HEADER = struct.Struct("<II56x")  # blobs, version

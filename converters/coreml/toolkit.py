@@ -4,7 +4,7 @@ The exporters are not its public interface: `ct.convert` has no way to write a w
 memory. A test reads what we write with coremltools' own reader.
 """
 
-from edge.quiet import quiet
+from edge.system.quiet import quiet
 
 with quiet("coremltools"):
     import coremltools as ct

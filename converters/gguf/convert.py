@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converters.gguf.plan import Plan
 from edge.contracts import About
-from edge.datafile import DataFile, Mode
 from edge.errors import Unsupported
+from edge.files.datafile import DataFile, Mode
 from edge.gguf import keys, mixtures
-from edge.gguf.architectures import Architecture, Place, architecture, check, longest, stacks
+from edge.gguf.architectures import Architecture, TensorRows, architecture, check, longest, stacks
 from edge.gguf.blocks import kind_of, pack
 from edge.gguf.keys import Keys, rope_tensors
 from edge.gguf.kinds import BY_NAME, Kind
@@ -26,9 +25,10 @@ from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import F32, U8
+from edge_converters.gguf.plan import Plan
 
 if TYPE_CHECKING:
-    from converters.gguf.quantizer import Quantizer
+    from edge_converters.gguf.quantizer import Quantizer
 
 TOOLS: tuple[str, ...] = ()
 LIBRARY = ("llama-cpp-python",)
@@ -127,7 +127,7 @@ class GgufWriter:
         for file, planned in zip(self._files, self._plan.files, strict=True):
             file.put(0, planned.header)
 
-    def _put(self, name: str, place: Place, row: int, block: F32) -> int:
+    def _put(self, name: str, place: TensorRows, row: int, block: F32) -> int:
         region = self._plan.regions[place.tensor]
         file = self._files[region.file]
         if block.ndim == 1:
@@ -173,7 +173,7 @@ def _like(name: str) -> str:
 
 def _quantizer(folder: Path) -> "Quantizer":
     try:
-        from converters.gguf.quantizer import Quantizer
+        from edge_converters.gguf.quantizer import Quantizer
     except ModuleNotFoundError as error:
         raise Unsupported(
             f"types of this recipe are made by the package {error.name}, which is not installed",

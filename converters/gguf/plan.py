@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge.gguf.architectures import Architecture, Place, places, stacks
+from edge.gguf.architectures import Architecture, TensorRows, places, stacks
 from edge.gguf.keys import Keys, rope_tensors, text
 from edge.gguf.kinds import ALIGNMENT, BY_NAME, MAGIC, Kind
 from edge.gguf.shards import file_names, keys_of
@@ -47,7 +47,7 @@ class Plan:
 
     files: tuple[File, ...]
     regions: Mapping[str, Region]
-    places: Mapping[str, tuple[Place, ...]]
+    places: Mapping[str, tuple[TensorRows, ...]]
 
     @classmethod
     def of(

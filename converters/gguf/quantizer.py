@@ -11,10 +11,10 @@ from pathlib import Path
 import llama_cpp
 import numpy as np
 
+from edge.artifact.importance_matrix import FILE, read
 from edge.errors import Damaged
-from edge.finite import Unfit
 from edge.gguf.kinds import Kind
-from edge.importance import FILE, read
+from edge.quant.unfit import Unfit
 from edge.typing import F32, U8
 
 _library = llama_cpp.llama_cpp._lib

@@ -1,5 +1,5 @@
 """MLX: mlx-lm's folder, which mlx-lm and mlx-swift load. Written without MLX itself."""
 
-from converters.mlx.convert import ALIASES, TOOLS, layout, memory
+from edge_converters.mlx.convert import ALIASES, TOOLS, layout, memory
 
 __all__ = ["ALIASES", "TOOLS", "layout", "memory"]

@@ -7,16 +7,16 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from converters.mlx.pack import GROUPS, pieces
-from converters.mlx.writer import MlxWriter, Plan
 from edge.contracts import About
-from edge.datafile import Mode
 from edge.errors import Unsupported
+from edge.files.datafile import Mode
 from edge.names import Shape, shapes
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
+from edge_converters.mlx.pack import GROUPS, pieces
+from edge_converters.mlx.writer import MlxWriter, Plan
 
 BASE = 97_000_000  # bytes: interpreter, numpy, blocks in flight
 TOOLS: tuple[str, ...] = ()

@@ -8,9 +8,9 @@ from math import prod
 
 import numpy as np
 
-from edge.finite import Unfit, first_wrong
 from edge.names import Shape
 from edge.quant.tensor import Float, QTensor, Scheme, float_bytes, rounded
+from edge.quant.unfit import Unfit, first_wrong
 from edge.typing import F32, U8
 
 GROUPS = (32, 64, 128)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from converters.mlx.pack import SIZES
 from edge.names import Shape
+from edge_converters.mlx.pack import SIZES
 
 LIMIT = 5 << 30  # bytes of a file: mlx-lm's own
 INDEX = "model.safetensors.index.json"

@@ -6,20 +6,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.mlx import shards
-from converters.mlx.config import config, generation, quantization
-from converters.mlx.pack import Piece, packed, pieces
-from converters.mlx.shards import INDEX, Tensor
-from edge.artifact import contained
-from edge.config import read_json
+from edge.artifact.artifact import contained
 from edge.contracts import About
-from edge.datafile import DataFile, Mode
 from edge.errors import Unsupported
-from edge.names import NameMap, Place
+from edge.files.config import read_json
+from edge.files.datafile import DataFile, Mode
+from edge.names import Location, NameMap
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
 from edge.typing import F32
+from edge_converters.mlx import shards
+from edge_converters.mlx.config import config, generation, quantization
+from edge_converters.mlx.pack import Piece, packed, pieces
+from edge_converters.mlx.shards import INDEX, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Plan:
 
     spec: DecoderSpec
     recipe: Recipe
-    places: Mapping[str, Place]
+    places: Mapping[str, Location]
     schemes: Mapping[str, Scheme]  # of tensors
 
     @classmethod
@@ -136,7 +136,7 @@ def _name(tensor: str, piece: Piece) -> str:
     return tensor if piece.suffix == "weight" else f"{tensor.removesuffix('weight')}{piece.suffix}"
 
 
-def _runs(place: Place, row: int, count: int) -> Iterator[tuple[int, slice]]:
+def _runs(place: Location, row: int, count: int) -> Iterator[tuple[int, slice]]:
     """Where rows row..row + count of a weight lie in its tensor: first row there, and which of them."""
     before = 0
     for rows in place.rows or (range(place.stored[0]),):

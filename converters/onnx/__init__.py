@@ -1,6 +1,6 @@
 """ONNX: Ops that emit a graph, one data file, and several small graphs over it."""
 
-from converters.onnx.convert import ALIASES, TOOLS, OnnxLayout, memory
+from edge_converters.onnx.convert import ALIASES, TOOLS, OnnxLayout, memory
 
 layout = OnnxLayout  # the name that `edge.contracts.Converter` gives it
 

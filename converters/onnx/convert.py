@@ -8,14 +8,14 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converters.onnx.graph import STEP, emit, entries
-from converters.onnx.store import DATA, Store
 from edge.contracts import About
-from edge.datafile import DataFile, Mode
+from edge.files.datafile import DataFile, Mode
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32
+from edge_converters.onnx.graph import STEP, emit, entries
+from edge_converters.onnx.store import DATA, Store
 
 BASE = 157_000_000  # bytes: interpreter, numpy, the ONNX writer, graphs, blocks in flight
 TOOLS = ("onnx-ir", "onnxruntime")

@@ -8,11 +8,11 @@ import onnx_ir as ir
 import onnx_ir.passes.common
 from onnx_ir.tape import Tape
 
-from converters.onnx.ops import Lengths, OnnxOps, rotates_inside
-from converters.onnx.store import Store
 from edge.nn.decoder import segment
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
+from edge_converters.onnx.ops import Lengths, OnnxOps, rotates_inside
+from edge_converters.onnx.store import Store
 
 OPSETS = {"": 21, "com.microsoft": 1}
 IR_VERSION = 10

@@ -12,8 +12,6 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from converters.onnx.sparse import bias
-from converters.onnx.store import DATA, Matrix, Region, Store
 from edge.errors import Unsupported
 from edge.nn.rope import tables
 from edge.quant.held import Held, exactly, refuse_unheld
@@ -21,6 +19,8 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import BF16, FP16, FP32, Scheme
 from edge.spec import BlockSparse, LayerSpec, Norm, Rope
 from edge.typing import F32
+from edge_converters.onnx.sparse import bias
+from edge_converters.onnx.store import DATA, Matrix, Region, Store
 
 MS = "com.microsoft"
 WINDOW = 64  # the most rows whose queries are given out

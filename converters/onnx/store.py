@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge.datafile import DataFile
+from edge.files.datafile import DataFile
 from edge.names import Shape
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor, Scheme, float_bytes

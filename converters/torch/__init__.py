@@ -1,6 +1,6 @@
 """torch: one safetensors file of the canonical weights. Writing it needs no torch."""
 
-from converters.torch.layout import ALIASES, TOOLS, TorchLayout, memory
+from edge_converters.torch.layout import ALIASES, TOOLS, TorchLayout, memory
 
 layout = TorchLayout  # the name that `edge.contracts.Converter` gives it
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.contracts import About
-from edge.datafile import DataFile, Mode
+from edge.files.datafile import DataFile, Mode
 from edge.names import shapes
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe

@@ -17,7 +17,7 @@ STEPS = 8
 def main() -> None:
     """Answer requests."""
     sys.path[:], forks = json.loads(sys.stdin.buffer.readline())
-    from edge.apart import serve
+    from edge.system.child import serve
 
     serve(_prepared, forks=forks)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import llguidance
 import numpy as np
 
-from edge.confined import Limits, ask
 from edge.errors import EdgeError
+from edge.system.confined import Limits, ask
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
 

@@ -160,7 +160,7 @@ def _pooled(votes: F32, options: SnapKV) -> F32:
     return near.max(axis=2) if options.pool == "max" else near.mean(axis=2)
 
 
-class Compacting:
+class CompactingDecoder:
     """`edge.protocols.Decoder` whose cache is compacted after every prompt that does not fit it.
 
     A later prompt of the same sequence is read over what the earlier ones kept. What an answer adds
@@ -266,7 +266,7 @@ class Compacting:
 
 def rows_of(decoder: Decoder) -> tuple[int, ...]:
     """Rows that each layer's cache holds."""
-    if isinstance(decoder, Compacting):
+    if isinstance(decoder, CompactingDecoder):
         return decoder.rows
     return (decoder.length,) * len(decoder.spec.layers)
 

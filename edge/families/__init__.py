@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
-from edge.config import Config
 from edge.errors import Unsupported
 from edge.families._fields import Fields
+from edge.files.config import Config
 from edge.names import NameMap
 from edge.spec import DecoderSpec
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge.config import Config
+from edge.files.config import Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from edge.config import Config
 from edge.errors import Damaged, Unsupported
+from edge.files.config import Config
 from edge.spec import DynamicNtk, Llama3Scaling, LongRope, Rope
 
 Scaling = Llama3Scaling | LongRope | DynamicNtk | None

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from edge.config import Config
 from edge.families import Family
 from edge.families._fields import PLAIN, Fields, words
 from edge.families._rope import rope
+from edge.files.config import Config
 from edge.names import NameMap
 from edge.spec import DecoderSpec, LayerSpec, Norm
 

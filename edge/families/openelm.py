@@ -2,10 +2,10 @@
 width.
 """
 
-from edge.config import Config
 from edge.errors import Damaged, Unsupported
 from edge.families import Family
 from edge.families._fields import SHARED, Fields, words
+from edge.files.config import Config
 from edge.names import NameMap, Part, gate_split, heads_split
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
 

@@ -4,11 +4,11 @@ block-sparse, and scales of a maximal update parametrization (arXiv 2203.03466).
 Copies of its config say `attention_bias: false`; no such field was published, the linears have biases.
 """
 
-from edge.config import Config
 from edge.errors import Unsupported
 from edge.families import Family
 from edge.families._fields import SHARED, Fields, words
 from edge.families._rope import scaling
+from edge.files.config import Config
 from edge.names import NameMap, Part, groups_split, interleaved_split
 from edge.spec import BlockSparse, DecoderSpec, LayerSpec, Norm, Rope
 

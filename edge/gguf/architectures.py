@@ -62,7 +62,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TensorRows:
     """Where a weight lies: rows of a tensor from `first` on; `order`: row i is its `order[i]`th."""
 
     tensor: str
@@ -101,13 +101,15 @@ def stacks(spec: DecoderSpec, arch: Architecture, *, head: bool) -> dict[str, St
     }
 
 
-def places(spec: DecoderSpec, arch: Architecture, *, head: bool) -> dict[str, tuple[Place, ...]]:
+def places(
+    spec: DecoderSpec, arch: Architecture, *, head: bool
+) -> dict[str, tuple[TensorRows, ...]]:
     """Every weight -> where it lies in a file: an embedding that is also the head may lie twice."""
-    known, out = shapes(spec), dict[str, tuple[Place, ...]]()
+    known, out = shapes(spec), dict[str, tuple[TensorRows, ...]]()
     for tensor, stacked in stacks(spec, arch, head=head).items():
         first = 0
         for name in stacked.weights:
-            place = Place(tensor, first, _order(name, spec, arch))
+            place = TensorRows(tensor, first, _order(name, spec, arch))
             out[name] = (*out.get(name, ()), place)
             first += known[name][0]
     return out

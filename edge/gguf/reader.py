@@ -16,8 +16,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from edge.closing import Closing
 from edge.errors import Damaged, Unsupported
+from edge.files.closeable import Closeable
 from edge.gguf.blocks import can_dequantize, dequantize
 from edge.gguf.cursor import Cursor, Malformed, decoded
 from edge.gguf.kinds import ALIGNMENT, ARRAY, KINDS, MAGIC, SCALARS, STRING, UINT32, Kind
@@ -62,7 +62,7 @@ class Tensor:
         return self.rows * self.row_bytes
 
 
-class GGUFFile(Closing, Mapping[str, Value]):
+class GGUFFile(Closeable, Mapping[str, Value]):
     """An open file: a mapping of its keys; `tensors` by name."""
 
     def __init__(self, path: Path) -> None:

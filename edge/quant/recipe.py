@@ -5,7 +5,7 @@
 `lut4-g16` a code is an entry of a table that 16 rows share. What `int4` and `int8` mean is for the
 target to say; where none is named, `rtn-int4-g32`. The embedding and the head follow the body unless
 they are given a precision of their own, and so does any weight that a pattern names. `q4_k_m` and its
-like are mixtures of types that llama.cpp's own library makes: `edge.mixing` says of which.
+like are mixtures of types that llama.cpp's own library makes: `edge.convert.mixtures` says of which.
 """
 
 import re
@@ -16,9 +16,9 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from edge.errors import EdgeError
-from edge.finite import Unfit, first_wrong
 from edge.quant import ggml, kmeans, rtn
 from edge.quant.tensor import BF16, FP16, FP32, Float, QTensor, Scheme, Zero, rounded
+from edge.quant.unfit import Unfit, first_wrong
 from edge.typing import F32
 
 METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {

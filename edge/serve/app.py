@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from edge.errors import EdgeError
-from edge.model import Model
+from edge.run.model import Model
 from edge.serve import page
 from edge.serve.answers import CHAT, TEXT, Form, Json, event, pieces, whole
 from edge.serve.engine import Engine, Job

@@ -14,8 +14,8 @@ from threading import Event
 from time import monotonic
 from typing import Any, Literal, Protocol
 
-from edge.model import Answer, Wish
-from edge.unwanted import Unwanted, unless
+from edge.run.model import Answer, Wish
+from edge.system.cancellation import Unwanted, unless
 
 PATIENCE = 30  # seconds: the longest that a client is told to wait before it asks again
 

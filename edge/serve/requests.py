@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from edge.decode.grammar import Grammar
 from edge.decode.sampling import Sampling
 from edge.errors import EdgeError
-from edge.model import Model, Wish
+from edge.run.model import Model, Wish
 from edge.serve.engine import Asked
 from edge.serve.fields import FieldError, Inert, Only, Strict
 from edge.text.chat import Message

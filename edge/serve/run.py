@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from edge.errors import EdgeError
-from edge.model import Model
+from edge.run.model import Model
 from edge.serve.app import create
 from edge.serve.guard import LOOPBACK, Limits
 

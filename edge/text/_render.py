@@ -27,7 +27,7 @@ FAILURES = (Exception, RecursionError, MemoryError)
 def main() -> None:
     """Answer requests."""
     sys.path[:], forks = json.loads(sys.stdin.buffer.readline())
-    from edge.apart import serve
+    from edge.system.child import serve
 
     serve(_prepared, forks=forks)
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.config import Config, read_json
-from edge.confined import Limits, ask
 from edge.errors import Damaged, EdgeError
+from edge.files.config import Config, read_json
+from edge.system.confined import Limits, ask
 from edge.text.rendering import SCRIPT, answered, compiled, failed
 from edge.text.settings import Settings
 from edge.text.tokenizer import Tokenizer

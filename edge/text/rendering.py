@@ -4,8 +4,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edge.confined import Limits, ask, warm
 from edge.errors import EdgeError
+from edge.system.confined import Limits, ask, warm
 
 SCRIPT = Path(__file__).with_name("_render.py")
 CODE = 16 << 20  # bytes that a template may become

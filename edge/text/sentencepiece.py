@@ -1,6 +1,6 @@
 """A SentencePiece `tokenizer.model` as a `tokenizer.json`: the same pieces, merges by score.
 
-Read without its library, which judges what comes of it (`edge.text.judges`). What a tokenizer.json
+Read without its library, which judges what comes of it (`edge.prove.judges`). What a tokenizer.json
 cannot say exactly is refused by its name.
 """
 

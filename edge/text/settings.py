@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.config import Config
 from edge.errors import Damaged
+from edge.files.config import Config
 
 _MOST = 1 << 24  # ids
 NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")

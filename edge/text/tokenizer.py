@@ -15,7 +15,7 @@ from pathlib import Path
 import tokenizers
 
 from edge.errors import Damaged, EdgeError
-from edge.heap import give_back
+from edge.system.memory import give_back
 from edge.text import bounds
 from edge.text.settings import Added, Settings
 from edge.text.stream import Stream, pieces_of

@@ -1,1 +1,1 @@
-"""Training: recipes and corpora as data. The steps themselves run in `runtimes.torch`."""
+"""Training: recipes and corpora as data. The steps themselves run in `edge_runtimes.torch`."""

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.checkpoint import LONGEST, Checkpoint
-from edge.config import Config, read_json
-from edge.convert import text_files
+from edge.convert.conversion import text_files
+from edge.data import vocabulary
 from edge.errors import EdgeError
 from edge.families import family_of
-from edge.names import Stored, stored
-from edge.outline import SINGLE, Outline
+from edge.files.config import Config, read_json
+from edge.names import FusedTensor, stored
+from edge.source.checkpoint import LONGEST, Checkpoint
+from edge.source.headers import SINGLE, Headers
 from edge.spec import DecoderSpec, parts
 from edge.text.tokenizer import Tokenizer
-from edge.train import vocabulary
-from edge.train.recipe import Recipe, Shape
+from edge.train.recipe import Shape, TrainingRecipe
 
 Find = Callable[[str], Path]  # an id of the registry or a path -> the folder of a checkpoint
 
@@ -38,7 +38,7 @@ class Origin:
     """
 
     spec: DecoderSpec
-    tensors: Mapping[str, Stored]
+    tensors: Mapping[str, FusedTensor]
     dtypes: Mapping[str, str]  # of tensors, as safetensors has them
     files: Mapping[str, tuple[str, ...]]
     texts: Mapping[str, bytes]
@@ -46,7 +46,7 @@ class Origin:
     start: Path | None
 
 
-def origin(recipe: Recipe, find: Find) -> Origin:
+def origin(recipe: TrainingRecipe, find: Find) -> Origin:
     """Of a recipe; refuses what its rows do not fit."""
     if recipe.start is not None:
         found = _continued(find(recipe.start), told=recipe.text is None)
@@ -123,15 +123,15 @@ def _continued(folder: Path, *, told: bool) -> Origin:
     with Checkpoint.open(folder) as checkpoint:
         spec, tensors = checkpoint.spec, stored(checkpoint.places)
     Tokenizer.load(folder).check(spec.vocab)
-    outline = Outline.of(folder)
+    headers = Headers.of(folder)
     kept = {
         file: tuple(name for name in entries if name in tensors)
-        for file, entries in outline.files.items()
+        for file, entries in headers.files.items()
     }
     return Origin(
         spec=spec,
         tensors=tensors,
-        dtypes={name: entry.dtype for name, entry in outline.entries().items() if name in tensors},
+        dtypes={name: entry.dtype for name, entry in headers.entries().items() if name in tensors},
         files={file: names for file, names in kept.items() if names},
         texts=_texts(folder),
         folder=folder,
@@ -170,7 +170,7 @@ def _new(shape: Shape, tokenizer: Path | None) -> Origin:
     )
 
 
-def _tokenizer(recipe: Recipe, find: Find) -> Path | None:
+def _tokenizer(recipe: TrainingRecipe, find: Find) -> Path | None:
     named = None if recipe.text is None else recipe.text.tokenizer
     return None if named is None else find(named)
 

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 
-from edge import given
+from edge.data.rows import Stage
 from edge.errors import EdgeError
+from edge.files import texts
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
-from edge.train.rows import Stage
 
 LIMIT = 64 << 10  # bytes
 _MOST = 1 << 40
@@ -112,7 +112,7 @@ class Text:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
+class TrainingRecipe:
     """All that decides a run, whatever it runs on.
 
     It is from scratch, of a `shape`, or goes on from the checkpoint `start`; and learns from the
@@ -173,13 +173,13 @@ _PARTS: Mapping[str, type] = {
 _NEEDED = ("skip", "rates")
 
 
-def read(path: Path) -> Recipe:
+def read(path: Path) -> TrainingRecipe:
     """Read a recipe; what is unknown, missing or out of range is an error that names it."""
     try:
         if path.stat().st_size > LIMIT:
             raise ValueError(f"it has more than {LIMIT >> 10} KiB")
         return _recipe(
-            _table(_Loader(given.decoded(path.read_bytes(), str(path))).get_single_data(), "it")
+            _table(_Loader(texts.decoded(path.read_bytes(), str(path))).get_single_data(), "it")
         )
     except FileNotFoundError:
         raise EdgeError(f"there is no recipe {path}", fix=f"start from {EXAMPLE}") from None
@@ -188,7 +188,7 @@ def read(path: Path) -> Recipe:
         raise EdgeError(problem, fix=f"compare it with {EXAMPLE}") from error
 
 
-def changed(recipe: Recipe, *, start: str | None, texts: Sequence[str]) -> Recipe:
+def changed(recipe: TrainingRecipe, *, start: str | None, texts: Sequence[str]) -> TrainingRecipe:
     """The same from another checkpoint, or on other texts."""
     if start is not None and recipe.start is None:
         raise EdgeError(
@@ -215,7 +215,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _recipe(raw: Mapping[str, object]) -> Recipe:
+def _recipe(raw: Mapping[str, object]) -> TrainingRecipe:
     stages = raw.get("stages", [])
     if not isinstance(stages, list) or not (stages or "stages" not in raw):
         raise ValueError("stages is no list")
@@ -226,8 +226,8 @@ def _recipe(raw: Mapping[str, object]) -> Recipe:
         if key in raw or key in _NEEDED
     }
     made = tuple(_made(Stage, stage, f"stages[{i}]") for i, stage in enumerate(stages))
-    _check(Recipe, given, "it")
-    return Recipe(**given, **parts, stages=made)
+    _check(TrainingRecipe, given, "it")
+    return TrainingRecipe(**given, **parts, stages=made)
 
 
 def _made(kind: type[T], raw: object, where: str) -> T:

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge import processors
-from edge.artifact import alone
+from edge.artifact.artifact import alone
 from edge.errors import Unsupported
-from edge.home import home
+from edge.system import processors
+from edge.system.home import home
 
 READY = "ready"  # written last: an environment without it was cut off
 Say = Callable[[str], None]

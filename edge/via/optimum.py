@@ -15,15 +15,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edge import integrity, module
-from edge.artifact import for_later, publishing, sha256, write_manifest
-from edge.config import Config, read_json
-from edge.convert import TEXT_FILES, silent
+from edge.artifact import integrity, network
+from edge.artifact.artifact import for_later, publishing, sha256, write_manifest
+from edge.artifact.network import Network
+from edge.convert.conversion import TEXT_FILES, silent
 from edge.errors import Damaged, EdgeError, Unsupported
-from edge.module import Module
-from edge.outline import INDEX, weight_files
-from edge.pull import pin_of
-from edge.safetensors import SafetensorsFile
+from edge.files.config import Config, read_json
+from edge.files.safetensors import SafetensorsFile
+from edge.source.headers import INDEX, weight_files
+from edge.source.pull import pin_of
 from edge.via import environment
 
 HERE = Path(__file__).parent
@@ -70,7 +70,7 @@ def check(via: str, to: str | None, asked: Sequence[str]) -> None:
         )
 
 
-def convert(source: Path, out: Path, *, force: bool, say: Say) -> Module:
+def convert(source: Path, out: Path, *, force: bool, say: Say) -> Network:
     """Export a checkpoint folder; `out` appears when the network is there and proved."""
     with staged(source) as allowed, publishing(out, force=force) as folder:
         inputs = [source / file.name for file in sorted(allowed.iterdir())]
@@ -89,12 +89,12 @@ def convert(source: Path, out: Path, *, force: bool, say: Say) -> Module:
                 shutil.copyfile(file, folder / file.name)
         manifest = _manifest(source, inputs, sorted(folder.iterdir()), found, proof)
         write_manifest(folder, manifest)
-    return module.read(out)
+    return network.read(out)
 
 
 def verify(folder: Path, source: Path, *, say: Say) -> Proof:
     """Prove a module anew beside the checkpoint that it was made from, and keep the result."""
-    manifest = module.read(folder)
+    manifest = network.read(folder)
     named = read_json(source / "config.json").get("architectures")
     if named != [manifest.architecture]:
         raise EdgeError(
@@ -105,7 +105,7 @@ def verify(folder: Path, source: Path, *, say: Say) -> Proof:
         found = _work("prove", allowed, folder, say)
     proof = _proof(found, integrity.compare(folder, manifest, None, silent).changed_files)
     with for_later(say):
-        module.record(folder, manifest, proof.json())
+        network.record(folder, manifest, proof.json())
     return proof
 
 
@@ -166,17 +166,17 @@ def _proof(found: Mapping[str, Any], changed: tuple[str, ...]) -> Proof:
 
 def _manifest(
     source: Path, inputs: list[Path], outputs: list[Path], found: dict[str, Any], proof: Proof
-) -> Module:
+) -> Network:
     config, pin = Config(found, "what optimum found"), pin_of(source)
-    return Module(
+    return Network(
         target="onnx",
         via="optimum",
         name=source.resolve().name,
         architecture=config.text("architecture"),
         task=config.text("task"),
         entry=ENTRY,
-        inputs=module.ports(config, "inputs"),
-        outputs=module.ports(config, "outputs"),
+        inputs=network.ports(config, "inputs"),
+        outputs=network.ports(config, "outputs"),
         repository=None if pin is None else pin.source,
         revision=None if pin is None else pin.revision,
         source={file.name: sha256(file) for file in inputs},

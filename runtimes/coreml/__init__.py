@@ -10,12 +10,12 @@ from edge.errors import Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
-from runtimes.coreml.decoder import CoreMlDecoder
-from runtimes.coreml.exits import ExitCoreMlDecoder
-from runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
-from runtimes.coreml.memory import memory
-from runtimes.coreml.reference import evaluated, open_reference
-from runtimes.coreml.stored import CoreMlRows
+from edge_runtimes.coreml.decoder import CoreMlDecoder
+from edge_runtimes.coreml.exits import ExitCoreMlDecoder
+from edge_runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
+from edge_runtimes.coreml.memory import memory
+from edge_runtimes.coreml.reference import evaluated, open_reference
+from edge_runtimes.coreml.stored import CoreMlRows
 
 __all__ = [
     "check",
@@ -77,7 +77,7 @@ def _callers(
     check()
     if threads is not None:
         raise Unsupported("Core ML chooses its threads itself", fix="leave out --threads")
-    from runtimes.coreml.native import predicted
+    from edge_runtimes.coreml.native import predicted
 
     return predicted(folder, spec, exact=exact, part=part)
 

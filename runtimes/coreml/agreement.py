@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from edge.errors import Damaged
 from edge.spec import DecoderSpec
-from runtimes.coreml.program import Function, Program
-from runtimes.coreml.types import TensorType
+from edge_runtimes.coreml.program import Function, Program
+from edge_runtimes.coreml.types import TensorType
 
 KEYS, VALUES = "keyCache", "valueCache"
 _INPUTS = {"inputIds", "hidden", "position", "rows", "last"}

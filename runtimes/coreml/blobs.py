@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.errors import Damaged
 from edge.typing import U8, AnyArray
-from runtimes.coreml.types import NUMPY, TensorType, bits_of
+from edge_runtimes.coreml.types import NUMPY, TensorType, bits_of
 
 _META = struct.Struct("<IIQQ")  # mark, type, bytes, offset of the data
 _SIZE = 64  # of the header, and of metadata

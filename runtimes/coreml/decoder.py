@@ -14,8 +14,8 @@ import numpy as np
 
 from edge.errors import Damaged
 from edge.spec import DecoderSpec
+from edge.system.cancellation import go_on
 from edge.typing import F32, AnyArray
-from edge.unwanted import go_on
 
 FIX = "convert again"
 _CHUNK = re.compile(r"model(?:-(\d{5})-of-(\d{5}))?\.mlpackage")

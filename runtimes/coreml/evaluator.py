@@ -15,11 +15,11 @@ import numpy as np
 
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.typing import AnyArray
-from runtimes.coreml.ops import ARITHMETIC, MOVING
-from runtimes.coreml.ops.inferred import KINDS, infer
-from runtimes.coreml.ops.moving import put
-from runtimes.coreml.program import Argument, Constant, Function, Op, Program
-from runtimes.coreml.types import NUMPY, TensorType, bounded
+from edge_runtimes.coreml.ops import ARITHMETIC, MOVING
+from edge_runtimes.coreml.ops.inferred import KINDS, infer
+from edge_runtimes.coreml.ops.moving import put
+from edge_runtimes.coreml.program import Argument, Constant, Function, Op, Program
+from edge_runtimes.coreml.types import NUMPY, TensorType, bounded
 
 Precision = Literal["declared", "fp32"]
 KEEP = 1 << 30  # bytes of expanded weights that are kept between calls

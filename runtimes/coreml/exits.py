@@ -11,7 +11,7 @@ import numpy as np
 from edge.errors import Damaged
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
-from runtimes.coreml.decoder import FIX, Caller, CoreMlDecoder, Found, logits_of
+from edge_runtimes.coreml.decoder import FIX, Caller, CoreMlDecoder, Found, logits_of
 
 
 class ExitCoreMlDecoder(CoreMlDecoder):

@@ -16,8 +16,8 @@ from edge.decode.snapkv import vote
 from edge.errors import Damaged, Unsupported
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray
-from runtimes.coreml.agreement import KEYS, VALUES, shares
-from runtimes.coreml.decoder import FIX, Caller, CoreMlDecoder, Found
+from edge_runtimes.coreml.agreement import KEYS, VALUES, shares
+from edge_runtimes.coreml.decoder import FIX, Caller, CoreMlDecoder, Found
 
 ANSWER = 256  # rows that are advised beside those that are kept
 

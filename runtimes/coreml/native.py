@@ -14,17 +14,17 @@ from typing import Any
 
 from edge.spec import DecoderSpec
 from edge.typing import AnyArray
-from runtimes.coreml.agreement import agree, caches
-from runtimes.coreml.decoder import packages
-from runtimes.coreml.program import Program
-from runtimes.coreml.toolkit import ct
+from edge_runtimes.coreml.agreement import agree, caches
+from edge_runtimes.coreml.decoder import packages
+from edge_runtimes.coreml.program import Program
+from edge_runtimes.coreml.toolkit import ct
 
 # With all units, models with states fail to load on some systems (coremltools #2325, error -14).
 UNITS, EXACT_UNITS = "CPU_AND_GPU", "CPU_ONLY"
 
 
 class Predicted:
-    """One package behind `runtimes.coreml.flexible.Keeper`: compiled once, a function loaded at its
+    """One package behind `edge_runtimes.coreml.flexible.Keeper`: compiled once, a function loaded at its
     first call.
     """
 

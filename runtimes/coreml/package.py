@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.artifact import contained
-from edge.config import read_json
+from edge.artifact.artifact import contained
 from edge.errors import Damaged, Unsupported
-from runtimes.coreml.toolkit import DecodeError, Model_pb2
+from edge.files.config import read_json
+from edge_runtimes.coreml.toolkit import DecodeError, Model_pb2
 
 MODEL_LIMIT = 1 << 29  # bytes of a program without its weights
 _MANIFEST = "Manifest.json"

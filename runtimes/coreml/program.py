@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from edge.errors import Damaged, Unsupported
-from runtimes.coreml.blobs import Blobs, decoded
-from runtimes.coreml.package import Package
-from runtimes.coreml.toolkit import MIL_pb2
-from runtimes.coreml.types import NUMPY, TensorType, bits_of, bounded
+from edge_runtimes.coreml.blobs import Blobs, decoded
+from edge_runtimes.coreml.package import Package
+from edge_runtimes.coreml.toolkit import MIL_pb2
+from edge_runtimes.coreml.types import NUMPY, TensorType, bits_of, bounded
 
 _FLOATS = {"FLOAT16": "fp16", "FLOAT32": "fp32"}
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from edge.spec import DecoderSpec
 from edge.typing import AnyArray
-from runtimes.coreml.agreement import agree, caches
-from runtimes.coreml.decoder import CoreMlDecoder, packages
-from runtimes.coreml.evaluator import Evaluator, Precision
-from runtimes.coreml.program import Program
+from edge_runtimes.coreml.agreement import agree, caches
+from edge_runtimes.coreml.decoder import CoreMlDecoder, packages
+from edge_runtimes.coreml.evaluator import Evaluator, Precision
+from edge_runtimes.coreml.program import Program
 
 
 class Evaluated:
-    """One package behind `runtimes.coreml.flexible.Keeper`."""
+    """One package behind `edge_runtimes.coreml.flexible.Keeper`."""
 
     def __init__(self, evaluator: Evaluator, part: str) -> None:
         self._evaluator, self._part = evaluator, part

@@ -13,9 +13,9 @@ from edge.quant.bits import spread
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
-from runtimes.coreml.blobs import Blobs
-from runtimes.coreml.decoder import packages
-from runtimes.coreml.program import Constant, Op, Program
+from edge_runtimes.coreml.blobs import Blobs
+from edge_runtimes.coreml.decoder import packages
+from edge_runtimes.coreml.program import Constant, Op, Program
 
 
 class CoreMlRows:

@@ -1,6 +1,6 @@
 """coremltools, imported once: off macOS it complains of libraries that only a Mac has."""
 
-from edge.quiet import quiet
+from edge.system.quiet import quiet
 
 with quiet("coremltools"):
     import coremltools as ct

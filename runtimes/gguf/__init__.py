@@ -1,10 +1,10 @@
 """llama.cpp, through its C interface."""
 
-from runtimes.gguf.decoder import GgufDecoder
-from runtimes.gguf.exits import ExitGgufDecoder
-from runtimes.gguf.flexible import FlexibleGgufDecoder
-from runtimes.gguf.memory import memory, numerics
-from runtimes.gguf.stored import StoredWeights, read_back
+from edge_runtimes.gguf.decoder import GgufDecoder
+from edge_runtimes.gguf.exits import ExitGgufDecoder
+from edge_runtimes.gguf.flexible import FlexibleGgufDecoder
+from edge_runtimes.gguf.memory import memory, numerics
+from edge_runtimes.gguf.stored import StoredWeights, read_back
 
 open = GgufDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleGgufDecoder

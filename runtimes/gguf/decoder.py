@@ -10,25 +10,25 @@ from pathlib import Path
 
 import numpy as np
 
-from edge import processors
-from edge.artifact import contained
-from edge.closing import Closing
+from edge.artifact.artifact import contained
 from edge.errors import Damaged
+from edge.files.closeable import Closeable
 from edge.gguf.judge import spec_of
 from edge.gguf.shards import GGUFModel, file_names
 from edge.spec import DecoderSpec, LongRope
+from edge.system import processors
+from edge.system.cancellation import go_on
 from edge.typing import F32
-from edge.unwanted import go_on
-from runtimes.gguf.library import Context, Model, Watch
-from runtimes.gguf.offload import gpu_layers
-from runtimes.gguf.state import prove
+from edge_runtimes.gguf.library import Context, Model, Watch
+from edge_runtimes.gguf.offload import gpu_layers
+from edge_runtimes.gguf.state import prove
 
 FIRST_ROWS, ANSWER = 512, 256  # rows of a new cache; rows kept free after a prompt
 _LOGITS = 1 << 24  # logits that a call for all positions holds at most
 _NEVER = 1 << 30  # tokens
 
 
-class GgufDecoder(Closing):
+class GgufDecoder(Closeable):
     """One sequence over an artifact's folder, or over a file of anyone's.
 
     `exact`: with attention and its cache in float32. `part` says nothing beyond the spec of it.

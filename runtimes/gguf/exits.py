@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.closing import Closing
+from edge.files.closeable import Closeable
 from edge.gguf.shards import COUNT, TENSORS
 from edge.spec import DecoderSpec
 from edge.typing import F32
-from runtimes.gguf.decoder import FIRST_ROWS, Found, GgufDecoder, rotary
-from runtimes.gguf.library import DRAFTS, Context, Model
-from runtimes.gguf.offload import gpu_layers
-from runtimes.gguf.state import State
+from edge_runtimes.gguf.decoder import FIRST_ROWS, Found, GgufDecoder, rotary
+from edge_runtimes.gguf.library import DRAFTS, Context, Model
+from edge_runtimes.gguf.offload import gpu_layers
+from edge_runtimes.gguf.state import State
 
 _FEW = 16  # tokens that the first layers read themselves, rather than take over the cache
 
@@ -89,7 +89,7 @@ class ExitGgufDecoder(GgufDecoder):
             self._unread.clear()
 
 
-class _FirstLayers(Closing):
+class _FirstLayers(Closeable):
     """The first files of an artifact as a model, and a cache that holds `length` tokens."""
 
     def __init__(self, found: Found, spec: DecoderSpec, exit_: int, *, threads: int) -> None:

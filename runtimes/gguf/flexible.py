@@ -16,10 +16,10 @@ from edge.decode.snapkv import vote
 from edge.errors import EdgeError, Unsupported
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, U8
-from runtimes.gguf.decoder import ANSWER, GgufDecoder
-from runtimes.gguf.library import BATCH, DRAFTS, Context
-from runtimes.gguf.queries import Queries
-from runtimes.gguf.state import State
+from edge_runtimes.gguf.decoder import ANSWER, GgufDecoder
+from edge_runtimes.gguf.library import BATCH, DRAFTS, Context
+from edge_runtimes.gguf.queries import Queries
+from edge_runtimes.gguf.state import State
 
 
 class FlexibleGgufDecoder(GgufDecoder):

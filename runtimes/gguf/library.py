@@ -10,10 +10,10 @@ from pathlib import Path
 import llama_cpp
 import numpy as np
 
-from edge.closing import Closing
 from edge.errors import Damaged, EdgeError
+from edge.files.closeable import Closeable
 from edge.typing import F32, U8
-from runtimes.gguf.buffers import leave_out_amx
+from edge_runtimes.gguf.buffers import leave_out_amx
 
 _ERROR, _CONTINUED = 4, 5  # levels of what the library logs; an error here is raised there
 BATCH = 512  # tokens of a prompt at a time
@@ -36,7 +36,7 @@ llama_cpp.llama_backend_init()
 leave_out_amx()
 
 
-class Model(Closing):
+class Model(Closeable):
     """Weights, which several contexts may share; freed when each who holds them has closed them.
 
     `files`: one, or shards in their order. `numbers`: keys of the first file whose values are to be
@@ -82,7 +82,7 @@ class Model(Closing):
             llama_cpp.llama_model_free(self.pointer)
 
 
-class Context(Closing):
+class Context(Closeable):
     """A cache of `rows` tokens over a model. `batch`: tokens of a call; `outputs`: positions of it whose
     logits may be asked. `watch`: sees every operation of every call, which costs a call of Python each.
 
@@ -158,7 +158,7 @@ class Context(Closing):
             raise AssertionError(f"llama.cpp keeps what lies after {length}")
 
     def state(self) -> U8:
-        """Every row with its position: see `runtimes.gguf.state`."""
+        """Every row with its position: see `edge_runtimes.gguf.state`."""
         raw = np.empty(llama_cpp.llama_state_seq_get_size(self.pointer, 0), np.uint8)
         got = llama_cpp.llama_state_seq_get_data(self.pointer, _bytes(raw), len(raw), 0)
         assert got == len(raw), f"{got} of {len(raw)} bytes of state"

@@ -13,8 +13,8 @@ from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
-from runtimes.gguf.decoder import ANSWER, FIRST_ROWS
-from runtimes.gguf.library import at_once
+from edge_runtimes.gguf.decoder import ANSWER, FIRST_ROWS
+from edge_runtimes.gguf.library import at_once
 
 BASE = 110_000_000  # interpreter, numpy, the library and its buffers, a tokenizer
 _TOKEN = 700  # bytes of a token in two tokenizers: ours and the library's

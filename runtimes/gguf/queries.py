@@ -12,7 +12,7 @@ import numpy as np
 
 from edge.spec import DecoderSpec
 from edge.typing import F32
-from runtimes.gguf.state import another
+from edge_runtimes.gguf.state import another
 
 _ROTATION, _KEY = b"ROPE", b"Kcur"
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import llama_cpp
 import numpy as np
 
-from edge.closing import Closing
 from edge.errors import Damaged
-from edge.finite import first_wrong
-from edge.gguf.architectures import Place, architecture, places
+from edge.files.closeable import Closeable
+from edge.gguf.architectures import TensorRows, architecture, places
 from edge.gguf.blocks import can_dequantize, dequantize, has_minimum, unpack
 from edge.gguf.kinds import Kind
 from edge.gguf.shards import GGUFModel, file_names
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor
+from edge.quant.unfit import first_wrong
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, U8
 
@@ -38,7 +38,7 @@ class _Traits(ctypes.Structure):
     ]
 
 
-class StoredWeights(Closing):
+class StoredWeights(Closeable):
     """`edge.contracts.Stored` over a file."""
 
     def __init__(self, folder: Path, spec: DecoderSpec) -> None:
@@ -108,7 +108,7 @@ def read_back(folder: Path, spec: DecoderSpec, _recipe: Recipe) -> StoredWeights
     return StoredWeights(folder, spec)
 
 
-def _at(place: Place, rows: I64) -> I64:
+def _at(place: TensorRows, rows: I64) -> I64:
     """Rows of a weight as rows of its tensor."""
     return place.first + (rows if place.order is None else place.order[rows])
 

@@ -1,10 +1,10 @@
 """MLX: Metal on a Mac; on Linux its CPU kernels, right for proof."""
 
-from runtimes.mlx.computing import memory, numerics
-from runtimes.mlx.decoder import MlxDecoder
-from runtimes.mlx.exits import ExitMlxDecoder
-from runtimes.mlx.flexible import FlexibleMlxDecoder
-from runtimes.mlx.stored import MlxRows
+from edge_runtimes.mlx.computing import memory, numerics
+from edge_runtimes.mlx.decoder import MlxDecoder
+from edge_runtimes.mlx.exits import ExitMlxDecoder
+from edge_runtimes.mlx.flexible import FlexibleMlxDecoder
+from edge_runtimes.mlx.stored import MlxRows
 
 open = MlxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleMlxDecoder

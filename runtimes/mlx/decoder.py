@@ -15,13 +15,13 @@ import numpy as np
 from edge.errors import Unsupported
 from edge.nn.decoder import decoder
 from edge.spec import DecoderSpec
+from edge.system.cancellation import go_on
 from edge.typing import F32
-from edge.unwanted import go_on
-from runtimes.mlx.cache import Cache, Exactly, Whole
-from runtimes.mlx.computing import chunk, on_cpu
-from runtimes.mlx.folder import Folder
-from runtimes.mlx.ops import MlxOps
-from runtimes.mlx.weights import Weights
+from edge_runtimes.mlx.cache import Cache, Exactly, Whole
+from edge_runtimes.mlx.computing import chunk, on_cpu
+from edge_runtimes.mlx.folder import Folder
+from edge_runtimes.mlx.ops import MlxOps
+from edge_runtimes.mlx.weights import Weights
 
 Arrays = list[mx.array]
 Step = Callable[[mx.array, mx.array, Arrays, Arrays, Arrays], tuple[mx.array, Arrays, Arrays]]

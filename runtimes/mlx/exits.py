@@ -11,9 +11,9 @@ from edge.decode.layerskip import draft_spec, widened
 from edge.nn.decoder import head_name, segment
 from edge.spec import DecoderSpec
 from edge.typing import F32
-from runtimes.mlx.cache import Exactly
-from runtimes.mlx.decoder import MlxDecoder
-from runtimes.mlx.ops import MlxOps
+from edge_runtimes.mlx.cache import Exactly
+from edge_runtimes.mlx.decoder import MlxDecoder
+from edge_runtimes.mlx.ops import MlxOps
 
 
 class ExitMlxDecoder(MlxDecoder):

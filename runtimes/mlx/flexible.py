@@ -8,8 +8,8 @@ import numpy as np
 
 from edge.decode.snapkv import refuse_cut
 from edge.typing import F32, I64
-from runtimes.mlx.cache import Cache
-from runtimes.mlx.decoder import MlxDecoder
+from edge_runtimes.mlx.cache import Cache
+from edge_runtimes.mlx.decoder import MlxDecoder
 
 
 class FlexibleMlxDecoder(MlxDecoder):

@@ -12,14 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from edge.artifact import contained
-from edge.closing import Closing
-from edge.config import Config
+from edge.artifact.artifact import contained
 from edge.errors import Damaged, Unsupported
-from edge.names import Place, Shape
-from edge.outline import Outline, weight_files
+from edge.files.closeable import Closeable
+from edge.files.config import Config
+from edge.files.safetensors import Entry, SafetensorsFile
+from edge.names import Location, Shape
 from edge.quant.tensor import Float
-from edge.safetensors import Entry, SafetensorsFile
+from edge.source.headers import Headers, weight_files
 from edge.spec import DecoderSpec
 from edge.typing import U8
 
@@ -38,7 +38,7 @@ class Form:
     group: int | None = None
 
 
-class Folder(Closing):
+class Folder(Closeable):
     """An open folder that holds exactly the weights of a spec."""
 
     def __init__(self, folder: Path, spec: DecoderSpec) -> None:
@@ -47,9 +47,9 @@ class Folder(Closing):
         try:
             paths = [contained(folder, path.name) for path in weight_files(folder)]
             opened.extend(SafetensorsFile(path) for path in paths)
-            outline = Outline(config, {file.path.name: file.entries for file in opened})
-            forms, found = _forms(outline.entries(), config)
-            self.places = _places(outline, spec, found, folder)
+            headers = Headers(config, {file.path.name: file.entries for file in opened})
+            forms, found = _forms(headers.entries(), config)
+            self.places = _places(headers, spec, found, folder)
         except BaseException:
             for file in opened:
                 file.close()
@@ -102,9 +102,9 @@ def _pick(file: SafetensorsFile, tensor: str, rows: range, out: U8) -> None:
 
 
 def _places(
-    outline: Outline, spec: DecoderSpec, found: Mapping[str, Shape], folder: Path
-) -> dict[str, Place]:
-    names = outline.family.names
+    headers: Headers, spec: DecoderSpec, found: Mapping[str, Shape], folder: Path
+) -> dict[str, Location]:
+    names = headers.family.names
     try:
         return names.check(spec, found)
     except Unsupported:  # its family has no name for a weight of this spec

@@ -9,8 +9,8 @@ import mlx.core as mx
 
 from edge.nn.rope import attention_factor, frequencies
 from edge.spec import LayerSpec, Norm, Rope
-from runtimes.mlx.cache import Rows
-from runtimes.mlx.weights import Weights
+from edge_runtimes.mlx.cache import Rows
+from edge_runtimes.mlx.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)

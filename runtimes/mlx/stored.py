@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.closing import Closing
+from edge.files.closeable import Closeable
 from edge.quant.bits import codes, spread
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.spec import DecoderSpec
 from edge.typing import F32, U8
-from runtimes.mlx.folder import Folder, Kind
+from edge_runtimes.mlx.folder import Folder, Kind
 
 
-class MlxRows(Closing):
+class MlxRows(Closeable):
     """`edge.contracts.Rows`: config.json says how each tensor is packed."""
 
     def __init__(self, folder: Path, spec: DecoderSpec, _recipe: Recipe) -> None:

@@ -12,8 +12,8 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
-from runtimes.mlx.computing import TYPES, activations
-from runtimes.mlx.folder import Folder, Form, Kind
+from edge_runtimes.mlx.computing import TYPES, activations
+from edge_runtimes.mlx.folder import Folder, Form, Kind
 
 _STORED = {mx.bfloat16: mx.uint16, mx.float16: mx.uint16}  # numpy has no bfloat16 to write into
 

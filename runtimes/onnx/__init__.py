@@ -1,11 +1,11 @@
 """ONNX Runtime on the CPU."""
 
-from runtimes.onnx.decoder import OnnxDecoder
-from runtimes.onnx.exits import ExitOnnxDecoder
-from runtimes.onnx.flexible import FlexibleOnnxDecoder
-from runtimes.onnx.memory import memory, numerics
-from runtimes.onnx.rounding import RoundingOnnxDecoder
-from runtimes.onnx.stored import OnnxRows
+from edge_runtimes.onnx.decoder import OnnxDecoder
+from edge_runtimes.onnx.exits import ExitOnnxDecoder
+from edge_runtimes.onnx.flexible import FlexibleOnnxDecoder
+from edge_runtimes.onnx.memory import memory, numerics
+from edge_runtimes.onnx.rounding import RoundingOnnxDecoder
+from edge_runtimes.onnx.stored import OnnxRows
 
 open = OnnxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleOnnxDecoder

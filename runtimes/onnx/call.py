@@ -12,7 +12,7 @@ import onnxruntime as ort
 from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray
-from runtimes.onnx import external
+from edge_runtimes.onnx import external
 
 Kinds = dict[str, object]  # inputs or outputs by name
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from edge import processors
-from edge.heap import give_back
 from edge.spec import DecoderSpec
+from edge.system import processors
+from edge.system.cancellation import go_on
+from edge.system.memory import give_back
 from edge.typing import F32, AnyArray
-from edge.unwanted import go_on
-from runtimes.onnx.call import Call, Entry, open_call
+from edge_runtimes.onnx.call import Call, Entry, open_call
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations

@@ -10,8 +10,8 @@ import numpy as np
 
 from edge.spec import DecoderSpec
 from edge.typing import F32
-from runtimes.onnx.call import Entry
-from runtimes.onnx.decoder import OnnxDecoder
+from edge_runtimes.onnx.call import Entry
+from edge_runtimes.onnx.decoder import OnnxDecoder
 
 _DRAFTS = 64  # the most tokens that are drafted before they are finished
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge.config import is_plain
 from edge.errors import Damaged
+from edge.files.config import is_plain
 
 LIMIT = 16 << 20  # bytes of a graph: weights lie beside it, so it takes kilobytes
 _DEPTH = 32  # messages in messages

@@ -17,8 +17,8 @@ from edge.errors import EdgeError
 from edge.nn.rope import rotate, tables
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray
-from runtimes.onnx.call import Call, Entry, queries_width
-from runtimes.onnx.decoder import ANSWER, OnnxDecoder, buffer
+from edge_runtimes.onnx.call import Call, Entry, queries_width
+from edge_runtimes.onnx.decoder import ANSWER, OnnxDecoder, buffer
 
 FLEXIBLE = "flexible.onnx"
 WINDOW = 64  # the most rows whose queries the graph gives out

@@ -16,7 +16,7 @@ from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, Scheme
 from edge.spec import DecoderSpec
-from runtimes.onnx.decoder import ANSWER, CHUNK, FIRST_ROWS, biased, chunk
+from edge_runtimes.onnx.decoder import ANSWER, CHUNK, FIRST_ROWS, biased, chunk
 
 BASE = 93_000_000  # interpreter, numpy, edge, and what a run uses of the libraries
 _FLOAT = 4

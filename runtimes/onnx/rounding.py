@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from edge.decode.rounding import rounded, steps
-from edge.heap import give_back
 from edge.spec import DecoderSpec
+from edge.system.memory import give_back
 from edge.typing import F32
-from runtimes.onnx.call import Call, Entry
-from runtimes.onnx.decoder import FIRST_ROWS, buffers
-from runtimes.onnx.flexible import FlexibleOnnxDecoder
+from edge_runtimes.onnx.call import Call, Entry
+from edge_runtimes.onnx.decoder import FIRST_ROWS, buffers
+from edge_runtimes.onnx.flexible import FlexibleOnnxDecoder
 
 ROUNDED = "flexible-int8.onnx"
 

@@ -17,7 +17,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32, U8
-from runtimes.onnx.external import check, regions
+from edge_runtimes.onnx.external import check, regions
 
 MODEL = "model.onnx"
 

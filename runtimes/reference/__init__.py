@@ -1,6 +1,6 @@
 """The oracle: every model in plain numpy."""
 
-from runtimes.reference.decoder import oracle
-from runtimes.reference.importance import importance
+from edge_runtimes.reference.decoder import oracle
+from edge_runtimes.reference.importance import importance
 
 __all__ = ["importance", "oracle"]

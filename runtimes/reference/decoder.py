@@ -6,18 +6,18 @@ from functools import partial
 
 import numpy as np
 
-from edge import finite
-from edge.checkpoint import Checkpoint
-from edge.contracts import PLAIN, Numerics, Rounding, Stored
+from edge.contracts import PLAIN, Numerics, Rounding, StoredWeights
 from edge.names import shapes
 from edge.nn.decoder import decoder
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
+from edge.source import finite
+from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray
-from runtimes.reference.ops import Cache, NumpyOps, Tables
-from runtimes.reference.products import Products
+from edge_runtimes.reference.ops import Cache, NumpyOps, Tables
+from edge_runtimes.reference.products import Products
 
 Weights = Callable[[str, I64 | None], F32]
 Product = Callable[[F32, str], F32]
@@ -107,7 +107,7 @@ def oracle(
     *,
     numerics: Numerics = PLAIN,
     spec: DecoderSpec | None = None,
-    stored: Stored | None = None,
+    stored: StoredWeights | None = None,
 ) -> ReferenceDecoder:
     """The checkpoint through a recipe's rounding, or weights as they are stored, computed as `numerics`
     says.

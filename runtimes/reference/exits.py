@@ -6,8 +6,8 @@ from edge.nn.decoder import segment
 from edge.ops import Ops
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
-from runtimes.reference.decoder import ReferenceDecoder, Weights
-from runtimes.reference.ops import NumpyOps, Tables
+from edge_runtimes.reference.decoder import ReferenceDecoder, Weights
+from edge_runtimes.reference.ops import NumpyOps, Tables
 
 
 class ExitReferenceDecoder(ReferenceDecoder):

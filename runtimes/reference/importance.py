@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge.checkpoint import Checkpoint
 from edge.nn.decoder import segment
 from edge.ops import Ops
+from edge.source.checkpoint import Checkpoint
 from edge.typing import F32, AnyArray
-from runtimes.reference.decoder import checkpoint_weights
-from runtimes.reference.ops import Cache, NumpyOps, Tables
+from edge_runtimes.reference.decoder import checkpoint_weights
+from edge_runtimes.reference.ops import Cache, NumpyOps, Tables
 
 
 def importance(

@@ -1,10 +1,10 @@
 """torch, on a CPU or on CUDA: artifacts of one safetensors file, and training."""
 
-from runtimes.torch.decoder import TorchDecoder, numerics
-from runtimes.torch.exits import ExitTorchDecoder
-from runtimes.torch.flexible import FlexibleTorchDecoder
-from runtimes.torch.memory import memory
-from runtimes.torch.stored import TorchRows
+from edge_runtimes.torch.decoder import TorchDecoder, numerics
+from edge_runtimes.torch.exits import ExitTorchDecoder
+from edge_runtimes.torch.flexible import FlexibleTorchDecoder
+from edge_runtimes.torch.memory import memory
+from edge_runtimes.torch.stored import TorchRows
 
 open = TorchDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleTorchDecoder

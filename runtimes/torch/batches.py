@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from edge.train.rows import Part, Stage, Writer
+from edge.data.rows import Part, Stage, Writer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

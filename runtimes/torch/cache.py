@@ -17,7 +17,7 @@ Buffers = tuple[torch.Tensor, torch.Tensor]  # keys and values of a layer, [1, G
 
 
 class StaticCache:
-    """`runtimes.torch.ops.Cache`; the decoder moves `length` when every layer has appended.
+    """`edge_runtimes.torch.ops.Cache`; the decoder moves `length` when every layer has appended.
 
     A layer that forgot rows holds fewer than `length`, which stays the position of the next token.
     """

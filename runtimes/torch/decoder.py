@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge import processors
-from edge.artifact import Artifact
+from edge.artifact.artifact import Artifact
 from edge.contracts import Numerics
-from edge.convert import recipe_of
+from edge.convert.conversion import recipe_of
 from edge.errors import EdgeError, Unsupported
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.spec import DecoderSpec
+from edge.system import processors
+from edge.system.cancellation import go_on
 from edge.typing import F32
-from edge.unwanted import go_on
-from runtimes.torch.cache import ANSWER, StaticCache
-from runtimes.torch.ops import TorchOps
-from runtimes.torch.weights import DTYPES, load
+from edge_runtimes.torch.cache import ANSWER, StaticCache
+from edge_runtimes.torch.ops import TorchOps
+from edge_runtimes.torch.weights import DTYPES, load
 
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
 

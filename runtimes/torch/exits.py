@@ -12,9 +12,9 @@ from edge.decode.layerskip import draft_spec, widened
 from edge.nn.decoder import head_name, segment
 from edge.spec import DecoderSpec
 from edge.typing import F32
-from runtimes.torch.decoder import TorchDecoder, array
-from runtimes.torch.ops import TorchOps
-from runtimes.torch.weights import first
+from edge_runtimes.torch.decoder import TorchDecoder, array
+from edge_runtimes.torch.ops import TorchOps
+from edge_runtimes.torch.weights import first
 
 
 class ExitTorchDecoder(TorchDecoder):

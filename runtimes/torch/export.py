@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from edge.errors import EdgeError
-from edge.names import Stored
-from edge.outline import INDEX
+from edge.names import FusedTensor
+from edge.source.headers import INDEX
 from edge.train.origin import Origin
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -42,7 +42,7 @@ def write(folder: Path, origin: Origin, weights: Mapping[str, torch.Tensor]) -> 
         (folder / name).write_bytes(origin.texts[name])
 
 
-def tensor(place: Stored, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def tensor(place: FusedTensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """One of a checkpoint's tensors, from the weights that lie in it."""
     first, *more = place.weights
     if not more and place.weights[first] == (range(place.shape[0]),):

@@ -6,10 +6,10 @@ from copy import copy
 import torch
 
 from edge.decode.snapkv import refuse_cut
-from edge.heap import give_back
+from edge.system.memory import give_back
 from edge.typing import F32, I64
-from runtimes.torch.cache import StaticCache
-from runtimes.torch.decoder import TorchDecoder, array
+from edge_runtimes.torch.cache import StaticCache
+from edge_runtimes.torch.decoder import TorchDecoder, array
 
 
 class FlexibleTorchDecoder(TorchDecoder):

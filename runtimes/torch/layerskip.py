@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from edge.nn.decoder import block, embed, head
 from edge.spec import DecoderSpec
-from runtimes.torch.ops import Tables, TorchOps
+from edge_runtimes.torch.ops import Tables, TorchOps
 
 Pair = tuple[
     torch.Tensor, torch.Tensor | None

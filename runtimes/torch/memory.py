@@ -7,8 +7,8 @@ mapped for the rows that are looked up. Activations live for one chunk of the pr
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
-from runtimes.torch.decoder import CHUNK, number
-from runtimes.torch.weights import DTYPES
+from edge_runtimes.torch.decoder import CHUNK, number
+from edge_runtimes.torch.weights import DTYPES
 
 BASE = 290_000_000  # interpreter, numpy, torch, a tokenizer
 _FLOAT = 4

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from edge.nn.rope import tables
 from edge.spec import LayerSpec, Norm, Rope
-from runtimes.torch.attention import blocks, fused, vote
+from edge_runtimes.torch.attention import blocks, fused, vote
 
 Tables = tuple[torch.Tensor, torch.Tensor]  # cos and sin, [P, rotated / 2] each
 Kernel = ParamSpec("Kernel")

@@ -12,13 +12,13 @@ from typing import Literal
 
 import torch
 
-from edge import processors
 from edge.spec import DecoderSpec
+from edge.system import processors
 from edge.train.origin import fitting
-from runtimes.torch import layerskip
-from runtimes.torch.batches import Batch, Plan, judge, weighted
-from runtimes.torch.ops import TorchOps
-from runtimes.torch.optim import Tensors
+from edge_runtimes.torch import layerskip
+from edge_runtimes.torch.batches import Batch, Plan, judge, weighted
+from edge_runtimes.torch.ops import TorchOps
+from edge_runtimes.torch.optim import Tensors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from edge.errors import Unsupported
-from runtimes.torch.decoder import device
+from edge_runtimes.torch.decoder import device
 
 BUCKET = 64 << 20  # bytes that are added up at once
 

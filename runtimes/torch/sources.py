@@ -12,15 +12,15 @@ from typing import Protocol
 import tokenizers
 import torch
 
+from edge.data import vocabulary
+from edge.data.corpus import Corpus, Stream, StreamPosition
+from edge.data.rows import Writer
 from edge.spec import DecoderSpec
 from edge.text.tokenizer import Tokenizer
-from edge.train import vocabulary
-from edge.train.corpus import Corpus, Place, Stream
 from edge.train.origin import Origin
-from edge.train.recipe import Recipe
-from edge.train.rows import Writer
-from runtimes.torch.batches import Batch, make_batch
-from runtimes.torch.state import Position
+from edge.train.recipe import TrainingRecipe
+from edge_runtimes.torch.batches import Batch, make_batch
+from edge_runtimes.torch.state import Position
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class Drawn:
     seed: int  # of layer dropout
     tokens: int  # of the whole batch
     stage: int = 0  # that is practised
-    places: Sequence[Place] = ()
+    places: Sequence[StreamPosition] = ()
 
 
 class Source(Protocol):
@@ -54,7 +54,7 @@ class Stories:
 
     judged = True
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: TrainingRecipe) -> None:
         assert recipe.weights is not None
         by = recipe.weights
         self.weights: tuple[float, ...] = (by.scaffold, by.story, by.answer, by.echo)
@@ -87,7 +87,7 @@ class Texts:
     weights: tuple[float, ...] = (0.0, 1.0)  # of what may not be predicted, and of the rest
     judged = False
 
-    def __init__(self, recipe: Recipe, spec: DecoderSpec, tokenizer: Tokenizer) -> None:
+    def __init__(self, recipe: TrainingRecipe, spec: DecoderSpec, tokenizer: Tokenizer) -> None:
         assert recipe.text is not None
         self._recipe, self._text, self._tokenizer = recipe, recipe.text, tokenizer
         self._forbidden = torch.tensor(spec.forbidden, dtype=torch.long)
@@ -95,7 +95,7 @@ class Texts:
         self._streams: dict[int, Stream] = {}
 
     def start(self) -> Position:
-        places = [Place(split) for split in range(self._recipe.splits)]
+        places = [StreamPosition(split) for split in range(self._recipe.splits)]
         return Position(places=places, texts=self._corpus.digest)
 
     def draw(self, at: Position, mine: range) -> Drawn:
@@ -107,7 +107,7 @@ class Texts:
             places=[stream.place for stream in streams],
         )
 
-    def _stream(self, split: int, place: Place) -> Stream:
+    def _stream(self, split: int, place: StreamPosition) -> Stream:
         """One that stands elsewhere belongs to a position that was left."""
         stream = self._streams.get(split)
         if stream is None or stream.place != place:
@@ -127,7 +127,7 @@ class Texts:
         return [bos, *ids] if begins and self._tokenizer.adds_bos and bos is not None else ids
 
 
-def source(recipe: Recipe, origin: Origin) -> Source:
+def source(recipe: TrainingRecipe, origin: Origin) -> Source:
     if recipe.text is None:
         return Stories(recipe)
     assert origin.folder is not None

@@ -11,9 +11,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from edge.data.corpus import StreamPosition
 from edge.errors import Damaged, EdgeError
-from edge.safetensors import SafetensorsFile
-from edge.train.corpus import Place
+from edge.files.safetensors import SafetensorsFile
 
 
 @dataclass(kw_only=True)
@@ -27,7 +27,7 @@ class Position:
     seconds: float = 0.0
     loss: float = 0.0
     right: dict[int, float] = field(default_factory=dict)  # by stage: share of right answers
-    places: list[Place] = field(default_factory=list)  # in the texts, of every split
+    places: list[StreamPosition] = field(default_factory=list)  # in the texts, of every split
     texts: str = ""  # their digest
 
 
@@ -59,7 +59,7 @@ def _position(file: Path, text: str) -> Position:
     try:
         raw = json.loads(text)
         raw["right"] = {int(stage): share for stage, share in raw["right"].items()}
-        raw["places"] = [Place(**place) for place in raw.get("places", [])]
+        raw["places"] = [StreamPosition(**place) for place in raw.get("places", [])]
         return Position(**raw)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.closing import Closing
 from edge.errors import Damaged
+from edge.files.closeable import Closeable
+from edge.files.safetensors import SafetensorsFile
 from edge.names import shapes
 from edge.quant.bits import codes, spread
 from edge.quant.recipe import Recipe
-from edge.safetensors import SafetensorsFile
 from edge.spec import DecoderSpec
 from edge.typing import F32, U8
-from runtimes.torch.weights import FILE
+from edge_runtimes.torch.weights import FILE
 
 
-class TorchRows(Closing):
+class TorchRows(Closeable):
     """`edge.contracts.Rows`: what lies there says how; a group's size is the recipe's."""
 
     def __init__(self, folder: Path, spec: DecoderSpec, recipe: Recipe) -> None:

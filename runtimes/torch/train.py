@@ -17,21 +17,21 @@ from pathlib import Path
 
 import torch
 
-from edge.checkpoint import Checkpoint
+from edge.data.corpus import StreamPosition
 from edge.errors import EdgeError
-from edge.finite import whole
+from edge.source.checkpoint import Checkpoint
+from edge.source.finite import whole
 from edge.train import recipe as recipes
-from edge.train.corpus import Place
 from edge.train.curriculum import dropout, exit_weights
 from edge.train.origin import Origin, origin
-from edge.train.recipe import Recipe
-from runtimes.torch import export, layerskip, state
-from runtimes.torch.batches import Plan
-from runtimes.torch.initial import initial
-from runtimes.torch.optim import Optimizer, Tensors
-from runtimes.torch.passes import Passes
-from runtimes.torch.ranks import Ranks
-from runtimes.torch.sources import Drawn, source
+from edge.train.recipe import TrainingRecipe
+from edge_runtimes.torch import export, layerskip, state
+from edge_runtimes.torch.batches import Plan
+from edge_runtimes.torch.initial import initial
+from edge_runtimes.torch.optim import Optimizer, Tensors
+from edge_runtimes.torch.passes import Passes
+from edge_runtimes.torch.ranks import Ranks
+from edge_runtimes.torch.sources import Drawn, source
 
 STATE = "run.safetensors"
 SAVE_EVERY = 90.0  # seconds, and no more than a twentieth of the time
@@ -68,7 +68,7 @@ class Run:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         out: Path,
         *,
         ranks: Ranks | None = None,
@@ -144,7 +144,9 @@ class Run:
         )
         at.tokens += drawn.tokens
         at.loss += (loss - at.loss) * 0.02
-        at.places = [Place(int(b), int(t)) for b, t in zip(places[::2], places[1::2], strict=True)]
+        at.places = [
+            StreamPosition(int(b), int(t)) for b, t in zip(places[::2], places[1::2], strict=True)
+        ]
         self.stopped = asked > 0
         if self.source.judged:
             self._judge(drawn.stage, right / max(1, answers))

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 
 from edge.errors import Damaged
+from edge.files.safetensors import SafetensorsFile
 from edge.names import Shape, shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Scheme
-from edge.safetensors import SafetensorsFile
 from edge.spec import DecoderSpec
-from runtimes.torch.lowbit import Codes, Int4Product, has_kernel
-from runtimes.torch.ops import Matrix
+from edge_runtimes.torch.lowbit import Codes, Int4Product, has_kernel
+from edge_runtimes.torch.ops import Matrix
 
 FILE = "model.safetensors"
 DTYPES: Mapping[Float, torch.dtype] = {
@@ -55,7 +55,7 @@ class Tied:
 
 
 def first(weight: Weight, rows: int) -> Weight:
-    """The first rows of a weight, where they lie: `runtimes.torch.ops.Matrix.first`."""
+    """The first rows of a weight, where they lie: `edge_runtimes.torch.ops.Matrix.first`."""
     return weight[:rows] if isinstance(weight, torch.Tensor) else weight.first(rows)
 
 

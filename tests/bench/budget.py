@@ -14,12 +14,12 @@ import argparse
 from pathlib import Path
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.progress import bar
+from edge.artifact.artifact import Artifact
+from edge.command.bars import bar
+from edge.measure import picture, quality
+from edge.measure.record import Record
 from edge.protocols import Evictable
 from edge.text.tokenizer import Tokenizer
-from edge.train import picture, quality
-from edge.train.record import Record
 
 PROMPT, NEW = 384, 96  # tokens of a real text that are compacted, and that follow
 

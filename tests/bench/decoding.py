@@ -81,7 +81,7 @@ def summary(results: Rounds) -> list[dict[str, object]]:
     """A row for each title, against the plain one of its length."""
     rows = []
     for title, found in results.items():
-        length, _, means = title.partition(": ")
+        length, _, strategy = title.partition(": ")
         plain = results[f"{length}: plain"]
         first = found[0]
         slower = [a["prefill_tps"] / b["prefill_tps"] for a, b in zip(plain, found, strict=True)]
@@ -92,7 +92,7 @@ def summary(results: Rounds) -> list[dict[str, object]]:
         rows.append(
             {
                 "prompt": int(length),
-                "by": means,
+                "by": strategy,
                 "prompt tok/s": _spread([row["prefill_tps"] for row in found]),
                 "its time": _spread(slower),
                 "decode tok/s": _spread([row["decode_tps"] for row in found]),

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from edge.bench import machine
+from edge.measure.bench import machine
 
-EDGE = [sys.executable, "-m", "edge.cli"]
+EDGE = [sys.executable, "-m", "edge"]
 
 
 @dataclass(frozen=True, slots=True)

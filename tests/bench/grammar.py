@@ -14,9 +14,9 @@ from pathlib import Path
 from time import perf_counter
 
 import edge
-from edge.bench import machine
 from edge.decode.grammar import Grammar
-from edge.model import Model, Wish
+from edge.measure.bench import machine
+from edge.run.model import Model, Wish
 
 SCHEMA = {
     "type": "object",

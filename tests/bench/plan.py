@@ -16,10 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edge.artifact import Artifact
-from edge.bench import machine, peak_rss_mb
+from edge.artifact.artifact import Artifact
+from edge.measure.bench import machine, peak_rss_mb
 
-EDGE = [sys.executable, "-m", "edge.cli"]
+EDGE = [sys.executable, "-m", "edge"]
 ANSWER = 16  # tokens of a sequence that are not its prompt
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from threading import local
 from typing import Any
 
-from edge.bench import machine
+from edge.measure.bench import machine
 
 PEOPLE = ("Lily", "Tom", "Marla", "Ben", "Anna", "Max")
 THINGS = ("ball", "dog", "tree", "boat", "hat", "cake", "kite")
@@ -95,7 +95,7 @@ def _family(pid: int) -> Iterator[int]:
 @contextmanager
 def started(model: Sequence[str], threads: int) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "edge.cli", "serve", *model, "--port", "0"]
+        command = [sys.executable, "-m", "edge", "serve", *model, "--port", "0"]
         command += ["--threads", str(threads)]
         env = {**os.environ, "EDGE_HOME": os.environ.get("EDGE_HOME", home)}
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)

@@ -51,7 +51,7 @@ class Load:
 def llama_cpp(load: Load) -> tuple[float, float]:
     import llama_cpp as engine
 
-    import runtimes.gguf  # noqa: F401 - leaves out kernels that some compilers break
+    import edge_runtimes.gguf  # noqa: F401 - leaves out kernels that some compilers break
 
     room = load.prompt + load.new + 8
     model = engine.Llama(
@@ -148,7 +148,7 @@ def command(load: Load, python: str) -> list[str]:
     kind = load.engine
     numbers += ["--threads", str(load.threads)] if load.threads or kind in ENGINES else []
     if kind not in ENGINES:
-        own = [sys.executable, "-m", "edge.cli", "bench", load.path, "--rounds", "1", "--json"]
+        own = [sys.executable, "-m", "edge", "bench", load.path, "--rounds", "1", "--json"]
         return [*own, *numbers, *load.options]
     numbers += ["--vocab", str(load.vocab)]
     return [python, __file__, "--one", kind, f"--{kind}", load.path, *numbers]

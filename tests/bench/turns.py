@@ -22,11 +22,11 @@ from time import perf_counter, sleep
 from typing import Any
 
 from edge import api
-from edge.bench import machine
-from edge.model import Model, Wish
+from edge.measure.bench import machine
+from edge.run.model import Model, Wish
 from edge.text.chat import Message
 
-EDGE = [sys.executable, "-m", "edge.cli"]
+EDGE = [sys.executable, "-m", "edge"]
 PAUSE = 0.1  # seconds
 Timed = Callable[[int], float]  # number of a pair -> seconds
 

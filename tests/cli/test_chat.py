@@ -8,12 +8,12 @@ import pytest
 from conftest import Edge
 from support import converted
 
-from edge import confined, workers
-from edge import model as models
 from edge.decode.snapkv import SnapKV
 from edge.errors import EdgeError
-from edge.means import Means
-from edge.model import Chat, Model, Wish, load
+from edge.run import model as models
+from edge.run.model import Chat, Model, Wish, load
+from edge.run.strategy import Strategy
+from edge.system import confined, workers
 from edge.text.chat import ChatTemplate, Message, encode_chat
 
 STORIES = "llm/stories-260k"
@@ -152,7 +152,7 @@ def test_a_model_without_a_template_does_not_chat(edge: Edge, assets: Path, tmp_
 def test_an_answer_on_a_terminal_does_not_steer_it(
     talking: Path, edge: Edge, monkeypatch: pytest.MonkeyPatch, terminal: bool, shown: str
 ) -> None:
-    monkeypatch.setattr("edge.model.text_of", lambda *_, **__: iter(["red \x1b]0;mine\x07"]))
+    monkeypatch.setattr("edge.run.model.text_of", lambda *_, **__: iter(["red \x1b]0;mine\x07"]))
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     assert edge("run", talking, "a prompt").out.strip("\n") == "red " + shown
     assert shown in edge("run", talking, stdin="a line\n\n").out
@@ -179,7 +179,7 @@ def test_a_chat_says_what_a_second_question_sees(
 @pytest.mark.parametrize("purpose", ["question", "reuse"])
 def test_a_compacted_chat_is_read_on_and_begun_anew(talking: Path, purpose: str) -> None:
     snap = SnapKV(capacity=48, window=8, chunk=16, purpose=purpose)  # type: ignore[arg-type]
-    model = load(talking, threads=1, means=Means(snapkv=snap))
+    model = load(talking, threads=1, strategy=Strategy(snapkv=snap))
     chat = model.chat()
     said(chat, "Lily found a ball. " * 8)
     first = model.decoder.length

@@ -13,9 +13,9 @@ import pytest
 from conftest import Edge
 from support import converted, environment, run, tiny
 
-from edge import registry
-from edge.artifact import MANIFEST, sha256
-from edge.train import quality
+from edge.artifact.artifact import MANIFEST, sha256
+from edge.measure import quality
+from edge.source import registry
 
 STORIES = "llm/stories-260k"
 PROMPT = "Once upon a time"
@@ -157,7 +157,7 @@ def test_a_proof_stands_where_it_cannot_be_kept(
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("edge.artifact.write_manifest", refuse)
+    monkeypatch.setattr("edge.artifact.artifact.write_manifest", refuse)
     done = edge("verify", copy, "--against", assets / STORIES, "--tokens", "4", "--json")
     assert (done.code, done.json["passed"]) == (0, True)
     assert "not kept in edge.json: Read-only file system" in done.err
@@ -360,7 +360,7 @@ def test_bench_measures_quality(
         (("--kv", "int8", "--reference"), "leave out --reference"),
     ],
 )
-def test_means_refuse(edge: Edge, artifact: Path, given: tuple[str, ...], words: str) -> None:
+def test_strategies_refuse(edge: Edge, artifact: Path, given: tuple[str, ...], words: str) -> None:
     done = edge("run", artifact, "a b", "--raw", *given)
     assert done.code == 2
     assert words in done.err
@@ -586,7 +586,7 @@ def test_a_process_of_its_own_answers(artifact: Path) -> None:
 
 def test_a_closed_pipe_says_nothing() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge.cli", "list"],
+        [sys.executable, "-m", "edge", "list"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -29,7 +29,7 @@ class Server:
     """`edge serve` of the packaged model, as a user starts it."""
 
     def __init__(self, home: Path, *args: str) -> None:
-        command = [sys.executable, "-m", "edge.cli", "serve", "--port", "0", *args]
+        command = [sys.executable, "-m", "edge", "serve", "--port", "0", *args]
         env = {**environment(), "EDGE_HOME": str(home)}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
         assert self.process.stderr is not None

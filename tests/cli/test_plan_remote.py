@@ -11,7 +11,7 @@ from conftest import Edge
 from hub import Hub, serving
 from support import checkpoint, config_of, safetensors, tiny, weights_of, with_header
 
-from edge import registry
+from edge.source import registry
 
 MODEL = "some/model"
 CONFIG = config_of("llama", vocab_size=5000)
@@ -161,7 +161,7 @@ def test_an_index_that_lies(hub: Hub, edge: Edge) -> None:
 def test_a_config_without_end_is_refused(
     hub: Hub, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.hub.LIMIT", 1000)
+    monkeypatch.setattr("edge.source.hub.LIMIT", 1000)
     hub.files["config.json"] += b" " * 1000
     assert "config.json is larger than" in edge("plan", MODEL).err
 

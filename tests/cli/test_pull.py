@@ -9,7 +9,7 @@ from conftest import Edge
 from hub import SHA, Hub, serving
 from support import tiny
 
-from edge import registry
+from edge.source import registry
 
 
 @pytest.fixture

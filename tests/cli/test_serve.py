@@ -11,8 +11,8 @@ from conftest import Edge
 from serving import serving
 from serving import talking as make
 
-from edge.decode.snapkv import Compacting, SnapKV
-from edge.model import Model, Wish, load
+from edge.decode.snapkv import CompactingDecoder, SnapKV
+from edge.run.model import Model, Wish, load
 from edge.text.chat import Message
 
 FastAPI = pytest.importorskip("fastapi").FastAPI
@@ -236,11 +236,11 @@ def test_a_server_compacts_as_it_is_told(
     done = edge("serve", talking, "--snapkv", "64", "--snapkv-for", "reuse")
     assert (done.code, "a second question sees what the first saw" in done.err) == (0, True)
     compact = served[0].decoder
-    assert isinstance(compact, Compacting)
+    assert isinstance(compact, CompactingDecoder)
     assert compact.options == SnapKV(capacity=64, purpose="reuse")
     assert edge("serve", talking, "--snapkv-for", "reuse").code == 2
     assert edge("serve", talking).code == 0
-    assert not isinstance(served[1].decoder, Compacting)
+    assert not isinstance(served[1].decoder, CompactingDecoder)
 
 
 def test_idle_connections_outlive_those_of_usual_clients() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import converted
 
-from edge.model import Wish, load
+from edge.run.model import Wish, load
 from edge.text.tokenizer import Tokenizer
 
 STORIES = "llm/stories-260k"

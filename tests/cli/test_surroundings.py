@@ -19,7 +19,7 @@ import pwd
 def unknown(user):
     raise KeyError(user)
 pwd.getpwuid = unknown
-from edge.cli import main
+from edge.command.cli import main
 main()
 """
 ARTIFACT = "ARTIFACT"
@@ -36,7 +36,7 @@ class Surroundings:
     env: Mapping[str, str | None] = field(default_factory=dict)
     full: bool = False  # what stdout goes to
     closed: tuple[int, ...] = ()
-    code: str = "from edge.cli import main; main()"
+    code: str = "from edge.command.cli import main; main()"
 
     @property
     def loses(self) -> bool:

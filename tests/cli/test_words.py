@@ -9,8 +9,8 @@ import pytest
 from conftest import Edge
 from support import ROOT, converted, environment
 
-from edge.options import Threads
-from edge.processors import MOST
+from edge.command.options import Threads
+from edge.system.processors import MOST
 
 LONG = "word " * 100  # longer than the name of a file may be
 LIBRARIES = ("Input should", "Invalid value", "Value error", "Usage:", "unable to parse", "[type=")
@@ -140,7 +140,7 @@ def test_a_reader_that_goes_away_is_no_news(artifact: Path) -> None:
         reader, writer = os.pipe()
         os.close(reader)
         done = subprocess.run(
-            [sys.executable, "-m", "edge.cli", *command],
+            [sys.executable, "-m", "edge", *command],
             stdout=writer,
             stderr=subprocess.PIPE,
             env=environment(),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from support import ROOT, config_of, converted, dividing, safetensors, tiny, weights_of
 
-from edge import registry
+from edge.source import registry
 
 Read = Callable[[Path, bytes], None]  # a folder to work in, and the hostile content
 
@@ -77,7 +77,7 @@ def _weights() -> Sequence[bytes]:
 
 
 def _read_weights(folder: Path, content: bytes) -> None:
-    from edge.safetensors import SafetensorsFile
+    from edge.files.safetensors import SafetensorsFile
 
     (folder / "model.safetensors").write_bytes(content)
     with SafetensorsFile(folder / "model.safetensors") as file:
@@ -99,8 +99,8 @@ def _configs() -> Sequence[bytes]:
 
 def _read_config(folder: Path, content: bytes) -> None:
     """As far as a plan for each target: shapes, sizes and memory."""
-    from edge.config import Config
     from edge.families import family_of
+    from edge.files.config import Config
     from edge.names import shapes
 
     (folder / "config.json").write_bytes(content)
@@ -111,7 +111,7 @@ def _read_config(folder: Path, content: bytes) -> None:
 
 
 def _read_index(folder: Path, content: bytes) -> None:
-    from edge.outline import weight_files
+    from edge.source.headers import weight_files
 
     (folder / "model-1.safetensors").touch()
     (folder / "model-2.safetensors").touch()
@@ -127,8 +127,8 @@ def _manifests() -> Sequence[bytes]:
 
 
 def _read_manifest(folder: Path, content: bytes) -> None:
-    from edge.artifact import Artifact
-    from edge.inspection import inspect
+    from edge.artifact.artifact import Artifact
+    from edge.measure.inspection import inspect
 
     for file in _artifact().iterdir():
         if not (folder / file.name).exists():
@@ -143,7 +143,7 @@ def _graphs() -> Sequence[bytes]:
 
 
 def _read_graph(folder: Path, content: bytes) -> None:
-    from runtimes.onnx.external import check
+    from edge_runtimes.onnx.external import check
 
     if not (folder / "model.onnx.data").exists():
         shutil.copyfile(_artifact() / "model.onnx.data", folder / "model.onnx.data")
@@ -382,7 +382,7 @@ def _pins() -> Sequence[bytes]:
 
 
 def _read_pins(folder: Path, content: bytes) -> None:
-    from edge.pull import pin_of, read_pins
+    from edge.source.pull import pin_of, read_pins
 
     os.environ["EDGE_HOME"] = str(folder / "home")
     (folder / "home").mkdir(exist_ok=True)
@@ -414,7 +414,7 @@ def _asks() -> Sequence[bytes]:
 def _client() -> Any:
     from fastapi.testclient import TestClient
 
-    from edge.model import load
+    from edge.run.model import load
     from edge.serve.app import create
     from edge.serve.guard import Limits
 
@@ -486,7 +486,7 @@ def _importances() -> Sequence[bytes]:
 
 
 def _read_importance(folder: Path, content: bytes) -> None:
-    from edge.importance import FILE, read
+    from edge.artifact.importance_matrix import FILE, read
 
     (folder / FILE).write_bytes(content)
     read(folder)
@@ -553,7 +553,7 @@ def _run(target: str, name: str) -> tuple[Callable[[], Sequence[bytes]], Read]:
         return [(_made(target) / name).read_bytes()]
 
     def read(folder: Path, content: bytes) -> None:
-        from edge.artifact import Artifact
+        from edge.artifact.artifact import Artifact
         from edge.targets import open_decoder, open_reference
 
         place = folder / target

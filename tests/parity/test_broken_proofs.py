@@ -16,17 +16,17 @@ import pytest
 from support import checkpoint, config_of, converted, dividing, tiny, weights_of
 from training import speaking
 
-import edge.verify
+import edge.prove.verify
 from edge import targets
-from edge.artifact import MANIFEST, Artifact, sha256
-from edge.distance import Distance, Distances, farthest
-from edge.proof import LARGEST, MOST, Forced, errors_of
+from edge.artifact.artifact import MANIFEST, Artifact, sha256
+from edge.prove.distance import Distance, Distances, farthest
+from edge.prove.logits import LARGEST, MOST, Forced, errors_of
+from edge.prove.verify import Report, verify
 from edge.quant import bounds, held
 from edge.quant import recipe as recipes
 from edge.quant.recipe import METHODS
 from edge.quant.tensor import QTensor, Scheme
-from edge.verify import Report, verify
-from runtimes.reference.decoder import ReferenceDecoder
+from edge_runtimes.reference.decoder import ReferenceDecoder
 
 TOKENS = 6
 FAILING: dict[str, Callable[[Report], bool]] = {
@@ -119,7 +119,7 @@ def measured(
     """`_greedy` or `_follow` that finds something else: tokens and logits [T, V]."""
 
     def case(_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        honest = getattr(edge.verify, name)
+        honest = getattr(edge.prove.verify, name)
 
         def other(*args: Any) -> Any:
             found = honest(*args)
@@ -127,7 +127,7 @@ def measured(
             change(tokens, logits)
             return found
 
-        monkeypatch.setattr(edge.verify, name, other)
+        monkeypatch.setattr(edge.prove.verify, name, other)
 
     return case
 

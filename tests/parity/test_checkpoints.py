@@ -9,11 +9,11 @@ import pytest
 from support import checkpoint, config_of, converted, safetensors, weights_of
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.errors import Damaged
+from edge.prove.verify import verify
 from edge.quant import recipe as recipes
-from edge.verify import verify
+from edge.source.checkpoint import Checkpoint
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

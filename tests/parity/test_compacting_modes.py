@@ -10,11 +10,11 @@ from decoders import ONE_TABLE, Bench, Open, offering
 
 from edge.decode import kvzip
 from edge.decode.generate import generate
-from edge.decode.snapkv import Compacting, SnapKV
+from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import Unsupported
 from edge.protocols import Evictable
 from edge.spec import LayerSpec
-from runtimes.reference import ops as reference
+from edge_runtimes.reference import ops as reference
 
 IDS = [int(i) for i in np.random.default_rng(5).integers(0, 97, 50)]
 FAMILIES = ("llama", "openelm", "internlm2")
@@ -53,7 +53,7 @@ def test_layers_may_keep_different_numbers_of_rows(bench: Open, options: SnapKV)
     made = bench("llama")
     if made.runtime in ONE_TABLE:
         with pytest.raises(Unsupported, match="one table of"):
-            Compacting(made.evictable(), options).prefill(IDS[:40])
+            CompactingDecoder(made.evictable(), options).prefill(IDS[:40])
         return
     assert_sees_what_is_kept(made, options)
 
@@ -62,7 +62,7 @@ def test_layers_may_keep_different_numbers_of_rows(bench: Open, options: SnapKV)
 def test_a_capacity_of_the_whole_prompt_changes_nothing(bench: Open, options: SnapKV) -> None:
     made = bench("llama")
     plain = made.evictable()
-    compact = Compacting(made.evictable(), replace(options, capacity=40))
+    compact = CompactingDecoder(made.evictable(), replace(options, capacity=40))
     want = list(generate(plain, IDS[:40], max_tokens=8))
     got = list(generate(compact, IDS[:40], max_tokens=8))
     assert max(compact.rows) == compact.length == 47
@@ -111,7 +111,7 @@ def assert_sees_what_is_kept(made: Bench, options: SnapKV) -> None:
     cuts: list[tuple[int, list[np.ndarray]]] = []  # after so many tokens, these rows
     keep = decoder.keep
     decoder.keep = lambda rows: (cuts.append((decoder.length, list(rows))), keep(rows))  # type: ignore
-    compact = Compacting(decoder, options)
+    compact = CompactingDecoder(decoder, options)
     got = [compact.prefill(IDS[:40]).copy()]
     layers = len(made.spec.layers)
     assert (sum(compact.rows), compact.length) == (12 * layers, 40)

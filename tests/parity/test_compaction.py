@@ -8,12 +8,12 @@ from decoders import Bench, Open, offering
 from support import converted, tiny
 
 from edge import targets
-from edge.artifact import Artifact
+from edge.artifact.artifact import Artifact
 from edge.decode.generate import generate
-from edge.decode.snapkv import Compacting, SnapKV
+from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import EdgeError
 from edge.protocols import Evictable
-from runtimes.reference import ops as reference
+from edge_runtimes.reference import ops as reference
 
 IDS = [int(i) for i in np.random.default_rng(5).integers(0, 97, 50)]
 FAMILIES = ("llama", "openelm", "internlm2")
@@ -37,7 +37,7 @@ def test_decoding_sees_exactly_the_kept_rows(
     kept: list[np.ndarray] = []
     keep = decoder.keep
     monkeypatch.setattr(decoder, "keep", lambda rows: (kept.extend(rows), keep(rows)))
-    compact = Compacting(decoder, options)
+    compact = CompactingDecoder(decoder, options)
     got, want = [compact.prefill(IDS[:40]).copy()], [full.prefill(IDS[:40])]
     layers = len(full.spec.layers)
     assert (compact.rows, compact.length) == ((12,) * layers, 40)
@@ -69,7 +69,7 @@ def test_decoding_sees_exactly_the_kept_rows(
 def test_a_capacity_of_the_whole_prompt_changes_nothing(bench: Open) -> None:
     made = bench("llama")
     plain = made.evictable()
-    compact = Compacting(made.evictable(), SnapKV(capacity=40, window=4))
+    compact = CompactingDecoder(made.evictable(), SnapKV(capacity=40, window=4))
     want = list(generate(plain, IDS[:40], max_tokens=8))
     got = list(generate(compact, IDS[:40], max_tokens=8))
     assert max(compact.rows) == compact.length == 47
@@ -77,7 +77,7 @@ def test_a_capacity_of_the_whole_prompt_changes_nothing(bench: Open) -> None:
 
 
 def test_a_second_prompt_is_read_over_what_was_kept(bench: Open) -> None:
-    compact = Compacting(bench("llama").evictable(), SnapKV(capacity=12, window=4, kernel=3))
+    compact = CompactingDecoder(bench("llama").evictable(), SnapKV(capacity=12, window=4, kernel=3))
     compact.prefill(IDS[:30])
     compact.step(IDS[30])
     assert (max(compact.rows), compact.length) == (13, 31)
@@ -94,7 +94,7 @@ def test_a_second_prompt_is_read_over_what_was_kept(bench: Open) -> None:
 
 def test_a_rewind_after_compaction_leaves_no_trace(bench: Open) -> None:
     made = bench("llama")
-    compact = Compacting(made.evictable(), SnapKV(capacity=12, window=4, kernel=3))
+    compact = CompactingDecoder(made.evictable(), SnapKV(capacity=12, window=4, kernel=3))
     compact.prefill(IDS[:30])
     first = compact.step(7).copy()
     compact.step(8)
@@ -118,7 +118,7 @@ def test_a_fork_leaves_the_whole_as_it_is(bench: Open) -> None:
 def test_too_wide_a_window_is_refused_on_onnx(tmp_path: Path) -> None:
     source = tiny(tmp_path / "s", max_position_embeddings=256)
     artifact = Artifact.open(converted(tmp_path / "o", source))
-    compact = Compacting(
+    compact = CompactingDecoder(
         targets.open_evictable(artifact, threads=1), SnapKV(capacity=80, window=65)
     )
     with pytest.raises(EdgeError, match="at most 64"):

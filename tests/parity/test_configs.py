@@ -8,10 +8,10 @@ import pytest
 from published import OPENELM, openelm
 from support import spec_of
 
-from edge.config import Config
 from edge.errors import EdgeError, Unsupported
 from edge.families import families, family_of
-from edge.inspection import parameters
+from edge.files.config import Config
+from edge.measure.inspection import parameters
 from edge.names import shapes
 from edge.spec import Llama3Scaling, LongRope, parts
 

@@ -10,13 +10,13 @@ from conftest import Edge
 from support import config_of, converted, spec_of, tiny
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import LONGEST, Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.errors import Damaged, Unsupported
 from edge.gguf.foreign import artifact_at
+from edge.prove.verify import verify
+from edge.source.checkpoint import LONGEST, Checkpoint
 from edge.spec import parts
 from edge.train.origin import fitting
-from edge.verify import verify
 
 HUGE = 4_194_304  # gradientai/Llama-3-8B-Instruct-Gradient-4194k
 FIELDS = {

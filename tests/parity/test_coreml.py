@@ -16,28 +16,28 @@ pytest.importorskip("coremltools")
 
 from mil import ct
 
-from converters.coreml import convert as converter
-from converters.coreml import layout
-from converters.coreml.convert import chunks
-from converters.coreml.export import DATA, WEIGHTS
-from converters.coreml.graph import entries
 from edge import targets
-from edge.artifact import Artifact, files_of, sha256, write_manifest
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact, files_of, sha256, write_manifest
 from edge.contracts import About, Numerics
-from edge.convert import recipe_of
+from edge.convert.conversion import recipe_of
 from edge.errors import Damaged, EdgeError, Unsupported
-from edge.means import Means, opened
-from edge.model import load
 from edge.names import shapes
+from edge.prove.verify import verify
 from edge.quant import recipe as recipes
 from edge.quant.tensor import QTensor, rounded
+from edge.run.model import load
+from edge.run.strategy import Strategy, opened
+from edge.source.checkpoint import Checkpoint
 from edge.text.ids import SpecialIds
-from edge.verify import verify
-from runtimes.coreml import native, open_reference
-from runtimes.coreml.decoder import CoreMlDecoder
-from runtimes.coreml.evaluator import Evaluator
-from runtimes.coreml.program import Program
+from edge_converters.coreml import convert as converter
+from edge_converters.coreml import layout
+from edge_converters.coreml.convert import chunks
+from edge_converters.coreml.export import DATA, WEIGHTS
+from edge_converters.coreml.graph import entries
+from edge_runtimes.coreml import native, open_reference
+from edge_runtimes.coreml.decoder import CoreMlDecoder
+from edge_runtimes.coreml.evaluator import Evaluator
+from edge_runtimes.coreml.program import Program
 
 PACKAGE = "model.mlpackage"
 IDS = [int(i) for i in np.random.default_rng(3).integers(0, VOCAB, 60)]
@@ -386,10 +386,10 @@ def test_rows_that_fill_no_bytes_are_refused(tmp_path: Path) -> None:
 def test_this_system_asks_for_the_reference(proved: Path) -> None:
     with pytest.raises(Unsupported, match=r"Core ML runs on macOS 15 and later(.|\n)*--reference"):
         targets.open_decoder(Artifact.open(proved), threads=None, exact=False)
-    opened_so = opened(Artifact.open(proved), Means(reference=True), threads=None)
+    opened_so = opened(Artifact.open(proved), Strategy(reference=True), threads=None)
     assert isinstance(opened_so, CoreMlDecoder)
     with pytest.raises(EdgeError, match="chooses its threads itself"):
-        opened(Artifact.open(proved), Means(reference=True), threads=2)
+        opened(Artifact.open(proved), Strategy(reference=True), threads=2)
 
 
 def test_a_target_without_a_reference_says_so(tmp_path: Path) -> None:
@@ -452,7 +452,7 @@ def test_functions_of_core_ml_share_one_state(
 
 
 def test_core_ml_is_told_no_threads(proved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import runtimes.coreml as runtime
+    import edge_runtimes.coreml as runtime
 
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.setattr("platform.mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
@@ -472,7 +472,7 @@ Real = Callable[[str], Path]
 
 
 def greedy(artifact: Path, prompt: str, *, reference: bool) -> tuple[str, Sequence[int]]:
-    model = load(artifact, exact=reference, means=Means(reference=reference))
+    model = load(artifact, exact=reference, strategy=Strategy(reference=reference))
     answer = model.generate(prompt, raw=True)
     text = "".join(piece for piece, _ in zip(answer, range(60), strict=False))
     return text, answer.generation.tokens
@@ -505,7 +505,7 @@ def test_what_holds_no_group_of_a_real_model_is_refused(assets: Path, tmp_path: 
 
 
 def test_the_packaged_model_is_that_of_onnx(tmp_path: Path) -> None:
-    from edge.registry import find
+    from edge.source.registry import find
 
     entry = find("edge-stories")
     assert entry is not None

@@ -14,9 +14,9 @@ pytest.importorskip("coremltools")
 from mil import mb, package, packages  # noqa: E402
 
 from edge.errors import Damaged, Unsupported  # noqa: E402
-from runtimes.coreml.evaluator import Evaluator  # noqa: E402
-from runtimes.coreml.ops import ARITHMETIC, MOVING  # noqa: E402
-from runtimes.coreml.program import Function, Program  # noqa: E402
+from edge_runtimes.coreml.evaluator import Evaluator  # noqa: E402
+from edge_runtimes.coreml.ops import ARITHMETIC, MOVING  # noqa: E402
+from edge_runtimes.coreml.program import Function, Program  # noqa: E402
 
 F = torch.nn.functional
 RNG = np.random.default_rng(0)

@@ -14,11 +14,11 @@ pytest.importorskip("coremltools")
 from mil import ct, mb, mil, package, packages, types  # noqa: E402
 
 from edge.errors import EdgeError  # noqa: E402
-from runtimes.coreml import evaluator as module  # noqa: E402
-from runtimes.coreml.blobs import Blobs  # noqa: E402
-from runtimes.coreml.evaluator import Evaluator  # noqa: E402
-from runtimes.coreml.program import Program  # noqa: E402
-from runtimes.coreml.types import TensorType  # noqa: E402
+from edge_runtimes.coreml import evaluator as module  # noqa: E402
+from edge_runtimes.coreml.blobs import Blobs  # noqa: E402
+from edge_runtimes.coreml.evaluator import Evaluator  # noqa: E402
+from edge_runtimes.coreml.program import Program  # noqa: E402
+from edge_runtimes.coreml.types import TensorType  # noqa: E402
 
 RNG = np.random.default_rng(1)
 

@@ -11,14 +11,14 @@ from references import as_llama
 from support import checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint, with_context
+from edge.artifact.artifact import Artifact
 from edge.decode.switching import switching
 from edge.errors import Damaged, Unsupported
 from edge.protocols import Decoder
+from edge.prove.verify import verify
 from edge.quant import recipe as recipes
+from edge.source.checkpoint import Checkpoint, with_context
 from edge.spec import longest, parts
-from edge.verify import verify
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

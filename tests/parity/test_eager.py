@@ -12,9 +12,8 @@ import pytest
 from support import VOCAB, converted, dividing, tiny
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
-from edge.convert import recipe_of
+from edge.artifact.artifact import Artifact
+from edge.convert.conversion import recipe_of
 from edge.decode.compact import CompactDrafter
 from edge.decode.generate import generate
 from edge.decode.layerskip import SelfDrafter
@@ -23,8 +22,9 @@ from edge.decode.snapkv import SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import Unsupported
 from edge.protocols import EarlyExit, Evictable
-from runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
-from runtimes.reference.exits import ExitReferenceDecoder
+from edge.source.checkpoint import Checkpoint
+from edge_runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
+from edge_runtimes.reference.exits import ExitReferenceDecoder
 
 PROMPT = [int(i) for i in np.random.default_rng(3).integers(0, VOCAB, 40)]
 PARTIAL = {"partial_rotary_factor": 0.75, "num_hidden_layers": 3}
@@ -87,7 +87,7 @@ def by_default(artifact: Artifact) -> Evictable:
 
 
 def compiled(artifact: Artifact) -> Evictable:
-    flexible = pytest.importorskip("runtimes.mlx.flexible")
+    flexible = pytest.importorskip("edge_runtimes.mlx.flexible")
     found: Evictable = flexible.FlexibleMlxDecoder(
         artifact.folder, artifact.manifest.spec, compiled=True
     )
@@ -296,7 +296,7 @@ def test_rounding_alone_changes_an_answer(
     oracle = targets.oracle().oracle(source, recipe_of(artifact.manifest))
     error = float(np.abs(scores - oracle.score([*prompt, *want])).max())
     assert error < 0.2 * np.abs(scores).max()
-    for drafted in means(artifact):
+    for drafted in strategy(artifact):
         got = list(generate(drafted, prompt, max_tokens=30))
         assert drafted.tally.drafted > 0
         first = next((i for i in range(30) if got[i] != want[i]), None)
@@ -305,7 +305,7 @@ def test_rounding_alone_changes_an_answer(
             assert row.max() - row[got[first]] <= 2 * error
 
 
-def means(artifact: Artifact) -> Sequence[Speculation]:
+def strategy(artifact: Artifact) -> Sequence[Speculation]:
     exiting = targets.open_exits(artifact, exit_=1, threads=None)
     both = CompactDrafter(by_default(artifact), SnapKV(capacity=12, window=4, kernel=3))
     looking = by_default(artifact)

@@ -16,9 +16,9 @@ import references
 from support import CONFIGS, VOCAB, checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
-from edge.checkpoint import Checkpoint
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
+from edge.source.checkpoint import Checkpoint
 
 RNG = np.random.default_rng(7)
 IDS = [int(i) for i in RNG.integers(0, VOCAB, 40)]

@@ -14,9 +14,9 @@ import pytest
 import references
 from support import config_of, spec_of, weights_of
 
-from edge.config import Config
 from edge.errors import Unsupported
 from edge.families import families, family_of
+from edge.files.config import Config
 
 transformers = pytest.importorskip("transformers")
 

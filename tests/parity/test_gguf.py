@@ -12,14 +12,14 @@ from support import VOCAB, converted, nothing_left, tiny
 
 from edge import targets
 from edge.api import verify_artifact
-from edge.artifact import Artifact, write_manifest
-from edge.checkpoint import Checkpoint
-from edge.convert import Options, convert
+from edge.artifact.artifact import Artifact, write_manifest
+from edge.convert.conversion import Options, convert
 from edge.errors import Damaged, Unsupported
 from edge.gguf.reader import GGUFFile
-from edge.model import Wish, load
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
+from edge.run.model import Wish, load
+from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
@@ -229,8 +229,8 @@ def test_a_token_that_is_none_is_refused_not_computed(long: Path) -> None:
 
 
 def test_no_weight_goes_where_compilers_broke_the_kernels() -> None:
-    from runtimes.gguf import library  # noqa: F401 - what it does when it is first loaded
-    from runtimes.gguf.buffers import extra_buffers
+    from edge_runtimes.gguf import library  # noqa: F401 - what it does when it is first loaded
+    from edge_runtimes.gguf.buffers import extra_buffers
 
     assert "AMX" not in extra_buffers()
 

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from support import VOCAB, config_of, converted, spec_of, tiny
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
-from edge.decode.snapkv import Compacting, SnapKV
+from edge.artifact.artifact import Artifact
+from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Evictable
 from edge.quant import recipe as recipes
+from edge.source.checkpoint import Checkpoint
 from edge.typing import F32, U8
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
-from runtimes.gguf import flexible
-from runtimes.gguf.flexible import FlexibleGgufDecoder
-from runtimes.gguf.library import Context
-from runtimes.gguf.queries import Queries
-from runtimes.gguf.state import State, prove
+from edge_runtimes.gguf import flexible
+from edge_runtimes.gguf.flexible import FlexibleGgufDecoder
+from edge_runtimes.gguf.library import Context
+from edge_runtimes.gguf.queries import Queries
+from edge_runtimes.gguf.state import State, prove
 
 IDS = [int(i) for i in np.random.default_rng(3).integers(0, VOCAB, 900)]
 SPEC = spec_of(config_of("llama"))
@@ -96,7 +96,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 def test_operations_are_seen_only_while_a_window_votes(folder: Path, calls: list[bool]) -> None:
     decoder = opened(folder)
-    compact = Compacting(decoder, SnapKV(capacity=64, window=8))
+    compact = CompactingDecoder(decoder, SnapKV(capacity=64, window=8))
     decoder.prefill(IDS[:600])
     assert not calls
     compact.prefill(IDS[600:650])
@@ -110,7 +110,7 @@ def test_operations_are_seen_only_while_a_window_votes(folder: Path, calls: list
 
 def test_a_cut_cache_lies_in_a_small_context(folder: Path) -> None:
     decoder = opened(folder)
-    compact = Compacting(decoder, SnapKV(capacity=64, window=8))
+    compact = CompactingDecoder(decoder, SnapKV(capacity=64, window=8))
     compact.prefill(IDS[:800])
     assert decoder._context.rows == 64 + 256
     for token in IDS[:300]:
@@ -123,7 +123,7 @@ def test_a_cut_cache_that_grows_loses_no_row(folder: Path, monkeypatch: pytest.M
     options, said = SnapKV(capacity=64, window=8), list[list[F32]]()
     for room in (256, 2):
         monkeypatch.setattr(flexible, "ANSWER", room)
-        compact = Compacting(opened(folder), options)
+        compact = CompactingDecoder(opened(folder), options)
         rows = [compact.prefill(IDS[:500]).copy()]
         said.append(rows + [compact.step(token).copy() for token in IDS[:100]])
     assert all(near(a, b, 1e-5) for a, b in zip(*said, strict=True))

@@ -11,26 +11,26 @@ from support import VOCAB, checkpoint, config_of, converted, nothing_left, tiny,
 
 from edge import targets
 from edge.api import inspect_path, verify_artifact
-from edge.artifact import Artifact, write_manifest
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact, write_manifest
 from edge.decode.generate import generate
 from edge.decode.layerskip import SelfDrafter
 from edge.decode.speculate import Speculation
 from edge.errors import Damaged, Unsupported
 from edge.gguf.reader import GGUFFile
 from edge.gguf.shards import GGUFModel
-from edge.model import load
 from edge.quant import recipe as recipes
+from edge.run.model import load
+from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
 from edge.typing import F32
-from runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
+from edge_runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
 import llama_cpp
 
-from runtimes.gguf.exits import ExitGgufDecoder
-from runtimes.gguf.library import Context
+from edge_runtimes.gguf.exits import ExitGgufDecoder
+from edge_runtimes.gguf.library import Context
 
 IDS = [int(i) for i in np.random.default_rng(4).integers(0, VOCAB, 900)]
 DEEP = {"num_hidden_layers": 6, "max_position_embeddings": 1500}
@@ -260,7 +260,7 @@ def test_lists_of_a_number_a_layer_are_refused(tmp_path: Path) -> None:
 
 def test_a_list_cannot_be_overridden(tmp_path: Path) -> None:
     """Why they are refused: should llama.cpp learn it, this fails."""
-    from runtimes.gguf.library import Model
+    from edge_runtimes.gguf.library import Model
 
     source = tiny(tmp_path / "source", "openelm", num_query_heads=[4] * 3, num_kv_heads=[2] * 3)
     folder = converted(tmp_path / "out", source, "fp32", target="gguf")

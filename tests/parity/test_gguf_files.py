@@ -21,14 +21,14 @@ from edge.errors import Damaged, EdgeError, Unsupported
 from edge.gguf.foreign import artifact_at
 from edge.gguf.reader import GGUFFile
 from edge.gguf.text import read_text
-from edge.model import Wish, load
+from edge.run.model import Wish, load
 from edge.text.chat import ChatTemplate, Message
 from edge.text.tokenizer import Tokenizer
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 llama = pytest.importorskip("gguf_quantized")
 
-from runtimes.gguf.stored import StoredWeights  # noqa: E402
+from edge_runtimes.gguf.stored import StoredWeights  # noqa: E402
 
 SOURCES = Path(os.environ.get("EDGE_LLAMA_CPP", ""))
 SCRIPT = SOURCES / "convert_hf_to_gguf.py"
@@ -392,7 +392,7 @@ def test_no_layers_for_a_gpu(said: str, file: Path, monkeypatch: pytest.MonkeyPa
 def test_llama_cpp_is_given_the_layers(
     said: str | None, layers: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtimes.gguf import offload
+    from edge_runtimes.gguf import offload
 
     monkeypatch.setattr(offload.llama_cpp, "llama_supports_gpu_offload", lambda: True)
     if said is not None:

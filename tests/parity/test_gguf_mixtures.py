@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from support import converted, nothing_left, run, tiny
 
-from edge import importance as kept
 from edge import targets
 from edge.api import verify_artifact
-from edge.artifact import Artifact
-from edge.calibration import Calibration
-from edge.checkpoint import Checkpoint
-from edge.convert import Options, convert
+from edge.artifact import importance_matrix as kept
+from edge.artifact.artifact import Artifact
+from edge.convert.calibration import Calibration
+from edge.convert.conversion import Options, convert
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.gguf.architectures import architecture, places
 from edge.gguf.kinds import BY_NAME
 from edge.gguf.mixtures import RULES, mixed
 from edge.gguf.reader import GGUFFile
+from edge.measure.recall import text as world
 from edge.quant.ggml import BLOCKS, MIXTURES
+from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
-from edge.train.measure import text as world
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 llama = pytest.importorskip("gguf_quantized")
@@ -142,9 +142,9 @@ def test_every_byte_is_what_llama_cpp_writes_with_importances(
     with Checkpoint.open(source) as checkpoint:
         every = tensors_of(checkpoint, file).items()
     table = {name: importance[at[0]] for name, at in every if at[0] in importance}
-    monkeypatch.setattr("edge.convert.measure", lambda *_: table)
+    monkeypatch.setattr("edge.convert.conversion.measure", lambda *_: table)
     monkeypatch.setattr(Calibration, "windows", lambda *_: [[1, 2]])
-    monkeypatch.setattr("edge.convert.vocabulary_of", lambda _: source)
+    monkeypatch.setattr("edge.convert.conversion.vocabulary_of", lambda _: source)
     asked = Options(target="gguf", quant=word, calibrate=Calibration(Path("x.txt"), "x", 32))
     ours = convert(source, tmp_path / "ours", asked).folder / MODEL
     assert llama.quantize(file, tmp_path / "theirs", RULES[word].file_type, importance)
@@ -228,8 +228,8 @@ def test_stored_weights_are_what_others_read(name: str) -> None:
     """ggml's reference, through our ctypes, beside gguf-py's own readers."""
     quants = pytest.importorskip("gguf.quants", reason="gguf is not installed")
     gguf = pytest.importorskip("gguf")
-    from converters.gguf.quantizer import Quantizer
-    from runtimes.gguf.stored import to_float
+    from edge_converters.gguf.quantizer import Quantizer
+    from edge_runtimes.gguf.stored import to_float
 
     kind = BY_NAME[name.upper()]
     weights = np.random.default_rng(1).normal(size=(5, 512)).astype(np.float32)
@@ -308,8 +308,8 @@ def test_a_calibrated_artifact_says_by_what(text: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("type_", ["q2_k", "q3_k", "iq4_xs"])
 def test_importances_keep_what_a_text_needs(text: Path, tmp_path: Path, type_: str) -> None:
     """Outputs on another text of a trained model's widest matrices: nearer with importances."""
-    from converters.gguf.quantizer import Quantizer
-    from runtimes.gguf.stored import to_float
+    from edge_converters.gguf.quantizer import Quantizer
+    from edge_runtimes.gguf.stored import to_float
 
     other = tmp_path / "other.txt"
     other.write_text(world(seed=2, count=12))
@@ -423,7 +423,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_importances_that_no_text_gives(case: str, tmp_path: Path) -> None:
-    from converters.gguf.quantizer import Quantizer
+    from edge_converters.gguf.quantizer import Quantizer
 
     kept.write(tmp_path, HOSTILE[case])
     weights = np.ones((2, 256), np.float32)
@@ -432,7 +432,7 @@ def test_importances_that_no_text_gives(case: str, tmp_path: Path) -> None:
 
 
 def test_a_needed_importance_that_is_missing_ends_no_process() -> None:
-    from converters.gguf.quantizer import Quantizer
+    from edge_converters.gguf.quantizer import Quantizer
 
     with pytest.raises(Damaged, match="has no importance of a"):
         Quantizer({})("a", 0, np.ones((1, 256), np.float32), BY_NAME["IQ2_XXS"])

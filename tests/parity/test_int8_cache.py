@@ -9,19 +9,19 @@ from decoders import Bench, Open, offering
 from support import converted, tiny
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.decode import rounding
 from edge.decode.generate import generate
 from edge.decode.lookup import Lookup
 from edge.decode.rounding import Rounding, cache_of
-from edge.decode.snapkv import Compacting, SnapKV
+from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import Unsupported
 from edge.protocols import Roundable
+from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
-from runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
-from runtimes.reference.ops import Cache
+from edge_runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
+from edge_runtimes.reference.ops import Cache
 
 IDS = [int(i) for i in np.random.default_rng(4).integers(0, 97, 60)]
 FAMILIES = ("llama", "openelm", "internlm2", "mistral", "phi3small")
@@ -105,7 +105,7 @@ def test_a_cut_cache_is_rounded_to_what_it_keeps(bench: Open) -> None:
     made = bench("llama")
     decoder, (oracle, cache) = made.roundable(), oracle_of(made)
     for one in (decoder, oracle):
-        Compacting(one, CUT).prefill(IDS[:40])
+        CompactingDecoder(one, CUT).prefill(IDS[:40])
     decoder.round()
     cache.round(made.spec)
     assert decoder.rows == (24,) * len(made.spec.layers)
@@ -144,7 +144,7 @@ def test_drafts_are_verified_over_int8(bench: Open, monkeypatch: pytest.MonkeyPa
     made, answers = bench("llama"), []
     for drafting in (False, True):
         cache = made.roundable()
-        decoder = Rounding(Compacting(cache, CUT), cache)
+        decoder = Rounding(CompactingDecoder(cache, CUT), cache)
         source = Speculation(decoder, Lookup(decoder), 3) if drafting else decoder
         answers.append(list(generate(source, IDS[:40], max_tokens=20)))
     assert answers[0] == answers[1]

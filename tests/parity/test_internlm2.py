@@ -6,9 +6,9 @@ import numpy as np
 import references
 from support import checkpoint, config_of, weights_of
 
-from edge.checkpoint import Checkpoint
 from edge.quant.recipe import parse
-from runtimes.reference.decoder import oracle
+from edge.source.checkpoint import Checkpoint
+from edge_runtimes.reference.decoder import oracle
 
 
 def test_logits_are_those_of_llama(tmp_path: Path) -> None:

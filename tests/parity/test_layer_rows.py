@@ -6,7 +6,7 @@ from decoders import ONE_TABLE, Bench, Open, offering
 
 from edge.errors import Unsupported
 from edge.protocols import Decoder
-from runtimes.reference import ops as reference
+from edge_runtimes.reference import ops as reference
 
 IDS = [int(i) for i in np.random.default_rng(5).integers(0, 97, 50)]
 FAMILIES = ("llama", "openelm", "internlm2")

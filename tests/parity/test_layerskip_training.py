@@ -10,18 +10,18 @@ from support import run
 from training import speaking, texts
 
 from edge import api
-from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
+from edge.measure.recall import text
+from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
 from edge.train import recipe as recipes
-from edge.train.measure import text
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 from edge.nn.decoder import embed, head, layers  # noqa: E402
-from runtimes.torch.ops import TorchOps  # noqa: E402
-from runtimes.torch.train import Run  # noqa: E402
+from edge_runtimes.torch.ops import TorchOps  # noqa: E402
+from edge_runtimes.torch.train import Run  # noqa: E402
 
 PACKAGED = recipes.EXAMPLE.with_name("layerskip-continue.yaml")
 EXIT = 2

@@ -7,13 +7,13 @@ import pytest
 from support import checkpoint, config_of, converted, weights_of
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.decode.switching import switching
 from edge.protocols import Decoder
+from edge.prove.verify import verify
 from edge.quant import recipe as recipes
+from edge.source.checkpoint import Checkpoint
 from edge.spec import parts
-from edge.verify import verify
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

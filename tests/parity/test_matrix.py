@@ -10,10 +10,10 @@ from conftest import Recorder
 from support import CONFIGS, dividing, nothing_left, tiny
 
 from edge import targets
-from edge.convert import Options, convert
+from edge.convert.conversion import Options, convert
 from edge.errors import Unsupported
 from edge.families import families
-from edge.verify import verify
+from edge.prove.verify import verify
 
 COMMON = ("fp32", "fp16", "int8", "int4")
 OWN = {

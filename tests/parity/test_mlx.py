@@ -12,18 +12,18 @@ from support import CONFIGS, VOCAB, config_of, converted, dividing, tiny
 
 import edge
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.contracts import Numerics
 from edge.errors import Unsupported
 from edge.protocols import Decoder
+from edge.prove.verify import verify
 from edge.quant import recipe as recipes
+from edge.source.checkpoint import Checkpoint
 from edge.typing import F32
-from edge.verify import verify
 
 mx = pytest.importorskip("mlx.core")
 
-from runtimes import mlx  # noqa: E402
+from edge_runtimes import mlx  # noqa: E402
 
 IDS = np.random.default_rng(0).integers(0, VOCAB, 60).tolist()
 BITS, GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
@@ -65,7 +65,7 @@ def test_chunks_steps_and_rewinding(family: str, compiled: bool, tmp_path: Path)
 def test_long_prompts_in_chunks_and_a_cache_that_grows(
     compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtimes.mlx.computing.CHUNK", 100)
+    monkeypatch.setattr("edge_runtimes.mlx.computing.CHUNK", 100)
     source = tiny(tmp_path / "it", "mistral", max_position_embeddings=600, sliding_window=130)
     ids = np.random.default_rng(1).integers(0, VOCAB, 530).tolist()
     want = oracle(source).score(ids)
@@ -154,7 +154,7 @@ def test_every_packing_is_its_codes(bits: int, group: int, zero: str, tmp_path: 
 
 @pytest.mark.parametrize("bits", BITS)
 def test_words_are_those_of_mlx(bits: int) -> None:
-    from converters.mlx.pack import words
+    from edge_converters.mlx.pack import words
 
     values = mx.array(np.random.default_rng(bits).normal(size=(7, 128)).astype(np.float32))
     packed, scales, biases = mx.quantize(values, group_size=32, bits=bits)
@@ -289,7 +289,7 @@ def test_a_folder_that_mlx_lm_made(tmp_path: Path) -> None:
 
 def text(folder: Path, prompt: str, count: int) -> str:
     model = edge.load(folder)
-    wish = edge.model.Wish(max_tokens=count)
+    wish = edge.run.model.Wish(max_tokens=count)
     return "".join(model.generate(prompt, raw=True, wish=wish))
 
 

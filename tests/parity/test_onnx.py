@@ -21,17 +21,17 @@ from support import (
     weights_of,
 )
 
-from converters.onnx.store import pack
 from edge import targets
 from edge.api import eval_text, verify_artifact
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.errors import Unsupported
-from edge.model import Wish, load
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
 from edge.quant.rtn import quantize
 from edge.quant.tensor import Scheme
+from edge.run.model import Wish, load
+from edge.source.checkpoint import Checkpoint
+from edge_converters.onnx.store import pack
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -219,7 +219,7 @@ def test_what_lies_in_unused_rows_never_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Buffers begin as NaN here: a row that is read before it is written poisons the logits."""
-    import runtimes.onnx.decoder as module
+    import edge_runtimes.onnx.decoder as module
 
     source = tiny(tmp_path / "source", "phi3")
     artifact = converted(tmp_path / "out", source, "int4")
@@ -393,8 +393,8 @@ def test_a_shorter_context_has_shorter_tables(tmp_path: Path) -> None:
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from edge.convert import Options, convert
-import converters.onnx, edge.text.tokenizer
+from edge.convert.conversion import Options, convert
+import edge_converters.onnx, edge.text.tokenizer
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 convert(Path(sys.argv[1]), Path(sys.argv[2]), Options(quant="int4"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

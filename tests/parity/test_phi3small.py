@@ -11,15 +11,15 @@ from references import phi3small as published
 from support import checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.decode.switching import switching
 from edge.errors import Damaged, Unsupported
 from edge.nn.decoder import decoder as model
 from edge.protocols import Decoder
+from edge.prove.verify import verify
 from edge.quant import recipe as recipes
-from edge.verify import verify
-from runtimes.onnx import decoder as onnx_decoder
+from edge.source.checkpoint import Checkpoint
+from edge_runtimes.onnx import decoder as onnx_decoder
 
 FORBIDDEN = [88, 90, 91]
 IDS = np.random.default_rng(3).integers(0, 97, 60).tolist()
@@ -193,8 +193,8 @@ def test_longrope_is_proved(tmp_path: Path, quant: str) -> None:
 def test_torch_ops_compute_the_same(source: Path, want: np.ndarray) -> None:
     """In two sequences at once, by the blocks of the CPU and by the fused kernel of a GPU."""
     torch = pytest.importorskip("torch")
-    from runtimes.torch import attention
-    from runtimes.torch import ops as torch_ops
+    from edge_runtimes.torch import attention
+    from edge_runtimes.torch import ops as torch_ops
 
     with Checkpoint.open(source) as found:
         weights = {name: torch.from_numpy(found[name].copy()) for name in found.places}

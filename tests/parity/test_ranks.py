@@ -12,21 +12,21 @@ import yaml
 from support import environment
 from training import CURRICULA, on_stories, on_text, speaking, texts
 
-from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError, Unsupported
+from edge.source.checkpoint import Checkpoint
 from edge.train import recipe as recipes
-from edge.train.recipe import Recipe
+from edge.train.recipe import TrainingRecipe
 
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from runtimes.torch import ranks  # noqa: E402
-from runtimes.torch.ranks import Ranks  # noqa: E402
-from runtimes.torch.train import STATE, Run, _begun  # noqa: E402
+from edge_runtimes.torch import ranks  # noqa: E402
+from edge_runtimes.torch.ranks import Ranks  # noqa: E402
+from edge_runtimes.torch.train import STATE, Run, _begun  # noqa: E402
 
 
-def written(recipe: Recipe, file: Path) -> Path:
+def written(recipe: TrainingRecipe, file: Path) -> Path:
     """A recipe as a file."""
     table = {
         key: value for key, value in dataclasses.asdict(recipe).items() if value not in (None, ())
@@ -43,7 +43,7 @@ def torchrun(recipe: Path, out: Path, *more: str) -> subprocess.CompletedProcess
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     return subprocess.run(
-        [*command, "-m", "edge.cli", "train", str(recipe), "-o", str(out), "--json", *more],
+        [*command, "-m", "edge", "train", str(recipe), "-o", str(out), "--json", *more],
         capture_output=True,
         text=True,
         timeout=200,

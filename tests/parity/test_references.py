@@ -16,13 +16,13 @@ from support import VOCAB, checkpoint, config_of, weights_of
 import edge.nn.decoder
 import edge.nn.rope
 import edge.nn.sparse
-import runtimes.reference.ops
-from edge.checkpoint import Checkpoint
+import edge_runtimes.reference.ops
 from edge.families import families
 from edge.nn.decoder import segment
+from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
-from runtimes.reference.decoder import ReferenceDecoder
-from runtimes.reference.ops import Cache, NumpyOps
+from edge_runtimes.reference.decoder import ReferenceDecoder
+from edge_runtimes.reference.ops import Cache, NumpyOps
 
 IDS = [int(i) for i in np.random.default_rng(7).integers(0, VOCAB, 40)]
 CHUNKS = (27, 9, 1, 1, 1, 1)
@@ -183,7 +183,7 @@ OTHERS = (
     "tables: range(context)",
 )
 
-MODULES = (edge.nn.decoder, edge.nn.rope, edge.nn.sparse, runtimes.reference.ops)
+MODULES = (edge.nn.decoder, edge.nn.rope, edge.nn.sparse, edge_runtimes.reference.ops)
 
 
 def all_mutants() -> Iterator[Mutant]:
@@ -195,10 +195,10 @@ def test_a_mutant_is_what_every_importer_runs() -> None:
     """And the code is whole again afterwards."""
     x = np.array([[1, 2, 3, 4]], np.float32)
     mutant = next(m for m in all_mutants() if str(m).startswith("ops.rms_norm"))
-    before = runtimes.reference.ops.rms_norm(x, 2 * x, 1.0)
+    before = edge_runtimes.reference.ops.rms_norm(x, 2 * x, 1.0)
     with mutant.alive():
-        assert not np.array_equal(runtimes.reference.ops.rms_norm(x, 2 * x, 1.0), before)
-    assert np.array_equal(runtimes.reference.ops.rms_norm(x, 2 * x, 1.0), before)
+        assert not np.array_equal(edge_runtimes.reference.ops.rms_norm(x, 2 * x, 1.0), before)
+    assert np.array_equal(edge_runtimes.reference.ops.rms_norm(x, 2 * x, 1.0), before)
 
 
 def survives(mutant: Mutant, cases: list[Case]) -> bool:

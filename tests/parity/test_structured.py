@@ -14,7 +14,7 @@ from edge.decode.generate import generate
 from edge.decode.grammar import Grammar
 from edge.decode.sampling import Sampling
 from edge.errors import EdgeError
-from edge.model import Model, Wish
+from edge.run.model import Model, Wish
 
 jsonschema = pytest.importorskip("jsonschema")
 

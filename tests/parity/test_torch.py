@@ -14,24 +14,24 @@ from support import VOCAB, checkpoint, config_of, converted, tiny, weights_of
 
 import edge
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.errors import EdgeError, Unsupported
-from edge.model import Wish
 from edge.protocols import Decoder
+from edge.prove.verify import verify
 from edge.quant import recipe as recipes
 from edge.quant.rtn import quantize
 from edge.quant.tensor import QTensor, Scheme, Zero
+from edge.run.model import Wish
+from edge.source.checkpoint import Checkpoint
 from edge.spec import Rope
-from edge.verify import verify
 
 torch = pytest.importorskip("torch")
 safe_open = pytest.importorskip("safetensors").safe_open
 
-from converters.torch.layout import pack  # noqa: E402
-from runtimes.torch import decoder as decoding  # noqa: E402
-from runtimes.torch import lowbit  # noqa: E402
-from runtimes.torch.lowbit import Codes, Int4Product, has_kernel, unpacked  # noqa: E402
+from edge_converters.torch.layout import pack  # noqa: E402
+from edge_runtimes.torch import decoder as decoding  # noqa: E402
+from edge_runtimes.torch import lowbit  # noqa: E402
+from edge_runtimes.torch.lowbit import Codes, Int4Product, has_kernel, unpacked  # noqa: E402
 
 STORIES = "llm/stories-260k"
 SCHEMES = st.builds(
@@ -157,7 +157,7 @@ def test_others_read_the_file(tmp_path: Path) -> None:
 
 
 def recipe_of(artifact: Path) -> recipes.Recipe:
-    from edge.convert import recipe_of
+    from edge.convert.conversion import recipe_of
 
     return recipe_of(Artifact.open(artifact).manifest)
 
@@ -317,7 +317,7 @@ def test_the_packaged_model_answers_alike(tmp_path: Path) -> None:
 
 def test_what_decoding_keeps_training_can_use() -> None:
     """Rotary tables are made once for a process, by whoever asks first."""
-    from runtimes.torch.ops import _tables
+    from edge_runtimes.torch.ops import _tables
 
     with torch.inference_mode():
         made = _tables(Rope(theta=12345.0, width=8), 16, torch.device("cpu"))

@@ -7,15 +7,15 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from edge.config import Config  # noqa: E402
 from edge.families import family_of  # noqa: E402
+from edge.files.config import Config  # noqa: E402
 from edge.names import stored  # noqa: E402
 from edge.nn.decoder import decoder  # noqa: E402
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope  # noqa: E402
 from edge.train.origin import Ids, config  # noqa: E402
-from runtimes.torch import export  # noqa: E402
-from runtimes.torch.initial import initial  # noqa: E402
-from runtimes.torch.ops import TorchOps  # noqa: E402
+from edge_runtimes.torch import export  # noqa: E402
+from edge_runtimes.torch.initial import initial  # noqa: E402
+from edge_runtimes.torch.ops import TorchOps  # noqa: E402
 
 LAYER = LayerSpec(heads=4, kv_heads=2, head_width=16, ffn_width=96)
 SPEC = DecoderSpec(

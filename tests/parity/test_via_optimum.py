@@ -13,9 +13,9 @@ import pytest
 from conftest import Edge
 from support import checkpoint, config_of, nothing_left, safetensors
 
-from edge import module
+from edge.artifact import network
 from edge.errors import EdgeError, Unsupported
-from edge.safetensors import SafetensorsFile
+from edge.files.safetensors import SafetensorsFile
 from edge.via import environment, optimum
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", ":", "!"]
@@ -80,7 +80,7 @@ def test_an_encoder_becomes_a_proved_module(
         "tokenizer_config.json",
         "vocab.txt",
     }
-    found = module.read(tmp_path / "it")
+    found = network.read(tmp_path / "it")
     assert (found.task, [port.name for port in found.outputs]) == (task, [output])
     assert found.verified is not None
     assert found.verified["passed"]

@@ -13,11 +13,11 @@ from support import config_of, spec_of
 from edge.decode.compact import CompactDrafter
 from edge.decode.kvzip import LEAD, PIECE, ROOM, repeated
 from edge.decode.pyramid import pyramid
-from edge.decode.snapkv import Compacting, SnapKV, budgets, choose
+from edge.decode.snapkv import CompactingDecoder, SnapKV, budgets, choose
 from edge.decode.switching import switching_evictable
 from edge.errors import EdgeError
-from edge.means import Means
 from edge.protocols import Evictable
+from edge.run.strategy import Strategy
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64
 
@@ -108,7 +108,7 @@ def test_what_is_kept_is_a_rising_set_with_the_window_and_the_sinks(
     given_: SnapKV, turns: list[int], seed: int
 ) -> None:
     inner = Rows(seed=seed)
-    compact = Compacting(inner, given_)
+    compact = CompactingDecoder(inner, given_)
     for count in turns:
         before = compact.compacted
         start, tokens = compact.length, [seed + n for n in range(count)]
@@ -127,7 +127,7 @@ def test_a_prompt_in_pieces_never_holds_more_than_capacity_and_piece(
     given_: SnapKV, first: int, second: int, seed: int
 ) -> None:
     inner = Rows(seed=seed)
-    compact = Compacting(inner, given_)
+    compact = CompactingDecoder(inner, given_)
     repeats = ROOM if given_.purpose == "reuse" else 0
     for count in (first, second):
         before, inner.peak = sum(inner.rows) / len(inner.rows), 0.0
@@ -140,7 +140,7 @@ def test_a_prompt_in_pieces_never_holds_more_than_capacity_and_piece(
 
 def test_the_shortest_pieces_are_cut_each_time() -> None:
     inner = Rows()
-    compact = Compacting(inner, SnapKV(capacity=20, window=4, chunk=8))
+    compact = CompactingDecoder(inner, SnapKV(capacity=20, window=4, chunk=8))
     compact.prefill(range(50))
     inner.peak = 0
     compact.prefill(range(9))  # of which the first piece is no longer than its window
@@ -212,7 +212,7 @@ def test_a_row_is_worth_the_most_that_any_piece_gives_it() -> None:
 def test_what_was_worth_much_stays_though_later_turns_do_not_look_at_it() -> None:
     """A later repetition gives old rows little; for any question they are worth what they were."""
     inner = Rows()
-    compact = Compacting(inner, SnapKV(capacity=30, window=4, kernel=1, purpose="reuse"))
+    compact = CompactingDecoder(inner, SnapKV(capacity=30, window=4, kernel=1, purpose="reuse"))
     high = {3, 11, 12, 17}
     inner.observe = lambda ids: (  # type: ignore[method-assign]
         inner._append(ids),
@@ -231,7 +231,7 @@ def test_what_was_worth_much_stays_though_later_turns_do_not_look_at_it() -> Non
 
 def test_only_what_is_new_is_repeated() -> None:
     inner = Rows()
-    compact = Compacting(inner, SnapKV(capacity=30, window=4, purpose="reuse"))
+    compact = CompactingDecoder(inner, SnapKV(capacity=30, window=4, purpose="reuse"))
     compact.prefill(range(40))
     compact.step(77)
     inner.calls.clear()
@@ -243,7 +243,7 @@ def test_only_what_is_new_is_repeated() -> None:
 
 def test_a_rewind_into_what_is_gone_forgets_what_it_was_worth() -> None:
     inner = Rows()
-    compact = Compacting(inner, SnapKV(capacity=30, window=4, purpose="reuse"))
+    compact = CompactingDecoder(inner, SnapKV(capacity=30, window=4, purpose="reuse"))
     compact.prefill(range(60))
     compact.rewind(50)
     assert (compact.length, compact.compacted) == (0, 0)
@@ -254,7 +254,7 @@ def test_a_rewind_into_what_is_gone_forgets_what_it_was_worth() -> None:
 
 def test_a_repetition_that_does_not_fit_is_refused_before_anything_is_read() -> None:
     inner = Rows()
-    compact = Compacting(inner, SnapKV(capacity=30, window=4, purpose="reuse"))
+    compact = CompactingDecoder(inner, SnapKV(capacity=30, window=4, purpose="reuse"))
     with pytest.raises(EdgeError, match="--snapkv-for question"):
         compact.prefill(range(400 - ROOM + 1))
     assert inner.length == 0
@@ -275,7 +275,7 @@ def test_a_prompt_in_pieces_is_rotated_by_what_serves_all_of_it() -> None:
         opened.append(label)
         return Rows(spec)
 
-    compact = Compacting(
+    compact = CompactingDecoder(
         switching_evictable(TWO, part), SnapKV(capacity=10, window=4, kernel=1, chunk=8)
     )
     compact.prefill(range(40))
@@ -312,7 +312,7 @@ def test_drafts_from_a_cut_copy_refuse_what_they_would_ignore(
     more: dict[str, object], words: str
 ) -> None:
     with pytest.raises(EdgeError, match=words):
-        Means(drafting="snapkv", snapkv=SnapKV(**more))  # type: ignore[arg-type]
+        Strategy(drafting="snapkv", snapkv=SnapKV(**more))  # type: ignore[arg-type]
 
 
 def test_a_drafter_copies_by_the_same_choice() -> None:

@@ -12,11 +12,11 @@ from support import config_of, spec_of
 
 pytest.importorskip("coremltools")
 
-from converters.coreml.pack import Together, pack
-from converters.coreml.plan import Plan
 from edge.names import shapes
 from edge.quant import recipe as recipes
-from runtimes.coreml.blobs import unpack
+from edge_converters.coreml.pack import Together, pack
+from edge_converters.coreml.plan import Plan
+from edge_runtimes.coreml.blobs import unpack
 
 
 @given(st.sampled_from([1, 2, 3, 4, 6, 8]), st.integers(1, 40), st.integers(0, 1 << 32))
@@ -75,7 +75,7 @@ def test_metadata_is_that_of_coremltools(tmp_path_factory: pytest.TempPathFactor
     """The same 64 bytes, but for the offset, as its own writer makes."""
     from coremltools.libmilstoragepython import _BlobStorageWriter
 
-    from converters.coreml.plan import Blob
+    from edge_converters.coreml.plan import Blob
 
     file = tmp_path_factory.mktemp("blobs") / "weight.bin"
     writer = _BlobStorageWriter(str(file))

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from support import checkpoint, config_of, weights_of
 
-from edge.checkpoint import Checkpoint
 from edge.errors import EdgeError
-from edge.finite import Unfit
 from edge.quant import kmeans
 from edge.quant import recipe as recipes
 from edge.quant.kmeans import quantize
 from edge.quant.tensor import QTensor, Scheme, rounded
-from runtimes.reference.decoder import checkpoint_weights
+from edge.quant.unfit import Unfit
+from edge.source.checkpoint import Checkpoint
+from edge_runtimes.reference.decoder import checkpoint_weights
 
 SCHEMES = [
     Scheme(bits, rows, "table", number, "kmeans")

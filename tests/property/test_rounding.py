@@ -9,7 +9,7 @@ from support import config_of, spec_of
 
 from edge.decode.rounding import rounded, steps
 from edge.errors import EdgeError
-from edge.means import Means
+from edge.run.strategy import Strategy
 from edge.spec import LayerSpec, cache_bytes
 
 values = st.floats(-1e4, 1e4, width=32)
@@ -58,6 +58,6 @@ def test_a_quarter_of_the_bytes() -> None:
     [{"layerskip": 1}, {"drafting": "snapkv", "snapkv": None}, {"reference": True}],
     ids=str,
 )
-def test_means_that_an_int8_cache_excludes(wrong: dict[str, object]) -> None:
+def test_strategies_that_an_int8_cache_excludes(wrong: dict[str, object]) -> None:
     with pytest.raises(EdgeError):
-        Means(kv="int8", **wrong)  # type: ignore[arg-type]
+        Strategy(kv="int8", **wrong)  # type: ignore[arg-type]

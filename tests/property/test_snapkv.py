@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import config_of, spec_of
 
-from edge.decode.snapkv import Compacting, SnapKV, select, vote
+from edge.decode.snapkv import CompactingDecoder, SnapKV, select, vote
 from edge.errors import EdgeError, Unsupported
 
 
@@ -83,7 +83,7 @@ def test_attention_that_does_not_see_all_is_refused(family: str) -> None:
         spec = spec_of(config_of(family))
 
     with pytest.raises(Unsupported, match="window"):
-        Compacting(Windowed(), SnapKV())  # type: ignore[arg-type]
+        CompactingDecoder(Windowed(), SnapKV())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import CONFIGS, config_of, spec_of
 
-from edge.config import Config
 from edge.errors import Damaged
-from edge.fields import read
+from edge.files.config import Config
+from edge.files.records import read
 from edge.spec import (
     BlockSparse,
     DecoderSpec,

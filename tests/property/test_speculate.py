@@ -16,7 +16,7 @@ from edge.decode.sampling import F64, Sampling
 from edge.decode.snapkv import SnapKV
 from edge.decode.speculate import Draft, Speculation, Trust, accept, sureness
 from edge.errors import EdgeError
-from edge.means import Means
+from edge.run.strategy import Strategy
 from edge.spec import DecoderSpec
 
 VOCAB = 6
@@ -301,6 +301,6 @@ def test_the_same_request_drafts_the_same_again() -> None:
     ],
     ids=str,
 )
-def test_means_that_contradict_are_refused(wrong: dict[str, object]) -> None:
+def test_strategies_that_contradict_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(EdgeError):
-        Means(**wrong)  # type: ignore[arg-type]
+        Strategy(**wrong)  # type: ignore[arg-type]

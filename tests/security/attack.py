@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support import nothing_left
 
-from edge.artifact import MANIFEST, sha256
-from edge.convert import Options, convert
+from edge.artifact.artifact import MANIFEST, sha256
+from edge.convert.conversion import Options, convert
 from edge.errors import EdgeError
 
 SOON = 5.0  # seconds of processor time

@@ -33,6 +33,7 @@ CODE = (
     "modeling_evil.py", "configuration_evil.py", "tokenization_evil.py", "processing_evil.py", "model.py",
     "__init__.py", "setup.py", "conftest.py", "sitecustomize.py", "usercustomize.py", "json.py", "numpy.py",
     "tokenizers.py", "edge.py", "runtimes/__init__.py", "converters/__init__.py", "runtimes/onnx/__init__.py",
+    "edge_runtimes/__init__.py", "edge_converters/__init__.py",
     "edge/__init__.py", "evil.pth",
 )  # fmt: skip
 PICKLES = (
@@ -74,7 +75,7 @@ def hear(event, args):
 sys.addaudithook(hear)
 sys.argv = ["edge", *sys.argv[4:]]
 try:
-    from edge.cli import main
+    from edge.command.cli import main
     main()
 except SystemExit as end:
     code = end.code
@@ -145,7 +146,9 @@ def test_the_watcher_sees(trap: Path, tmp_path: Path) -> None:
     canary = tmp_path / "evil" / "canary"
     pickle.loads(pickle.dumps(Evil(canary)))
     assert canary.exists()
-    program = WATCH.replace("from edge.cli import main", "import importlib.util as u").replace(
+    program = WATCH.replace(
+        "from edge.command.cli import main", "import importlib.util as u"
+    ).replace(
         "    main()",
         "    open(os.path.join(folder, 'model.pt'), 'rb').close()\n"
         "    open(os.path.join(folder, 'modeling_evil.py')).close()\n"

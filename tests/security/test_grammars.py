@@ -16,10 +16,10 @@ import pytest
 from attack import refused
 from conftest import Edge
 
-from edge import confined, workers
 from edge.decode import grammar
 from edge.decode.grammar import Grammar
 from edge.errors import EdgeError
+from edge.system import confined, workers
 
 DEEP = '{"type": "array", "items": ' * 5000 + "{}" + "}" * 5000
 REFS = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}
@@ -128,7 +128,7 @@ def test_what_crashes_on_the_command_line(edge: Edge, tmp_path: Path) -> None:
 SCRIPT = """
 import json, os, socket, subprocess, sys
 sys.path[:], forks = json.loads(sys.stdin.buffer.readline())
-from edge.apart import serve
+from edge.system.child import serve
 
 def attempts():
     found = []

@@ -17,7 +17,7 @@ from support import converted, tiny
 
 from edge import api
 from edge.errors import Damaged, EdgeError
-from runtimes.onnx import decoder, external
+from edge_runtimes.onnx import decoder, external
 
 onnx = pytest.importorskip("onnx")
 GRAPH, DATA = "model.onnx", "model.onnx.data"

@@ -15,9 +15,9 @@ from support import (
 )
 
 from edge import api
-from edge.artifact import MANIFEST, Artifact
+from edge.artifact.artifact import MANIFEST, Artifact
 from edge.errors import Damaged, EdgeError
-from edge.inspection import inspect
+from edge.measure.inspection import inspect
 
 
 @pytest.fixture(scope="module")

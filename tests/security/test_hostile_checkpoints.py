@@ -16,8 +16,8 @@ from support import (
     weights_of,
 )
 
-from edge.checkpoint import Checkpoint
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.source.checkpoint import Checkpoint
 
 GOOD = safetensors(weights_of(config_of("llama")))
 
@@ -205,7 +205,7 @@ def test_exit_codes_of_wrong_requests(
     tmp_path: Path, edge: Edge, args: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edge.registry._HERE", tmp_path)  # no packaged model
+    monkeypatch.setattr("edge.source.registry._HERE", tmp_path)  # no packaged model
     done = edge(*args)
     assert done.code == code
     assert "Traceback" not in done.err

@@ -18,11 +18,11 @@ from mil import ct, mb, package
 from support import converted, dividing, tiny
 
 from edge import targets
-from edge.artifact import Artifact
+from edge.artifact.artifact import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
-from runtimes.coreml import package as packages
-from runtimes.coreml.evaluator import Evaluator
-from runtimes.coreml.program import Program
+from edge_runtimes.coreml import package as packages
+from edge_runtimes.coreml.evaluator import Evaluator
+from edge_runtimes.coreml.program import Program
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"

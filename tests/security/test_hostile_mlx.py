@@ -12,10 +12,10 @@ from attack import Change, forge, refused, rewrite
 from support import converted, dividing, safetensors, tiny
 
 from edge import targets
-from edge.artifact import MANIFEST, Artifact
+from edge.artifact.artifact import MANIFEST, Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
-from edge.outline import INDEX
-from edge.safetensors import SafetensorsFile
+from edge.files.safetensors import SafetensorsFile
+from edge.source.headers import INDEX
 
 pytest.importorskip("mlx.core")
 

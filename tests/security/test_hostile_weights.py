@@ -23,8 +23,8 @@ from support import (
 
 from edge import targets
 from edge.errors import Damaged, EdgeError, Unsupported
-from edge.finite import Unfit
-from edge.safetensors import SafetensorsFile
+from edge.files.safetensors import SafetensorsFile
+from edge.quant.unfit import Unfit
 
 GOOD = safetensors(weights_of(config_of("llama")))
 

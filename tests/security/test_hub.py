@@ -15,8 +15,8 @@ from hub import serving
 from support import tiny
 
 from edge.errors import Damaged
-from edge.hub import Repository
-from edge.pull import read_pins
+from edge.source.hub import Repository
+from edge.source.pull import read_pins
 
 PIN = {"source": "some/model", "revision": "a" * 40, "files": {"config.json": "0" * 64}}
 

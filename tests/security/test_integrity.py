@@ -8,8 +8,8 @@ import pytest
 from conftest import Edge
 from support import converted, tiny
 
-from edge import integrity
-from edge.artifact import MANIFEST, Artifact
+from edge.artifact import integrity
+from edge.artifact.artifact import MANIFEST, Artifact
 from edge.errors import Damaged
 
 

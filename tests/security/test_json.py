@@ -9,12 +9,12 @@ import pytest
 from attack import refused
 from support import config_of, tiny
 
-from edge.artifact import MANIFEST
-from edge.config import LIMIT, parse_json
+from edge.artifact.artifact import MANIFEST
 from edge.errors import Damaged
-from edge.inspection import inspect
-from edge.outline import INDEX, SINGLE
-from edge.pull import read_pins
+from edge.files.config import LIMIT, parse_json
+from edge.measure.inspection import inspect
+from edge.source.headers import INDEX, SINGLE
+from edge.source.pull import read_pins
 from edge.text.settings import Settings
 
 FILES = (

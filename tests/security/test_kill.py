@@ -16,26 +16,28 @@ import pytest
 from conftest import Edge
 from support import environment, tiny
 
-from edge import fill
-from edge.artifact import Artifact, is_artifact, partial_of, publishing
-from edge.convert import Options, convert
+from edge.artifact.artifact import Artifact, is_artifact, partial_of, publishing
+from edge.convert import one_pass
+from edge.convert.conversion import Options, convert
+from edge.convert.one_pass import JOURNAL
 from edge.errors import EdgeError
-from edge.fill import JOURNAL
 
 KILLS = int(os.environ.get("EDGE_KILLS", "12"))
 SHAPE = {"vocab_size": 30_000, "num_hidden_layers": 40, "intermediate_size": 1_500}
 
 
 # The journal is brought up to date every few rows, where it is every 64 MB of a large model.
-COMMAND = "import edge.fill; edge.fill._MARK = 1 << 18; from edge.cli import main; main()"
+COMMAND = """from edge.command.cli import main
+from edge.convert import one_pass
+one_pass._MARK = 1 << 18; main()"""
 # The user interrupts it as soon as something is in the journal.
-INTERRUPTED = f"""import edge.fill, os, signal
+INTERRUPTED = f"""import edge.convert.one_pass, os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-mark = edge.fill.Journal.mark
+mark = edge.convert.one_pass.Journal.mark
 def marked(journal, names):
     mark(journal, names)
     os.kill(os.getpid(), signal.SIGINT)
-edge.fill.Journal.mark = marked
+edge.convert.one_pass.Journal.mark = marked
 {COMMAND}"""
 
 
@@ -133,7 +135,7 @@ def test_a_full_disk_is_said_and_the_conversion_goes_on(
             return write(file, content, offset)
 
         patch.setattr(os, "pwrite", until_full)
-        patch.setattr(fill, "_MARK", 1 << 18)
+        patch.setattr(one_pass, "_MARK", 1 << 18)
         done = edge("convert", source, "-o", out)
     assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 2), done.err
     assert f"no space is left for {out}" in done.err

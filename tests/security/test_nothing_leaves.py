@@ -21,10 +21,11 @@ import hub
 import pytest
 import yaml
 from conftest import Edge
-from support import ROOT, lacking
+from support import ROOT, environment, lacking
 from training import speaking, texts
 
-from edge import switches, targets
+from edge import targets
+from edge.system import switches
 
 # Libraries fall silent by themselves where they see a test: nothing here tells them of one.
 TELLING = ("CI", "ORT_RUNNING_UNIT_TESTS", "GITHUB_ACTIONS")
@@ -32,7 +33,7 @@ KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG")
 TARGETS = targets.names("converters")
 COMMANDS = """
 import sys
-from edge.cli import main
+from edge.command.cli import main
 for command in GIVEN:
     sys.argv = ["edge", *command]
     try:
@@ -68,7 +69,7 @@ class Machine:
             "HOME": str(self.folder / "home"),
             "EDGE_HOME": str(self.folder / "edge"),
             "TMPDIR": str(self.folder / "tmp"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": environment()["PYTHONPATH"],
             "PYTHONDONTWRITEBYTECODE": "1",
             "LD_PRELOAD": str(self.library),
             "WITNESS": str(self.folder / "seen"),
@@ -93,7 +94,7 @@ class Machine:
 
     def serve(self, artifact: Path) -> None:
         """Ask a server for both kinds of answer, and end it."""
-        command = [sys.executable, "-m", "edge.cli", "serve", str(artifact), "--port", "0"]
+        command = [sys.executable, "-m", "edge", "serve", str(artifact), "--port", "0"]
         with subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, cwd=self.work, env=self.environment()
         ) as server:
@@ -185,7 +186,7 @@ def test_serving(machine: Machine) -> None:
 
 def test_training_in_several_processes(machine: Machine) -> None:
     (machine.work / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
-    train = ["-m", "edge.cli", "train", "recipe.yaml", "-o", "run"]
+    train = ["-m", "edge", "train", "recipe.yaml", "-o", "run"]
     machine.python(
         *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"),
         *("--rdzv-endpoint", "localhost:0", *train),
@@ -257,7 +258,7 @@ def test_every_package_that_an_extra_brings_was_looked_at() -> None:
     via = (ROOT / "edge" / "via" / "optimum.txt").read_text().splitlines()
     names = {_name(line) for line in (*wanted, *via) if line and not line.startswith("#")}
     known = {_name(package) for package in switches.LIBRARIES}
-    assert names <= known, f"no row in edge/switches.py: {sorted(names - known)}"
+    assert names <= known, f"no row in edge/system/switches.py: {sorted(names - known)}"
 
 
 def _name(requirement: str) -> str:

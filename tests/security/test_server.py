@@ -18,7 +18,7 @@ import pytest
 from serving import serving, talking
 from support import environment
 
-from edge.model import load
+from edge.run.model import load
 
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
@@ -305,7 +305,7 @@ def test_a_key_is_compared_as_a_whole(artifact: Path) -> None:
 
 
 def run_serve(*args: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "edge.cli", "serve", *args]
+    command = [sys.executable, "-m", "edge", "serve", *args]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )

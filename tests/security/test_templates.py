@@ -173,7 +173,7 @@ def test_the_process_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.update(options["env"])  # type: ignore[call-overload]
         return real(*args, **options)  # type: ignore[call-overload]
 
-    from edge import confined, workers
+    from edge.system import confined, workers
 
     real = workers.subprocess.Popen
     monkeypatch.setenv("HF_TOKEN", CANARY)

@@ -37,87 +37,44 @@ TOOLKITS = {
         "edge/text/tokenizer.py",
         "edge/text/bounds.py",
         "edge/text/exact.py",
-        "edge/text/judges.py",
+        "edge/prove/judges.py",
         "edge/train/",
         "runtimes/torch/",
     ),
     "jinja2": ("edge/text/_render.py",),
-    "yaml": ("edge/registry.py", "edge/train/recipe.py"),
-    "rich": ("edge/progress.py",),
+    "yaml": ("edge/source/registry.py", "edge/train/recipe.py"),
+    "rich": ("edge/command/bars.py",),
     "fastapi": ("edge/serve/",),
     "starlette": ("edge/serve/",),
     "pydantic": ("edge/serve/",),
     "pydantic_core": ("edge/serve/",),
     "uvicorn": ("edge/serve/run.py",),
-    "sentencepiece": ("edge/text/judges.py",),
-    "tiktoken": ("edge/text/judges.py",),
+    "sentencepiece": ("edge/prove/judges.py",),
+    "tiktoken": ("edge/prove/judges.py",),
     "llguidance": ("edge/decode/grammar.py", "edge/decode/_trial.py"),
-    "typer": ("edge/cli.py", "edge/options.py", "edge/printing.py", "edge/usage.py"),
-    "platformdirs": ("edge/home.py",),
+    "typer": (
+        "edge/command/cli.py",
+        "edge/command/options.py",
+        "edge/command/printing.py",
+        "edge/command/usage.py",
+    ),
+    "platformdirs": ("edge/system/home.py",),
 }
 
-# 3. Layers of edge: a module imports its own layer and those before it.
-LAYERS = (
-    {
-        "apart",
-        "closing",
-        "confined",
-        "errors",
-        "forked",
-        "given",
-        "heap",
-        "processors",
-        "typing",
-        "units",
-        "unwanted",
-        "workers",
-    },
-    {"config", "fields", "home", "names", "ops", "protocols", "spec", "switches"},
-    {
-        "safetensors",
-        "gguf",
-        "outline",
-        "datafile",
-        "checkpoint",
-        "finite",
-        "artifact",
-        "module",
-        "importance",
-        "quant",
-        "nn",
-        "families",
-        "text",
-        "registry",
-    },
-    {"decode", "pipeline", "contracts", "targets"},
-    {"fill", "calibration", "mixing"},
-    {
-        "convert",
-        "verify",
-        "proof",
-        "distance",
-        "evaluate",
-        "bench",
-        "inspection",
-        "means",
-        "table",
-        "tune",
-        "model",
-        "doctor",
-        "plan",
-        "progress",
-        "hub",
-        "listing",
-        "pull",
-        "integrity",
-    },
-    {"train", "serve", "via"},
-    {"api"},
-    {"options", "printing", "trouble", "usage", "cli"},
+# 3. Rooms of edge, from the ground up: a folder, or a file of the waist that stands alone. A room
+# imports only rooms that come before it.
+ROOMS = (
+    *("errors", "typing", "system", "files"),
+    *("spec", "names", "ops", "protocols"),
+    *("families", "nn", "quant", "artifact", "source", "text"),
+    *("contracts", "decode", "targets", "gguf"),
+    *("convert", "run", "data", "prove", "measure"),
+    *("train", "serve", "via", "api", "command"),
 )
 # The checkpoint reader asks which family a config is of; a family knows only spec and names.
-INNER = {"families": {"errors", "typing", "spec", "names", "config", "families"}}
+INNER = {"families": {"errors", "typing", "spec", "names", "files", "families"}}
 
+FOLDERS = ("edge_converters", "edge_runtimes", "converters", "runtimes")
 TARGET_NAMES = {"onnx", "onnxruntime", "mlx", "gguf", "coreml", "llama_cpp", "genai", "torch"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
@@ -158,40 +115,42 @@ def _texts(node: ast.AST) -> Iterator[str]:
 def inward(file: Path, tree: ast.AST) -> Iterator[str]:
     """Rule 1: edge imports neither converters nor runtimes."""
     if file.parts[0] == "edge":
-        yield from (m for m in imported(tree) if m.split(".")[0] in ("converters", "runtimes"))
+        yield from (m for m in imported(tree) if m.split(".")[0] in FOLDERS)
 
 
 def apart(file: Path, tree: ast.AST) -> Iterator[str]:
     """Rule 2: converters and runtimes import neither each other nor a sibling target."""
     if file.parts[0] in ("converters", "runtimes"):
-        own = ".".join(file.parts[:2])
+        own = ".".join(("edge_" + file.parts[0], file.parts[1]))
         for module in imported(tree):
-            outside = module.split(".")[0] in ("converters", "runtimes")
+            outside = module.split(".")[0] in FOLDERS
             if outside and module != own and not module.startswith(own + "."):
                 yield module
 
 
-def layered(file: Path, tree: ast.AST) -> Iterator[str]:
-    """Rule 3: edge's own layers point one way."""
-    if file.parts[0] != "edge" or (len(file.parts) == 2 and file.stem == "__init__"):
+def floors(file: Path, tree: ast.AST) -> Iterator[str]:
+    """Rule 3: a room of edge imports only rooms below it."""
+    if file.parts[0] != "edge" or (len(file.parts) == 2 and file.stem in ("__init__", "__main__")):
         return
-    here = file.parts[1].removesuffix(".py")
+    here = room(".".join(file.with_suffix("").parts))
     for module in imported(tree):
-        parts = module.split(".")
-        if parts[0] != "edge" or len(parts) < 2 or parts[1] == here:
+        there = room(module)
+        if there in ("", here):
             continue
-        there = parts[1]
         if here in INNER:
             if there not in INNER[here]:
                 yield module
-        elif level(there) > level(here):
+        elif ROOMS.index(there) > ROOMS.index(here):
             yield module
 
 
-def level(part: str) -> int:
-    found = [i for i, layer in enumerate(LAYERS) if part in layer]
-    assert found, f"edge.{part} has no layer: give it one in this test"
-    return found[0]
+def room(module: str) -> str:
+    """Which room of edge a module lies in; nothing for what is no part of one."""
+    parts = module.split(".")
+    if parts[0] != "edge" or len(parts) < 2:
+        return ""
+    assert parts[1] in ROOMS, f"edge.{parts[1]} has no place: give it one in this test"
+    return parts[1]
 
 
 def toolkits_at_home(file: Path, tree: ast.AST) -> Iterator[str]:
@@ -235,34 +194,38 @@ def _dangerous(call: ast.Call) -> Iterator[str]:
 
 
 RULES: dict[Rule, tuple[str, str]] = {  # rule -> a file that breaks it
-    inward: ("edge/verify.py", "def f():\n    from runtimes.onnx import open"),
-    apart: ("runtimes/onnx/decoder.py", "import converters.onnx.store"),
-    layered: ("edge/spec.py", "from edge.artifact import Artifact"),
+    inward: ("edge/prove/verify.py", "def f():\n    from edge_runtimes.onnx import open"),
+    apart: ("runtimes/onnx/decoder.py", "import edge_converters.onnx.store"),
+    floors: ("edge/spec.py", "from edge.artifact.artifact import Artifact"),
     toolkits_at_home: ("edge/quant/rtn.py", "def f():\n    import torch"),
     family_blind: ("converters/onnx/ops.py", "if spec.family == 'phi3': pass"),
     target_blind: ("edge/nn/decoder.py", "if ops.name in ('onnx', 'mlx'): pass"),
-    no_foreign_code: ("edge/checkpoint.py", "torch.load(path)"),
+    no_foreign_code: ("edge/source/checkpoint.py", "torch.load(path)"),
 }
 BROKEN = [
     *((rule, *offence) for rule, offence in RULES.items()),
-    (apart, "runtimes/onnx/decoder.py", "from runtimes.reference.ops import NumpyOps"),
-    (apart, "converters/onnx/ops.py", "from runtimes import onnx"),
-    (layered, "edge/families/llama.py", "from edge.checkpoint import Checkpoint"),
-    (layered, "edge/decode/generate.py", "from edge.model import Model"),
-    (layered, "edge/api.py", "from edge import cli"),
+    (apart, "runtimes/onnx/decoder.py", "from edge_runtimes.reference.ops import NumpyOps"),
+    (apart, "converters/onnx/ops.py", "from edge_runtimes import onnx"),
+    (floors, "edge/families/llama.py", "from edge.source.checkpoint import Checkpoint"),
+    (floors, "edge/decode/generate.py", "from edge.run.model import Model"),
+    (floors, "edge/api.py", "from edge.command import cli"),
     (toolkits_at_home, "runtimes/reference/ops.py", "import onnxruntime as ort"),
     (toolkits_at_home, "edge/text/chat.py", "from transformers import AutoTokenizer"),
     (family_blind, "runtimes/onnx/decoder.py", "match name:\n    case 'openelm': pass"),
     (family_blind, "runtimes/onnx/decoder.py", "name.startswith('Llama')"),
     (toolkits_at_home, "edge/via/optimum.py", "import transformers"),
     (no_foreign_code, "edge/text/chat.py", "eval(template)"),
-    (no_foreign_code, "edge/convert.py", "AutoModel.from_pretrained(p, trust_remote_code=True)"),
-    (no_foreign_code, "edge/train/rows.py", "np.load(p, allow_pickle=True)"),
-    (no_foreign_code, "edge/train/rows.py", "import pickle"),
+    (
+        no_foreign_code,
+        "edge/convert/conversion.py",
+        "AutoModel.from_pretrained(p, trust_remote_code=True)",
+    ),
+    (no_foreign_code, "edge/data/rows.py", "np.load(p, allow_pickle=True)"),
+    (no_foreign_code, "edge/data/rows.py", "import pickle"),
     (no_foreign_code, "edge/text/chat.py", "import marshal"),
     (no_foreign_code, "edge/text/_render.py", "import pickle"),
     (no_foreign_code, "runtimes/torch/train.py", "torch.load(path, weights_only=True)"),
-    (no_foreign_code, "edge/registry.py", "yaml.load(text)"),
+    (no_foreign_code, "edge/source/registry.py", "yaml.load(text)"),
 ]
 
 
@@ -281,6 +244,37 @@ def test_the_rule_can_fail(rule: Rule, file: str, source: str) -> None:
     assert list(rule(Path(file), ast.parse(source)))
 
 
+def test_no_two_files_import_each_other() -> None:
+    """Through however many others: then one of them cannot be understood alone."""
+    files = {dotted(file): file for file in sources("edge", "converters", "runtimes")}
+    tied = {
+        name: {m for m in imported(ast.parse(file.read_text())) if m in files and m != name}
+        for name, file in files.items()
+    }
+    for package in [name for name, file in files.items() if file.stem == "__init__"]:
+        tied[package] -= {name for name in tied if name.startswith(f"{package}.")}
+    assert not circles(tied)
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {"a", "b", "c"}
+
+
+def dotted(file: Path) -> str:
+    """The name that a file is imported by."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    top = parts[0] if parts[0] == "edge" else f"edge_{parts[0]}"
+    return ".".join((top, *parts[1:])).removesuffix(".__init__")
+
+
+def circles(tied: dict[str, set[str]]) -> set[str]:
+    """Those on a circle, or between two: what is left when ends are taken away from both sides."""
+    left = set(tied)
+    while True:
+        pointed = {name for source in left for name in tied[source] & left}
+        ends = {name for name in left if not tied[name] & left or name not in pointed}
+        if not ends:
+            return left
+        left -= ends
+
+
 def test_code_is_loaded_by_name_only_from_this_project() -> None:
     """importlib finds families and targets by the folders of the package, never a model's folder."""
     users = {
@@ -290,17 +284,24 @@ def test_code_is_loaded_by_name_only_from_this_project() -> None:
             m.split(".")[0] in ("importlib", "runpy") for m in imported(ast.parse(file.read_text()))
         )
     }
-    metadata = {"edge/convert.py", "edge/doctor.py", WORKER}  # versions of packages
+    metadata = {
+        "edge/convert/conversion.py",
+        "edge/measure/doctor.py",
+        WORKER,
+    }  # versions of packages
     assert users - metadata <= {"edge/families/__init__.py", "edge/targets.py"}
 
 
 HEAVY = {"onnxruntime", "onnx_ir", "torch", "transformers", "tokenizers", "jinja2", "numpy", "yaml"}
-HEAVY |= {"rich", "converters", "runtimes", "safetensors", "ml_dtypes"}
+HEAVY |= {"rich", "edge_converters", "edge_runtimes", "safetensors", "ml_dtypes"}
 
 
 @pytest.mark.parametrize(
     "code",
-    ["import edge", "import sys; sys.argv = ['edge', '--help']; from edge.cli import main; main()"],
+    [
+        "import edge",
+        "import sys; sys.argv = ['edge', '--help']; from edge.command.cli import main; main()",
+    ],
     ids=["import", "help"],
 )
 def test_what_a_start_imports(code: str) -> None:
@@ -320,9 +321,9 @@ def test_what_a_start_imports(code: str) -> None:
 def test_the_waist_works_without_any_toolkit() -> None:
     """Specs, names, checkpoints, quantization and decoding need numpy alone."""
     code = (
-        "import sys, edge.checkpoint, edge.artifact, edge.nn.decoder, edge.quant.recipe;"
+        "import sys, edge.source.checkpoint, edge.artifact.artifact, edge.nn.decoder, edge.quant.recipe;"
         "import edge.decode.generate, edge.protocols, edge.families as f; f.families();"
-        "import runtimes.reference; print(*sys.modules)"
+        "import edge_runtimes.reference; print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()

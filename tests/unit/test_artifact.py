@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import CONFIGS, config_of, nothing_left, spec_of
 
-from edge.artifact import (
+from edge.artifact.artifact import (
     MANIFEST,
     Artifact,
     Manifest,

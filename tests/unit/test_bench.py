@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.bench import Text
 from edge.errors import EdgeError
+from edge.measure.bench import Text
 
 
 @given(st.integers(2, 9), st.integers(1, 9), st.integers(0, 40), st.booleans())

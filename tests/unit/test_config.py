@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from edge.config import LIMIT, Config, read_json
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.files.config import LIMIT, Config, read_json
 
 
 def config(value: Any) -> Config:

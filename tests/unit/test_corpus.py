@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.data import corpus
+from edge.data.corpus import Corpus, Stream, StreamPosition
 from edge.errors import EdgeError
-from edge.train import corpus
-from edge.train.corpus import Corpus, Place, Stream
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_every_epoch_has_an_order_of_its_own(tmp_path: Path) -> None:
 def test_rows_are_the_blocks_one_after_another(tmp_path: Path, every: int) -> None:
     """Every token is predicted once: a row begins with the last token of the one before."""
     made = Corpus(written(tmp_path, *TEXTS), seed=1)
-    stream = Stream(made, encode, 37, Place(2), every=every)
+    stream = Stream(made, encode, 37, StreamPosition(2), every=every)
     rows = [stream.row() for _ in range(40)]
     ids = [rows[0][0], *(token for row in rows for token in row[1:])]
     want = [token for n in range(2, 400, every) for token in encode(*made.block(n))]
@@ -82,7 +82,7 @@ def test_rows_are_the_blocks_one_after_another(tmp_path: Path, every: int) -> No
 
 def test_a_stream_goes_on_from_its_place(tmp_path: Path) -> None:
     made = Corpus(written(tmp_path, *TEXTS), seed=1)
-    whole = Stream(made, encode, 37, Place(1), every=2)
+    whole = Stream(made, encode, 37, StreamPosition(1), every=2)
     for _ in range(60):
         resumed = Stream(made, encode, 37, whole.place, every=2)
         assert resumed.row() == whole.row()
@@ -126,8 +126,8 @@ def test_a_bad_text_is_one_error_before_anything_is_trained(tmp_path: Path) -> N
 def test_too_little_text_for_a_row_is_refused(tmp_path: Path) -> None:
     made = Corpus(written(tmp_path, "a few words"), 1)
     with pytest.raises(EdgeError, match="fewer tokens than a row of 100"):
-        Stream(made, encode, 100, Place(0), every=1).row()
-    nothing = Stream(made, lambda *_: [], 1, Place(0), every=1)
+        Stream(made, encode, 100, StreamPosition(0), every=1).row()
+    nothing = Stream(made, lambda *_: [], 1, StreamPosition(0), every=1)
     with pytest.raises(EdgeError, match="fewer tokens"):
         nothing.row()
 

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edge.datafile import DataFile
+from edge.files.datafile import DataFile
 
 BLOCK = 1 << 16
 

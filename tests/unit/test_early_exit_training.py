@@ -6,9 +6,9 @@ torch = pytest.importorskip("torch")
 
 from edge.nn.decoder import decoder, head, layers  # noqa: E402
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope  # noqa: E402
-from runtimes.torch import layerskip  # noqa: E402
-from runtimes.torch.initial import initial  # noqa: E402
-from runtimes.torch.ops import TorchOps  # noqa: E402
+from edge_runtimes.torch import layerskip  # noqa: E402
+from edge_runtimes.torch.initial import initial  # noqa: E402
+from edge_runtimes.torch.ops import TorchOps  # noqa: E402
 
 COUNT = 4
 LAYER = LayerSpec(heads=2, kv_heads=2, head_width=16, ffn_width=32)

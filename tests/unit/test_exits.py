@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from support import VOCAB, tiny
 
-from edge.checkpoint import Checkpoint
-from edge.convert import with_exits
+from edge.convert.conversion import with_exits
 from edge.errors import EdgeError
+from edge.source.checkpoint import Checkpoint
 
 
 @pytest.fixture

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from support import CONFIGS, checkpoint, config_of, dividing, spec_of, tiny, weights_of
 
-from converters.mlx import ALIASES, layout, shards
-from converters.mlx.config import config, generation, quantization
-from converters.mlx.pack import biases, words
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.contracts import About
-from edge.convert import Options, convert
+from edge.convert.conversion import Options, convert
+from edge.convert.one_pass import Job, one_pass
 from edge.errors import Unsupported
-from edge.fill import Job, fill
-from edge.finite import Unfit
-from edge.outline import Outline, weight_files
+from edge.files.safetensors import SafetensorsFile
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import BF16, FP16, QTensor, Scheme
-from edge.safetensors import SafetensorsFile
+from edge.quant.unfit import Unfit
+from edge.source.checkpoint import Checkpoint
+from edge.source.headers import Headers, weight_files
 from edge.text.ids import SpecialIds
+from edge_converters.mlx import ALIASES, layout, shards
+from edge_converters.mlx.config import config, generation, quantization
+from edge_converters.mlx.pack import biases, words
 
 RNG = np.random.default_rng(0)
 LISTS = {"short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
@@ -118,7 +118,7 @@ def test_the_weights_take_what_was_planned(family: str, quant: str, tmp_path: Pa
 def test_a_vector_has_the_type_of_scales(tmp_path: Path) -> None:
     """mlx-lm computes in one type: a norm in float32 would make all of it float32."""
     out = converted(tmp_path / "out", tiny(tmp_path / "source", "llama"), "rtn-int4-g32-min-bf16")
-    types = {name: entry.dtype for name, entry in Outline.of(out).entries().items()}
+    types = {name: entry.dtype for name, entry in Headers.of(out).entries().items()}
     assert types["model.norm.weight"] == types["lm_head.biases"] == "BF16"
     assert types["lm_head.weight"] == "U32"
 
@@ -272,7 +272,7 @@ def test_a_finished_folder_is_compared_to_the_last_byte(tmp_path: Path) -> None:
     def differing() -> int:
         about = About(found.family, "source", SpecialIds(None, frozenset({2})))
         with closing(layout(found.spec, recipe("int4")).open(out, about, "compare")) as writer:
-            fill(found, [Job(writer)], lambda _: None)
+            one_pass(found, [Job(writer)], lambda _: None)
             return writer.differing
 
     assert differing() == 0

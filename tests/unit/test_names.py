@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from support import CONFIGS, checkpoint, config_of, spec_of, tiny, weights_of
 
-from edge.checkpoint import Checkpoint
-from edge.config import Config
 from edge.errors import Damaged, EdgeError
 from edge.families import family_of
-from edge.names import Place, shapes, stored
+from edge.files.config import Config
+from edge.names import Location, shapes, stored
 from edge.nn.decoder import decoder
+from edge.source.checkpoint import Checkpoint
 from edge.spec import LayerSpec, Norm, Rope
 
 FAMILIES = sorted(CONFIGS)
@@ -190,7 +190,9 @@ def test_fused_tensors_come_apart(tmp_path: Path) -> None:
 def test_blocks_put_together_are_the_weight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.checkpoint.BLOCK", 7 * 64)  # seven rows, which divide nothing here
+    monkeypatch.setattr(
+        "edge.source.checkpoint.BLOCK", 7 * 64
+    )  # seven rows, which divide nothing here
     with Checkpoint.open(tiny(tmp_path / "it", "phi3")) as opened:
         want = weights_of(config_of("phi3"))["model.layers.0.self_attn.qkv_proj.weight"]
         blocks = list(opened.blocks("layers.0.attn.v"))
@@ -227,7 +229,7 @@ def test_the_map_goes_back(family: str) -> None:
 )
 def test_a_transform_without_an_inverse_is_refused(rows: tuple[tuple[range, ...], ...]) -> None:
     places = {
-        f"weight{n}": Place("fused", (sum(map(len, part)), 4), (3, 4), part)
+        f"weight{n}": Location("fused", (sum(map(len, part)), 4), (3, 4), part)
         for n, part in enumerate(rows)
     }
     with pytest.raises(EdgeError, match="fused cannot be written"):

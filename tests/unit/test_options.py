@@ -7,11 +7,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edge.cli import app
+from edge.command.cli import app
+from edge.command.options import CompactingOptions, DecodingOptions, spread
 from edge.decode.snapkv import SnapKV
 from edge.errors import EdgeError
-from edge.means import PLAIN, Means
-from edge.options import Compacting, Decoding, spread
+from edge.run.strategy import PLAIN, Strategy
 
 
 def parsed(*given: str) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def parsed(*given: str) -> dict[str, Any]:
     @small.command()
     @spread
     def command(
-        name: Annotated[str, typer.Argument()], *, decoding: Decoding, loud: bool = False
+        name: Annotated[str, typer.Argument()], *, decoding: DecodingOptions, loud: bool = False
     ) -> None:
         got.update(name=name, decoding=decoding, loud=loud)
 
@@ -32,14 +32,15 @@ def parsed(*given: str) -> dict[str, Any]:
 
 
 def test_a_class_of_options_is_what_was_given() -> None:
-    assert parsed("x") == {"name": "x", "decoding": Decoding(), "loud": False}
+    assert parsed("x") == {"name": "x", "decoding": DecodingOptions(), "loud": False}
     got = parsed("x", "--snapkv", "40", "--loud", "--kv", "int8", "--draft", "3", "--reference")
-    want = Decoding(snapkv=40, kv="int8", draft=3, reference=True)
+    want = DecodingOptions(snapkv=40, kv="int8", draft=3, reference=True)
     assert got == {"name": "x", "decoding": want, "loud": True}
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("run", Decoding), ("bench", Decoding), ("serve", Compacting)]
+    ("name", "kind"),
+    [("run", DecodingOptions), ("bench", DecodingOptions), ("serve", CompactingOptions)],
 )
 def test_commands_have_all_of_them(name: str, kind: type) -> None:
     command = next(
@@ -52,16 +53,20 @@ def test_commands_have_all_of_them(name: str, kind: type) -> None:
 
 
 def test_defaults_decode_plainly() -> None:
-    assert Decoding().means() == PLAIN
-    assert Compacting().compact() is None
+    assert DecodingOptions().strategy() == PLAIN
+    assert CompactingOptions().compact() is None
 
 
-def test_values_reach_the_means() -> None:
-    given = Decoding(snapkv=900, snapkv_sinks=2, snapkv_for="reuse", draft_by="lookup", draft=3)
+def test_values_reach_the_strategy() -> None:
+    given = DecodingOptions(
+        snapkv=900, snapkv_sinks=2, snapkv_for="reuse", draft_by="lookup", draft=3
+    )
     snapkv = SnapKV(capacity=900, sinks=2, purpose="reuse")
-    assert given.means() == Means(snapkv=snapkv, drafting="lookup", draft=3)
-    assert Decoding(layerskip=2, reference=True).means() == Means(layerskip=2, reference=True)
-    assert Decoding(kv="int8").means() == Means(kv="int8")
+    assert given.strategy() == Strategy(snapkv=snapkv, drafting="lookup", draft=3)
+    assert DecodingOptions(layerskip=2, reference=True).strategy() == Strategy(
+        layerskip=2, reference=True
+    )
+    assert DecodingOptions(kv="int8").strategy() == Strategy(kv="int8")
 
 
 @pytest.mark.parametrize(
@@ -79,4 +84,4 @@ def test_values_reach_the_means() -> None:
 )
 def test_what_nobody_knows_is_refused_by_name(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(EdgeError, match=words):
-        Decoding(**wrong).means()
+        DecodingOptions(**wrong).strategy()

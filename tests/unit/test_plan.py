@@ -8,25 +8,25 @@ import pytest
 from conftest import Edge
 from support import config_of, converted, safetensors, spec_of, tiny, weights_of
 
-from edge import plan as planning
 from edge import targets
-from edge.artifact import Artifact
-from edge.config import Config
+from edge.artifact.artifact import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
-from edge.outline import Outline
-from edge.plan import Plan, plan
+from edge.files.config import Config
+from edge.files.safetensors import header_size, parse_header
+from edge.measure import plan as planning
+from edge.measure.plan import Plan, plan
 from edge.quant.recipe import parse
-from edge.safetensors import header_size, parse_header
+from edge.source.headers import Headers
 
 CONFIG = config_of("llama", max_position_embeddings=1000)
 
 
-def outline(config: dict[str, Any]) -> Outline:
+def headers(config: dict[str, Any]) -> Headers:
     """As the headers of its checkpoint would give it."""
     content = safetensors(weights_of(config))
     length = header_size(content[:8], len(content), "here")
     entries = parse_header(content[8 : 8 + length], len(content), "here")
-    return Outline(Config(config, "config.json"), {"model.safetensors": entries})
+    return Headers(Config(config, "config.json"), {"model.safetensors": entries})
 
 
 @pytest.mark.parametrize("quant", ["fp32", "fp16", "int8", "int4", "int4-g64"])
@@ -34,7 +34,7 @@ def outline(config: dict[str, Any]) -> Outline:
 def test_the_weights_take_what_was_planned(tmp_path: Path, family: str, quant: str) -> None:
     source = tiny(tmp_path / "source", family)
     artifact = Artifact.open(converted(tmp_path / "it", source, quant))
-    found = plan(Outline.of(source), "onnx", parse(quant), context=None, threads=1)
+    found = plan(Headers.of(source), "onnx", parse(quant), context=None, threads=1)
     assert found.disk_bytes == (artifact.folder / "model.onnx.data").stat().st_size
 
 
@@ -42,7 +42,7 @@ def test_the_largest_context_is_the_last_that_fits(monkeypatch: pytest.MonkeyPat
     wanted = 600
 
     def planned(tokens: int) -> Plan:
-        return plan(outline(CONFIG), "onnx", parse("int4"), context=tokens, threads=1)
+        return plan(headers(CONFIG), "onnx", parse("int4"), context=tokens, threads=1)
 
     room = planned(wanted).run_bytes
     monkeypatch.setattr(planning, "_memory", lambda: int(room / planning._SPARE) + 1)
@@ -64,7 +64,7 @@ def test_memory_grows_with_tokens_and_precision() -> None:
 def test_a_context_that_grows_is_planned_as_it_will_be_converted() -> None:
     """Past the published context a second table lies on the disk, and more tokens may fit."""
     scaling = {"type": "dynamic", "factor": 3.0}
-    model = outline(config_of("llama", max_position_embeddings=1000, rope_scaling=scaling))
+    model = headers(config_of("llama", max_position_embeddings=1000, rope_scaling=scaling))
     plain, grown = (
         plan(model, "onnx", parse("int4"), context=count, threads=1) for count in (1000, 2500)
     )
@@ -79,7 +79,7 @@ def test_tensors_of_another_config_are_found_before_anything_is_done(tmp_path: P
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(Damaged, match=r"9 .*missing"):
-        plan(Outline.of(source), "onnx", parse("int4"), context=None, threads=1)
+        plan(Headers.of(source), "onnx", parse("int4"), context=None, threads=1)
 
 
 def test_a_quantized_checkpoint_is_refused() -> None:
@@ -88,14 +88,14 @@ def test_a_quantized_checkpoint_is_refused() -> None:
     content = safetensors({**weights, name: weights[name].astype("int8")})
     length = header_size(content[:8], len(content), "here")
     entries = parse_header(content[8 : 8 + length], len(content), "here")
-    seen = Outline(Config(CONFIG, "config.json"), {"model.safetensors": entries})
+    seen = Headers(Config(CONFIG, "config.json"), {"model.safetensors": entries})
     with pytest.raises(Unsupported, match="quantized already"):
         plan(seen, "onnx", parse("int4"), context=None, threads=1)
 
 
 def test_more_than_the_model_has_is_refused() -> None:
     with pytest.raises(EdgeError, match="1001 tokens was asked for, the model has 1000"):
-        plan(outline(CONFIG), "onnx", parse("int4"), context=1001, threads=1)
+        plan(headers(CONFIG), "onnx", parse("int4"), context=1001, threads=1)
 
 
 def test_on_the_command_line(tmp_path: Path, edge: Edge) -> None:

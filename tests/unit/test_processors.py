@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import bench, processors
 from edge.errors import EdgeError
-from edge.processors import Processors
+from edge.measure import bench
+from edge.system import processors
+from edge.system.processors import Processors
 
 EMPTY = np.ones(1)
 V1 = "33 32 0:28 {root} /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,{controllers}\n"

@@ -5,11 +5,11 @@ import pytest
 from support import converted, tiny
 
 from edge import targets
-from edge.artifact import Artifact
-from edge.checkpoint import Checkpoint
+from edge.artifact.artifact import Artifact
 from edge.errors import EdgeError
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
+from edge.source.checkpoint import Checkpoint
 
 IDS = [5, 17, 42, 9, 88, 3, 3, 61, 20, 34, 71, 2]
 

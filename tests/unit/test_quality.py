@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from support import tiny
 
-from edge.checkpoint import Checkpoint
-from edge.decode.snapkv import Compacting, SnapKV
+from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import Damaged, Unsupported
+from edge.measure import picture, quality
+from edge.measure.quality import Talk
+from edge.measure.recall import ONE_FACT, case, needle, tokens
+from edge.measure.record import WHOLE, Cell, Record, Way
+from edge.measure.replay import Again
 from edge.quant import recipe as recipes
-from edge.train import picture, quality
-from edge.train.again import Again
-from edge.train.measure import ONE_FACT, case, needle, tokens
-from edge.train.quality import Talk
-from edge.train.record import WHOLE, Cell, Record, Way
-from runtimes.reference.decoder import ReferenceDecoder, oracle
+from edge.source.checkpoint import Checkpoint
+from edge_runtimes.reference.decoder import ReferenceDecoder, oracle
 
 IDS = [int(i) for i in np.random.default_rng(2).integers(0, 97, 44)]
 HALF = Way("reuse", 2)
@@ -39,7 +39,7 @@ def test_what_was_read_before_is_read_no_differently(decoder: ReferenceDecoder, 
     again = Again(decoder)
     small = {"capacity": 12, "window": 4}
     for options in (SnapKV(**small), replace(quality.MODES[mode], **small, chunk=None)):
-        fresh, kept = Compacting(decoder, options), Compacting(again, options)
+        fresh, kept = CompactingDecoder(decoder, options), CompactingDecoder(again, options)
         kept.rewind(0)
         got = [kept.prefill(IDS[:30]).copy(), kept.step(5).copy(), kept.score(IDS[30:34]).copy()]
         kept.rewind(31)
@@ -65,7 +65,7 @@ def test_a_prompt_is_read_once_for_all_ways(
     )
     again = Again(decoder)
     for capacity in (8, 12, 20):
-        source = Compacting(again, SnapKV(capacity=capacity, window=4))
+        source = CompactingDecoder(again, SnapKV(capacity=capacity, window=4))
         source.rewind(0)
         source.prefill(IDS[:30])
         source.step(3)

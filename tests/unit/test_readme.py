@@ -6,7 +6,7 @@ import pytest
 import typer
 from readme import README, ROOT, generated
 
-from edge.cli import app
+from edge.command.cli import app
 
 TEXT = README.read_text()
 

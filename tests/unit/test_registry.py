@@ -7,14 +7,15 @@ import pytest
 from published import PUBLISHED
 from support import tiny
 
-from edge import api, registry, targets
+from edge import api, targets
 from edge.api import split_prompt
-from edge.config import Config
-from edge.convert import Options
+from edge.convert.conversion import Options
 from edge.errors import EdgeError
 from edge.families import families, family_of
-from edge.inspection import parameters
+from edge.files.config import Config
+from edge.measure.inspection import parameters
 from edge.quant import recipe
+from edge.source import registry
 
 
 def hub_models() -> list[registry.Entry]:

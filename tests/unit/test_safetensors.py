@@ -7,7 +7,7 @@ import pytest
 from support import safetensors
 
 from edge.errors import Damaged, Unsupported
-from edge.safetensors import SafetensorsFile
+from edge.files.safetensors import SafetensorsFile
 
 RNG = np.random.default_rng(0)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from edge.model import Wish
+from edge.run.model import Wish
 from edge.serve.engine import PATIENCE, Asked, Busy, Engine, Job
-from edge.unwanted import go_on
+from edge.system.cancellation import go_on
 
 
 class Slow(Iterator[str]):

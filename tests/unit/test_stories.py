@@ -6,8 +6,10 @@ import random
 
 import pytest
 
-from edge.train import measure, questions, recipe, stories, vocabulary, world
-from edge.train.rows import Part, Stage, Writer
+from edge.data import questions, stories, vocabulary, world
+from edge.data.rows import Part, Stage, Writer
+from edge.measure import recall
+from edge.train import recipe
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -79,7 +81,7 @@ def test_words_are_tokenized_one_by_one() -> None:
     rng = random.Random(0)
     text = stories.story(rng, world.people(rng, 3))
     assert [piece for word in text.split(" ") for piece in encode(word)] == encode(text)
-    assert measure.tokens(text) == len(encode(text))
+    assert recall.tokens(text) == len(encode(text))
 
 
 def test_a_row_holds_whole_answers_to_what_it_tells() -> None:
@@ -117,7 +119,7 @@ def test_no_fact_is_asked_for_twice() -> None:
 @pytest.mark.parametrize("distance", [50, 200, 1000])
 def test_a_case_puts_the_fact_at_its_distance(distance: int) -> None:
     for number in range(12):
-        case = measure.case(random.Random(number), number, distance)
+        case = recall.case(random.Random(number), number, distance)
         facts = [case.prompt.index(fact) + len(fact) for fact in case.question.about]
         since = case.prompt[min(facts) : -len(case.question.text)]
         assert case.distance == len(encode(since.strip()))
@@ -127,9 +129,9 @@ def test_a_case_puts_the_fact_at_its_distance(distance: int) -> None:
 def test_scores_count_exact_answers() -> None:
     answers = {}
     for number in range(6):
-        case = measure.case(random.Random(f"0/50/{number}"), number, 50)
+        case = recall.case(random.Random(f"0/50/{number}"), number, 50)
         answers[case.prompt] = case.question.answer if number < 3 else "Nobody."
-    (score,) = measure.by_distance(answers.__getitem__, per_distance=6, distances=[50])
+    (score,) = recall.by_distance(answers.__getitem__, per_distance=6, distances=[50])
     assert (score.right, score.asked, score.share) == (3, 6, 0.5)
 
 

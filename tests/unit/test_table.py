@@ -1,6 +1,6 @@
 """Text tables line up whatever they hold."""
 
-from edge.table import fields, table
+from edge.system.table import fields, table
 
 
 def test_columns_line_up() -> None:

@@ -11,13 +11,14 @@ import pytest
 from sentencepieces import trained
 from support import converted, tiny
 
-from edge.artifact import Artifact
+from edge.artifact.artifact import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
-from edge.text import judges, probes, proof, sentencepiece
-from edge.text.proof import TextProof, prove
+from edge.prove import judges, probes, texts
+from edge.prove.texts import TextProof, prove
+from edge.prove.verify import verify
+from edge.text import sentencepiece
 from edge.text.tokenizer import Tokenizer
 from edge.text.vocabulary import complete, vocabularies
-from edge.verify import verify
 
 pytest.importorskip("sentencepiece")
 pytest.importorskip("tiktoken")
@@ -86,7 +87,7 @@ def test_real_tokenizers_pass(assets: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(assets / "tokenizers" / name, tmp_path / name)
     files = vocabularies(assets / "tokenizers" / name)
     complete(tmp_path / name)
-    for judged in proof._judged(tmp_path / name, judges.of(files), []):
+    for judged in texts._judged(tmp_path / name, judges.of(files), []):
         assert (judged.differing, judged.first) == (0, None)
         assert judged.texts > 80
     assert [judge.library for _, judge in judges.of(files).judges] == [
@@ -101,7 +102,7 @@ def test_what_transformers_saved_beside_a_model_passes(assets: Path, tmp_path: P
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "source")
     theirs.save_pretrained(tmp_path / "saved")
     shutil.copy(assets / "tokenizers/llama-2/tokenizer.model", tmp_path / "saved")
-    found = list(proof._judged(tmp_path / "saved", judges.of(vocabularies(tmp_path / "saved")), []))
+    found = list(texts._judged(tmp_path / "saved", judges.of(vocabularies(tmp_path / "saved")), []))
     assert [(judgement.differing, judgement.first) for judgement in found] == [(0, None)] * 2
     ours = Tokenizer.load(tmp_path / "saved")
     for text in probes.TEXTS:
@@ -227,7 +228,7 @@ def test_the_blank_that_the_settings_ask_for(
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    [judged] = proof._judged(tmp_path, judges.of(vocabularies(tmp_path)), [])
+    [judged] = texts._judged(tmp_path, judges.of(vocabularies(tmp_path)), [])
     assert (judged.differing, judged.first) == (0, None)
     ours = Tokenizer.load(tmp_path)
     for text in ("the cat sat", "\nthe"):  # of blanks in front transformers drops one

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from support import converted, tiny
 
-from edge.artifact import Artifact
+from edge.artifact.artifact import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.prove.verify import verify
 from edge.text import ranks
 from edge.text.tokenizer import Tokenizer
 from edge.text.vocabulary import vocabulary_of
-from edge.verify import verify
 
 tiktoken = pytest.importorskip("tiktoken")
 

@@ -6,10 +6,10 @@ import pytest
 from sentencepieces import block, letters, number, trained, written
 from support import converted, tiny
 
-from edge.artifact import Artifact
+from edge.artifact.artifact import Artifact
 from edge.errors import Damaged, Unsupported
+from edge.prove.verify import verify
 from edge.text.tokenizer import Tokenizer
-from edge.verify import verify
 
 sentencepiece = pytest.importorskip("sentencepiece")
 

@@ -11,32 +11,32 @@ import pytest
 from support import safetensors, weights_of
 from training import CURRICULA, EXAMPLE, on_stories, on_text, speaking, texts
 
-from edge.checkpoint import Checkpoint
+from edge.data.corpus import Corpus, Stream, StreamPosition
 from edge.errors import Damaged, EdgeError
+from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
 from edge.train import recipe as recipes
-from edge.train.corpus import Corpus, Place, Stream
-from edge.train.recipe import Recipe, Skip, Text
+from edge.train.recipe import Skip, Text, TrainingRecipe
 
 torch = pytest.importorskip("torch")
 
-from runtimes.torch import state  # noqa: E402
-from runtimes.torch.optim import orthogonal  # noqa: E402
-from runtimes.torch.sources import Drawn  # noqa: E402
-from runtimes.torch.train import STATE, Run, train  # noqa: E402
+from edge_runtimes.torch import state  # noqa: E402
+from edge_runtimes.torch.optim import orthogonal  # noqa: E402
+from edge_runtimes.torch.sources import Drawn  # noqa: E402
+from edge_runtimes.torch.train import STATE, Run, train  # noqa: E402
 
-Make = Callable[[Skip, int], Recipe]
+Make = Callable[[Skip, int], TrainingRecipe]
 
 
-def begin(recipe: Recipe, out: Path) -> Run:
+def begin(recipe: TrainingRecipe, out: Path) -> Run:
     return Run(recipe, out, compiled=False)  # a compiler is not what is tested
 
 
-def of_stories(_folder: Path, skip: Skip, splits: int) -> Recipe:
+def of_stories(_folder: Path, skip: Skip, splits: int) -> TrainingRecipe:
     return on_stories(steps=5, skip=skip, splits=splits)
 
 
-def of_text(folder: Path, skip: Skip, splits: int) -> Recipe:
+def of_text(folder: Path, skip: Skip, splits: int) -> TrainingRecipe:
     if not (folder / "start").exists():
         speaking(folder / "start", num_hidden_layers=3)
     return on_text(texts(folder), folder / "start", steps=5, skip=skip, splits=splits)
@@ -54,7 +54,7 @@ def test_training_starts_from_no_broken_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [of_stories, of_text])
 @pytest.mark.parametrize("curriculum", CURRICULA)
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(
-    tmp_path: Path, data: Callable[[Path, Skip, int], Recipe], curriculum: str
+    tmp_path: Path, data: Callable[[Path, Skip, int], TrainingRecipe], curriculum: str
 ) -> None:
     """It goes on from what was saved before a step or two that are lost."""
     recipe = data(tmp_path, CURRICULA[curriculum], 2)
@@ -152,7 +152,7 @@ def test_every_split_reads_on_where_it_was(tmp_path: Path) -> None:
             corpus,
             lambda text, _: tokenizer.encode(text, special=False),
             recipe.text.length,
-            Place(split),
+            StreamPosition(split),
             every=2,
         )
         assert seen[split] == [stream.row() for _ in range(10)]

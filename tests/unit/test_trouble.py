@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from edge import trouble
+from edge.command import trouble
 from edge.errors import Damaged, EdgeError, Unsupported
 
 

@@ -7,37 +7,37 @@ from typing import Any
 
 import pytest
 
-from edge import tune
 from edge.decode.snapkv import SnapKV
 from edge.errors import Unsupported
-from edge.means import PLAIN, Means
-from edge.tune import Tried
+from edge.measure import tune
+from edge.measure.tune import Tried
+from edge.run.strategy import PLAIN, Strategy
 
 
 @pytest.mark.parametrize(
     ("speeds", "chosen"), [((10.0, 9.0, 10.4), 0), ((10.0, 9.0, 10.6), 2), ((10.0, 30.0, 20.0), 1)]
 )
 def test_what_is_hardly_faster_is_not_chosen(speeds: tuple[float, ...], chosen: int) -> None:
-    means = [PLAIN, Means(layerskip=2), Means(drafting="lookup")]
-    tried = [Tried(means=m, decode_tps=s) for m, s in zip(means, speeds, strict=True)]
+    strategy = [PLAIN, Strategy(layerskip=2), Strategy(drafting="lookup")]
+    tried = [Tried(strategy=m, decode_tps=s) for m, s in zip(strategy, speeds, strict=True)]
     assert tune._best(tried) is tried[chosen]
 
 
 @pytest.mark.parametrize(
-    "means",
+    "strategy",
     [
         PLAIN,
-        Means(layerskip=3, draft=6),
-        Means(drafting="lookup", draft=8),
-        Means(drafting="snapkv", snapkv=SnapKV(), draft=3),
+        Strategy(layerskip=3, draft=6),
+        Strategy(drafting="lookup", draft=8),
+        Strategy(drafting="snapkv", snapkv=SnapKV(), draft=3),
     ],
 )
-def test_a_choice_reads_back(means: Means, tmp_path: Path) -> None:
+def test_a_choice_reads_back(strategy: Strategy, tmp_path: Path) -> None:
     from dataclasses import asdict
 
     file = tmp_path / tune.TUNING
-    tune._write(file, {"here": asdict(means)})
-    assert tune._means(tune._read(file)["here"]) == means
+    tune._write(file, {"here": asdict(strategy)})
+    assert tune._strategy(tune._read(file)["here"]) == strategy
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_choice_reads_back(means: Means, tmp_path: Path) -> None:
     ],
 )
 def test_a_row_that_lies_is_plain_decoding(row: dict[str, object]) -> None:
-    assert tune._means(row) == PLAIN
+    assert tune._strategy(row) == PLAIN
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", json.dumps({"a": 3, "b": {}})])
@@ -61,16 +61,16 @@ def test_a_broken_file_is_none(text: str, tmp_path: Path) -> None:
     assert tune._read(file) == {}
 
 
-@pytest.mark.parametrize("lacking", [Means(layerskip=1), PLAIN])
-def test_a_means_that_an_artifact_lacks_is_left_out(
-    lacking: Means, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lacking", [Strategy(layerskip=1), PLAIN])
+def test_a_strategy_that_an_artifact_lacks_is_left_out(
+    lacking: Strategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(_artifact: Any, means: Means, *_rest: Any) -> Tried:
-        if means == lacking:
+    def measured(_artifact: Any, strategy: Strategy, *_rest: Any) -> Tried:
+        if strategy == lacking:
             raise Unsupported("it has none", fix="convert again")
-        return Tried(means=means, decode_tps=20.0 if means.drafting else 10.0)
+        return Tried(strategy=strategy, decode_tps=20.0 if strategy.drafting else 10.0)
 
-    found = [PLAIN, Means(layerskip=1), Means(drafting="lookup")]
+    found = [PLAIN, Strategy(layerskip=1), Strategy(drafting="lookup")]
     monkeypatch.setattr(tune, "candidates", lambda *_: iter(found))
     monkeypatch.setattr(tune, "_try", measured)
     artifact: Any = SimpleNamespace(folder=tmp_path)

@@ -7,7 +7,7 @@ that the program declares. What only moves elements keeps their type.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runtimes.coreml.ops import (
+from edge_runtimes.coreml.ops import (
     attention,
     elementwise,
     moving,

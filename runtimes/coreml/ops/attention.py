@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edge.typing import F32, AnyArray
-from runtimes.coreml.types import bounded
+from edge_runtimes.coreml.types import bounded
 
 
 def softmax(x: F32, axis: int = -1) -> F32:

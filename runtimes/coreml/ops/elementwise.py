@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edge.typing import F32, AnyArray
-from runtimes.coreml.types import bounded
+from edge_runtimes.coreml.types import bounded
 
 _SQRT_HALF = np.float32(math.sqrt(0.5))
 

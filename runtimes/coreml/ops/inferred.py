@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import Unsupported
-from runtimes.coreml.toolkit import ct, mb, mil
+from edge_runtimes.coreml.toolkit import ct, mb, mil
 
 KINDS = {
     "acos", "argsort", "asin", "atan", "atanh", "band_part", "clamped_relu", "cosh", "cumsum", "elu",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge.typing import AnyArray
-from runtimes.coreml.types import bounded
+from edge_runtimes.coreml.types import bounded
 
 
 def reshape(x: AnyArray, shape: AnyArray) -> AnyArray:

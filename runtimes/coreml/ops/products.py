@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edge.typing import F32, AnyArray
-from runtimes.coreml.types import bounded
+from edge_runtimes.coreml.types import bounded
 
 
 def linear(x: F32, weight: F32, bias: F32 | None = None) -> F32:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edge.typing import F32, U8, AnyArray
-from runtimes.coreml.blobs import unpack
-from runtimes.coreml.types import bounded
+from edge_runtimes.coreml.blobs import unpack
+from edge_runtimes.coreml.types import bounded
 
 
 def blockwise(data: AnyArray, scale: F32, offset: AnyArray | None = None) -> F32:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from edge.typing import F32, AnyArray
-from runtimes.coreml.types import bounded
+from edge_runtimes.coreml.types import bounded
 
 
 def conv(

@@ -1,0 +1,39 @@
+"""An importance matrix in an artifact: one safetensors file of vectors under canonical names, from which
+a quantizer's bytes can be made again. K inputs.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edge.errors import Damaged
+from edge.files.safetensors import SafetensorsFile
+from edge.typing import F32
+
+FILE = "importance.safetensors"
+
+
+def write(folder: Path, table: Mapping[str, F32]) -> None:
+    """One safetensors file of vectors, under canonical names."""
+    header, at = {}, 0
+    for name, values in table.items():
+        ends = [at, at + 4 * len(values)]
+        header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": ends}
+        at = ends[1]
+    text = json.dumps(header).encode()
+    data = b"".join(np.ascontiguousarray(values, "<f4").tobytes() for values in table.values())
+    (folder / FILE).write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def read(folder: Path) -> dict[str, F32]:
+    with SafetensorsFile(folder / FILE) as file:
+        out = {}
+        for name, entry in file.entries.items():
+            if entry.dtype != "F32" or len(entry.shape) != 1:
+                raise Damaged(f"{file.path}: {name!r:.80} is no vector", fix="convert again")
+            out[name] = np.ascontiguousarray(file.rows(name, 0, entry.shape[0]))
+            if not (np.isfinite(out[name]).all() and (out[name] >= 0).all()):
+                raise Damaged(f"{file.path}: {name!r:.80} is no importance", fix="convert again")
+        return out

@@ -1,0 +1,167 @@
+"""Options that several commands share, each listed once: a parameter of a command whose type is one of
+these classes becomes its fields (`spread`). Imports wait, so that help is instant.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+
+import typer
+
+from edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edge.decode.snapkv import SnapKV
+    from edge.run.strategy import Strategy
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, max=512, help="Processor threads; left out, as many as run at once here."),
+]
+CacheType = Annotated[
+    Literal["int8"] | None,
+    typer.Option(
+        "--kv", help="A cache of a quarter of the bytes, once it holds 256 tokens to measure."
+    ),
+]
+Reference = Annotated[
+    bool,
+    typer.Option("--reference", help="Evaluate in numpy, slowly, what this system cannot run."),
+]
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompactingOptions:
+    """How a cache is compacted."""
+
+    snapkv: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Keep so many cached rows after a prompt: decodes long ones faster."
+        ),
+    ] = None
+    snapkv_window: Annotated[
+        int, typer.Option(min=1, help="Of them the last ones, which vote for the others.")
+    ] = 32
+    snapkv_kernel: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows that a vote is pooled over; odd. 7; for reuse 1."),
+    ] = None
+    snapkv_pool: Annotated[Literal["max", "avg"], typer.Option(help="How votes are pooled.")] = (
+        "max"
+    )
+    snapkv_sinks: Annotated[int, typer.Option(min=0, help="First rows, which always stay.")] = 0
+    snapkv_layers: Annotated[
+        Literal["even", "pyramid"],
+        typer.Option(help="Rows of each layer: alike, or a pyramid of the same sum."),
+    ] = "even"
+    snapkv_prefill: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Cut each time so many tokens of a prompt are read: bounds the cache."
+        ),
+    ] = None
+    snapkv_for: Annotated[
+        Literal["question", "reuse"],
+        typer.Option(help="Keep rows for the question, or, by repeating all, for reuse by any."),
+    ] = "question"
+
+    def compact(self) -> "SnapKV | None":
+        """None: not at all. The rest without --snapkv is refused."""
+        from edge.decode.snapkv import SnapKV
+
+        least = self.snapkv_window + self.snapkv_sinks + 1
+        found = SnapKV(
+            capacity=max(SnapKV().capacity, least) if self.snapkv is None else self.snapkv,
+            window=self.snapkv_window,
+            kernel=self.snapkv_kernel,
+            pool=self.snapkv_pool,
+            sinks=self.snapkv_sinks,
+            layers=self.snapkv_layers,
+            chunk=self.snapkv_prefill,
+            purpose=self.snapkv_for,
+        )
+        if self.snapkv is None and found != SnapKV():
+            raise EdgeError("nothing says how many rows to keep", fix="give --snapkv 1024")
+        return None if self.snapkv is None else found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodingOptions(CompactingOptions):
+    """By which strategy an artifact decodes."""
+
+    layerskip: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draft with the layers before this exit; answers stay the same."),
+    ] = None
+    draft_by: Annotated[
+        Literal["lookup", "snapkv"] | None,
+        typer.Option(help="Draft by prompt lookup, or from the cache that --snapkv cuts."),
+    ] = None
+    draft: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="The most tokens of a draft, which ends earlier where it will hardly be right.",
+        ),
+    ] = 7
+    kv: CacheType = None
+    reference: Reference = False
+
+    def strategy(self) -> "Strategy":
+        from edge.run.strategy import Strategy
+
+        return Strategy(
+            snapkv=self.compact(),
+            layerskip=self.layerskip,
+            drafting=self.draft_by,
+            draft=self.draft,
+            kv=self.kv,
+            reference=self.reference,
+        )
+
+
+def spread(command: Command) -> Command:
+    """The command with every field of its option classes as an option of its own."""
+    own = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {
+        parameter.name: parameter.annotation
+        for parameter in own.parameters.values()
+        if is_dataclass(parameter.annotation)
+    }
+    parameters: list[Parameter] = []
+    for parameter in own.parameters.values():
+        kind = groups.get(parameter.name)
+        parameters += [parameter] if kind is None else _options(kind)
+
+    @wraps(command)
+    def spread_out(**given: Any) -> None:
+        made = {
+            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+            for name, kind in groups.items()
+        }
+        command(**given, **made)
+
+    named = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    spread_out.__signature__ = own.replace(parameters=named)  # type: ignore[attr-defined]
+    spread_out.__annotations__ = {parameter.name: parameter.annotation for parameter in named}
+    return spread_out  # type: ignore[return-value]
+
+
+def _options(kind: Any) -> list[Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(kind)
+    ]

@@ -1,0 +1,114 @@
+"""What a command found, on stdout: one JSON object on one line, one line a field, or a table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_LISTED = {
+    "model": {
+        "name": "MODEL",
+        "also": "ALSO",
+        "parameters": "PARAMETERS",
+        "context": "CONTEXT",
+        "exits": "EXITS",
+        "licence": "LICENCE",
+    },
+    "checkpoint": {"name": "CHECKPOINT", "size": "SIZE", "revision": "REVISION"},
+    "artifact": {"name": "ARTIFACT", "size": "SIZE", "recipe": "RECIPE", "target": "TARGET"},
+}
+VERIFIED = {
+    "path": "artifact",
+    "passed": "passed",
+    "same_tokens": "tokens",
+    "same_template": "template",
+    "differing_bytes": "bytes differing",
+    "logits_error": "logits error",
+    "fast_error": "fast error",
+    "first_differing": "first diverging",
+    "nbytes": "bytes",
+    "decode_tps": "tok/s",
+}
+_DETAILS = ("matrices",)  # that fill a screen: --json has them
+TIMED = {
+    "path": "artifact",
+    "prefill_tps": "prefill tok/s",
+    "decode_tps": "decode tok/s",
+    "load_seconds": "load s",
+    "artifact_mb": "artifact MB",
+    "cache_mb": "cache MB",
+    "read_gbs": "GB/s",
+    "accepted": "accepted",
+    "drafted": "drafted",
+}
+
+
+def listed(rows: list[dict[str, Any]]) -> str:
+    """A table of each kind of row, what is on this machine last."""
+    from edge.system.table import table
+    from edge.system.units import count, size
+
+    shown = []
+    for row in rows:
+        also, context = ", ".join(row.get("aliases", ())), row.get("context")
+        more = {
+            "name": Path(row["id"]).name,
+            "also": also,
+            "parameters": count(row["parameters"]) if row.get("parameters") else "",
+            "context": f"{context // 1024}k" if context else "",
+            "exits": ", ".join(map(str, row.get("exits", ()))),
+            "licence": row.get("licence", "") + (", gated" if row.get("gated") else ""),
+            "size": size(row.get("bytes", 0)),
+            "revision": (row.get("revision") or "not complete: pull it again")[:40],
+            "recipe": row.get("recipe", row.get("problem", "")),
+        }
+        shown.append({**row, **more})
+    kinds = {kind: [row for row in shown if row["kind"] == kind] for kind in _LISTED}
+    return "\n\n".join(table(kinds[kind], _LISTED[kind]) for kind in kinds if kinds[kind])
+
+
+def show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None:
+    """One JSON object on one line, or a list of its fields."""
+    from edge.system.table import fields
+
+    if as_json:
+        typer.echo(json.dumps(result))
+    elif text is not None:
+        typer.echo(text)
+    else:
+        typer.echo(fields({key: result[key] for key in result if key not in _DETAILS}))
+
+
+def show_each(results: list[dict[str, Any]], as_json: bool, lines: list[str]) -> None:
+    """One result as it is; several under "artifacts"."""
+    whole = results[0] if len(results) == 1 else {"artifacts": results}
+    show(whole, as_json, "\n".join(lines))
+
+
+def show_rows(
+    paths: list[Path], found: list[dict[str, Any]], columns: dict[str, str], as_json: bool
+) -> None:
+    """One result as it is, several as a table."""
+    from edge.system.table import table
+
+    rows = [{"path": str(path), **row} for path, row in zip(paths, found, strict=True)]
+    if len(rows) == 1:
+        show(found[0], as_json)
+    else:
+        show({"artifacts": rows}, as_json, table(rows, columns))
+
+
+def shares(rows: list[dict[str, Any]]) -> str:
+    """Exact answers in %: a line for each task and mode, a column for each share of the rows."""
+    from edge.system.table import table
+
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        line = lines.setdefault(
+            (row["task"], row["mode"]), {"task": row["task"], "mode": row["mode"]}
+        )
+        line[f"1/{row['share']}"] = f"{row['mean']:.0%}"
+    shares = sorted({row["share"] for row in rows})
+    columns = {f"1/{share}": "all" if share == 1 else f"1/{share}" for share in shares}
+    return table(list(lines.values()), {"task": "TASK", "mode": "MODE", **columns})

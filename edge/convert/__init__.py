@@ -1,0 +1,1 @@
+"""A checkpoint becomes artifacts: one pass over its weights for all targets."""

@@ -1,0 +1,76 @@
+"""An importance matrix: how much each input of a weight matters, from a text that a model reads.
+
+The mean square of every input of every matrix of the layers, over all positions: what llama.cpp's
+imatrix tool collects. A quantizer rounds so that what matters is kept. It is computed from the
+checkpoint itself, in float32, by the oracle: exact, the same for every target, without a file of
+another precision that would have to be written first. It costs what reading the text on plain numpy
+costs, so the tokens are bounded. C chunks, K inputs.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge import targets
+from edge.errors import EdgeError
+from edge.files import texts
+from edge.source.checkpoint import Checkpoint
+from edge.text.tokenizer import Tokenizer
+from edge.typing import F32
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+TOKENS = 16_384
+WINDOW = 512  # tokens that are read together, as llama.cpp's tool does
+_LEAST = 16  # of the last window: a shorter one is left out
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A text, and how many of its tokens are read at most."""
+
+    file: Path
+    content: str
+    tokens: int
+
+    @classmethod
+    def of(cls, file: Path, tokens: int = TOKENS) -> "Calibration":
+        """Read the text."""
+        return cls(file, texts.text_of(file), tokens)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+    def json(self, windows: Sequence[Sequence[int]]) -> dict[str, object]:
+        """For a manifest: what it was computed from."""
+        return {
+            "text": self.file.name,
+            "sha256": self.sha256,
+            "tokens": sum(map(len, windows)),
+            "window": max(map(len, windows)),
+        }
+
+    def windows(self, folder: Path, context: int) -> list[list[int]]:
+        """The text's tokens in pieces, each led by BOS if the model has one."""
+        tokenizer = Tokenizer.load(folder)
+        lead = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+        size = min(WINDOW, context) - len(lead)
+        # A token is a letter or more, so later letters are not needed.
+        ids = tokenizer.encode(self.content[: 16 * self.tokens], special=False)[: self.tokens]
+        cuts = [ids[at : at + size] for at in range(0, len(ids), max(size, 1))]
+        kept = [[*lead, *cut] for cut in cuts if len(cut) >= min(_LEAST, size)]
+        if not kept:
+            raise EdgeError(
+                f"{self.file} is of {len(ids)} tokens", fix=f"give a text of {_LEAST} or more"
+            )
+        return kept
+
+
+def measure(
+    checkpoint: Checkpoint, windows: Sequence[Sequence[int]], progress: Progress
+) -> dict[str, F32]:
+    """Mean squares of the inputs of each matrix of the layers, by canonical name: [K]."""
+    with progress("calibrate", sum(map(len, windows))) as advance:
+        return targets.oracle().importance(checkpoint, windows, advance)

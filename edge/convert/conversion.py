@@ -1,0 +1,410 @@
+"""A checkpoint -> artifacts: the targets' files, the tokenizer's, and a manifest that ties them to
+their source.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edge import targets
+from edge.artifact import importance_matrix
+from edge.artifact.artifact import (
+    Artifact,
+    Manifest,
+    check_place,
+    files_of,
+    partial_of,
+    publishing,
+    sha256,
+    write_manifest,
+)
+from edge.contracts import About, Converter, Layout
+from edge.convert.calibration import Calibration, measure
+from edge.convert.mixtures import resolved, tools
+from edge.convert.one_pass import Job, Journal, one_pass
+from edge.errors import EdgeError, Unsupported
+from edge.files.datafile import Mode
+from edge.quant import recipe as recipes
+from edge.quant.recipe import Recipe, word
+from edge.source.checkpoint import Checkpoint, refuse_unasked
+from edge.source.pull import pin_of
+from edge.spec import sees_all
+from edge.system import processors
+from edge.system.memory import give_back
+from edge.system.units import size
+from edge.text.ids import SpecialIds
+from edge.text.vocabulary import complete, vocabulary_of
+
+TEXT_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "*.tiktoken",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+DRAFT_VOCAB = 32_768  # ids
+Advance = Callable[[int], None]
+Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how many bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
+    names fit a pattern; `calibrate`: a text, for an importance matrix; `exits`: layers after which drafts
+    may stop; `draft_vocab`: the first ids, of which alone such drafts are (0: all; None: as `with_exits`
+    says); `snapkv_rows`: of small caches, where a target fixes sizes; `tokenizer`: a folder, if the
+    source lacks one.
+    """
+
+    target: str = "onnx"
+    quant: str = "int4"
+    embed: str | None = None
+    head: str | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    calibrate: Calibration | None = None
+    context: int | None = None
+    exits: tuple[int, ...] = ()
+    draft_vocab: int | None = None
+    snapkv_rows: tuple[int, ...] = ()
+    tokenizer: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One artifact to be made."""
+
+    out: Path
+    target: str
+    converter: Converter
+    recipe: Recipe
+    layout: Layout
+    key: str  # of everything that its bytes depend on
+
+    def begun(self, folder: Path) -> bool:
+        """Whether a conversion that was killed left something to go on with."""
+        return bool(Journal.open(folder, self.key).done)
+
+    def json(self) -> dict[str, object]:
+        """What would be done."""
+        return {
+            "path": str(self.out),
+            "target": self.target,
+            "recipe": str(self.recipe),
+            "bytes": self.layout.nbytes,
+            "resumes": self.begun(partial_of(self.out)),
+        }
+
+
+def convert(
+    source: Path, out: Path, options: Options, progress: Progress | None = None
+) -> Artifact:
+    """Convert a checkpoint folder; `out` appears when all of it is there."""
+    return convert_all(source, {options.target: out}, options, progress)[0]
+
+
+def convert_all(
+    source: Path, outs: Mapping[str, Path], options: Options, progress: Progress | None = None
+) -> list[Artifact]:
+    """Convert to several targets in one pass over the checkpoint: target -> folder of its artifact."""
+    progress = progress or silent
+    with Checkpoint.open(source, context=options.context) as opened, ExitStack() as stack:
+        checkpoint = with_exits(opened, options.exits, options.draft_vocab)
+        tasks = prepare(checkpoint, outs, options)
+        text = text_files(source, options.tokenizer)
+        folders = [
+            stack.enter_context(publishing(task.out, force=options.force, keep=task.begun))
+            for task in tasks
+        ]
+        ids = [_text(folder, text, checkpoint.spec.vocab) for folder in folders]
+        give_back()  # what reading the tokenizer took
+        calibration = _calibrate(checkpoint, tasks, folders, options.calibrate, progress)
+        _write(checkpoint, tasks, folders, ids, progress)
+        inputs = [*checkpoint.files, *text]
+        hashes = _hashes(inputs, progress)
+        for task, folder, special in zip(tasks, folders, ids, strict=True):
+            outputs = files_of(folder)
+            found = _hashes(outputs, progress)
+            manifest = replace(
+                _manifest(task, checkpoint, special),
+                calibration=calibration if task.recipe.mixture is not None else None,
+                source={path.name: hashes[path] for path in inputs},
+                files={path.relative_to(folder).as_posix(): found[path] for path in outputs},
+            )
+            write_manifest(folder, manifest)
+    return [Artifact.open(task.out) for task in tasks]
+
+
+def with_exits(
+    checkpoint: Checkpoint, exits: tuple[int, ...], draft_vocab: int | None = None
+) -> Checkpoint:
+    """The same weights as a model that may stop early. Drafts are of its first `draft_vocab` ids (0: of
+    all), which costs no answer anything: a large vocabulary's head would be a fifth of every draft, and
+    ids are given out by how often they are merged. Left out, 32,768 where there are twice as many.
+    """
+    count = len(checkpoint.spec.layers)
+    if any(not 0 < at < count for at in exits):
+        raise EdgeError(
+            f"an exit after {max(exits)} of {count} layers",
+            fix=f"give --layerskip 1 to {count - 1}",
+        )
+    vocab = _draft_vocab(checkpoint.spec.vocab, exits, draft_vocab)
+    spec = replace(checkpoint.spec, exits=tuple(sorted(set(exits))), draft_vocab=vocab)
+    return replace(checkpoint, spec=spec)
+
+
+def _draft_vocab(vocab: int, exits: tuple[int, ...], wished: int | None) -> int | None:
+    """How many ids a draft at an exit is of; None: all."""
+    if wished is not None and not exits:
+        raise EdgeError("--draft-vocab is of drafts at an exit", fix="give --layerskip, too")
+    if wished is not None and not 0 <= wished <= vocab:
+        raise EdgeError(f"--draft-vocab {wished} of {vocab} ids", fix=f"give 0 to {vocab}")
+    if wished is None and exits and vocab >= 2 * DRAFT_VOCAB:
+        return DRAFT_VOCAB
+    return None if wished in (None, 0, vocab) else wished
+
+
+def with_caches(checkpoint: Checkpoint, rows: tuple[int, ...], outs: Iterable[str]) -> Checkpoint:
+    """The same weights as a model that may decode from caches of so few rows."""
+    spec = checkpoint.spec
+    if not rows:
+        return checkpoint
+    if not any("FIXED_CACHES" in vars(targets.converter(target)) for target in outs):
+        raise EdgeError(
+            f"caches of {', '.join(outs)} have as many rows as they need",
+            fix="leave out --snapkv-rows",
+        )
+    if max(rows) >= spec.context:
+        raise EdgeError(
+            f"a cache of {max(rows)} rows beside the whole one, of {spec.context}",
+            fix=f"give --snapkv-rows 1 to {spec.context - 1}",
+        )
+    if not sees_all(spec):
+        raise Unsupported(
+            "SnapKV needs attention that sees every row; this model's has a window or is block-sparse",
+            fix="leave out --snapkv-rows",
+        )
+    return replace(checkpoint, spec=replace(spec, snapkv_rows=tuple(sorted(set(rows)))))
+
+
+def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) -> list[Task]:
+    """What each target will write; refuses before anything is begun."""
+    if options.tokenizer and vocabulary_of(options.tokenizer) is None:
+        raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
+    checkpoint = with_caches(checkpoint, options.snapkv_rows, outs)
+    tasks = []
+    for target, out in outs.items():
+        converter = targets.converter(target)
+        recipe = recipes.parse(
+            options.quant,
+            embed=options.embed,
+            head=options.head,
+            overrides=options.overrides,
+            aliases=converter.ALIASES,
+        )
+        recipe.check(checkpoint.places)
+        recipe = resolved(
+            recipe,
+            target,
+            checkpoint.spec,
+            checkpoint.family.known_as,
+            calibrated=options.calibrate is not None,
+            own=[part for part in ("embed", "head") if getattr(options, part) is not None],
+        )
+        refuse_unasked(checkpoint.spec, options.context)
+        layout = converter.layout(checkpoint.spec, recipe)
+        targets.refuse_longer(layout, target, options.context)
+        targets.refuse_fewer(layout, target, options.draft_vocab)
+        key = _key(checkpoint, target, recipe, converter, options.calibrate)
+        tasks.append(Task(out, target, converter, recipe, layout, key))
+    if options.calibrate is not None:
+        _check_calibration(options, tasks, options.tokenizer or checkpoint.folder)
+    _room(tasks)
+    return tasks
+
+
+def _check_calibration(options: Options, tasks: Sequence[Task], tokenizer: Path) -> None:
+    """A text to calibrate with is not read for nothing, nor without a tokenizer."""
+    if not any(task.recipe.mixture for task in tasks):
+        raise EdgeError(
+            f"{options.quant} is made without an importance matrix: --calibrate would change nothing",
+            fix="leave it out, or give --to gguf --quant q4_k_m, iq2_xs, …",
+        )
+    if vocabulary_of(tokenizer) is None:
+        raise EdgeError(
+            f"{tokenizer} has no tokenizer to read --calibrate with",
+            fix="give --tokenizer the folder of one",
+        )
+
+
+def _calibrate(
+    checkpoint: Checkpoint,
+    tasks: Sequence[Task],
+    folders: Sequence[Path],
+    calibration: Calibration | None,
+    progress: Progress,
+) -> dict[str, object] | None:
+    """Put an importance matrix where a recipe wants one, and say what it was made from."""
+    if calibration is None:
+        return None
+    wanting = [f for task, f in zip(tasks, folders, strict=True) if task.recipe.mixture is not None]
+    windows = calibration.windows(wanting[0], checkpoint.spec.context)
+    lacking = [folder for folder in wanting if not (folder / importance_matrix.FILE).is_file()]
+    if lacking:
+        table = measure(checkpoint, windows, progress)
+        for folder in lacking:
+            importance_matrix.write(folder, table)
+    return calibration.json(windows)
+
+
+def _write(
+    checkpoint: Checkpoint,
+    tasks: Sequence[Task],
+    folders: Sequence[Path],
+    ids: Sequence[SpecialIds],
+    progress: Progress,
+) -> None:
+    name, total = checkpoint.folder.resolve().name, sum(task.layout.nbytes for task in tasks)
+    what = ", ".join(f"{task.target} {task.recipe}" for task in tasks)
+    with progress(what, total) as advance, ExitStack() as stack:
+        jobs = []
+        for task, folder, special in zip(tasks, folders, ids, strict=True):
+            journal = Journal.open(folder, task.key)
+            about = About(checkpoint.family, name, special)
+            mode: Mode = "resume" if journal.done else "write"
+            writer = stack.enter_context(closing(task.layout.open(folder, about, mode)))
+            jobs.append(Job(writer, journal))
+        one_pass(checkpoint, jobs, advance)
+    for job in jobs:
+        if job.journal is not None:
+            job.journal.close()
+
+
+def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
+    pin, recipe = pin_of(checkpoint.folder), task.recipe
+    return Manifest(
+        target=task.target,
+        family=checkpoint.family.name,
+        name=checkpoint.folder.resolve().name,
+        recipe=recipe.name,
+        embed=word(recipe.embed),
+        head=word(recipe.head),
+        overrides={pattern: word(scheme) for pattern, scheme in recipe.overrides},
+        spec=task.layout.spec,
+        bos=ids.bos,
+        stop=tuple(sorted(ids.stop)),
+        repository=None if pin is None else pin.source,
+        revision=None if pin is None else pin.revision,
+        source={},
+        files={},
+        tools=_versions(tools(task.converter, recipe)),
+    )
+
+
+def recipe_of(manifest: Manifest) -> Recipe:
+    """The recipe that an artifact was made by."""
+    return recipes.parse(
+        manifest.recipe, embed=manifest.embed, head=manifest.head, overrides=manifest.overrides
+    )
+
+
+def _key(
+    checkpoint: Checkpoint,
+    target: str,
+    recipe: Recipe,
+    converter: Converter,
+    calibration: Calibration | None,
+) -> str:
+    """Changes with whatever the artifact's bytes depend on; reads no weights."""
+    files = [checkpoint.folder / "config.json", *checkpoint.files]
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    versions = _versions(tools(converter, recipe))
+    text = None if calibration is None else [calibration.sha256, calibration.tokens]
+    facts = [target, repr(recipe), asdict(checkpoint.spec), stats, versions, text]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _text(folder: Path, files: Sequence[Path], vocab: int) -> SpecialIds:
+    """Copy the config and the tokenizer's files; a broken tokenizer is found before any work."""
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+    complete(folder)
+    return _special_ids(folder, vocab)
+
+
+def text_files(source: Path, tokenizer: Path | None = None) -> list[Path]:
+    """The config and the files that concern text; those of a tokenizer's own folder come first."""
+    found = {file.name: file for file in _present(source)}
+    found |= {} if tokenizer is None else {file.name: file for file in _present(tokenizer)}
+    return [source / "config.json", *found.values()]
+
+
+def _present(folder: Path) -> list[Path]:
+    return [file for name in TEXT_FILES for file in sorted(folder.glob(name)) if file.is_file()]
+
+
+def _special_ids(folder: Path, vocab: int) -> SpecialIds:
+    """What starts a text and ends an answer; a broken tokenizer is found before any work is done."""
+    if not (folder / "tokenizer.json").is_file():
+        from edge.text.settings import Settings
+
+        settings = Settings.load(folder)
+        return SpecialIds(settings.bos_id, settings.eos_ids)
+    from edge.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(folder)
+    tokenizer.check(vocab)
+    return SpecialIds(tokenizer.bos_id, tokenizer.stop_ids)
+
+
+def _room(tasks: Sequence[Task]) -> None:
+    """Refuse a disk that is too full before it is."""
+    needed: dict[Path, int] = {}
+    for task in tasks:
+        parent = check_place(task.out).resolve()
+        needed[parent] = needed.get(parent, 0) + task.layout.nbytes - _there(task)
+    for parent, nbytes in needed.items():
+        free = shutil.disk_usage(parent).free
+        if free < nbytes + (64 << 20):
+            raise EdgeError(
+                f"the artifact takes {size(nbytes)}, and {size(free)} are free at {parent}",
+                fix="make room, or give -o on another disk",
+            )
+
+
+def _there(task: Task) -> int:
+    """Bytes on the disk of a conversion that will be gone on with; its files have holes."""
+    partial = partial_of(task.out)
+    files = partial.rglob("*") if task.begun(partial) else ()
+    return sum(512 * file.stat().st_blocks for file in files)
+
+
+def _hashes(paths: Sequence[Path], progress: Progress) -> Mapping[Path, str]:
+    total = sum(path.stat().st_size for path in paths)
+    with progress("sha256", total) as advance, ThreadPoolExecutor(processors.threads(None)) as pool:
+        return dict(zip(paths, pool.map(partial(sha256, progress=advance), paths), strict=True))
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    out = {}
+    for package in ("edge-toolkit", "numpy", *packages):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            out[package] = "unknown"  # run from a source tree that is not installed
+    return out
+
+
+@contextmanager
+def silent(_what: str, _total: int) -> Iterator[Advance]:
+    yield lambda _: None

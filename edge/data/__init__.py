@@ -1,0 +1,1 @@
+"""What models learn from: the small world of the stories, and corpora of the user's texts."""

@@ -1,0 +1,1 @@
+"""Formats at rest, read within bounds: safetensors, JSON, data files, texts that the user gives."""

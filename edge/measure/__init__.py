@@ -1,0 +1,1 @@
+"""What a model takes and gives here: size, speed, quality."""

@@ -1,0 +1,128 @@
+"""What a checkpoint or an artifact holds, from headers alone."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from edge.artifact import network
+from edge.artifact.artifact import Artifact, is_artifact
+from edge.errors import EdgeError
+from edge.gguf.foreign import artifact_at, kinds_of
+from edge.gguf.shards import GGUFModel
+from edge.names import shapes
+from edge.source.checkpoint import Checkpoint
+from edge.spec import DecoderSpec
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """A flat description, for people and for scripts."""
+    if path.is_file():
+        return _file(path)
+    if network.is_network(path):
+        return _module(path, network.read(path))
+    if is_artifact(path):
+        return _artifact(Artifact.open(path))
+    if (path / "config.json").is_file():
+        with Checkpoint.open(path) as checkpoint:
+            return {
+                "kind": "checkpoint",
+                "family": checkpoint.family.name,
+                **_spec(checkpoint.spec),
+                "files": {file.name: file.stat().st_size for file in checkpoint.files},
+            }
+    if not path.exists():
+        raise EdgeError(f"there is no {path}", fix="check its name")
+    raise EdgeError(
+        f"{path} is neither a checkpoint nor an artifact",
+        fix="name a folder with config.json or edge.json, or a GGUF file",
+    )
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """A GGUF file of anyone's."""
+    manifest = artifact_at(path).manifest
+    with GGUFModel(path) as file:
+        tokens = [file.get(f"tokenizer.ggml.{key}", "-") for key in ("model", "pre")]
+        return {
+            "kind": "GGUF file",
+            "name": manifest.name,
+            "architecture": manifest.family,
+            "recipe": manifest.recipe,
+            "embed": manifest.embed,
+            "head": manifest.head,
+            "types": kinds_of(file),
+            **_spec(manifest.spec),
+            "tokenizer": " ".join(str(part)[:60] for part in tokens),
+            "chat_template": "tokenizer.chat_template" in file,
+            "bytes": path.stat().st_size,
+        }
+
+
+def _artifact(artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {
+        "kind": "artifact",
+        "name": manifest.name,
+        "target": manifest.target,
+        "family": manifest.family,
+        "recipe": manifest.recipe,
+        "embed": manifest.embed,
+        "head": manifest.head,
+        **_spec(manifest.spec),
+        "bytes": artifact.nbytes,
+        "files": {name: (artifact.folder / name).stat().st_size for name in manifest.files},
+        "verified": None if manifest.verified is None else manifest.verified.get("passed"),
+    }
+
+
+def _module(folder: Path, found: network.Network) -> dict[str, Any]:
+    sizes = {name: (folder / name).stat().st_size for name in found.files}
+    return {
+        "kind": found.kind,
+        "name": found.name,
+        "target": found.target,
+        "via": found.via,
+        "architecture": found.architecture,
+        "task": found.task,
+        "entry": found.entry,
+        "inputs": {port.name: _shape(port) for port in found.inputs},
+        "outputs": {port.name: _shape(port) for port in found.outputs},
+        "bytes": sum(sizes.values()),
+        "files": sizes,
+        "verified": None if found.verified is None else found.verified.get("passed"),
+    }
+
+
+def _shape(port: network.Port) -> str:
+    return f"{port.type}[{', '.join(map(str, port.shape))}]"
+
+
+def _spec(spec: DecoderSpec) -> dict[str, Any]:
+    kinds = Counter(
+        (layer.heads, layer.kv_heads, layer.head_width, layer.ffn_width) for layer in spec.layers
+    )
+    return {
+        "parameters": parameters(spec),
+        "context": spec.context,
+        "vocab": spec.vocab,
+        "width": spec.width,
+        "layers": len(spec.layers),
+        "heads": sorted({layer.heads for layer in spec.layers}),
+        "kv_heads": sorted({layer.kv_heads for layer in spec.layers}),
+        "head_width": sorted({layer.head_width for layer in spec.layers}),
+        "ffn_width": sorted({layer.ffn_width for layer in spec.layers}),
+        "window": sorted({layer.window for layer in spec.layers if layer.window is not None}),
+        "layer_kinds": len(kinds),
+        "tied": spec.tied,
+    }
+
+
+def parameters(spec: DecoderSpec) -> int:
+    """How many weights a spec has; a tied head counts once."""
+    total = 0
+    for shape in shapes(spec).values():
+        count = 1
+        for size in shape:
+            count *= size
+        total += count
+    return total

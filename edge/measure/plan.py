@@ -1,0 +1,135 @@
+"""What a model will take on this machine, from headers alone: nothing is converted or loaded.
+
+A plan is made only of a checkpoint whose tensors are those of its config.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from edge import targets
+from edge.convert.mixtures import resolved
+from edge.families import family_of
+from edge.measure.bench import bytes_per_token, read_bandwidth
+from edge.measure.inspection import parameters
+from edge.quant.recipe import Recipe
+from edge.source.checkpoint import LONGEST, refuse_unasked, with_context
+from edge.source.headers import Headers
+from edge.spec import DecoderSpec, cache_bytes
+from edge.system import processors
+from edge.system.table import fields
+from edge.system.units import count, size
+
+DEFAULT_TOKENS = 2048  # of a sequence, where none is asked for
+_SPARE = 0.9  # share of the memory that a run may take
+_TOKEN = 430  # bytes that the tokenizer's library keeps of each: its text, its merges, both ways
+_STRING = 270  # bytes that its parser takes for each string of the file, until it has read them all
+_STRINGS = 3.1  # a token: itself and two merges, seen in BPE of 32,000 and of 128,256 tokens
+_IN_FLIGHT = 30_000_000  # bytes of blocks in a conversion, which come after the tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Bytes, tokens, and tokens a second; `bound_tps` is what bandwidth allows, not a promise."""
+
+    family: str
+    parameters: int
+    tensors: int
+    dtypes: tuple[str, ...]  # of the checkpoint's weights, that of the most first
+    download_bytes: int
+    recipe: str
+    tokens: int
+    disk_bytes: int
+    convert_bytes: int
+    run_bytes: int
+    memory_bytes: int
+    fits: bool
+    largest_context: int
+    bytes_per_token: int
+    machine_gbs: float
+    bound_tps: float
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+    def text(self) -> str:
+        """For a person: a line a question."""
+        fits = f"{'yes' if self.fits else 'no'}: {size(self.memory_bytes)} here"
+        lines = {
+            "model": f"{self.family}, {count(self.parameters)} parameters in {', '.join(self.dtypes)}; "
+            f"its {self.tensors} tensors are those of its config",
+            "download": size(self.download_bytes) if self.download_bytes else "nothing: it is here",
+            "disk": f"{size(self.disk_bytes)} as {self.recipe}",
+            "memory to convert": size(self.convert_bytes),
+            "memory to run": f"{size(self.run_bytes)} at {self.tokens:,} tokens",
+            "fits": f"{fits}, up to {self.largest_context:,} tokens",
+            "speed": f"at most {self.bound_tps:.1f} tokens/s: each reads {size(self.bytes_per_token)}, "
+            f"and this machine {self.machine_gbs:.1f} GB/s",
+        }
+        return fields(lines)
+
+
+def plan(
+    headers: Headers, target: str, recipe: Recipe, *, context: int | None, threads: int | None
+) -> Plan:
+    """Plan the conversion of a model and a run whose sequence reaches `context` tokens."""
+    family = family_of(headers.config)
+    spec = headers.spec()
+    places = family.names.check(spec, headers.shapes())
+    headers.floats_only(place.tensor for place in places.values())
+    refuse_unasked(spec, context)
+    if context is not None and (context > spec.context or spec.context > LONGEST):
+        spec = with_context(spec, context)  # refuses more than the model can have
+    converter, runtime = targets.converter(target), targets.runtime(target)
+    recipe = resolved(recipe, target, spec, family.known_as, calibrated=None)
+    layout = converter.layout(spec, recipe)  # refuses what the target cannot hold
+    targets.refuse_longer(layout, target, context)
+    spec = layout.spec
+    tokens = min(DEFAULT_TOKENS, spec.context) if context is None else context
+
+    def run(length: int) -> int:
+        return runtime.memory(spec, recipe, tokens=length) + _TOKEN * spec.vocab
+
+    read = bytes_per_token(spec, recipe) + cache_bytes(spec, tokens)
+    speed = read_bandwidth(processors.threads(threads))
+    room = int(_SPARE * _memory())
+    return Plan(
+        family=family.name,
+        parameters=parameters(spec),
+        tensors=len(headers.entries()),
+        dtypes=headers.dtypes(),
+        download_bytes=headers.download,
+        recipe=str(recipe),
+        tokens=tokens,
+        disk_bytes=layout.nbytes,
+        convert_bytes=converter.memory(spec) + max(0, _reading(headers, spec) - _IN_FLIGHT),
+        run_bytes=run(tokens),
+        memory_bytes=_memory(),
+        fits=run(tokens) <= room,
+        largest_context=_largest(spec.context, run, room),
+        bytes_per_token=read,
+        machine_gbs=speed,
+        bound_tps=speed * 1e9 / read,
+    )
+
+
+def _reading(headers: Headers, spec: DecoderSpec) -> int:
+    """What checking the tokenizer takes, before the first block."""
+    strings = _STRINGS * spec.vocab if headers.strings is None else headers.strings
+    return int(_STRING * strings)
+
+
+def _largest(context: int, run: Callable[[int], int], room: int) -> int:
+    """The longest sequence whose run fits: bytes grow with tokens, so halve the interval."""
+    low, high = 0, context
+    while low < high:
+        middle = (low + high + 1) // 2
+        if run(middle) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

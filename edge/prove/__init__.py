@@ -1,0 +1,1 @@
+"""Whether an artifact is its source: files, weights, tokens, logits, greedy choices."""

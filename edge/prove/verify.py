@@ -1,0 +1,215 @@
+"""Proof that an artifact is its source: files, stored weights, tokens, logits, greedy choices.
+
+Teacher-forced: one pass of the oracle over the prompt and the artifact's own tokens. A low-bit
+artifact is compared with the same codes dequantized in numpy, and what its files mean with the source's
+own floats. Its exact twin, over the same weights, carries the tight bound; kernels that round what goes
+into a product, to int8 or to a short float, are compared with an oracle that rounds alike
+(`edge.prove.logits`). V vocabulary, T positions.
+"""
+
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from edge import targets
+from edge.artifact.artifact import Artifact
+from edge.contracts import PLAIN, About, Numerics
+from edge.convert.conversion import Progress, recipe_of, silent
+from edge.convert.one_pass import Job, one_pass
+from edge.errors import EdgeError
+from edge.protocols import Decoder
+from edge.prove import texts
+from edge.prove.distance import Distance, Distances, farthest
+from edge.prove.logits import Forced, Proof
+from edge.prove.texts import Judgement
+from edge.quant.recipe import Recipe
+from edge.source.checkpoint import Checkpoint, with_context
+from edge.spec import longest, parts
+from edge.text.ids import SpecialIds
+from edge.text.tokenizer import Tokenizer
+from edge.typing import F32
+
+PROMPT = "Once upon a time, there was a little girl named Lily. She loved to play outside."
+TOKENS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Every figure of a verification. Errors of logits are max |difference| / max |logit|, or what sets
+    logits apart if that is less, over positions.
+    """
+
+    passed: bool
+    changed_files: tuple[str, ...]
+    differing_bytes: int  # of stored weights
+    farthest_matrix: Distance  # from the source's floats, by its bound
+    same_tokens: bool
+    same_template: bool
+    judged: tuple[Judgement, ...]  # who compared texts, and how many
+    conversations: int
+    logits_error: float  # of the exact twin, its worst position
+    logits_tolerance: float
+    fast_error: float  # of the fast kernels, the median position
+    fast_tolerance: float  # what rounding activations does to the oracle, the median position
+    greedy_tokens: int
+    greedy_differing: int  # the oracle would have chosen otherwise, by more than the bound explains
+    greedy_near_ties: int  # the oracle would have chosen otherwise, by less
+    first_differing: int | None
+    nbytes: int  # of the artifact
+    decode_tps: float  # of the fast kernels, as far as a short text tells
+    matrices: tuple[Distance, ...]
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def verify(
+    artifact: Artifact, source: Path, *, tokens: int = TOKENS, progress: Progress | None = None
+) -> Report:
+    """Compare an artifact with the checkpoint that it was made from."""
+    manifest = artifact.manifest
+    recipe = recipe_of(manifest)
+    if tokens >= manifest.spec.context:
+        raise EdgeError(
+            f"{tokens} tokens and a prompt do not fit the context of {manifest.spec.context}",
+            fix="give smaller --tokens",
+        )
+    with Checkpoint.open(source) as checkpoint:
+        context = min(longest(checkpoint.spec), manifest.spec.context)
+        asked = manifest.spec  # what a user may have asked of the conversion
+        spec = replace(
+            with_context(checkpoint.spec, context),
+            exits=asked.exits,
+            draft_vocab=asked.draft_vocab,
+            snapkv_rows=asked.snapkv_rows,
+        )
+        checkpoint = replace(checkpoint, spec=spec)
+        if checkpoint.spec != manifest.spec:
+            raise EdgeError(
+                f"{source} is another model than {artifact.folder}: their numbers differ",
+                fix="give --against the checkpoint that the artifact was made from",
+            )
+        text = texts.prove(artifact, source)
+        differing, matrices = _weights(artifact, checkpoint, recipe, progress or silent)
+        numbers = [
+            _numbers(artifact, checkpoint, recipe, label, tokens) for label in parts(manifest.spec)
+        ]
+    changed = artifact.check_hashes()
+    exact, fast = ([part[i] for part in numbers] for i in (0, 1))
+    worst, slow = (
+        max(proofs, key=lambda proof: proof.error / proof.bound) for proofs in (exact, fast)
+    )
+    good = (
+        not changed
+        and differing == 0
+        and all(matrix.near for matrix in matrices)
+        and text.same_tokens
+        and text.same_template
+        and all(proof.near for proof in (*exact, *fast))
+        and not any(proof.differing for proof in exact)
+    )
+    return Report(
+        passed=good,
+        changed_files=changed,
+        differing_bytes=differing,
+        farthest_matrix=farthest(matrices),
+        same_tokens=text.same_tokens,
+        same_template=text.same_template,
+        judged=text.judged,
+        conversations=text.conversations,
+        logits_error=worst.error,
+        logits_tolerance=worst.bound,
+        fast_error=slow.error,
+        fast_tolerance=slow.bound,
+        greedy_tokens=tokens * len(numbers),
+        greedy_differing=sum(proof.differing for proof in exact),
+        greedy_near_ties=sum(proof.ties for proof in exact),
+        first_differing=next((proof.first for proof in exact if proof.first is not None), None),
+        nbytes=artifact.nbytes,
+        decode_tps=min(proof.decode_tps for proof in fast),
+        matrices=matrices,
+    )
+
+
+def _weights(
+    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, progress: Progress
+) -> tuple[int, tuple[Distance, ...]]:
+    """Stored bytes that are not what the checkpoint makes them, and how far what they mean is from it."""
+    manifest = artifact.manifest
+    layout = targets.converter(manifest.target).layout(manifest.spec, recipe)
+    about = About(
+        checkpoint.family, manifest.name, SpecialIds(manifest.bos, frozenset(manifest.stop))
+    )
+    with (
+        progress("stored weights", layout.nbytes) as advance,
+        closing(layout.open(artifact.folder, about, "compare")) as writer,
+        closing(Distances(targets.read_back(artifact, recipe), manifest.spec, recipe)) as distances,
+    ):
+        one_pass(checkpoint, [Job(writer), Job(distances)], advance)
+        return writer.differing, distances.every()
+
+
+def _numbers(
+    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, label: str, tokens: int
+) -> tuple[Proof, Proof]:
+    """The proofs of one part (`edge.spec.parts`), each with its own rotary tables: exact and fast."""
+    spec = parts(artifact.manifest.spec)[label]
+    prompt = _prompt(artifact.folder, spec.vocab, spec.context - tokens)
+    runtime, oracle = targets.runtime(artifact.manifest.target), targets.oracle()
+    known: dict[Numerics, F32] = {}
+    # Bytes that a library made were compared with what it makes again: they are what is computed with.
+    stored = targets.stored(artifact, spec) if recipe.foreign else None
+
+    def opened(*, exact: bool) -> Decoder:
+        return targets.open_proof(artifact, label, exact=exact)
+
+    def scored(numerics: Numerics) -> F32:
+        """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""
+        if numerics not in known:
+            pure = oracle.oracle(checkpoint, recipe, numerics=numerics, spec=spec, stored=stored)
+            known[numerics] = pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
+        return known[numerics]
+
+    def proof(got: F32, tps: float, *, exact: bool) -> Proof:
+        numerics = runtime.numerics(recipe, exact=exact)
+        pure = scored(replace(numerics, inputs=PLAIN.inputs))
+        forced = Forced(scored(numerics), pure, numerics.tolerance, spec.forbidden)
+        return forced.proof(got, chosen, tps)
+
+    chosen, got, tps = _greedy(opened(exact=True), prompt, tokens)
+    exact = proof(got, tps, exact=True)
+    fast = proof(*_follow(opened(exact=False), prompt, chosen), exact=False)
+    if stored is not None:
+        stored.close()
+    return exact, fast
+
+
+def _greedy(decoder: Decoder, prompt: list[int], tokens: int) -> tuple[list[int], F32, float]:
+    """The artifact's own tokens, the logits that each was chosen from [T, V], and tokens a second."""
+    chosen, rows = [], [decoder.prefill(prompt).copy()]
+    start = perf_counter()
+    for _ in range(tokens):
+        chosen.append(int(rows[-1].argmax()))
+        if len(chosen) < tokens:
+            rows.append(decoder.step(chosen[-1]).copy())
+    return chosen, np.stack(rows), tokens / (perf_counter() - start)
+
+
+def _follow(decoder: Decoder, prompt: list[int], chosen: list[int]) -> tuple[F32, float]:
+    """Logits at the same positions for given tokens [T, V], and tokens a second."""
+    rows = [decoder.prefill(prompt).copy()]
+    start = perf_counter()
+    rows += [decoder.step(token).copy() for token in chosen[:-1]]
+    return np.stack(rows), len(chosen) / (perf_counter() - start)
+
+
+def _prompt(folder: Path, vocab: int, room: int) -> list[int]:
+    """Ids of a text; of any kind where there is no tokenizer."""
+    if (folder / "tokenizer.json").is_file():
+        ids = Tokenizer.load(folder).encode(PROMPT, special=True)
+    else:
+        ids = [(1 + 7919 * i) % vocab for i in range(24)]
+    return ids[: max(1, room)]

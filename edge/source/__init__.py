@@ -1,0 +1,1 @@
+"""Where a model comes from: a checkpoint's folder, the registry, the hub."""

@@ -1,0 +1,109 @@
+"""A Hugging Face folder as canonical weights, read a block of rows at a time.
+
+Nothing but the block is in memory, whatever the model's size. Inputs may be links into a hub's
+cache; no code of the folder is ever run, and no pickle is read.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from edge.errors import Unsupported
+from edge.families import Family, family_of
+from edge.files.closeable import Closeable
+from edge.files.config import Config
+from edge.files.safetensors import SafetensorsFile, same
+from edge.names import Location, Shape
+from edge.source.headers import Headers, weight_files
+from edge.spec import DecoderSpec, longest
+from edge.typing import F32, I64
+
+LONGEST = 1 << 20  # tokens of a context that nobody asked for: half a gigabyte of rotary tables
+BLOCK = 1 << 18  # weights that are read at a time: their float32 stays in a core's cache
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint(Closeable):
+    """An open checkpoint whose tensors are exactly those of its spec."""
+
+    folder: Path
+    family: Family
+    spec: DecoderSpec
+    places: Mapping[str, Location]
+    files: tuple[Path, ...]  # of weights
+    _open: Mapping[str, SafetensorsFile]  # by tensor
+
+    @classmethod
+    def open(cls, folder: Path, *, context: int | None = None) -> "Checkpoint":
+        """Read the config and every header; `context` is the longest sequence, if not the model's own."""
+        config = Config.load(folder / "config.json")
+        family = family_of(config)
+        paths = weight_files(folder)
+        opened: list[SafetensorsFile] = []
+        try:
+            opened.extend(SafetensorsFile(path) for path in paths)
+            entries = {file.path.name: file.entries for file in opened}
+            headers = Headers(config, entries, same=partial(same, paths))
+            spec = with_context(headers.spec(), context)
+            places = family.names.check(spec, headers.shapes())
+            headers.floats_only(place.tensor for place in places.values())
+        except BaseException:
+            for file in opened:
+                file.close()
+            raise
+        holders = {name: file for file in opened for name in file.entries}
+        return cls(folder, family, spec, places, paths, holders)
+
+    def shape(self, name: str) -> Shape:
+        return self.places[name].shape
+
+    def blocks(self, name: str) -> Iterator[F32]:
+        """A weight from its first row to its last, in blocks of whole rows as float32."""
+        place = self.places[name]
+        file = self._open[place.tensor]
+        step = max(1, BLOCK // max(1, int(np.prod(place.shape[1:]))))
+        for rows in place.rows or (range(place.stored[0]),):
+            for at in range(0, len(rows), step):
+                part = rows[at : at + step]
+                yield file.rows(place.tensor, part.start, part[-1] + 1, part.step)
+
+    def take(self, name: str, rows: I64) -> F32:
+        """Some rows of a weight, in the order asked for."""
+        place = self.places[name]
+        assert not place.rows, f"{name} is part of a fused tensor"
+        file = self._open[place.tensor]
+        return np.concatenate([file.rows(place.tensor, int(row), int(row) + 1) for row in rows])
+
+    def __getitem__(self, name: str) -> F32:
+        """A whole weight as float32."""
+        return np.concatenate(list(self.blocks(name)))
+
+    def close(self) -> None:
+        for file in set(self._open.values()):
+            file.close()
+
+
+def with_context(spec: DecoderSpec, context: int | None) -> DecoderSpec:
+    """The spec with another context, which fixes rotary tables and the largest cache."""
+    if context is None:
+        return spec
+    most = longest(spec)
+    if not 1 <= context <= most:
+        raise Unsupported(
+            f"a context of {context} tokens was asked for, the model has {most}",
+            fix=f"give --context a number from 1 to {most}",
+        )
+    return replace(spec, context=context)
+
+
+def refuse_unasked(spec: DecoderSpec, context: int | None) -> None:
+    """A published context whose rotary tables take gigabytes is one that a user must ask for."""
+    if context is None and spec.context > LONGEST:
+        raise Unsupported(
+            f"the model's context is {spec.context:,} tokens, for which its tables of positions alone "
+            "would take gigabytes",
+            fix=f"give edge convert a shorter one: --context 131072, or what you need up to {spec.context}",
+        )

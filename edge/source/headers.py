@@ -1,0 +1,141 @@
+"""What a checkpoint says of itself: its config, and which tensors lie in which file. No weight is
+read, but of a head that lies beside a tied embedding: it may be one of its own.
+
+The headers may be of files on this machine or of files on the hub.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from edge.errors import Damaged, Unsupported
+from edge.families import Family, family_of
+from edge.files.config import Config, is_plain, read_json
+from edge.files.safetensors import Entry, SafetensorsFile, same
+from edge.names import Shape
+from edge.spec import DecoderSpec
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_FLOATS = ("F32", "F16", "BF16", "F64")
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """`files`: every tensor of each file of weights; `download`: bytes to fetch before it is here;
+    `strings`: those in its tokenizer.json, if that is here; `same`: whether two tensors hold the same
+    bytes.
+    """
+
+    config: Config
+    files: Mapping[str, Mapping[str, Entry]]
+    download: int = 0
+    strings: int | None = None
+    same: Callable[[str, str], bool] = lambda _first, _second: True
+
+    @classmethod
+    def of(cls, folder: Path) -> "Headers":
+        """Of a checkpoint on this machine."""
+        files, paths = {}, weight_files(folder)
+        for path in paths:
+            with SafetensorsFile(path) as file:
+                files[path.name] = file.entries
+        config = Config.load(folder / "config.json")
+        return cls(config, files, strings=_strings(folder), same=partial(same, paths))
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.config)
+
+    def spec(self) -> DecoderSpec:
+        """What the config says, but that a head which lies beside a tied embedding and differs from it
+        is one of its own: transformers reads it so.
+        """
+        spec, found = self.family.spec(self.config), self.entries()
+        embed, head = self.family.names.ends
+        if not (spec.tied and embed in found and head in found):
+            return spec
+        self.floats_only((embed, head))
+        return spec if self.same(embed, head) else replace(spec, tied=False)
+
+    def entries(self) -> dict[str, Entry]:
+        """Every tensor; a name that two files hold is refused."""
+        holders: dict[str, str] = {}
+        for file, entries in self.files.items():
+            for name in entries:
+                if name in holders:
+                    raise Damaged(
+                        f"tensor {name} lies in {holders[name]} and in {file}", fix="remove one"
+                    )
+                holders[name] = file
+        return {name: self.files[file][name] for name, file in holders.items()}
+
+    def shapes(self) -> dict[str, Shape]:
+        return {name: entry.shape for name, entry in self.entries().items()}
+
+    def dtypes(self) -> tuple[str, ...]:
+        """The types of its tensors, that of the most weights first."""
+        counts: Counter[str] = Counter()
+        for entry in self.entries().values():
+            counts[entry.dtype] += prod(entry.shape)
+        return tuple(dtype for dtype, _ in counts.most_common())
+
+    def floats_only(self, names: Iterable[str]) -> None:
+        """Refuse these tensors if one of them is quantized."""
+        entries = self.entries()
+        for name in names:
+            if entries[name].dtype not in _FLOATS:
+                raise Unsupported(
+                    f"tensor {name} is of type {entries[name].dtype}: the checkpoint is quantized already",
+                    fix="convert from the original checkpoint in F32, F16 or BF16",
+                )
+
+
+def _strings(folder: Path) -> int | None:
+    """How many strings a tokenizer.json holds, to a few: its quotes by two."""
+    file = folder / "tokenizer.json"
+    return file.read_bytes().count(b'"') // 2 if file.is_file() else None
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """A checkpoint's safetensors files, each of which exists. A single file comes before an index
+    beside it, as in transformers.
+    """
+    if (folder / SINGLE).is_file():
+        return (folder / SINGLE,)
+    if (folder / INDEX).is_file():
+        names = shards(read_json(folder / INDEX), str(folder / INDEX))
+        lost = [name for name in names if not (folder / name).is_file()]
+        if lost:
+            raise Damaged(
+                f"{folder} lacks {lost[0]}, which its index names", fix="complete the download"
+            )
+        return tuple(folder / name for name in names)
+    pickled = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+        p.name for p in folder.glob("*.pth")
+    )
+    if pickled:
+        raise Unsupported(
+            f"{folder} holds pickled weights ({pickled[0]}); loading a pickle runs code, so edge does not",
+            fix="get the checkpoint's safetensors files",
+        )
+    raise Damaged(f"{folder} has no {SINGLE} and no {INDEX}", fix="get the complete checkpoint")
+
+
+def shards(index: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The files that an index names: plain names of files beside it."""
+    table = index.get("weight_map")
+    if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
+        raise Damaged(f"{where} has no weight_map", fix="get the file again")
+    names = sorted(set(table.values()))
+    for name in names:
+        if not is_plain(name) or not name.endswith(".safetensors"):
+            raise Damaged(
+                f"{where} names {name!r:.80}, not a file beside it",
+                fix="do not trust this checkpoint",
+            )
+    return tuple(names)

@@ -1,0 +1,81 @@
+"""What there is: the models of the registry, and the checkpoints and artifacts on this machine."""
+
+from pathlib import Path
+from typing import Any
+
+from edge.artifact.artifact import Artifact, is_artifact
+from edge.errors import EdgeError
+from edge.source import registry
+from edge.source.pull import read_pins
+from edge.system.home import artifacts, checkpoints
+
+Row = dict[str, Any]
+
+
+def list_models() -> list[Row]:
+    """Rows of three kinds: `model`, `checkpoint`, `artifact`."""
+    return [*_models(), *_checkpoints(), *_artifacts()]
+
+
+def _models() -> list[Row]:
+    return [
+        {
+            "id": entry.id,
+            "kind": "model",
+            "aliases": list(entry.aliases),
+            "family": entry.family,
+            "context": entry.context,
+            "parameters": entry.parameters,
+            "licence": entry.licence,
+            "gated": entry.gated,
+            "exits": list(entry.exits),
+            "source": entry.source or "ships with edge",
+        }
+        for entry in registry.entries().values()
+    ]
+
+
+def _checkpoints() -> list[Row]:
+    """What was pulled; without a revision, not yet to its end."""
+    pins = read_pins()
+    rows = []
+    for folder in _folders(checkpoints()):
+        pin = pins.get(folder.name)
+        rows.append(
+            {
+                "id": folder.name,
+                "kind": "checkpoint",
+                "source": None if pin is None else pin.source,
+                "revision": None if pin is None else pin.revision,
+                "bytes": _size(folder),
+                "path": str(folder),
+            }
+        )
+    return rows
+
+
+def _artifacts() -> list[Row]:
+    """What `run` made; one that cannot be read is listed, for it takes room, too."""
+    rows = []
+    for folder in filter(is_artifact, _folders(artifacts())):
+        row: Row = {"id": str(folder), "kind": "artifact", "bytes": _size(folder)}
+        try:
+            manifest = Artifact.open(folder).manifest
+            row |= {
+                "family": manifest.family,
+                "context": manifest.spec.context,
+                "recipe": manifest.recipe,
+                "target": manifest.target,
+            }
+        except EdgeError as error:
+            row["problem"] = error.problem
+        rows.append(row)
+    return rows
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.glob("*") if path.is_dir())
+
+
+def _size(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())

@@ -1,0 +1,1 @@
+"""What the machine gives: processors, memory, processes apart, folders, switches of libraries."""
