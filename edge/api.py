@@ -9,18 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edge import targets
 from edge.artifact import integrity, network
-from edge.artifact.artifact import Artifact, for_later, is_artifact
+from edge.artifact.manifest import Artifact, for_later, is_artifact
 from edge.convert.calibration import TOKENS as TOKENS_TO_READ
 from edge.convert.calibration import Calibration
-from edge.convert.conversion import (
-    Options,
-    Progress,
-    convert,
-    convert_all,
-    prepare,
-    silent,
-    with_exits,
-)
+from edge.convert.conversion import convert, convert_all, prepare
+from edge.convert.options import Options, with_exits
 from edge.errors import EdgeError, Unsupported
 from edge.files.texts import from_stdin, text_of
 from edge.gguf.foreign import TARGET as FILES
@@ -38,6 +31,7 @@ from edge.source.checkpoint import Checkpoint
 from edge.source.headers import Headers
 from edge.source.listing import list_models
 from edge.system.home import artifacts, checkpoints, home
+from edge.system.progress import Progress, silent
 from edge.text.chat import ChatTemplate
 from edge.text.tokenizer import Tokenizer
 

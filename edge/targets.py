@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import cast
 
-from edge.artifact.artifact import Artifact
-from edge.contracts import Converter, Layout, Oracle, Rows, Runtime, StoredWeights, Trainer
+from edge.artifact.manifest import Artifact
+from edge.contracts import Converter, Oracle, Rows, Runtime, StoredWeights, Trainer
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
@@ -20,26 +20,6 @@ from edge.spec import DecoderSpec, parts
 
 _OURS = ("edge", "edge_converters", "edge_runtimes")
 _BEST = {"Darwin": ("mlx", "onnx"), "Linux": ("onnx",)}  # fastest first
-
-
-def refuse_longer(layout: Layout, target: str, context: int | None) -> None:
-    """A context that the target does not compute right is not silently shortened."""
-    longest = layout.spec.context
-    if context is not None and longest < context:
-        raise Unsupported(
-            f"{target} computes this model as its source does up to {longest} tokens, not {context}",
-            fix=f"give --context {longest} at most, or leave it out; or use the target onnx",
-        )
-
-
-def refuse_fewer(layout: Layout, target: str, draft_vocab: int | None) -> None:
-    """Drafts of fewer ids that were asked for are not silently drafts of all."""
-    spec = layout.spec
-    if draft_vocab not in (None, 0, spec.vocab) and spec.draft_vocab is None:
-        raise Unsupported(
-            f"{target} drafts of all {spec.vocab:,} ids, not of {draft_vocab}",
-            fix="leave out --draft-vocab, or use the target onnx",
-        )
 
 
 def converter(target: str) -> Converter:

@@ -11,8 +11,8 @@ import pytest
 from support import ROOT, converted, tiny
 
 from edge import targets
-from edge.artifact.artifact import Artifact
-from edge.convert.conversion import with_exits
+from edge.artifact.manifest import Artifact
+from edge.convert.options import with_exits
 from edge.errors import Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
 from edge.quant import recipe as recipes

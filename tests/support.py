@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from edge.convert.conversion import Options, convert
+from edge.convert.conversion import convert
+from edge.convert.options import Options
 from edge.families import family_of
 from edge.files.config import Config
 from edge.spec import DecoderSpec

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.artifact.artifact import contained
+from edge.artifact.manifest import contained
 from edge.contracts import About
 from edge.errors import Unsupported
 from edge.files.config import read_json

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from edge.artifact.artifact import MANIFEST, Artifact, Manifest, sha256
+from edge.artifact.manifest import MANIFEST, Artifact, Manifest
 from edge.artifact.network import Network
 from edge.errors import Damaged, EdgeError
 from edge.files.config import is_plain
+from edge.files.hashing import sha256
 from edge.system.home import home
 
 _LIMIT = 4096  # entries kept

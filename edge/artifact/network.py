@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.artifact.artifact import MANIFEST, MODULE, SCHEMA, contained, write_manifest
+from edge.artifact.manifest import MANIFEST, MODULE, SCHEMA, contained, write_manifest
 from edge.errors import Damaged
 from edge.files.config import Config, read_json
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edge.convert.conversion import Advance
+from edge.system.progress import Advance
 
 
 @contextmanager

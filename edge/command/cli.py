@@ -131,7 +131,7 @@ def convert(
     """
     from edge import api
     from edge.command.bars import bar
-    from edge.convert.conversion import Options
+    from edge.convert.options import Options
 
     if via is not None:
         asked: dict[str, object] = {"--quant": quant, "--embed": embed, "--head": head}

@@ -5,79 +5,37 @@ their source.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edge import targets
 from edge.artifact import importance_matrix
-from edge.artifact.artifact import (
-    Artifact,
-    Manifest,
-    check_place,
-    files_of,
-    partial_of,
-    publishing,
-    sha256,
-    write_manifest,
-)
+from edge.artifact.manifest import Artifact, Manifest, files_of, write_manifest
+from edge.artifact.publishing import check_place, partial_of, publishing
 from edge.contracts import About, Converter, Layout
 from edge.convert.calibration import Calibration, measure
 from edge.convert.mixtures import resolved, tools
 from edge.convert.one_pass import Job, Journal, one_pass
-from edge.errors import EdgeError, Unsupported
+from edge.convert.options import Options, refuse_fewer, refuse_longer, with_caches, with_exits
+from edge.convert.text_files import copy_text, text_files
+from edge.errors import EdgeError
 from edge.files.datafile import Mode
+from edge.files.hashing import sha256
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe, word
 from edge.source.checkpoint import Checkpoint, refuse_unasked
 from edge.source.pull import pin_of
-from edge.spec import sees_all
 from edge.system import processors
 from edge.system.memory import give_back
+from edge.system.progress import Progress, silent
 from edge.system.units import size
 from edge.text.ids import SpecialIds
-from edge.text.vocabulary import complete, vocabulary_of
-
-TEXT_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "*.tiktoken",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "generation_config.json",
-)
-DRAFT_VOCAB = 32_768  # ids
-Advance = Callable[[int], None]
-Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what, how many bytes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
-    names fit a pattern; `calibrate`: a text, for an importance matrix; `exits`: layers after which drafts
-    may stop; `draft_vocab`: the first ids, of which alone such drafts are (0: all; None: as `with_exits`
-    says); `snapkv_rows`: of small caches, where a target fixes sizes; `tokenizer`: a folder, if the
-    source lacks one.
-    """
-
-    target: str = "onnx"
-    quant: str = "int4"
-    embed: str | None = None
-    head: str | None = None
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    calibrate: Calibration | None = None
-    context: int | None = None
-    exits: tuple[int, ...] = ()
-    draft_vocab: int | None = None
-    snapkv_rows: tuple[int, ...] = ()
-    tokenizer: Path | None = None
-    force: bool = False
+from edge.text.vocabulary import vocabulary_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +84,7 @@ def convert_all(
             stack.enter_context(publishing(task.out, force=options.force, keep=task.begun))
             for task in tasks
         ]
-        ids = [_text(folder, text, checkpoint.spec.vocab) for folder in folders]
+        ids = [copy_text(folder, text, checkpoint.spec.vocab) for folder in folders]
         give_back()  # what reading the tokenizer took
         calibration = _calibrate(checkpoint, tasks, folders, options.calibrate, progress)
         _write(checkpoint, tasks, folders, ids, progress)
@@ -143,58 +101,6 @@ def convert_all(
             )
             write_manifest(folder, manifest)
     return [Artifact.open(task.out) for task in tasks]
-
-
-def with_exits(
-    checkpoint: Checkpoint, exits: tuple[int, ...], draft_vocab: int | None = None
-) -> Checkpoint:
-    """The same weights as a model that may stop early. Drafts are of its first `draft_vocab` ids (0: of
-    all), which costs no answer anything: a large vocabulary's head would be a fifth of every draft, and
-    ids are given out by how often they are merged. Left out, 32,768 where there are twice as many.
-    """
-    count = len(checkpoint.spec.layers)
-    if any(not 0 < at < count for at in exits):
-        raise EdgeError(
-            f"an exit after {max(exits)} of {count} layers",
-            fix=f"give --layerskip 1 to {count - 1}",
-        )
-    vocab = _draft_vocab(checkpoint.spec.vocab, exits, draft_vocab)
-    spec = replace(checkpoint.spec, exits=tuple(sorted(set(exits))), draft_vocab=vocab)
-    return replace(checkpoint, spec=spec)
-
-
-def _draft_vocab(vocab: int, exits: tuple[int, ...], wished: int | None) -> int | None:
-    """How many ids a draft at an exit is of; None: all."""
-    if wished is not None and not exits:
-        raise EdgeError("--draft-vocab is of drafts at an exit", fix="give --layerskip, too")
-    if wished is not None and not 0 <= wished <= vocab:
-        raise EdgeError(f"--draft-vocab {wished} of {vocab} ids", fix=f"give 0 to {vocab}")
-    if wished is None and exits and vocab >= 2 * DRAFT_VOCAB:
-        return DRAFT_VOCAB
-    return None if wished in (None, 0, vocab) else wished
-
-
-def with_caches(checkpoint: Checkpoint, rows: tuple[int, ...], outs: Iterable[str]) -> Checkpoint:
-    """The same weights as a model that may decode from caches of so few rows."""
-    spec = checkpoint.spec
-    if not rows:
-        return checkpoint
-    if not any("FIXED_CACHES" in vars(targets.converter(target)) for target in outs):
-        raise EdgeError(
-            f"caches of {', '.join(outs)} have as many rows as they need",
-            fix="leave out --snapkv-rows",
-        )
-    if max(rows) >= spec.context:
-        raise EdgeError(
-            f"a cache of {max(rows)} rows beside the whole one, of {spec.context}",
-            fix=f"give --snapkv-rows 1 to {spec.context - 1}",
-        )
-    if not sees_all(spec):
-        raise Unsupported(
-            "SnapKV needs attention that sees every row; this model's has a window or is block-sparse",
-            fix="leave out --snapkv-rows",
-        )
-    return replace(checkpoint, spec=replace(spec, snapkv_rows=tuple(sorted(set(rows)))))
 
 
 def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) -> list[Task]:
@@ -223,8 +129,8 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
         )
         refuse_unasked(checkpoint.spec, options.context)
         layout = converter.layout(checkpoint.spec, recipe)
-        targets.refuse_longer(layout, target, options.context)
-        targets.refuse_fewer(layout, target, options.draft_vocab)
+        refuse_longer(layout, target, options.context)
+        refuse_fewer(layout, target, options.draft_vocab)
         key = _key(checkpoint, target, recipe, converter, options.calibrate)
         tasks.append(Task(out, target, converter, recipe, layout, key))
     if options.calibrate is not None:
@@ -311,13 +217,6 @@ def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
     )
 
 
-def recipe_of(manifest: Manifest) -> Recipe:
-    """The recipe that an artifact was made by."""
-    return recipes.parse(
-        manifest.recipe, embed=manifest.embed, head=manifest.head, overrides=manifest.overrides
-    )
-
-
 def _key(
     checkpoint: Checkpoint,
     target: str,
@@ -332,39 +231,6 @@ def _key(
     text = None if calibration is None else [calibration.sha256, calibration.tokens]
     facts = [target, repr(recipe), asdict(checkpoint.spec), stats, versions, text]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _text(folder: Path, files: Sequence[Path], vocab: int) -> SpecialIds:
-    """Copy the config and the tokenizer's files; a broken tokenizer is found before any work."""
-    for file in files:
-        shutil.copyfile(file, folder / file.name)
-    complete(folder)
-    return _special_ids(folder, vocab)
-
-
-def text_files(source: Path, tokenizer: Path | None = None) -> list[Path]:
-    """The config and the files that concern text; those of a tokenizer's own folder come first."""
-    found = {file.name: file for file in _present(source)}
-    found |= {} if tokenizer is None else {file.name: file for file in _present(tokenizer)}
-    return [source / "config.json", *found.values()]
-
-
-def _present(folder: Path) -> list[Path]:
-    return [file for name in TEXT_FILES for file in sorted(folder.glob(name)) if file.is_file()]
-
-
-def _special_ids(folder: Path, vocab: int) -> SpecialIds:
-    """What starts a text and ends an answer; a broken tokenizer is found before any work is done."""
-    if not (folder / "tokenizer.json").is_file():
-        from edge.text.settings import Settings
-
-        settings = Settings.load(folder)
-        return SpecialIds(settings.bos_id, settings.eos_ids)
-    from edge.text.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer.load(folder)
-    tokenizer.check(vocab)
-    return SpecialIds(tokenizer.bos_id, tokenizer.stop_ids)
 
 
 def _room(tasks: Sequence[Task]) -> None:
@@ -403,8 +269,3 @@ def _versions(packages: tuple[str, ...]) -> dict[str, str]:
         except PackageNotFoundError:
             out[package] = "unknown"  # run from a source tree that is not installed
     return out
-
-
-@contextmanager
-def silent(_what: str, _total: int) -> Iterator[Advance]:
-    yield lambda _: None

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from edge.artifact.artifact import Artifact, Manifest
+from edge.artifact.manifest import Artifact, Manifest
 from edge.errors import EdgeError, Unsupported
 from edge.gguf.architectures import architecture, places
 from edge.gguf.judge import spec_of

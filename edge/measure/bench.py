@@ -18,8 +18,7 @@ from time import perf_counter
 
 import numpy as np
 
-from edge.artifact.artifact import Artifact
-from edge.convert.conversion import recipe_of
+from edge.artifact.manifest import Artifact, recipe_of
 from edge.decode.generate import generate
 from edge.decode.rounding import cache_of
 from edge.decode.speculate import Speculation

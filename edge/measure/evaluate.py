@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from edge.convert.conversion import Progress, silent
 from edge.errors import EdgeError
 from edge.protocols import Decoder
+from edge.system.progress import Progress, silent
 from edge.typing import F32
 
 _ROWS = 256  # positions whose logits are in memory at a time

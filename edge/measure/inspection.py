@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.artifact import network
-from edge.artifact.artifact import Artifact, is_artifact
+from edge.artifact.manifest import Artifact, is_artifact
 from edge.errors import EdgeError
 from edge.gguf.foreign import artifact_at, kinds_of
 from edge.gguf.shards import GGUFModel

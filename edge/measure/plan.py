@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from edge import targets
 from edge.convert.mixtures import resolved
+from edge.convert.options import refuse_longer
 from edge.families import family_of
 from edge.measure.bench import bytes_per_token, read_bandwidth
 from edge.measure.inspection import parameters
@@ -83,7 +84,7 @@ def plan(
     converter, runtime = targets.converter(target), targets.runtime(target)
     recipe = resolved(recipe, target, spec, family.known_as, calibrated=None)
     layout = converter.layout(spec, recipe)  # refuses what the target cannot hold
-    targets.refuse_longer(layout, target, context)
+    refuse_longer(layout, target, context)
     spec = layout.spec
     tokens = min(DEFAULT_TOKENS, spec.context) if context is None else context
 

@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.artifact.artifact import Artifact
-from edge.convert.conversion import Progress, silent
+from edge.artifact.manifest import Artifact
 from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import Unsupported
 from edge.measure.evaluate import token_losses
@@ -22,6 +21,7 @@ from edge.measure.record import WHOLE, Cell, Found, Record, Way
 from edge.measure.replay import Again
 from edge.protocols import Decoder, Evictable
 from edge.run.model import Model, Wish
+from edge.system.progress import Progress, silent
 from edge.text.chat import ChatTemplate, Message
 from edge.text.tokenizer import Tokenizer
 

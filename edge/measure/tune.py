@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.decode.generate import generate
 from edge.decode.snapkv import SnapKV
 from edge.decode.speculate import Speculation

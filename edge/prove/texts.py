@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.artifact.artifact import Artifact, sha256
+from edge.artifact.manifest import Artifact
 from edge.errors import EdgeError
+from edge.files.hashing import sha256
 from edge.prove import judges, probes
 from edge.prove.judges import Bench, Judge
 from edge.text import pieces

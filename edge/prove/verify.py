@@ -15,9 +15,8 @@ from time import perf_counter
 import numpy as np
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact, recipe_of
 from edge.contracts import PLAIN, About, Numerics
-from edge.convert.conversion import Progress, recipe_of, silent
 from edge.convert.one_pass import Job, one_pass
 from edge.errors import EdgeError
 from edge.protocols import Decoder
@@ -28,6 +27,7 @@ from edge.prove.texts import Judgement
 from edge.quant.recipe import Recipe
 from edge.source.checkpoint import Checkpoint, with_context
 from edge.spec import longest, parts
+from edge.system.progress import Progress, silent
 from edge.text.ids import SpecialIds
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge import targets
 from edge.artifact import integrity
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.decode.generate import Generation, generate, text_of
 from edge.decode.rounding import cache_of
 from edge.decode.sampling import Sampling

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.decode.compact import CompactDrafter
 from edge.decode.layerskip import SelfDrafter
 from edge.decode.lookup import Lookup

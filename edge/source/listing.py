@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from edge.artifact.artifact import Artifact, is_artifact
+from edge.artifact.manifest import Artifact, is_artifact
 from edge.errors import EdgeError
 from edge.source import registry
 from edge.source.pull import read_pins

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge.artifact.artifact import sha256
 from edge.errors import Damaged, EdgeError
 from edge.files.config import Config, is_plain
+from edge.files.hashing import sha256
 from edge.source.headers import Headers
 from edge.source.hub import Repository, is_commit
 from edge.system.home import checkpoints, home

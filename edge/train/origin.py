@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.convert.conversion import text_files
+from edge.convert.text_files import text_files
 from edge.data import vocabulary
 from edge.errors import EdgeError
 from edge.families import family_of

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.artifact.artifact import alone
+from edge.artifact.publishing import alone
 from edge.errors import Unsupported
 from edge.system import processors
 from edge.system.home import home

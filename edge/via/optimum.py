@@ -16,14 +16,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edge.artifact import integrity, network
-from edge.artifact.artifact import for_later, publishing, sha256, write_manifest
+from edge.artifact.manifest import for_later, write_manifest
 from edge.artifact.network import Network
-from edge.convert.conversion import TEXT_FILES, silent
+from edge.artifact.publishing import publishing
+from edge.convert.text_files import TEXT_FILES
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import Config, read_json
+from edge.files.hashing import sha256
 from edge.files.safetensors import SafetensorsFile
 from edge.source.headers import INDEX, weight_files
 from edge.source.pull import pin_of
+from edge.system.progress import silent
 from edge.via import environment
 
 HERE = Path(__file__).parent

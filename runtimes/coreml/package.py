@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.artifact.artifact import contained
+from edge.artifact.manifest import contained
 from edge.errors import Damaged, Unsupported
 from edge.files.config import read_json
 from edge_runtimes.coreml.toolkit import DecodeError, Model_pb2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.artifact.artifact import contained
+from edge.artifact.manifest import contained
 from edge.errors import Damaged
 from edge.files.closeable import Closeable
 from edge.gguf.judge import spec_of

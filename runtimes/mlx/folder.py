@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from edge.artifact.artifact import contained
+from edge.artifact.manifest import contained
 from edge.errors import Damaged, Unsupported
 from edge.files.closeable import Closeable
 from edge.files.config import Config

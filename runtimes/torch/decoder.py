@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact, recipe_of
 from edge.contracts import Numerics
-from edge.convert.conversion import recipe_of
 from edge.errors import EdgeError, Unsupported
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.command.bars import bar
 from edge.measure import picture, quality
 from edge.measure.record import Record

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.measure.bench import machine, peak_rss_mb
 
 EDGE = [sys.executable, "-m", "edge"]

@@ -13,7 +13,8 @@ import pytest
 from conftest import Edge
 from support import converted, environment, run, tiny
 
-from edge.artifact.artifact import MANIFEST, sha256
+from edge.artifact.manifest import MANIFEST
+from edge.files.hashing import sha256
 from edge.measure import quality
 from edge.source import registry
 
@@ -157,7 +158,7 @@ def test_a_proof_stands_where_it_cannot_be_kept(
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("edge.artifact.artifact.write_manifest", refuse)
+    monkeypatch.setattr("edge.artifact.manifest.write_manifest", refuse)
     done = edge("verify", copy, "--against", assets / STORIES, "--tokens", "4", "--json")
     assert (done.code, done.json["passed"]) == (0, True)
     assert "not kept in edge.json: Read-only file system" in done.err

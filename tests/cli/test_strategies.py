@@ -6,7 +6,7 @@ import pytest
 from conftest import Edge
 from support import converted
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 
 STORIES = "llm/stories-260k"
 TEXT = "Once upon a time there was a dog. " * 12

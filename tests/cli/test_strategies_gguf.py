@@ -14,7 +14,8 @@ RAW = ("--raw", "--max-tokens", "24", "--json")
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory, assets: Path) -> Path:
-    from edge.convert.conversion import Options, convert
+    from edge.convert.conversion import convert
+    from edge.convert.options import Options
 
     out = tmp_path_factory.mktemp("means") / "out"
     options = Options(target="gguf", quant="fp32", exits=(2, 3))

@@ -127,7 +127,7 @@ def _manifests() -> Sequence[bytes]:
 
 
 def _read_manifest(folder: Path, content: bytes) -> None:
-    from edge.artifact.artifact import Artifact
+    from edge.artifact.manifest import Artifact
     from edge.measure.inspection import inspect
 
     for file in _artifact().iterdir():
@@ -553,7 +553,7 @@ def _run(target: str, name: str) -> tuple[Callable[[], Sequence[bytes]], Read]:
         return [(_made(target) / name).read_bytes()]
 
     def read(folder: Path, content: bytes) -> None:
-        from edge.artifact.artifact import Artifact
+        from edge.artifact.manifest import Artifact
         from edge.targets import open_decoder, open_reference
 
         place = folder / target

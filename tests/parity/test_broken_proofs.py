@@ -18,7 +18,8 @@ from training import speaking
 
 import edge.prove.verify
 from edge import targets
-from edge.artifact.artifact import MANIFEST, Artifact, sha256
+from edge.artifact.manifest import MANIFEST, Artifact
+from edge.files.hashing import sha256
 from edge.prove.distance import Distance, Distances, farthest
 from edge.prove.logits import LARGEST, MOST, Forced, errors_of
 from edge.prove.verify import Report, verify

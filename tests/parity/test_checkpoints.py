@@ -9,7 +9,7 @@ import pytest
 from support import checkpoint, config_of, converted, safetensors, weights_of
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Damaged
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes

@@ -8,7 +8,7 @@ from decoders import Bench, Open, offering
 from support import converted, tiny
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.decode.generate import generate
 from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import EdgeError

@@ -10,7 +10,7 @@ from conftest import Edge
 from support import config_of, converted, spec_of, tiny
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, Unsupported
 from edge.gguf.foreign import artifact_at
 from edge.prove.verify import verify

@@ -17,10 +17,10 @@ pytest.importorskip("coremltools")
 from mil import ct
 
 from edge import targets
-from edge.artifact.artifact import Artifact, files_of, sha256, write_manifest
+from edge.artifact.manifest import Artifact, files_of, recipe_of, write_manifest
 from edge.contracts import About, Numerics
-from edge.convert.conversion import recipe_of
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.files.hashing import sha256
 from edge.names import shapes
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes

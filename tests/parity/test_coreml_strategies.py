@@ -20,9 +20,8 @@ pytest.importorskip("coremltools")
 from mil import ct
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact, recipe_of
 from edge.contracts import About
-from edge.convert.conversion import recipe_of
 from edge.convert.one_pass import Job, one_pass
 from edge.decode.compact import CompactDrafter
 from edge.decode.generate import generate

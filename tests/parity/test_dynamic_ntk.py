@@ -11,7 +11,7 @@ from references import as_llama
 from support import checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.decode.switching import switching
 from edge.errors import Damaged, Unsupported
 from edge.protocols import Decoder

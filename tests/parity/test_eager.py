@@ -12,8 +12,7 @@ import pytest
 from support import VOCAB, converted, dividing, tiny
 
 from edge import targets
-from edge.artifact.artifact import Artifact
-from edge.convert.conversion import recipe_of
+from edge.artifact.manifest import Artifact, recipe_of
 from edge.decode.compact import CompactDrafter
 from edge.decode.generate import generate
 from edge.decode.layerskip import SelfDrafter

@@ -12,8 +12,9 @@ from support import VOCAB, converted, nothing_left, tiny
 
 from edge import targets
 from edge.api import verify_artifact
-from edge.artifact.artifact import Artifact, write_manifest
-from edge.convert.conversion import Options, convert
+from edge.artifact.manifest import Artifact, write_manifest
+from edge.convert.conversion import convert
+from edge.convert.options import Options
 from edge.errors import Damaged, Unsupported
 from edge.gguf.reader import GGUFFile
 from edge.protocols import Decoder

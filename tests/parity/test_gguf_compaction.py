@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support import VOCAB, config_of, converted, spec_of, tiny
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Evictable

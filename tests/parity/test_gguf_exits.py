@@ -11,7 +11,7 @@ from support import VOCAB, checkpoint, config_of, converted, nothing_left, tiny,
 
 from edge import targets
 from edge.api import inspect_path, verify_artifact
-from edge.artifact.artifact import Artifact, write_manifest
+from edge.artifact.manifest import Artifact, write_manifest
 from edge.decode.generate import generate
 from edge.decode.layerskip import SelfDrafter
 from edge.decode.speculate import Speculation

@@ -11,9 +11,10 @@ from support import converted, nothing_left, run, tiny
 from edge import targets
 from edge.api import verify_artifact
 from edge.artifact import importance_matrix as kept
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.convert.calibration import Calibration
-from edge.convert.conversion import Options, convert
+from edge.convert.conversion import convert
+from edge.convert.options import Options
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.gguf.architectures import architecture, places
 from edge.gguf.kinds import BY_NAME

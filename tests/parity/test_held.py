@@ -10,7 +10,8 @@ import pytest
 from support import config_of, dividing, nothing_left, spec_of, tiny
 
 from edge import targets
-from edge.convert.conversion import Options, convert
+from edge.convert.conversion import convert
+from edge.convert.options import Options
 from edge.errors import Unsupported
 from edge.quant import recipe as recipes
 from edge.quant.held import Held, exactly, nearest, refuse_unheld

@@ -9,7 +9,7 @@ from decoders import Bench, Open, offering
 from support import converted, tiny
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.decode import rounding
 from edge.decode.generate import generate
 from edge.decode.lookup import Lookup

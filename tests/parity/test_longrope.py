@@ -7,7 +7,7 @@ import pytest
 from support import checkpoint, config_of, converted, weights_of
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.decode.switching import switching
 from edge.protocols import Decoder
 from edge.prove.verify import verify

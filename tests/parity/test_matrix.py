@@ -10,7 +10,8 @@ from conftest import Recorder
 from support import CONFIGS, dividing, nothing_left, tiny
 
 from edge import targets
-from edge.convert.conversion import Options, convert
+from edge.convert.conversion import convert
+from edge.convert.options import Options
 from edge.errors import Unsupported
 from edge.families import families
 from edge.prove.verify import verify

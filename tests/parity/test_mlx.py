@@ -12,7 +12,7 @@ from support import CONFIGS, VOCAB, config_of, converted, dividing, tiny
 
 import edge
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.contracts import Numerics
 from edge.errors import Unsupported
 from edge.protocols import Decoder

@@ -23,7 +23,7 @@ from support import (
 
 from edge import targets
 from edge.api import eval_text, verify_artifact
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Unsupported
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes

@@ -15,7 +15,7 @@ COUNT = """
 import os, sys
 from pathlib import Path
 from edge import processors, targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 
 asked, quota = int(sys.argv[2]) or None, float(sys.argv[3]) or None
 processors.quota = lambda root: quota

@@ -14,7 +14,7 @@ from support import VOCAB, checkpoint, config_of, converted, tiny, weights_of
 
 import edge
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Decoder
 from edge.prove.verify import verify
@@ -157,7 +157,7 @@ def test_others_read_the_file(tmp_path: Path) -> None:
 
 
 def recipe_of(artifact: Path) -> recipes.Recipe:
-    from edge.convert.conversion import recipe_of
+    from edge.artifact.manifest import recipe_of
 
     return recipe_of(Artifact.open(artifact).manifest)
 

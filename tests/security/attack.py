@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from support import nothing_left
 
-from edge.artifact.artifact import MANIFEST, sha256
-from edge.convert.conversion import Options, convert
+from edge.artifact.manifest import MANIFEST
+from edge.convert.conversion import convert
+from edge.convert.options import Options
 from edge.errors import EdgeError
+from edge.files.hashing import sha256
 
 SOON = 5.0  # seconds of processor time
 Change = Callable[[dict[str, Any]], object]

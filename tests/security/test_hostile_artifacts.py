@@ -15,7 +15,7 @@ from support import (
 )
 
 from edge import api
-from edge.artifact.artifact import MANIFEST, Artifact
+from edge.artifact.manifest import MANIFEST, Artifact
 from edge.errors import Damaged, EdgeError
 from edge.measure.inspection import inspect
 

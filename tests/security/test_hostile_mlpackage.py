@@ -18,7 +18,7 @@ from mil import ct, mb, package
 from support import converted, dividing, tiny
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge_runtimes.coreml import package as packages
 from edge_runtimes.coreml.evaluator import Evaluator

@@ -12,7 +12,7 @@ from attack import Change, forge, refused, rewrite
 from support import converted, dividing, safetensors, tiny
 
 from edge import targets
-from edge.artifact.artifact import MANIFEST, Artifact
+from edge.artifact.manifest import MANIFEST, Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.safetensors import SafetensorsFile
 from edge.source.headers import INDEX

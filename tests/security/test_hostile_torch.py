@@ -14,7 +14,7 @@ from attack import forge, refused, rewrite
 from support import converted, safetensors, tiny, with_header
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, EdgeError
 
 pytest.importorskip("torch")

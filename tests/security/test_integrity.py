@@ -9,7 +9,7 @@ from conftest import Edge
 from support import converted, tiny
 
 from edge.artifact import integrity
-from edge.artifact.artifact import MANIFEST, Artifact
+from edge.artifact.manifest import MANIFEST, Artifact
 from edge.errors import Damaged
 
 

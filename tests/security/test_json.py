@@ -9,7 +9,7 @@ import pytest
 from attack import refused
 from support import config_of, tiny
 
-from edge.artifact.artifact import MANIFEST
+from edge.artifact.manifest import MANIFEST
 from edge.errors import Damaged
 from edge.files.config import LIMIT, parse_json
 from edge.measure.inspection import inspect

@@ -16,10 +16,12 @@ import pytest
 from conftest import Edge
 from support import environment, tiny
 
-from edge.artifact.artifact import Artifact, is_artifact, partial_of, publishing
+from edge.artifact.manifest import Artifact, is_artifact
+from edge.artifact.publishing import partial_of, publishing
 from edge.convert import one_pass
-from edge.convert.conversion import Options, convert
+from edge.convert.conversion import convert
 from edge.convert.one_pass import JOURNAL
+from edge.convert.options import Options
 from edge.errors import EdgeError
 
 KILLS = int(os.environ.get("EDGE_KILLS", "12"))

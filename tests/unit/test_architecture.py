@@ -196,7 +196,7 @@ def _dangerous(call: ast.Call) -> Iterator[str]:
 RULES: dict[Rule, tuple[str, str]] = {  # rule -> a file that breaks it
     inward: ("edge/prove/verify.py", "def f():\n    from edge_runtimes.onnx import open"),
     apart: ("runtimes/onnx/decoder.py", "import edge_converters.onnx.store"),
-    floors: ("edge/spec.py", "from edge.artifact.artifact import Artifact"),
+    floors: ("edge/spec.py", "from edge.artifact.manifest import Artifact"),
     toolkits_at_home: ("edge/quant/rtn.py", "def f():\n    import torch"),
     family_blind: ("converters/onnx/ops.py", "if spec.family == 'phi3': pass"),
     target_blind: ("edge/nn/decoder.py", "if ops.name in ('onnx', 'mlx'): pass"),
@@ -321,7 +321,7 @@ def test_what_a_start_imports(code: str) -> None:
 def test_the_waist_works_without_any_toolkit() -> None:
     """Specs, names, checkpoints, quantization and decoding need numpy alone."""
     code = (
-        "import sys, edge.source.checkpoint, edge.artifact.artifact, edge.nn.decoder, edge.quant.recipe;"
+        "import sys, edge.source.checkpoint, edge.artifact.manifest, edge.nn.decoder, edge.quant.recipe;"
         "import edge.decode.generate, edge.protocols, edge.families as f; f.families();"
         "import edge_runtimes.reference; print(*sys.modules)"
     )

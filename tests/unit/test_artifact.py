@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 from support import CONFIGS, config_of, nothing_left, spec_of
 
-from edge.artifact.artifact import (
+from edge.artifact.manifest import (
     MANIFEST,
     Artifact,
     Manifest,
     contained,
     files_of,
     is_artifact,
-    publishing,
-    sha256,
     write_manifest,
 )
+from edge.artifact.publishing import publishing
 from edge.errors import Damaged, EdgeError
+from edge.files.hashing import sha256
 from edge.spec import DecoderSpec
 
 SCALED = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import VOCAB, tiny
 
-from edge.convert.conversion import with_exits
+from edge.convert.options import with_exits
 from edge.errors import EdgeError
 from edge.source.checkpoint import Checkpoint
 

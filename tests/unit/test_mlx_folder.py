@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from support import CONFIGS, checkpoint, config_of, dividing, spec_of, tiny, weights_of
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.contracts import About
-from edge.convert.conversion import Options, convert
+from edge.convert.conversion import convert
 from edge.convert.one_pass import Job, one_pass
+from edge.convert.options import Options
 from edge.errors import Unsupported
 from edge.files.safetensors import SafetensorsFile
 from edge.quant import recipe as recipes

@@ -9,10 +9,11 @@ import pytest
 from conftest import Edge
 
 from edge.artifact import integrity, network
-from edge.artifact.artifact import Artifact, sha256, write_manifest
+from edge.artifact.manifest import Artifact, write_manifest
 from edge.artifact.network import Network, Port
-from edge.convert.conversion import silent
 from edge.errors import Damaged, Unsupported
+from edge.files.hashing import sha256
+from edge.system.progress import silent
 
 
 def write(folder: Path, **changes: Any) -> Network:

@@ -9,7 +9,7 @@ from conftest import Edge
 from support import config_of, converted, safetensors, spec_of, tiny, weights_of
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import Config
 from edge.files.safetensors import header_size, parse_header

@@ -5,7 +5,7 @@ import pytest
 from support import converted, tiny
 
 from edge import targets
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import EdgeError
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes

@@ -9,7 +9,7 @@ from support import tiny
 
 from edge import api, targets
 from edge.api import split_prompt
-from edge.convert.conversion import Options
+from edge.convert.options import Options
 from edge.errors import EdgeError
 from edge.families import families, family_of
 from edge.files.config import Config

@@ -11,7 +11,7 @@ import pytest
 from sentencepieces import trained
 from support import converted, tiny
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.prove import judges, probes, texts
 from edge.prove.texts import TextProof, prove

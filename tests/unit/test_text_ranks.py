@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import converted, tiny
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.prove.verify import verify
 from edge.text import ranks

@@ -6,7 +6,7 @@ import pytest
 from sentencepieces import block, letters, number, trained, written
 from support import converted, tiny
 
-from edge.artifact.artifact import Artifact
+from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, Unsupported
 from edge.prove.verify import verify
 from edge.text.tokenizer import Tokenizer

@@ -1,38 +1,28 @@
 """An artifact: a folder of a target's own native files, and `edge.json`, which says what they are
 and where they came from.
-
-It is written to a sibling folder and renamed at the end: a conversion killed at any moment leaves
-nothing that looks finished.
 """
 
-import errno
-import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.errors import Damaged, EdgeError, Unsupported
+from edge.errors import Damaged, Unsupported
 from edge.files.config import Config, is_plain, read_json
+from edge.files.hashing import sha256
 from edge.files.records import read
+from edge.quant.recipe import Recipe, parse
 from edge.spec import DecoderSpec
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
-
 MANIFEST = "edge.json"
 MODULE = "module"  # the `kind` of a manifest that is no decoder's: `edge.artifact.network`
 SCHEMA = 1
-_CHUNK = 1 << 22
 _LONGEST = 512  # letters of a file's name, its folders included
 
 
@@ -98,6 +88,13 @@ class Artifact:
         write_manifest(self.folder, replace(self.manifest, verified=verified))
 
 
+def recipe_of(manifest: Manifest) -> Recipe:
+    """The recipe that an artifact was made by."""
+    return parse(
+        manifest.recipe, embed=manifest.embed, head=manifest.head, overrides=manifest.overrides
+    )
+
+
 def is_artifact(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
@@ -128,92 +125,6 @@ def files_of(folder: Path) -> list[Path]:
     )
 
 
-@contextmanager
-def publishing(
-    out: Path, *, force: bool, keep: Callable[[Path], bool] = lambda _: False
-) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` at once if the body succeeds and vanishes if it fails.
-
-    `keep`: whether what a conversion left in it, that was killed or found the disk full, is of use.
-    """
-    _check_free(out, force=force)
-    partial = partial_of(out)
-    with alone(out):
-        if not keep(partial):
-            shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir(exist_ok=True)
-            yield partial
-            for inner in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
-                _sync(inner)
-            replaced = out.with_name(f".{out.name}.replaced")
-            if out.exists():
-                shutil.rmtree(replaced, ignore_errors=True)
-                out.rename(replaced)
-            partial.rename(out)
-            _sync(out.parent)
-            shutil.rmtree(replaced, ignore_errors=True)
-        except BaseException as error:
-            if not (_full(error, out) and keep(partial)):
-                shutil.rmtree(partial, ignore_errors=True)
-            raise
-
-
-def check_place(out: Path) -> Path:
-    """The folder that is there and that `out` will lie in, if anything can."""
-    if out.name in ("", "..") or out.is_symlink():
-        raise EdgeError(f"{out} cannot become an artifact", fix="give -o the name of a new folder")
-    above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
-    if not above.is_dir():
-        raise EdgeError(f"{above} is no folder: nothing lies below it", fix="give another -o")
-    return above
-
-
-def _check_free(out: Path, *, force: bool) -> None:
-    """Refuse to replace what is there, before any work."""
-    check_place(out)
-    if out.exists() and not force:
-        raise EdgeError(f"{out} exists already", fix="give --force to replace it, or another -o")
-    if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
-        raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
-
-
-def _full(error: BaseException, out: Path) -> bool:
-    """Whether it is of a full disk, which then is said to be that of `out`."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return False
-    error.filename = error.filename or str(out)
-    return True
-
-
-def partial_of(out: Path) -> Path:
-    """Where an artifact is while it is being made."""
-    return out.with_name(f".{out.name}.partial")
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Refuse a second conversion into the same place; the lock of a killed one is free again."""
-    lock = out.with_name(f".{out.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    ours = True  # an interruption at any moment from here on takes the lock away
-    try:
-        with lock.open("w") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    ours = False
-                    raise EdgeError(
-                        f"another conversion is writing {out}",
-                        fix="wait for it, or give another -o",
-                    ) from None
-            yield
-    finally:
-        if ours:
-            lock.unlink(missing_ok=True)
-
-
 def write_manifest(folder: Path, manifest: "DataclassInstance") -> None:
     """Replace the manifest in one step."""
     text = json.dumps(asdict(manifest), indent=1) + "\n"
@@ -232,24 +143,6 @@ def for_later(say: Callable[[str], None]) -> Iterator[None]:
         yield
     except OSError as error:
         say(f"the result is not kept in {MANIFEST}: {error.strerror or error}")
-
-
-def sha256(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
-    """The hash of a file, read in pieces."""
-    digest, buffer = hashlib.sha256(), bytearray(_CHUNK)
-    with path.open("rb", buffering=0) as file:
-        while got := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:got])
-            progress(got)
-    return digest.hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _from_json(data: dict[str, Any], file: Path) -> Manifest:
