@@ -37,21 +37,22 @@ class Entry:
     exits: tuple[int, ...] = ()
     about: str = ""
 
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoint lies on this machine, if it does."""
+        return checkpoints() / self.id if self.package is None else _HERE / "models" / self.package
+
     def here(self) -> bool:
         """Whether its checkpoint is on this machine."""
-        return self.package is not None or (checkpoints() / self.id / "config.json").is_file()
+        return self.package is not None or (self.folder / "config.json").is_file()
 
     def checkpoint(self) -> Path:
         """The folder of the checkpoint on this machine."""
-        if self.package is not None:
-            folder = _HERE / "models" / self.package
-            if not (folder / "config.json").is_file():
+        if not (self.folder / "config.json").is_file():
+            if self.package is not None:
                 raise EdgeError(f"{self.id} is not in this installation", fix="install edge again")
-            return folder
-        folder = checkpoints() / self.id
-        if not (folder / "config.json").is_file():
             raise EdgeError(f"{self.id} is not on this machine", fix=f"edge pull {self.id}")
-        return folder
+        return self.folder
 
 
 @cache

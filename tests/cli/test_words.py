@@ -77,7 +77,7 @@ def test_a_sentence_is_no_command(edge: Edge) -> None:
 
 @pytest.mark.parametrize("prompt", [LONG, "你好" * 200, "a/" * 3000, "two\nlines"], ids=len)
 def test_a_prompt_may_be_no_name_of_a_file(prompt: str) -> None:
-    from edge.api import split_prompt
+    from edge.command.arguments import split_prompt
 
     assert split_prompt(prompt, None) == (None, prompt)
 

@@ -52,12 +52,7 @@ TOOLKITS = {
     "sentencepiece": ("edge/prove/judges.py",),
     "tiktoken": ("edge/prove/judges.py",),
     "llguidance": ("edge/decode/grammar.py", "edge/decode/_trial.py"),
-    "typer": (
-        "edge/command/cli.py",
-        "edge/command/options.py",
-        "edge/command/printing.py",
-        "edge/command/usage.py",
-    ),
+    "typer": ("edge/command/",),
     "platformdirs": ("edge/system/home.py",),
 }
 

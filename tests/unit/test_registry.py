@@ -8,7 +8,7 @@ from published import PUBLISHED
 from support import tiny
 
 from edge import api, targets
-from edge.api import split_prompt
+from edge.command.arguments import split_prompt
 from edge.convert.options import Options
 from edge.errors import EdgeError
 from edge.families import families, family_of

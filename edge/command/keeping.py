@@ -1,0 +1,59 @@
+"""Commands about what there is, here and on the hub: pull, rm, list."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from edge.command.app import app, say
+from edge.command.options import Json
+from edge.command.printing import listed, show
+
+
+@app.command("pull")
+def pull(
+    model: Annotated[str, typer.Argument(help="An id of the registry, or owner/name on the hub.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch a checkpoint: pinned from the first pull on, checked, and resumed if it was cut off.
+
+    A gated model needs a token of yours in HF_TOKEN.
+
+    \b
+    Example: edge pull phi-3-mini-4k
+    """
+    from edge import api
+
+    result = api.pull_model(model, say=say)
+    show(result, as_json, str(result["path"]))
+
+
+@app.command("rm")
+def remove(
+    model: Annotated[str, typer.Argument(help="An id, or owner/name, that was pulled.")],
+    as_json: Json = False,
+) -> None:
+    """Remove what edge keeps of a model: its checkpoint, its pin, artifacts made from it.
+
+    \b
+    Example: edge rm phi-3-mini-4k
+    """
+    from edge import api
+
+    show(api.remove(model), as_json)
+
+
+@app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the models of the registry, and the checkpoints and artifacts on this machine.
+
+    \b
+    Example: edge list
+    """
+    from edge import api
+
+    rows = api.list_models()
+    if as_json:
+        typer.echo(json.dumps({"models": rows}))
+    else:
+        typer.echo(listed(rows))

@@ -1,0 +1,195 @@
+"""Commands that make artifacts and look into them: convert, verify, inspect."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.command.app import app, say
+from edge.command.arguments import calibration, pairs
+from edge.command.options import Json
+from edge.command.printing import VERIFIED, show, show_each, show_rows
+from edge.errors import EdgeError
+
+
+@app.command("convert")
+def convert(
+    model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Targets, by commas: onnx, mlx, gguf, coreml, torch. This machine's best if left out."
+        ),
+    ] = None,
+    quant: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16, bf16, int8, int4, q4_0, q4_k_m, … or [method-]intB[-gG][-asym|-min]; int4."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The artifact's folder; of several targets, theirs."),
+    ] = None,
+    embed: Annotated[
+        str | None, typer.Option(help="Precision of the embedding, if another.")
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Precision of the head, if another.")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=SCHEME",
+            help="Precision of weights whose names fit, as 'layers.*.mlp.down=int8'; may be repeated.",
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="A UTF-8 text that the model reads to find which inputs matter: for gguf's mixtures."
+        ),
+    ] = None,
+    calibrate_tokens: Annotated[
+        int | None, typer.Option(min=32, help="Tokens of it to read at most; 16384 if left out.")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, help="A shorter context, in tokens.")
+    ] = None,
+    layerskip: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Keep an exit after this layer, for drafts; may be repeated. Left out: the exits that "
+            "the model was trained with, if the registry knows any."
+        ),
+    ] = None,
+    draft_vocab: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Draft there among so many first ids; 0: all. 32768 of a vocabulary of 65536.",
+        ),
+    ] = None,
+    snapkv_rows: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=2,
+            help="Core ML: a cache of so many rows, for what --snapkv keeps and an answer; may be repeated.",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
+    ] = None,
+    via: Annotated[
+        str | None,
+        typer.Option(help="Of an architecture that edge lacks: optimum exports, edge proves."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an artifact that exists.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Convert MODEL into artifacts that targets run, in one pass over its weights. A conversion that
+    was killed goes on where it stopped.
+
+    \b
+    Example: edge convert ./phi-3-mini-4k --to onnx --quant int4 -o artifacts/phi-3
+    Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
+    Example: edge convert ./llama-3.2-1b --to gguf --quant iq3_xs --calibrate wiki.train.raw
+    Example: edge convert ./bert-base --to onnx --via optimum -o artifacts/bert
+    """
+    from edge import api
+    from edge.command.bars import bar
+    from edge.convert.options import Options
+
+    if via is not None:
+        asked: dict[str, object] = {"--quant": quant, "--embed": embed, "--head": head}
+        asked |= {"--override": override, "--context": context, "--tokenizer": tokenizer}
+        asked |= {"--layerskip": layerskip, "--draft-vocab": draft_vocab is not None}
+        asked |= {"--dry-run": dry_run, "--snapkv-rows": snapkv_rows, "--calibrate": calibrate}
+        made = api.convert_via(via, model, to, out, refused=asked, force=force, say=say)
+        show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
+        return
+    options = Options(
+        quant="int4" if quant is None else quant,
+        embed=embed,
+        head=head,
+        overrides=pairs(override or [], "PATTERN=SCHEME"),
+        calibrate=calibration(calibrate, calibrate_tokens),
+        context=context,
+        exits=tuple(layerskip or ()),
+        draft_vocab=draft_vocab,
+        snapkv_rows=tuple(snapkv_rows or ()),
+        tokenizer=tokenizer,
+        force=force,
+    )
+    if dry_run:
+        tasks = api.plan_conversion(model, to, out, options)
+        show_each(tasks, as_json, [f"{task['path']} {task['bytes']} bytes" for task in tasks])
+        return
+    artifacts = api.convert_model(model, to, out, options, bar)
+    results = [
+        {
+            "path": str(artifact.folder),
+            "bytes": artifact.nbytes,
+            "files": dict(artifact.manifest.files),
+        }
+        for artifact in artifacts
+    ]
+    show_each(results, as_json, [str(artifact.folder) for artifact in artifacts])
+
+
+@app.command("verify")
+def verify(
+    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT...", help="Their folders.")],
+    against: Annotated[
+        str | None, typer.Option(help="The checkpoint that it was made from.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Greedy tokens to compare; 64 if left out.")
+    ] = None,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Compare only hashes of files; the inputs' with --against."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit
+    code 0 or 1. Several artifacts of one model are compared in a table.
+
+    \b
+    Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k
+    Example: edge verify artifacts/phi-3 --files
+    Example: edge verify artifacts/phi-3-onnx artifacts/phi-3-gguf --against ./phi-3-mini-4k
+    """
+    from edge import api
+    from edge.command.bars import bar
+
+    if files and tokens is not None:
+        raise EdgeError("--files compares no tokens", fix="leave out --files or --tokens")
+    reports: list[api.Verdict] = [
+        api.verify_files(artifact, against, bar)
+        if files
+        else api.verify_artifact(artifact, against, tokens=tokens, progress=bar, say=say)
+        for artifact in artifacts
+    ]
+    show_rows(artifacts, [report.json() for report in reports], VERIFIED, as_json)
+    raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+@app.command("inspect")
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(help="A checkpoint's or an artifact's folder, or a GGUF file.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show what a checkpoint or an artifact holds, from its headers.
+
+    \b
+    Example: edge inspect artifacts/phi-3
+    """
+    from edge import api
+
+    show(api.inspect_path(path), as_json)

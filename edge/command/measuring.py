@@ -1,0 +1,158 @@
+"""Commands that measure: bench, eval, plan, doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.command.app import app, say
+from edge.command.options import CacheType, DecodingOptions, Json, Reference, Threads, spread
+from edge.command.printing import TIMED, shares, show, show_rows
+from edge.errors import EdgeError
+
+
+@app.command("bench")
+@spread
+def bench(
+    artifacts: Annotated[
+        list[Path], typer.Argument(metavar="ARTIFACT...", help="Their folders, or GGUF files.")
+    ],
+    *,
+    prompt: Annotated[
+        int, typer.Option("--prompt", "-p", min=1, help="Tokens of the prompt.")
+    ] = 512,
+    new: Annotated[
+        int, typer.Option("--new", "-n", min=1, help="Tokens to decode after it.")
+    ] = 128,
+    decoding: DecodingOptions,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="A UTF-8 text whose pieces are the prompts, where it matters what drafts are worth."
+        ),
+    ] = None,
+    quality: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead, right answers about the small world by way of compacting: this JSON, and an SVG."
+        ),
+    ] = None,
+    cases: Annotated[
+        int, typer.Option(min=1, help="Of --quality: what the file lacks is asked.")
+    ] = 60,
+    as_json: Json = False,
+) -> None:
+    """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth. Several
+    are measured one after another and compared in a table.
+
+    \b
+    Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2
+    Example: edge bench artifacts/phi-3 -p 8192 --snapkv 1024
+    Example: edge bench artifacts/edge-stories -p 300 --layerskip 2 --text stories.txt
+    Example: edge bench artifacts/edge-stories --quality quality.json
+    """
+    from edge import api
+    from edge.command.bars import bar
+
+    strategy = decoding.strategy()
+    if quality is not None:
+        if strategy != api.PLAIN or len(artifacts) > 1 or text is not None:
+            raise EdgeError("--quality tries every way of one artifact", fix="leave out the others")
+        rows = api.bench_quality(
+            artifacts[0], quality, cases=cases, threads=threads, say=say, progress=bar
+        )
+        show({"cells": rows}, as_json, shares(rows))
+        return
+    timings = [
+        api.bench_artifact(
+            artifact,
+            prompt=prompt,
+            new=new,
+            threads=threads,
+            rounds=rounds,
+            strategy=strategy,
+            text=text,
+        ).json()
+        for artifact in artifacts
+    ]
+    show_rows(artifacts, timings, TIMED, as_json)
+
+
+@app.command("eval")
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder, or a GGUF file.")],
+    text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
+    questions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask about the small world instead: so many a distance."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the questions.")] = 0,
+    window: Annotated[
+        int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
+    ] = None,
+    kv: CacheType = None,
+    threads: Threads = None,
+    reference: Reference = False,
+    as_json: Json = False,
+) -> None:
+    """Measure how well an artifact predicts a text: nats per token and perplexity.
+
+    With --questions: exact answers about held-out people, by how many tokens ago the fact was told.
+
+    \b
+    Example: edge eval artifacts/phi-3 --text wiki.test.raw
+    Example: edge eval artifacts/edge-stories --questions 120
+    """
+    from edge import api
+    from edge.command.bars import bar
+    from edge.run.strategy import Strategy
+
+    if (text is None) == (questions is None):
+        raise EdgeError("eval takes either --text or --questions", fix="give one of them")
+    strategy = Strategy(reference=reference, kv=kv)
+    if text is not None:
+        found = api.eval_text(
+            artifact, text, window=window, threads=threads, strategy=strategy, progress=bar
+        ).json()
+    else:
+        found = api.ask_questions(
+            artifact, per_distance=questions or 1, seed=seed, threads=threads, strategy=strategy
+        )
+    show(found, as_json)
+
+
+@app.command("plan")
+def plan(
+    model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
+    to: Annotated[str, typer.Option(help="The target: onnx.")] = "onnx",
+    quant: Annotated[str, typer.Option(help="Weight recipe.")] = "int4",
+    context: Annotated[int | None, typer.Option(min=1, help="Tokens of the sequence.")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a model will take here: disk, memory to convert and to run, context, speed.
+
+    From its config and the headers of its weights: of a model that is not here only those are
+    fetched, from the hub.
+
+    \b
+    Example: edge plan phi-3-mini-4k --quant int4
+    """
+    from edge import api
+
+    found = api.plan_model(model, target=to, quant=quant, context=context, threads=threads)
+    show(found.json(), as_json, found.text())
+
+
+@app.command("doctor")
+def doctor(as_json: Json = False) -> None:
+    """Show which targets work here, with versions and hardware.
+
+    \b
+    Example: edge doctor
+    """
+    from edge.measure.doctor import examine
+
+    show(examine(), as_json)

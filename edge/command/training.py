@@ -1,0 +1,48 @@
+"""The command that trains."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.command.app import app
+from edge.command.options import Json
+from edge.command.printing import show
+
+
+@app.command("train")
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe of edge/train/recipes, or a YAML file.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the run; the model lies in it.")
+    ],
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="The checkpoint to go on from, instead of the recipe's: an id, a folder."
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A UTF-8 text, or a folder of *.txt, instead of the recipe's; repeatable."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run stopped: the same command again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model by a recipe, on torch: from scratch, or on from a checkpoint with LayerSkip. Several
+    processes, one a GPU, share the work; a run goes on with any number of them.
+
+    \b
+    Example: edge train stories -o runs/stories
+    Example: edge train layerskip-continue --start ./Llama-3.2-1B --text book.txt -o runs/skip
+    Example: torchrun --nproc-per-node 2 -m edge train my-recipe.yaml -o runs/skip
+    """
+    from edge import api
+
+    path = api.train_recipe(recipe, out, start=start, texts=text or (), resume=resume)
+    if path is not None:
+        show({"path": str(path)}, as_json, str(path))

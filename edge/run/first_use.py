@@ -1,0 +1,57 @@
+"""An artifact to run, by whatever a model is named: made on first use where there is none yet."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from edge import targets
+from edge.artifact.manifest import Artifact, is_artifact
+from edge.convert.conversion import convert
+from edge.convert.options import Options
+from edge.errors import EdgeError
+from edge.gguf.foreign import TARGET as FILES
+from edge.source.naming import Named
+from edge.system.home import artifacts
+from edge.system.progress import Progress
+
+
+def artifact_of(model: Named, progress: Progress | None = None, runtime: str | None = None) -> Path:
+    """The folder of an artifact, or a GGUF file; `runtime`: of this target."""
+    if model.path is not None and model.kind == "file":
+        if runtime not in (None, FILES):
+            raise EdgeError(
+                f"{model.name} is a file, which {runtime} cannot run",
+                fix=f"give --runtime {FILES}",
+            )
+        return model.path
+    if model.path is not None and model.kind == "artifact":
+        made_for = Artifact.open(model.path).manifest.target
+        if runtime not in (None, made_for):
+            raise EdgeError(
+                f"{model.name} is an artifact of {made_for}, {runtime} cannot run it",
+                fix=f"leave out --runtime, or name the checkpoint with --runtime {runtime}",
+            )
+        return model.path
+    source, options = model.checkpoint(), _options(model, runtime)
+    folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
+    if not is_artifact(folder):
+        convert(source, folder, options, progress)
+    return folder
+
+
+def _options(model: Named, runtime: str | None) -> Options:
+    """What the registry says of this model; this machine's best where it says nothing."""
+    entry = model.entry
+    wished = (runtime, None if entry is None else entry.target)
+    target = next((name for name in wished if name is not None), None) or targets.best()
+    options = Options(target=target, exits=model.exits)
+    return options if entry is None else replace(options, quant=entry.quant)
+
+
+def _fingerprint(source: Path) -> str:
+    """Changes when a file of the checkpoint does; reads no weights."""
+    digest = hashlib.sha256(str(source.resolve()).encode())
+    for file in sorted(source.iterdir()):
+        status = file.stat()
+        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:8]
