@@ -125,7 +125,7 @@ class NameMap:
         return self.entries[name]
 
     def _ignored(self, name: str, spec: DecoderSpec) -> bool:
-        """Also a head that repeats a tied embedding: some tools save it twice (see `Outline.spec`)."""
+        """Also a head that repeats a tied embedding: some tools save it twice (see `Headers.spec`)."""
         repeated = spec.tied and name == self.ends[1]
         return repeated or any(re.fullmatch(pattern, name) for pattern in (*_INERT, *self.ignore))
 

@@ -25,7 +25,7 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """What `edge.json` holds of a module. Hashes are sha256, by file name."""
+    """What `edge.json` holds of a network. Hashes are sha256, by file name."""
 
     target: str
     via: str  # whose exporter made it
@@ -58,7 +58,7 @@ def read(folder: Path) -> Network:
             fix="convert again with this edge, or use the edge that made it",
         )
     verified = config.table("verified")
-    module = Network(
+    network = Network(
         target=config.text("target"),
         via=config.text("via"),
         name=config.text("name"),
@@ -74,9 +74,9 @@ def read(folder: Path) -> Network:
         tools=config.strings("tools"),
         verified=None if verified is None else verified.data,
     )
-    for name in (*module.files, module.entry):
+    for name in (*network.files, network.entry):
         contained(folder, name)
-    return module
+    return network
 
 
 def ports(config: Config, key: str) -> tuple[Port, ...]:
@@ -84,9 +84,9 @@ def ports(config: Config, key: str) -> tuple[Port, ...]:
     return tuple(_port(item) for item in config.tables(key))
 
 
-def record(folder: Path, module: Network, verified: Mapping[str, Any]) -> None:
+def record(folder: Path, network: Network, verified: Mapping[str, Any]) -> None:
     """Keep the result of a proof in the manifest."""
-    write_manifest(folder, replace(module, verified=verified))
+    write_manifest(folder, replace(network, verified=verified))
 
 
 def _port(config: Config) -> Port:

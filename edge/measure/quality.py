@@ -18,7 +18,7 @@ from edge.errors import Unsupported
 from edge.measure.evaluate import token_losses
 from edge.measure.recall import Case, case, needle
 from edge.measure.record import WHOLE, Cell, Found, Record, Way
-from edge.measure.replay import Again
+from edge.measure.replay import Replay
 from edge.protocols import Decoder, Evictable
 from edge.run.model import Model, Wish
 from edge.system.progress import Progress, silent
@@ -130,7 +130,7 @@ def measure(
     with progress("cases", len(missing)) as advance:
         for number in missing:
             for talk in talks(model, number):
-                again = Again(decoder)
+                again = Replay(decoder)
                 for way in ways_of(mode for mode in modes if mode not in refused):
                     try:
                         right = answered(artifact, tokenizer, again, talk, way)
@@ -149,7 +149,7 @@ def lost_in(
 ) -> Iterator[tuple[int, Found]]:
     """Of each text what follows a compacted prompt costs."""
     for number, ids in enumerate(texts):
-        again = Again(decoder)
+        again = Replay(decoder)
         yield number, {Cell(TEXT, way): lost(again, ids, prompt, way) for way in ways}
 
 

@@ -16,7 +16,7 @@ class Call(NamedTuple):
     tokens: tuple[int, ...]
 
 
-class Again:
+class Replay:
     """`edge.protocols.Evictable` over one that it leads. Results of calls are kept until it is dropped;
     once rows are forgotten, a fork goes on.
     """

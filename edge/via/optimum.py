@@ -1,4 +1,4 @@
-"""`edge convert --via optimum`: an architecture without a family here becomes a module, exported by
+"""`edge convert --via optimum`: an architecture without a family here becomes a network of its own, exported by
 optimum and compared with transformers on the same inputs, in an environment of their own.
 
 Only safetensors and JSON of a checkpoint get there, so that no pickle and no code of a model folder
@@ -96,7 +96,7 @@ def convert(source: Path, out: Path, *, force: bool, say: Say) -> Network:
 
 
 def verify(folder: Path, source: Path, *, say: Say) -> Proof:
-    """Prove a module anew beside the checkpoint that it was made from, and keep the result."""
+    """Prove a network anew beside the checkpoint that it was made from, and keep the result."""
     manifest = network.read(folder)
     named = read_json(source / "config.json").get("architectures")
     if named != [manifest.architecture]:

@@ -18,7 +18,7 @@ from edge.measure import picture, quality
 from edge.measure.quality import Talk
 from edge.measure.recall import ONE_FACT, case, needle, tokens
 from edge.measure.record import WHOLE, Cell, Record, Way
-from edge.measure.replay import Again
+from edge.measure.replay import Replay
 from edge.quant import recipe as recipes
 from edge.source.checkpoint import Checkpoint
 from edge_runtimes.reference.decoder import ReferenceDecoder, oracle
@@ -36,7 +36,7 @@ def decoder(tmp_path: Path) -> ReferenceDecoder:
 
 @pytest.mark.parametrize("mode", quality.MODES)
 def test_what_was_read_before_is_read_no_differently(decoder: ReferenceDecoder, mode: str) -> None:
-    again = Again(decoder)
+    again = Replay(decoder)
     small = {"capacity": 12, "window": 4}
     for options in (SnapKV(**small), replace(quality.MODES[mode], **small, chunk=None)):
         fresh, kept = CompactingDecoder(decoder, options), CompactingDecoder(again, options)
@@ -53,7 +53,7 @@ def test_what_was_read_before_is_read_no_differently(decoder: ReferenceDecoder, 
         assert rows == fresh.rows
         for a, b in zip(got, want, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-        again = Again(decoder)  # `fresh` has led its base elsewhere
+        again = Replay(decoder)  # `fresh` has led its base elsewhere
 
 
 def test_a_prompt_is_read_once_for_all_ways(
@@ -63,7 +63,7 @@ def test_a_prompt_is_read_once_for_all_ways(
     monkeypatch.setattr(
         ReferenceDecoder, "_run", lambda *a, **how: (read.append(len(a[1])), run(*a, **how))[1]
     )
-    again = Again(decoder)
+    again = Replay(decoder)
     for capacity in (8, 12, 20):
         source = CompactingDecoder(again, SnapKV(capacity=capacity, window=4))
         source.rewind(0)
@@ -73,7 +73,7 @@ def test_a_prompt_is_read_once_for_all_ways(
 
 
 def test_the_whole_cache_goes_back_to_where_an_answer_left(decoder: ReferenceDecoder) -> None:
-    again = Again(decoder)
+    again = Replay(decoder)
     again.prefill(IDS[:20])
     for token in (3, 4, 5):
         again.step(token)
@@ -170,7 +170,7 @@ def test_a_mode_that_a_runtime_refuses_is_noted(
     monkeypatch.setattr(quality, "answered", answered)
     monkeypatch.setattr(quality, "talks", lambda *_: [talk])
     monkeypatch.setattr(quality, "opened", lambda *_: None)
-    monkeypatch.setattr(quality, "Again", lambda _: None)
+    monkeypatch.setattr(quality, "Replay", lambda _: None)
     file, modes = tmp_path / "q.json", ("pyramid", "reuse")
     for _ in range(2):
         record = quality.measure(FAKE, FAKE, FAKE, file, cases=2, modes=modes)
