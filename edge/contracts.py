@@ -3,7 +3,7 @@ offer more. `edge.targets` finds them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -131,28 +131,38 @@ class Rows(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a decoder is opened over, and how it was asked to be.
+
+    `spec`: of the artifact, or of one of its parts (`edge.spec.parts`), whose label `part` is. `threads`:
+    None leaves their number to the runtime. `exact`: with float activations, for proof. `reference`: in
+    numpy, where the runtime has `open_reference`.
+    """
+
+    folder: Path
+    spec: DecoderSpec
+    _: KW_ONLY
+    part: str = ""
+    threads: int | None = None
+    exact: bool = False
+    reference: bool = False
+
+
 class Runtime(Protocol):
     """What a package in `runtimes` offers.
 
+    Some can do more, and have `open_evictable(opening)`, which gives an `edge.protocols.Evictable`,
+    `open_rounding(opening)` for a `Roundable`, or `open_exits(opening, *, exit_)` for
+    `edge.decode.exits.Halves`: none of them exact.
+
     One that does not run on every system has `check`, which refuses the others, and may have
-    `open_reference(folder, spec, *, exact, part)`: a slow decoder in numpy, for proof anywhere; its
-    `open_evictable` and `open_exits` take `reference`, too. One whose artifacts hold types that only a
-    library makes has `stored(folder, spec)`.
+    `open_reference(opening)`: a slow decoder in numpy, for proof anywhere. One whose artifacts hold types
+    that only a library makes has `stored(folder, spec)`.
     """
 
-    def open(
-        self,
-        folder: Path,
-        spec: DecoderSpec,
-        *,
-        threads: int | None,
-        exact: bool,
-        part: str = "",
-    ) -> Decoder:
-        """A decoder over an artifact's folder, of one of its parts (`edge.spec.parts`).
-
-        `exact`: with float activations, for proof.
-        """
+    def open(self, opening: Opening) -> Decoder:
+        """A decoder over an artifact's folder."""
         ...
 
     def numerics(self, recipe: Recipe, *, exact: bool) -> Numerics:

@@ -7,11 +7,13 @@ import importlib.util
 import pkgutil
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import ModuleType
-from typing import cast
+from typing import TypeVar, cast
 
 from edge.artifact.manifest import Artifact
-from edge.contracts import Converter, Oracle, Rows, Runtime, StoredWeights, Trainer
+from edge.contracts import Converter, Opening, Oracle, Rows, Runtime, StoredWeights, Trainer
+from edge.decode.exits import ExitDecoder, Halves
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
@@ -19,6 +21,8 @@ from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 
 _OURS = ("edge", "edge_converters", "edge_runtimes")
+Inner = TypeVar("Inner")
+Door = Callable[[Opening], Inner]
 _BEST = {"Darwin": ("mlx", "onnx"), "Linux": ("onnx",)}  # fastest first
 
 
@@ -47,33 +51,26 @@ def runtime(target: str) -> Runtime:
 
 def open_decoder(artifact: Artifact, *, threads: int | None, exact: bool) -> Decoder:
     """A decoder of an artifact, whatever parts it has."""
-    folder, spec = artifact.place, artifact.manifest.spec
-    module = runtime(artifact.manifest.target)
-
-    def open_part(label: str, part: DecoderSpec) -> Decoder:
-        return module.open(folder, part, threads=threads, exact=exact, part=label)
-
-    return switching(spec, open_part)
+    door = runtime(artifact.manifest.target).open
+    opening = replace(_plainly(artifact), threads=threads, exact=exact)
+    return switching(opening.spec, _by_part(door, opening))
 
 
 def open_reference(artifact: Artifact, *, exact: bool) -> Decoder:
     """A decoder of an artifact in numpy, if its runtime offers one."""
-    offered = _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
-
-    def open_part(label: str, part: DecoderSpec) -> Decoder:
-        return cast(Decoder, offered(artifact.place, part, exact=exact, part=label))
-
-    return switching(artifact.manifest.spec, open_part)
+    door = _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
+    opening = replace(_plainly(artifact), exact=exact, reference=True)
+    return switching(opening.spec, _by_part(cast("Door[Decoder]", door), opening))
 
 
 def open_proof(artifact: Artifact, label: str, *, exact: bool) -> Decoder:
     """A decoder of one part, for a proof: a reference evaluation where the runtime does not run."""
     target, part = artifact.manifest.target, parts(artifact.manifest.spec)[label]
+    opening = replace(_plainly(artifact), spec=part, part=label, exact=exact)
     if refusal(target) is None:
-        open_part = runtime(target).open
-        return open_part(artifact.place, part, threads=None, exact=exact, part=label)
-    offered = _offered(artifact, "open_reference", "be proved on this system")
-    return cast(Decoder, offered(artifact.place, part, exact=exact, part=label))
+        return runtime(target).open(opening)
+    door = _offered(artifact, "open_reference", "be proved on this system")
+    return cast("Door[Decoder]", door)(replace(opening, reference=True))
 
 
 def refusal(target: str) -> EdgeError | None:
@@ -93,20 +90,17 @@ def open_evictable(
     """A decoder of an artifact whose cache may be compacted, if its runtime offers one; `reference`: in
     numpy.
     """
-    offered = _offered(artifact, "open_evictable", "compact or draft from its cache")
-    how = _in_numpy(artifact, reference)
-
-    def open_part(label: str, part: DecoderSpec) -> Evictable:
-        return cast(Evictable, offered(artifact.place, part, threads=threads, part=label, **how))
-
-    return switching_evictable(artifact.manifest.spec, open_part)
+    door = _offered(artifact, "open_evictable", "compact or draft from its cache")
+    _refuse_numpy(artifact, reference)
+    opening = replace(_plainly(artifact), threads=threads, reference=reference)
+    return switching_evictable(opening.spec, _by_part(cast("Door[Evictable]", door), opening))
 
 
 def open_rounding(artifact: Artifact, *, threads: int | None) -> Roundable:
     """A decoder of an artifact whose cache may go over to int8, if its runtime offers one."""
-    offered = _offered(artifact, "open_rounding", "round its cache to int8")
-    spec = _one_part(artifact, "int8 cache")
-    return cast(Roundable, offered(artifact.place, spec, threads=threads))
+    door = _offered(artifact, "open_rounding", "round its cache to int8")
+    _refuse_parts(artifact, "int8 cache")
+    return cast("Door[Roundable]", door)(replace(_plainly(artifact), threads=threads))
 
 
 def open_exits(
@@ -115,34 +109,39 @@ def open_exits(
     """A decoder of an artifact that drafts with its first layers, if its runtime offers one;
     `reference`: in numpy.
     """
-    offered = _offered(artifact, "open_exits", "stop after its first layers")
-    spec = _one_part(artifact, "early exits")
-    if exit_ not in spec.exits:
-        kept = ", ".join(map(str, spec.exits)) or "none"
+    door = _offered(artifact, "open_exits", "stop after its first layers")
+    _refuse_parts(artifact, "early exits")
+    opening = replace(_plainly(artifact), threads=threads, reference=reference)
+    if exit_ not in opening.spec.exits:
+        kept = ", ".join(map(str, opening.spec.exits)) or "none"
         raise Unsupported(
             f"{artifact.folder} keeps no exit after layer {exit_} (kept: {kept})",
             fix=f"convert again with --layerskip {exit_}",
         )
-    how = _in_numpy(artifact, reference)
-    return cast(EarlyExit, offered(artifact.place, spec, exit_=exit_, threads=threads, **how))
+    _refuse_numpy(artifact, reference)
+    return ExitDecoder(cast("Halves[object]", door(opening, exit_=exit_)))
 
 
-def _in_numpy(artifact: Artifact, reference: bool) -> dict[str, bool]:
-    """How a runtime that has a reference evaluation is asked for it."""
-    if not reference:
-        return {}
-    _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
-    return {"reference": True}
+def _plainly(artifact: Artifact) -> Opening:
+    return Opening(artifact.place, artifact.manifest.spec)
 
 
-def _one_part(artifact: Artifact, what: str) -> DecoderSpec:
-    spec = artifact.manifest.spec
-    if len(parts(spec)) > 1:
+def _by_part(door: Door[Inner], opening: Opening) -> Callable[[str, DecoderSpec], Inner]:
+    return lambda label, part: door(replace(opening, spec=part, part=label))
+
+
+def _refuse_numpy(artifact: Artifact, reference: bool) -> None:
+    """A runtime that has no reference evaluation is not asked for it."""
+    if reference:
+        _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
+
+
+def _refuse_parts(artifact: Artifact, what: str) -> None:
+    if len(parts(artifact.manifest.spec)) > 1:
         raise Unsupported(
             f"a model with two sets of rotary factors has no {what} here",
             fix="convert it with --context up to its original context",
         )
-    return spec
 
 
 def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:

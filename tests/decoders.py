@@ -13,6 +13,7 @@ from support import ROOT, converted, tiny
 from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.convert.options import with_exits
+from edge.decode.exits import ExitDecoder
 from edge.errors import Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
 from edge.quant import recipe as recipes
@@ -89,7 +90,7 @@ class Bench:
         assert self._exit is not None
         if self.runtime == "reference":
             weights = checkpoint_weights(self._checkpoint)
-            return ExitReferenceDecoder(self.spec, weights, self._exit)
+            return ExitDecoder(ExitReferenceDecoder(self.spec, weights, self._exit))
         return targets.open_exits(
             self._artifact, exit_=self._exit, threads=None, reference=self._numpy
         )

@@ -3,13 +3,10 @@
 import platform
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from edge.contracts import Numerics
+from edge.contracts import Numerics, Opening
 from edge.errors import Unsupported
-from edge.protocols import Decoder, EarlyExit, Evictable
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
 from edge_runtimes.coreml.decoder import CoreMlDecoder
 from edge_runtimes.coreml.exits import ExitCoreMlDecoder
 from edge_runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
@@ -31,55 +28,27 @@ read_back = CoreMlRows
 _MACOS = 15  # the first that has states
 
 
-def open(  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
-    folder: Path, spec: DecoderSpec, *, threads: int | None, exact: bool, part: str = ""
-) -> Decoder:
-    return CoreMlDecoder(spec, _callers(folder, spec, threads, exact=exact, part=part), part)
+def open(opening: Opening) -> CoreMlDecoder:  # noqa: A001 - `edge.contracts.Runtime`'s name
+    return CoreMlDecoder(opening.spec, _callers(opening), opening.part)
 
 
-def open_evictable(
-    folder: Path,
-    spec: DecoderSpec,
-    *,
-    threads: int | None,
-    part: str = "",
-    reference: bool = False,
-) -> Evictable:
-    """`reference`: evaluated in numpy."""
-    callers = _callers(folder, spec, threads, reference=reference, part=part)
-    return FlexibleCoreMlDecoder(spec, callers, part)
+def open_evictable(opening: Opening) -> FlexibleCoreMlDecoder:
+    return FlexibleCoreMlDecoder(opening.spec, _callers(opening), opening.part)
 
 
-def open_exits(
-    folder: Path,
-    spec: DecoderSpec,
-    *,
-    exit_: int,
-    threads: int | None,
-    reference: bool = False,
-) -> EarlyExit:
-    """`reference`: evaluated in numpy."""
-    callers = _callers(folder, spec, threads, reference=reference)
-    return ExitCoreMlDecoder(spec, callers, exit_=exit_)
+def open_exits(opening: Opening, *, exit_: int) -> ExitCoreMlDecoder:
+    return ExitCoreMlDecoder(opening.spec, _callers(opening), opening.part, exit_=exit_)
 
 
-def _callers(
-    folder: Path,
-    spec: DecoderSpec,
-    threads: int | None,
-    *,
-    exact: bool = False,
-    part: str = "",
-    reference: bool = False,
-) -> Sequence[Keeper]:
-    if reference:
-        return evaluated(folder, spec, exact=exact, part=part)
+def _callers(opening: Opening) -> Sequence[Keeper]:
+    if opening.reference:
+        return evaluated(opening)
     check()
-    if threads is not None:
+    if opening.threads is not None:
         raise Unsupported("Core ML chooses its threads itself", fix="leave out --threads")
     from edge_runtimes.coreml.native import predicted
 
-    return predicted(folder, spec, exact=exact, part=part)
+    return predicted(opening)
 
 
 def check() -> None:

@@ -1,5 +1,5 @@
 """Early exits: the layers up to one, and those after it, are functions over one weight file and one cache,
-so that a refused draft costs nothing to undo. `edge.protocols.EarlyExit`. T tokens, D model width, V
+so that a refused draft costs nothing to undo. `edge.decode.exits.Halves`. T tokens, D model width, V
 vocabulary.
 """
 
@@ -15,7 +15,7 @@ from edge_runtimes.coreml.decoder import FIX, Caller, CoreMlDecoder, Found, logi
 
 
 class ExitCoreMlDecoder(CoreMlDecoder):
-    """Stops after `exit_` layers to draft."""
+    """Its halves meet after `exit_` layers, in streams of [1, 1, D]."""
 
     def __init__(
         self, spec: DecoderSpec, callers: Sequence[Caller], label: str = "", *, exit_: int
@@ -24,22 +24,17 @@ class ExitCoreMlDecoder(CoreMlDecoder):
         self._early = f"{self._label}early{exit_}"
         self._draft = f"{self._label}draft{exit_}"
         self._late = f"{self._label}late{exit_}_"
-        self._streams: list[AnyArray] = []  # after the exit, of drafted tokens: [1, 1, D] each
         self._late_rows = self._checked()
 
-    def draft(self, token: int) -> F32:
-        found = self._first_layers(token, self._draft, self._early)
-        logits = logits_of(found, self._draft)[-1]
-        if len(logits) == self.spec.vocab:
-            return logits
-        out = np.full(self.spec.vocab, -np.inf, np.float32)  # ids of which no draft is
-        out[: len(logits)] = logits
-        return out
+    def draft(self, token: int, *, ahead: int) -> tuple[AnyArray, F32]:
+        found = self._first_layers(token, ahead, self._draft, self._early)
+        return found["nextHidden"], logits_of(found, self._draft)[-1]
 
-    def finish(self, token: int) -> F32:
-        self._first_layers(token, self._early)
-        streams = np.concatenate(self._streams, axis=1)  # [1, T, D]
-        self._streams = []
+    def early(self, token: int, *, ahead: int) -> AnyArray:
+        return self._first_layers(token, ahead, self._early)["nextHidden"]
+
+    def late(self, left: Sequence[AnyArray]) -> F32:
+        streams = np.concatenate(left, axis=1)  # [1, T, D]
         out, at = [], 0
         while at < streams.shape[1]:
             length = self._rows_of(streams.shape[1] - at)
@@ -52,22 +47,11 @@ class ExitCoreMlDecoder(CoreMlDecoder):
             at += count
         return np.concatenate(out)
 
-    def rewind(self, length: int) -> None:
-        self._streams = []
-        super().rewind(length)
-
-    def _append(self, name: str, tokens: Sequence[int], length: int) -> Found:
-        self._streams = []
-        return super()._append(name, tokens, length)
-
-    def _first_layers(self, token: int, *names: str) -> Found:
-        """A token up to the exit; its stream is kept."""
-        ahead = len(self._streams)
-        assert ahead < self._room, f"{ahead} drafted after {self._length} of {self.capacity}"
+    def _first_layers(self, token: int, ahead: int, *names: str) -> Found:
+        """A token up to the exit, where it has a stream."""
         found = self._run(names, np.array([[token]], np.int32), ahead=ahead)
         if "nextHidden" not in found:
             raise Damaged(f"the function {names[-1]} gives no stream", fix=FIX)
-        self._streams.append(found["nextHidden"])
         return found
 
     def _rows_of(self, left: int) -> int:

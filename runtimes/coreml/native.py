@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edge.spec import DecoderSpec
+from edge.contracts import Opening
 from edge.typing import AnyArray
 from edge_runtimes.coreml.agreement import agree, caches
 from edge_runtimes.coreml.decoder import packages
@@ -82,11 +82,11 @@ class Predicted:
         return next(names for names in self._declared.values() if state in names)
 
 
-def predicted(folder: Path, spec: DecoderSpec, *, exact: bool, part: str = "") -> list[Predicted]:
-    """The packages of an artifact, checked, for Core ML. `exact`: on the processor alone."""
-    out = []
-    for package in packages(folder):
+def predicted(opening: Opening) -> list[Predicted]:
+    """The packages of an artifact, checked, for Core ML. If exact, on the processor alone."""
+    out, units = [], EXACT_UNITS if opening.exact else UNITS
+    for package in packages(opening.folder):
         program = Program.open(package)  # Core ML sees nothing that we have not checked
-        agree(program, spec, part)
-        out.append(Predicted(package, program, EXACT_UNITS if exact else UNITS, part))
+        agree(program, opening.spec, opening.part)
+        out.append(Predicted(package, program, units, opening.part))
     return out

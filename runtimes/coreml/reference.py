@@ -1,9 +1,8 @@
 """The reference evaluation behind a decoder: on any system, and slow."""
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
-from edge.spec import DecoderSpec
+from edge.contracts import Opening
 from edge.typing import AnyArray
 from edge_runtimes.coreml.agreement import agree, caches
 from edge_runtimes.coreml.decoder import CoreMlDecoder, packages
@@ -39,17 +38,15 @@ class Evaluated:
         return Evaluated(self._evaluator.again(), self._part)
 
 
-def evaluated(folder: Path, spec: DecoderSpec, *, exact: bool, part: str = "") -> list[Evaluated]:
-    """The packages of an artifact, checked. `exact`: nothing is rounded on the way."""
-    programs = [Program.open(package) for package in packages(folder)]
+def evaluated(opening: Opening) -> list[Evaluated]:
+    """The packages of an artifact, checked. If exact, nothing is rounded on the way."""
+    programs = [Program.open(package) for package in packages(opening.folder)]
     for program in programs:
-        agree(program, spec, part)
-    precision: Precision = "fp32" if exact else "declared"
-    return [Evaluated(Evaluator(program, precision), part) for program in programs]
+        agree(program, opening.spec, opening.part)
+    precision: Precision = "fp32" if opening.exact else "declared"
+    return [Evaluated(Evaluator(program, precision), opening.part) for program in programs]
 
 
-def open_reference(
-    folder: Path, spec: DecoderSpec, *, exact: bool, part: str = ""
-) -> CoreMlDecoder:
+def open_reference(opening: Opening) -> CoreMlDecoder:
     """A decoder that evaluates in numpy."""
-    return CoreMlDecoder(spec, evaluated(folder, spec, exact=exact, part=part), part)
+    return CoreMlDecoder(opening.spec, evaluated(opening), opening.part)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.artifact.manifest import contained
+from edge.contracts import Opening
 from edge.errors import Damaged
 from edge.files.closeable import Closeable
 from edge.gguf.judge import spec_of
@@ -31,21 +32,13 @@ _NEVER = 1 << 30  # tokens
 class GgufDecoder(Closeable):
     """One sequence over an artifact's folder, or over a file of anyone's.
 
-    `exact`: with attention and its cache in float32. `part` says nothing beyond the spec of it.
+    If exact, with attention and its cache in float32.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        spec: DecoderSpec,
-        *,
-        threads: int | None = None,
-        exact: bool = False,
-        part: str = "",
-        outputs: int = 1,
-    ) -> None:
+    def __init__(self, opening: Opening, *, outputs: int = 1) -> None:
+        spec = opening.spec
         self.spec, self.capacity, self._closed = spec, spec.context, False
-        self._found = found = _judged(folder, spec)
+        self._found = found = _judged(opening.folder, spec)
         # Codes are copied into the order that the kernels want: mapped, they would be there twice.
         self._model = Model(
             found.paths,
@@ -53,8 +46,8 @@ class GgufDecoder(Closeable):
             mapped=not found.codes,
             gpu_layers=gpu_layers(),
         )
-        self._threads = processors.threads(threads)
-        self._exact = exact
+        self._threads = processors.threads(opening.threads)
+        self._exact = opening.exact
         self._outputs = max(outputs, min(512, _LOGITS // spec.vocab))
         self._length = 0  # tokens
         self._rows = 0  # of the cache

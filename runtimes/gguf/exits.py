@@ -1,4 +1,4 @@
-"""Early exits on llama.cpp: `edge.protocols.EarlyExit` over two models of the same files.
+"""Early exits on llama.cpp: `edge.decode.exits.Halves` of two models of the same files.
 
 An artifact's files are cut at its exits, so that the first of them are a model of their own: it drafts,
 and the whole one verifies. Its cache is that of the whole one's first layers, taken from there after a
@@ -8,10 +8,10 @@ of the first layers, the embedding and the head twice.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from edge.contracts import Opening
 from edge.files.closeable import Closeable
 from edge.gguf.shards import COUNT, TENSORS
 from edge.spec import DecoderSpec
@@ -25,22 +25,13 @@ _FEW = 16  # tokens that the first layers read themselves, rather than take over
 
 
 class ExitGgufDecoder(GgufDecoder):
-    """As `GgufDecoder`, never exact."""
+    """As `GgufDecoder`, never exact. A token leaves itself: its first layers run again."""
 
-    def __init__(
-        self,
-        folder: Path,
-        spec: DecoderSpec,
-        *,
-        exit_: int,
-        threads: int | None = None,
-        part: str = "",
-    ) -> None:
-        super().__init__(folder, spec, threads=threads, part=part, outputs=DRAFTS + 1)
-        self._first = _FirstLayers(self._found, spec, exit_, threads=self._threads)
-        self._drafted: list[int] = []
+    def __init__(self, opening: Opening, *, exit_: int) -> None:
+        super().__init__(opening, outputs=DRAFTS + 1)
+        self._first = _FirstLayers(self._found, self.spec, exit_, threads=self._threads)
         self._unread: list[int] = []  # what the first layers have not read yet, in order
-        self._row = np.zeros(spec.vocab, np.float32)
+        self._row = np.zeros(self.spec.vocab, np.float32)
         self._prove()
 
     def prefill(self, tokens: Sequence[int]) -> F32:
@@ -48,23 +39,22 @@ class ExitGgufDecoder(GgufDecoder):
         self._catch_up()  # as a part of the prompt, not of the first draft
         return logits
 
-    def draft(self, token: int) -> F32:
+    def draft(self, token: int, *, ahead: int) -> tuple[int, F32]:
         self._catch_up()
         self._row[:] = self._first.read([*self._unread, token])
         self._unread.clear()
-        self._drafted.append(token)
-        return self._row
+        return token, self._row
 
-    def finish(self, token: int) -> F32:
-        run = [*self._drafted, token]
-        assert len(run) <= self._context.outputs, f"{len(run)} tokens to verify"
-        self._drafted.clear()
-        self._unread.append(token)
+    def early(self, token: int, *, ahead: int) -> int:
+        self._unread.append(token)  # with the next draft
+        return token
+
+    def late(self, left: Sequence[int]) -> F32:
+        assert len(left) <= self._context.outputs, f"{len(left)} tokens to verify"
         # A copy: a cache that grows takes its logits along.
-        return super()._run(run, outputs=len(run)).copy()
+        return super()._run(left, outputs=len(left)).copy()
 
     def rewind(self, length: int) -> None:
-        self._drafted.clear()
         super().rewind(length)
         if self._first.length > length:
             self._first.forget(length)
@@ -76,8 +66,6 @@ class ExitGgufDecoder(GgufDecoder):
         super().close()
 
     def _run(self, tokens: Sequence[int], *, outputs: int) -> F32:
-        if self._drafted:
-            self.rewind(self._length)
         logits = super()._run(tokens, outputs=outputs)
         self._unread += tokens
         return logits

@@ -8,13 +8,12 @@ share one table of cells: each keeps as many rows. H query heads, G kv heads, S 
 
 from collections.abc import Sequence
 from copy import copy
-from pathlib import Path
 
 import numpy as np
 
+from edge.contracts import Opening
 from edge.decode.snapkv import vote
 from edge.errors import EdgeError, Unsupported
-from edge.spec import DecoderSpec
 from edge.typing import F32, I64, U8
 from edge_runtimes.gguf.decoder import ANSWER, GgufDecoder
 from edge_runtimes.gguf.library import BATCH, DRAFTS, Context
@@ -25,10 +24,8 @@ from edge_runtimes.gguf.state import State
 class FlexibleGgufDecoder(GgufDecoder):
     """As `GgufDecoder`, never exact."""
 
-    def __init__(
-        self, folder: Path, spec: DecoderSpec, *, threads: int | None = None, part: str = ""
-    ) -> None:
-        super().__init__(folder, spec, threads=threads, part=part, outputs=DRAFTS + 1)
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening, outputs=DRAFTS + 1)
         self._cut = 0  # tokens that were read when rows were last forgotten
         self._observing = False
         self._prove()

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary, ref
 import mlx.core as mx
 import numpy as np
 
+from edge.contracts import Opening
 from edge.errors import Unsupported
 from edge.nn.decoder import decoder
 from edge.spec import DecoderSpec
@@ -30,29 +31,19 @@ Step = Callable[[mx.array, mx.array, Arrays, Arrays, Arrays], tuple[mx.array, Ar
 class MlxDecoder:
     """One sequence over an mlx-lm folder.
 
-    `exact`: float32 activations, whatever the weights are stored in. `part` changes only the spec:
-    one folder serves all. `compiled`: a step as one compiled graph; pays where kernels are launched
-    on a GPU, not on a CPU.
+    If exact, with float32 activations, whatever the weights are stored in. `compiled`: a step as one
+    compiled graph; pays where kernels are launched on a GPU, not on a CPU.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        spec: DecoderSpec,
-        *,
-        threads: int | None = None,
-        exact: bool = False,
-        part: str = "",
-        compiled: bool | None = None,
-    ) -> None:
-        if threads is not None:
+    def __init__(self, opening: Opening, *, compiled: bool | None = None) -> None:
+        if opening.threads is not None:
             raise Unsupported(
-                f"{threads} threads were asked for; MLX chooses their number itself",
+                f"{opening.threads} threads were asked for; MLX chooses their number itself",
                 fix="leave out --threads",
             )
-        self.spec = spec
+        self.spec = spec = opening.spec
         self.capacity = spec.context
-        self._weights = _weights(folder, spec, exact=exact)
+        self._weights = _weights(opening.folder, spec, exact=opening.exact)
         self._cache = Cache(spec, self._weights.dtype)
         wanted = not on_cpu() if compiled is None else compiled
         self._step = _compiled(self._weights, spec) if wanted else None

@@ -6,11 +6,11 @@ S rows of the cache, G kv heads, W head width.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
+from edge.contracts import Opening
 from edge.spec import DecoderSpec
 from edge.system import processors
 from edge.system.cancellation import go_on
@@ -30,28 +30,19 @@ ANSWER = 256  # rows kept free after a prompt
 class OnnxDecoder:
     """One sequence over an artifact's folder.
 
-    `exact`: the twin with float activations. `part`: a key of `edge.spec.parts`.
+    If exact, by the twin with float activations. `step`: another graph, which has no such twin.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        spec: DecoderSpec,
-        *,
-        threads: int | None = None,
-        exact: bool = False,
-        part: str = "",
-        step: Entry | None = None,
-        alone: bool = True,
-    ) -> None:
-        self.spec = spec
+    def __init__(self, opening: Opening, *, step: Entry | None = None, alone: bool = True) -> None:
+        assert step is None or not opening.exact
+        self.spec = spec = opening.spec
         self.capacity = spec.context
-        self._folder = folder
-        self._options = _options(threads, alone=alone)
-        self._exact = exact
+        self._folder = opening.folder
+        self._options = _options(opening.threads, alone=alone)
+        self._exact = opening.exact
         self._biased = biased(spec)
-        files = (EXACT, EXACT) if exact else (STEP, SCORE)
-        plain, self._score = (Entry(file=part + file) for file in files)
+        files = (EXACT, EXACT) if opening.exact else (STEP, SCORE)
+        plain, self._score = (Entry(file=opening.part + file) for file in files)
         self._step = step or plain
         self._calls: dict[str, Call] = {}
         self._length = 0  # tokens

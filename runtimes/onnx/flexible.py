@@ -8,14 +8,13 @@ width.
 
 from collections.abc import Sequence
 from copy import copy
-from pathlib import Path
 
 import numpy as np
 
+from edge.contracts import Opening
 from edge.decode.snapkv import vote
 from edge.errors import EdgeError
 from edge.nn.rope import rotate, tables
-from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray
 from edge_runtimes.onnx.call import Call, Entry, queries_width
 from edge_runtimes.onnx.decoder import ANSWER, OnnxDecoder, buffer
@@ -27,12 +26,11 @@ WINDOW = 64  # the most rows whose queries the graph gives out
 class FlexibleOnnxDecoder(OnnxDecoder):
     """As `OnnxDecoder`, never exact."""
 
-    def __init__(
-        self, folder: Path, spec: DecoderSpec, *, threads: int | None = None, part: str = ""
-    ) -> None:
+    def __init__(self, opening: Opening) -> None:
+        spec = opening.spec
         cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
-        step = Entry(file=part + FLEXIBLE, asked=True, queries=not cut, counted=True)
-        super().__init__(folder, spec, threads=threads, part=part, step=step)
+        step = Entry(file=opening.part + FLEXIBLE, asked=True, queries=not cut, counted=True)
+        super().__init__(opening, step=step)
         self._score = step
         self._observing: Call | None = None
         self._tables = tables(spec.rope, spec.context)

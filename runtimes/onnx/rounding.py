@@ -6,12 +6,11 @@ int8 one: their packed weights are never in memory together. A new sequence goes
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from edge.contracts import Opening
 from edge.decode.rounding import rounded, steps
-from edge.spec import DecoderSpec
 from edge.system.memory import give_back
 from edge.typing import F32
 from edge_runtimes.onnx.call import Call, Entry
@@ -24,13 +23,11 @@ ROUNDED = "flexible-int8.onnx"
 class RoundingOnnxDecoder(FlexibleOnnxDecoder):
     """As `FlexibleOnnxDecoder`; one of its two graphs is open at a time."""
 
-    def __init__(
-        self, folder: Path, spec: DecoderSpec, *, threads: int | None = None, part: str = ""
-    ) -> None:
+    def __init__(self, opening: Opening) -> None:
         self._scales: dict[str, F32] = {}
-        super().__init__(folder, spec, threads=threads, part=part)
+        super().__init__(opening)
         self._plain = self._step
-        self._over_int8 = replace(self._step, file=part + ROUNDED, rounded=True)
+        self._over_int8 = replace(self._step, file=opening.part + ROUNDED, rounded=True)
 
     @property
     def rounded(self) -> bool:

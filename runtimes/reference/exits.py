@@ -1,4 +1,6 @@
-"""Early exits in numpy: `edge.protocols.EarlyExit` over one cache, whose first layers run ahead."""
+"""Early exits in numpy: `edge.decode.exits.Halves` over one cache, whose first layers run ahead."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,37 +13,24 @@ from edge_runtimes.reference.ops import NumpyOps, Tables
 
 
 class ExitReferenceDecoder(ReferenceDecoder):
-    """Stops after `exit_` layers to draft."""
+    """Its halves meet after `exit_` layers, in streams of [1, D]."""
 
     def __init__(self, spec: DecoderSpec, weights: Weights, exit_: int) -> None:
         super().__init__(spec, weights)
         self._exit = exit_
-        self._streams: list[F32] = []  # after the exit, of drafted tokens: [1, D] each
 
-    def draft(self, token: int) -> F32:
-        stream = self._early(token)
-        row: F32 = self._segment(stream, 0, len(self.spec.layers), ends=True)[-1]
-        if self.spec.draft_vocab is not None:
-            row[self.spec.draft_vocab :] = -np.inf
-        return row
+    def draft(self, token: int, *, ahead: int) -> tuple[F32, F32]:
+        stream = self.early(token, ahead=ahead)
+        logits = self._segment(stream, 0, len(self.spec.layers), ends=True)
+        return stream, logits[-1, : self.spec.draft_vocab]
 
-    def finish(self, token: int) -> F32:
-        self._early(token)
-        streams = np.concatenate(self._streams)  # [T, D]
-        logits = self._segment(streams, self._length, self._exit, ends=True)
-        self._more(len(streams))
-        self._streams = []
+    def early(self, token: int, *, ahead: int) -> F32:
+        return self._segment(np.array([token]), self._length + ahead, 0, stop=self._exit)
+
+    def late(self, left: Sequence[F32]) -> F32:
+        logits = self._segment(np.concatenate(left), self._length, self._exit, ends=True)
+        self._more(len(left))
         return logits
-
-    def rewind(self, length: int) -> None:
-        self._streams = []
-        super().rewind(length)
-
-    def _early(self, token: int) -> F32:
-        at = self._length + len(self._streams)
-        stream = self._segment(np.array([token]), at, 0, stop=self._exit)
-        self._streams.append(stream)
-        return stream
 
     def _segment(
         self, x: AnyArray, at: int, start: int, *, stop: int | None = None, ends: bool = False

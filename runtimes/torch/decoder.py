@@ -6,18 +6,16 @@ scales. T tokens, V vocabulary.
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from edge.artifact.manifest import Artifact, recipe_of
-from edge.contracts import Numerics
+from edge.contracts import Numerics, Opening
 from edge.errors import EdgeError, Unsupported
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
-from edge.spec import DecoderSpec
 from edge.system import processors
 from edge.system.cancellation import go_on
 from edge.typing import F32
@@ -29,28 +27,18 @@ CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
 
 
 class TorchDecoder:
-    """One sequence over an artifact's folder.
+    """One sequence over an artifact's folder; if exact, all in float32."""
 
-    `exact`: all in float32. `part`: a key of `edge.spec.parts`; its spec says all that it needs.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        spec: DecoderSpec,
-        *,
-        threads: int | None = None,
-        exact: bool = False,
-        part: str = "",
-    ) -> None:
-        self.spec = spec
+    def __init__(self, opening: Opening) -> None:
+        folder = opening.folder
+        self.spec = spec = opening.spec
         self.capacity = spec.context
         # It sees the affinity mask by itself, and takes a thread a core; it sees no quota.
         own = min(torch.get_num_threads(), processors.here().count)
-        self._threads = processors.threads(threads or own)
+        self._threads = processors.threads(opening.threads or own)
         self._device = device()
         recipe = recipe_of(Artifact.open(folder).manifest)
-        self._dtype = DTYPES[number(recipe, exact=exact)]
+        self._dtype = DTYPES[number(recipe, exact=opening.exact)]
         with torch.inference_mode():
             self._weights = load(folder, spec, recipe, dtype=self._dtype, device=self._device)
             self._use(StaticCache(spec, self._dtype, self._device))

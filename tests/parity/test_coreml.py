@@ -18,7 +18,7 @@ from mil import ct
 
 from edge import targets
 from edge.artifact.manifest import Artifact, files_of, recipe_of, write_manifest
-from edge.contracts import About, Numerics
+from edge.contracts import About, Numerics, Opening
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.hashing import sha256
 from edge.names import shapes
@@ -210,7 +210,7 @@ def test_prompts_and_steps_past_the_window(family: str, quant: str, tmp_path: Pa
     ids = [*IDS, *IDS[:4]]
     for exact, cache, error in ((True, "fp32", 1e-5), (False, "fp16", 1e-2)):
         want = oracle_of(artifact, cache=cache).score(ids)
-        decoder = open_reference(artifact, spec, exact=exact)
+        decoder = open_reference(Opening(artifact, spec, exact=exact))
         rows = [decoder.prefill(ids[:19])]
         rows += [decoder.step(token) for token in ids[19:25]]
         decoder.rewind(21)
@@ -225,7 +225,9 @@ def test_half_precision_rounds(tmp_path: Path) -> None:
     """The evaluation as declared is no copy of the exact one."""
     artifact = artifact_of(tmp_path, quant="fp16")
     spec = Artifact.open(artifact).manifest.spec
-    exact, half = (open_reference(artifact, spec, exact=e).score(IDS) for e in (True, False))
+    exact, half = (
+        open_reference(Opening(artifact, spec, exact=e)).score(IDS) for e in (True, False)
+    )
     assert 1e-4 < errors(half, exact).max() < 1e-2
 
 
@@ -293,7 +295,7 @@ def test_a_large_model_is_several_packages(
     assert count > 1
     assert names == [f"model-{i + 1:05d}-of-{count:05d}.mlpackage" for i in range(count)]
     spec = Artifact.open(artifact).manifest.spec
-    one, several = (open_reference(a, spec, exact=True) for a in (whole, artifact))
+    one, several = (open_reference(Opening(a, spec, exact=True)) for a in (whole, artifact))
     want = one.score(IDS[:30])
     held = np.isfinite(want).all(axis=0)
     assert errors(several.score(IDS[:30])[:, held], want[:, held]).max() < 1e-5
@@ -304,7 +306,7 @@ def test_a_large_model_is_several_packages(
         verify(Artifact.open(artifact), artifact.with_name("source"), tokens=8)
     shutil.rmtree(artifact / names[-1])
     with pytest.raises(Damaged, match=r"should hold model\.mlpackage"):
-        open_reference(artifact, spec, exact=True)
+        open_reference(Opening(artifact, spec, exact=True))
 
 
 def test_chunks_hold_every_layer_once_and_fit() -> None:
@@ -402,9 +404,9 @@ def test_a_manifest_that_lies_is_refused(proved: Path, tmp_path: Path) -> None:
     spec = Artifact.open(proved).manifest.spec
     for other in (replace(spec, vocab=98), replace(spec, context=65)):
         with pytest.raises(Damaged, match="is of another model than its edge"):
-            open_reference(proved, other, exact=True)
+            open_reference(Opening(proved, other, exact=True))
     with pytest.raises(Damaged, match=r"is of another model|have no function short_step"):
-        open_reference(proved, spec, exact=True, part="short-")
+        open_reference(Opening(proved, spec, exact=True, part="short-"))
 
 
 class _Fake:
@@ -442,8 +444,8 @@ def test_functions_of_core_ml_share_one_state(
     monkeypatch.setattr(ct.models, "CompiledMLModel", _Fake)
     _Fake.made.clear()
     spec = Artifact.open(proved).manifest.spec
-    decoder = CoreMlDecoder(spec, native.predicted(proved, spec, exact=False))
-    want = open_reference(proved, spec, exact=False)
+    decoder = CoreMlDecoder(spec, native.predicted(Opening(proved, spec)))
+    want = open_reference(Opening(proved, spec))
     for one in (decoder, want):
         one.prefill(IDS[:20])
     np.testing.assert_array_equal(decoder.step(5), want.step(5))
@@ -458,7 +460,7 @@ def test_core_ml_is_told_no_threads(proved: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("platform.mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
     spec = Artifact.open(proved).manifest.spec
     with pytest.raises(Unsupported, match="chooses its threads itself"):
-        runtime.open(proved, spec, threads=2, exact=False)
+        runtime.open(Opening(proved, spec, threads=2))
     assert runtime.numerics(recipes.parse("fp32"), exact=True).cache == "fp16"
     assert targets.refusal("coreml") is None
     monkeypatch.setattr("platform.mac_ver", lambda: ("14.5", ("", "", ""), "arm64"))

@@ -21,15 +21,17 @@ from mil import ct
 
 from edge import targets
 from edge.artifact.manifest import Artifact, recipe_of
-from edge.contracts import About
+from edge.contracts import About, Opening
 from edge.convert.one_pass import Job, one_pass
 from edge.decode.compact import CompactDrafter
+from edge.decode.exits import ExitDecoder
 from edge.decode.generate import generate
 from edge.decode.layerskip import SelfDrafter
 from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.nn.decoder import head_name
+from edge.protocols import EarlyExit
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes
 from edge.quant.tensor import QTensor, rounded
@@ -48,7 +50,7 @@ from edge_runtimes.coreml.exits import ExitCoreMlDecoder
 from edge_runtimes.coreml.flexible import FlexibleCoreMlDecoder
 from edge_runtimes.coreml.program import Program
 from edge_runtimes.coreml.reference import evaluated
-from edge_runtimes.reference.decoder import checkpoint_weights
+from edge_runtimes.reference.decoder import Weights, checkpoint_weights
 from edge_runtimes.reference.exits import ExitReferenceDecoder
 
 PACKAGE = "model.mlpackage"
@@ -70,11 +72,16 @@ def spec(made: Path) -> DecoderSpec:
 
 
 def flexible(folder: Path, spec: DecoderSpec, *, exact: bool = True) -> FlexibleCoreMlDecoder:
-    return FlexibleCoreMlDecoder(spec, evaluated(folder, spec, exact=exact))
+    return FlexibleCoreMlDecoder(spec, evaluated(Opening(folder, spec, exact=exact)))
 
 
-def early(folder: Path, spec: DecoderSpec, exit_: int) -> ExitCoreMlDecoder:
-    return ExitCoreMlDecoder(spec, evaluated(folder, spec, exact=True), exit_=exit_)
+def early(folder: Path, spec: DecoderSpec, exit_: int) -> EarlyExit:
+    callers = evaluated(Opening(folder, spec, exact=True))
+    return ExitDecoder(ExitCoreMlDecoder(spec, callers, exit_=exit_))
+
+
+def early_oracle(spec: DecoderSpec, weights: Weights, exit_: int) -> EarlyExit:
+    return ExitDecoder(ExitReferenceDecoder(spec, weights, exit_))
 
 
 def oracle(folder: Path) -> Any:
@@ -324,7 +331,7 @@ def test_a_spec_names_rows_that_rise(rows: tuple[int, ...], spec: DecoderSpec) -
 
 def test_drafts_are_the_oracle_s(made: Path, spec: DecoderSpec) -> None:
     found = Checkpoint.open(made.with_name("source"))
-    got, want = early(made, spec, 2), ExitReferenceDecoder(spec, checkpoint_weights(found), 2)
+    got, want = early(made, spec, 2), early_oracle(spec, checkpoint_weights(found), 2)
     for one in (got, want):
         one.prefill(IDS[:20])
     for count in (0, 1, 2, 4, 7, 20):  # rows less one that are finished together
@@ -387,7 +394,7 @@ def test_a_trimmed_head_reads_the_first_rows(
 ) -> None:
     folder, found, recipe = trimmed(tmp_path, quant, 32, **config)
     weights = checkpoint_weights(found, recipe, vectors=recipe.body.number)
-    got, want = early(folder, found.spec, 1), ExitReferenceDecoder(found.spec, weights, 1)
+    got, want = early(folder, found.spec, 1), early_oracle(found.spec, weights, 1)
     for one in (got, want):
         one.prefill(IDS[:5])
     drafted, whole = got.draft(5), want.draft(5)
@@ -527,7 +534,7 @@ def test_a_function_of_other_sizes_is_refused_by_name(
     with pytest.raises(
         Damaged, match=f"another model than its edge.json: its function {name} differs"
     ):
-        evaluated(folder, spec, exact=True)
+        evaluated(Opening(folder, spec, exact=True))
 
 
 def test_functions_that_give_something_else(made: Path, spec: DecoderSpec, tmp_path: Path) -> None:
@@ -619,7 +626,7 @@ def test_states_of_core_ml_are_cut_and_forked(
     made: Path, spec: DecoderSpec, on_a_mac: None
 ) -> None:
     """How states are read, written and given back; that Core ML does so is for a Mac to show."""
-    got = FlexibleCoreMlDecoder(spec, native.predicted(made, spec, exact=False))
+    got = FlexibleCoreMlDecoder(spec, native.predicted(Opening(made, spec)))
     want = flexible(made, spec, exact=False)
     answers = []
     for decoder in (got, want):
@@ -634,11 +641,14 @@ def test_states_of_core_ml_are_cut_and_forked(
 
 
 def test_exits_of_core_ml_share_one_state(made: Path, spec: DecoderSpec, on_a_mac: None) -> None:
-    got = ExitCoreMlDecoder(spec, native.predicted(made, spec, exact=False), exit_=2)
-    want = ExitCoreMlDecoder(spec, evaluated(made, spec, exact=False), exit_=2)
+    opening = Opening(made, spec)
+    both = [
+        ExitDecoder(ExitCoreMlDecoder(spec, callers, exit_=2))
+        for callers in (native.predicted(opening), evaluated(opening))
+    ]
     answers = [
         list(generate(Speculation(one, SelfDrafter(one), 4), IDS[:20], max_tokens=12))
-        for one in (got, want)
+        for one in both
     ]
     assert answers[0] == answers[1]
 

@@ -13,7 +13,9 @@ from support import VOCAB, converted, dividing, tiny
 
 from edge import targets
 from edge.artifact.manifest import Artifact, recipe_of
+from edge.contracts import Opening
 from edge.decode.compact import CompactDrafter
+from edge.decode.exits import ExitDecoder
 from edge.decode.generate import generate
 from edge.decode.layerskip import SelfDrafter
 from edge.decode.lookup import Lookup
@@ -88,7 +90,7 @@ def by_default(artifact: Artifact) -> Evictable:
 def compiled(artifact: Artifact) -> Evictable:
     flexible = pytest.importorskip("edge_runtimes.mlx.flexible")
     found: Evictable = flexible.FlexibleMlxDecoder(
-        artifact.folder, artifact.manifest.spec, compiled=True
+        Opening(artifact.folder, artifact.manifest.spec), compiled=True
     )
     return found
 
@@ -193,8 +195,7 @@ def test_with_a_window_lookup_drafts_and_rows_stay(name: str, family: str, tmp_p
 def early(artifact: Artifact, draft_vocab: int | None = None) -> EarlyExit:
     spec = replace(artifact.manifest.spec, draft_vocab=draft_vocab)
     module = targets.runtime(artifact.manifest.target)
-    opened: EarlyExit = module.open_exits(artifact.folder, spec, exit_=1, threads=None)  # type: ignore[attr-defined]
-    return opened
+    return ExitDecoder(module.open_exits(Opening(artifact.folder, spec), exit_=1))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("count", [1, 40, 90, VOCAB, None])
@@ -222,7 +223,8 @@ def test_drafts_are_of_the_first_ids(
     recipe = recipe_of(artifact.manifest)
     numerics = targets.runtime(name).numerics(recipe, exact=False)  # type: ignore[call-arg]
     weights = checkpoint_weights(source, recipe, vectors=numerics.vectors)
-    oracle, decoder = ExitReferenceDecoder(source.spec, weights, 1), early(artifact, count)
+    oracle = ExitDecoder(ExitReferenceDecoder(source.spec, weights, 1))
+    decoder = early(artifact, count)
     assert near(decoder.prefill(PROMPT[:9]), oracle.prefill(PROMPT[:9]), numerics.tolerance)
     for token in (3, 96, 4):
         got, want = decoder.draft(token), oracle.draft(token)

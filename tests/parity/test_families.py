@@ -16,6 +16,7 @@ import references
 from support import CONFIGS, VOCAB, checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
+from edge.contracts import Opening
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
 from edge.source.checkpoint import Checkpoint
@@ -118,7 +119,9 @@ def opened(made: Made, runtime: str) -> Decoder:
     if not folder.exists():
         converted(folder, made.source, target=target)
     with found:
-        return targets.runtime(target).open(folder, found.spec, threads=1, exact=twin == "exact")
+        return targets.runtime(target).open(
+            Opening(folder, found.spec, threads=1, exact=twin == "exact")
+        )
 
 
 def agree(got: Sequence[np.ndarray] | np.ndarray, want: np.ndarray) -> None:

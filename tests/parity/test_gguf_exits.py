@@ -18,6 +18,7 @@ from edge.decode.speculate import Speculation
 from edge.errors import Damaged, Unsupported
 from edge.gguf.reader import GGUFFile
 from edge.gguf.shards import GGUFModel
+from edge.protocols import EarlyExit
 from edge.quant import recipe as recipes
 from edge.run.model import load
 from edge.source.checkpoint import Checkpoint
@@ -29,7 +30,6 @@ pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
 import llama_cpp
 
-from edge_runtimes.gguf.exits import ExitGgufDecoder
 from edge_runtimes.gguf.library import Context
 
 IDS = [int(i) for i in np.random.default_rng(4).integers(0, VOCAB, 900)]
@@ -54,10 +54,8 @@ def folder(source: Path) -> Path:
     return converted(source.parent / "out", source, "fp32", target="gguf", exits=EXITS)
 
 
-def opened(folder: Path, exit_: int) -> ExitGgufDecoder:
-    decoder = targets.open_exits(Artifact.open(folder), exit_=exit_, threads=1)
-    assert isinstance(decoder, ExitGgufDecoder)
-    return decoder
+def opened(folder: Path, exit_: int) -> EarlyExit:
+    return targets.open_exits(Artifact.open(folder), exit_=exit_, threads=1)
 
 
 def near(got: F32, want: F32, tolerance: float = 1e-2) -> bool:

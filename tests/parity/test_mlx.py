@@ -13,7 +13,7 @@ from support import CONFIGS, VOCAB, config_of, converted, dividing, tiny
 import edge
 from edge import targets
 from edge.artifact.manifest import Artifact
-from edge.contracts import Numerics
+from edge.contracts import Numerics, Opening
 from edge.errors import Unsupported
 from edge.protocols import Decoder
 from edge.prove.verify import verify
@@ -50,7 +50,7 @@ def test_chunks_steps_and_rewinding(family: str, compiled: bool, tmp_path: Path)
     """Past the windows of 9 and 11, and past what block-sparse attention sees at once."""
     source = tiny(tmp_path / "it", family)
     want = oracle(source).score(IDS)
-    decoder = mlx.open(source, Checkpoint.open(source).spec, compiled=compiled)
+    decoder = mlx.open(Opening(source, Checkpoint.open(source).spec), compiled=compiled)
     assert near(decoder.score(IDS), want)
     decoder.rewind(0)
     got = [decoder.prefill(IDS[:17]), *(decoder.step(token) for token in IDS[17:40])]
@@ -69,7 +69,7 @@ def test_long_prompts_in_chunks_and_a_cache_that_grows(
     source = tiny(tmp_path / "it", "mistral", max_position_embeddings=600, sliding_window=130)
     ids = np.random.default_rng(1).integers(0, VOCAB, 530).tolist()
     want = oracle(source).score(ids)
-    decoder = mlx.open(source, Checkpoint.open(source).spec, compiled=compiled)
+    decoder = mlx.open(Opening(source, Checkpoint.open(source).spec), compiled=compiled)
     assert near(decoder.prefill(ids[:250]), want[249])
     got = [decoder.step(token) for token in ids[250:270]]  # a cache of 256 rows becomes one of 512
     assert near(np.stack(got), want[250:270])
@@ -87,7 +87,7 @@ def test_sparse_attention_past_its_reach(compiled: bool, tmp_path: Path) -> None
         blocksparse_vert_stride=3,
     )  # fmt: skip
     want = oracle(source).score(IDS)
-    decoder = mlx.open(source, Checkpoint.open(source).spec, compiled=compiled)
+    decoder = mlx.open(Opening(source, Checkpoint.open(source).spec), compiled=compiled)
     got = [decoder.prefill(IDS[:31]), *(decoder.step(token) for token in IDS[31:])]
     assert near(np.stack(got), want[30:])
 
@@ -97,7 +97,7 @@ def test_a_decoder_may_go_from_thread_to_thread(tmp_path: Path) -> None:
     source = tiny(tmp_path / "it", "llama")
     spec, want = Checkpoint.open(source).spec, oracle(source).score(IDS[:12])
     for _ in range(3):
-        decoder = mlx.open(source, spec, compiled=False)
+        decoder = mlx.open(Opening(source, spec), compiled=False)
         got = [decoder.prefill(IDS[:4]), *(elsewhere(decoder.step, token) for token in IDS[4:12])]
         assert near(np.stack(got), want[3:])
 
@@ -112,7 +112,7 @@ def test_a_compiled_step_is_never_that_of_another_model(tmp_path: Path) -> None:
     """MLX finds what it compiled by an address, which a freed function leaves to the next."""
     for seed in range(6):
         source = tiny(tmp_path / str(seed), "llama", seed=seed)
-        decoder = mlx.open(source, Checkpoint.open(source).spec, compiled=True)
+        decoder = mlx.open(Opening(source, Checkpoint.open(source).spec), compiled=True)
         decoder.prefill(IDS[:5])
         assert near(decoder.step(IDS[5]), oracle(source).score(IDS[:6])[-1])
 
@@ -120,12 +120,12 @@ def test_a_compiled_step_is_never_that_of_another_model(tmp_path: Path) -> None:
 def test_decoders_of_one_folder_share_its_weights(tmp_path: Path) -> None:
     source = tiny(tmp_path / "it", "llama")
     spec = Checkpoint.open(source).spec
-    first = mlx.open(source, spec)
+    first = mlx.open(Opening(source, spec))
     held = mx.get_active_memory()
-    second = mlx.open(source, spec)
+    second = mlx.open(Opening(source, spec))
     assert mx.get_active_memory() - held < 10_000
     assert near(second.prefill(IDS[:5]), first.prefill(IDS[:5]))
-    exact = mlx.open(source, spec, exact=True)
+    exact = mlx.open(Opening(source, spec, exact=True))
     assert mx.get_active_memory() - held > 100_000
     assert exact.length == 0
 
@@ -133,7 +133,7 @@ def test_decoders_of_one_folder_share_its_weights(tmp_path: Path) -> None:
 def test_a_number_of_threads_is_refused(tmp_path: Path) -> None:
     source = tiny(tmp_path / "it", "llama")
     with pytest.raises(Unsupported, match="2 threads were asked for"):
-        mlx.open(source, Checkpoint.open(source).spec, threads=2)
+        mlx.open(Opening(source, Checkpoint.open(source).spec, threads=2))
 
 
 # Quantized
@@ -148,7 +148,7 @@ def test_every_packing_is_its_codes(bits: int, group: int, zero: str, tmp_path: 
     recipe = f"rtn-int{bits}-g{group}{zero}" + ("" if zero == "-asym" else "-fp16")
     out = converted(tmp_path / "out", source, recipe, target="mlx")
     want = oracle(source, recipe, vectors="fp32" if zero == "-asym" else "fp16").score(IDS)
-    decoder = mlx.open(out, Artifact.open(out).manifest.spec, threads=None, exact=True)
+    decoder = mlx.open(Opening(out, Artifact.open(out).manifest.spec, exact=True))
     assert near(decoder.score(IDS), want, 1e-5)
 
 
@@ -252,7 +252,7 @@ def test_mlx_lm_says_the_same_on_the_same_folder(case: str, recipe: str, tmp_pat
     options = mixed if recipe == "mixed" else {}
     quant = "int4" if recipe == "mixed" else recipe
     out = converted(tmp_path / "out", source, quant, target="mlx", **options)
-    decoder = mlx.open(out, Artifact.open(out).manifest.spec, threads=None, exact=True)
+    decoder = mlx.open(Opening(out, Artifact.open(out).manifest.spec, exact=True))
     narrow = recipe in NARROW  # mlx-lm computes in the type of scales
     tolerance = {True: 8e-2 if recipe == "bf16" else 2e-2, False: 1e-4}[narrow]
     peer = Peer(out, singly=family == "phi3small")
@@ -280,7 +280,7 @@ def test_a_folder_that_mlx_lm_made(tmp_path: Path) -> None:
     utils.save_model(folder, model)
     utils.save_config(config, folder / "config.json")
     assert json.loads((folder / "config.json").read_text())["quantization"]["bits"] == 4
-    decoder = mlx.open(folder, Checkpoint.open(source).spec)
+    decoder = mlx.open(Opening(folder, Checkpoint.open(source).spec))
     assert near(decoder.prefill(IDS[:9]), Peer(folder).prefill(IDS[:9]))
 
 
@@ -320,7 +320,7 @@ def test_config_of_a_window_is_kept_for_our_runtime(tmp_path: Path) -> None:
     out = converted(tmp_path / "out", source, target="mlx")
     window = config_of("phi3")["sliding_window"]
     assert json.loads((out / "config.json").read_text())["sliding_window"] == window
-    ours = mlx.open(out, Artifact.open(out).manifest.spec)
+    ours = mlx.open(Opening(out, Artifact.open(out).manifest.spec))
     assert near(ours.prefill(IDS[:window]), Peer(out).prefill(IDS[:window]))
     ours.rewind(0)
     assert not near(ours.prefill(IDS[: 3 * window]), Peer(out).prefill(IDS[: 3 * window]))

@@ -24,6 +24,7 @@ from support import (
 from edge import targets
 from edge.api import eval_text, verify_artifact
 from edge.artifact.manifest import Artifact
+from edge.contracts import Opening
 from edge.errors import Unsupported
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
@@ -48,7 +49,7 @@ def decoders(
     recipe = recipes.parse(quant, embed=embed, head=head)
     found = Checkpoint.open(source)
     exact, fast = (
-        targets.runtime("onnx").open(artifact, found.spec, threads=1, exact=exact)
+        targets.runtime("onnx").open(Opening(artifact, found.spec, threads=1, exact=exact))
         for exact in (True, False)
     )
     alike = [targets.runtime("onnx").numerics(recipe, exact=exact) for exact in (True, False)]
@@ -200,7 +201,8 @@ def test_growing_the_cache_changes_nothing(tmp_path: Path) -> None:
     found = Checkpoint.open(source)
     ids = np.random.default_rng(0).integers(0, VOCAB, 1100).tolist()
     grown, whole = (
-        targets.runtime("onnx").open(artifact, found.spec, threads=2, exact=True) for _ in range(2)
+        targets.runtime("onnx").open(Opening(artifact, found.spec, threads=2, exact=True))
+        for _ in range(2)
     )
     whole.reserve(2048)  # type: ignore[attr-defined]  # of this runtime alone
     a, b = grown.prefill(ids[:500]).copy(), whole.prefill(ids[:500]).copy()
@@ -385,7 +387,7 @@ def test_a_shorter_context_has_shorter_tables(tmp_path: Path) -> None:
     spec = Artifact.open(artifact).manifest.spec
     with Checkpoint.open(source) as opened:
         assert spec == replace(opened.spec, context=16)
-    decoder = targets.runtime("onnx").open(artifact, spec, threads=1, exact=False)
+    decoder = targets.runtime("onnx").open(Opening(artifact, spec, threads=1))
     assert decoder.capacity == 16
     assert decoder.prefill(IDS[:16]).shape == (VOCAB,)
 

@@ -12,6 +12,7 @@ from support import checkpoint, config_of, converted, spec_of, weights_of
 
 from edge import targets
 from edge.artifact.manifest import Artifact
+from edge.contracts import Opening
 from edge.decode.switching import switching
 from edge.errors import Damaged, Unsupported
 from edge.nn.decoder import decoder as model
@@ -157,7 +158,7 @@ def test_a_long_prompt_is_read_in_chunks_that_bound_the_bias(
 ) -> None:
     monkeypatch.setattr(onnx_decoder, "_BIASES", 4 * 9 * 512)
     artifact = Artifact.open(converted(source.with_name("chunks"), source))
-    opened = onnx_decoder.OnnxDecoder(artifact.folder, artifact.manifest.spec)
+    opened = onnx_decoder.OnnxDecoder(Opening(artifact.folder, artifact.manifest.spec))
     assert opened._chunk() == 9
     assert near(opened.prefill(IDS[:50])[None], want[49][None])
     assert near(opened.score(IDS[50:]), want[50:])

@@ -15,6 +15,7 @@ from support import VOCAB, checkpoint, config_of, converted, tiny, weights_of
 import edge
 from edge import targets
 from edge.artifact.manifest import Artifact
+from edge.contracts import Opening
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Decoder
 from edge.prove.verify import verify
@@ -189,7 +190,7 @@ def test_other_bits_are_refused_by_name(tmp_path: Path, quant: str) -> None:
 
 def opened(artifact: Path, source: Path, *, exact: bool = False) -> Decoder:
     with Checkpoint.open(source) as found:
-        return targets.runtime("torch").open(artifact, found.spec, threads=1, exact=exact)
+        return targets.runtime("torch").open(Opening(artifact, found.spec, threads=1, exact=exact))
 
 
 @pytest.mark.parametrize("chunk", [7, 130, 512])

@@ -6,6 +6,7 @@ from support import converted, tiny
 
 from edge import targets
 from edge.artifact.manifest import Artifact
+from edge.contracts import Opening
 from edge.errors import EdgeError
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
@@ -15,7 +16,7 @@ IDS = [5, 17, 42, 9, 88, 3, 3, 61, 20, 34, 71, 2]
 
 
 # How a decoder is opened: plainly, to forget rows, and to stop early.
-DOORS = {"open": {"exact": False}, "open_evictable": {}, "open_exits": {"exit_": 1}}
+DOORS = {"open": {}, "open_evictable": {}, "open_exits": {"exit_": 1}}
 OPENED = ["reference", *(f"{name} {door}" for name in ("onnx", "torch", "mlx") for door in DOORS)]
 
 
@@ -30,9 +31,8 @@ def decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     pytest.importorskip({"onnx": "onnxruntime", "mlx": "mlx.core"}.get(name, name))
     artifact = converted(folder / "artifact", source, target=name, exits=(1,))
     spec, threads = Artifact.open(artifact).manifest.spec, None if name == "mlx" else 1
-    opened: Decoder = getattr(targets.runtime(name), door)(
-        artifact, spec, threads=threads, **DOORS[door]
-    )
+    opening = Opening(artifact, spec, threads=threads)
+    opened: Decoder = getattr(targets.runtime(name), door)(opening, **DOORS[door])
     return opened
 
 
