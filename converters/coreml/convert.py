@@ -13,8 +13,8 @@ from edge.typing import F32
 from edge_converters.coreml.entries import entries
 from edge_converters.coreml.export import WEIGHTS, model, write
 from edge_converters.coreml.graph import Chunk, number_of, program
-from edge_converters.coreml.plan import Plan, refuse
 from edge_converters.coreml.toolkit import ct
+from edge_converters.coreml.weight_file import WeightFile, refuse
 
 TOOLS = ("coremltools",)
 FIXED_CACHES = True  # a state has its size from the conversion
@@ -37,15 +37,15 @@ class CoreMlLayout:
         self.spec, self.recipe = spec, recipe
         number = number_of(recipe)
         self.chunks = chunks(spec, recipe, limit)
-        self.plans = [Plan(shapes(spec), number) for _ in self.chunks]
+        self.weights = [WeightFile(shapes(spec), number) for _ in self.chunks]
         self.programs = [
-            program(spec, recipe, plan, chunk)
-            for plan, chunk in zip(self.plans, self.chunks, strict=True)
+            program(spec, recipe, weights, chunk)
+            for weights, chunk in zip(self.weights, self.chunks, strict=True)
         ]
 
     @property
     def nbytes(self) -> int:
-        return sum(plan.nbytes for plan in self.plans)
+        return sum(weights.nbytes for weights in self.weights)
 
     def open(self, folder: Path, about: About, mode: Mode = "write") -> "CoreMlWriter":
         return CoreMlWriter(self, folder, about, mode)
@@ -58,13 +58,13 @@ class CoreMlWriter:
         self._layout, self._about, self._mode = layout, about, mode
         self._folders = [folder / chunk.folder for chunk in layout.chunks]
         self._data = []
-        for package, plan in zip(self._folders, layout.plans, strict=True):
+        for package, weights in zip(self._folders, layout.weights, strict=True):
             file = package / WEIGHTS
             if mode != "compare":
                 file.parent.mkdir(parents=True, exist_ok=True)
             elif not file.is_file():
                 raise Damaged(f"{folder} has no {package.name}/{WEIGHTS}", fix="convert again")
-            self._data.append(DataFile(file, plan.nbytes, mode))
+            self._data.append(DataFile(file, weights.nbytes, mode))
 
     @property
     def differing(self) -> int:
@@ -72,8 +72,8 @@ class CoreMlWriter:
 
     def put(self, name: str, row: int, block: F32) -> int:
         return sum(
-            plan.put(data, self._layout.recipe, name, row, block)
-            for plan, data in zip(self._layout.plans, self._data, strict=True)
+            weights.put(data, self._layout.recipe, name, row, block)
+            for weights, data in zip(self._layout.weights, self._data, strict=True)
         )
 
     def sync(self) -> None:
@@ -82,11 +82,11 @@ class CoreMlWriter:
 
     def finish(self) -> None:
         layout = self._layout
-        for i, (plan, data) in enumerate(zip(layout.plans, self._data, strict=True)):
-            plan.finish(data)
+        for i, (weights, data) in enumerate(zip(layout.weights, self._data, strict=True)):
+            weights.finish(data)
             if self._mode == "compare":
                 continue
-            write(self._folders[i], model(layout.programs[i], plan, self._metadata()))
+            write(self._folders[i], model(layout.programs[i], weights, self._metadata()))
 
     def close(self) -> None:
         for data in self._data:

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_converters.coreml.plan import Plan
 from edge_converters.coreml.toolkit import (
     CoreMLProtoExporter,
     MILProtoExporter,
     helper,
     should_use_weight_file,
 )
+from edge_converters.coreml.weight_file import WeightFile
 
 DATA = "Data/com.apple.CoreML"
 WEIGHTS = f"{DATA}/weights/weight.bin"
@@ -22,9 +22,9 @@ _ROOT, _WEIGHTS = "5d4bd0b6-7b8a-4a1c-9a34-6d6f64656c31", "5d4bd0b6-7b8a-4a1c-9a
 class _Exporter(MILProtoExporter):  # type: ignore[misc]
     """Names a place of the weight file wherever a constant is a stand-in."""
 
-    def __init__(self, program: Any, plan: Plan) -> None:
+    def __init__(self, program: Any, weights: WeightFile) -> None:
         super().__init__(program, "", _VERSION)
-        self._blobs = plan.placed()
+        self._blobs = weights.placed()
 
     def get_milproto_value(self, var: Any) -> Any:
         blob = self._blobs.get(var.op.weight_id or "")
@@ -35,9 +35,9 @@ class _Exporter(MILProtoExporter):  # type: ignore[misc]
         return helper.create_file_value_tensor(_IN_PROGRAM, blob.offset, blob.shape, kind)
 
 
-def model(program: Any, plan: Plan, metadata: dict[str, str]) -> bytes:
+def model(program: Any, weights: WeightFile, metadata: dict[str, str]) -> bytes:
     """The content of model.mlmodel: the same program, the same bytes."""
-    code = _Exporter(program, plan).export()
+    code = _Exporter(program, weights).export()
     made = CoreMLProtoExporter(
         program,
         code,

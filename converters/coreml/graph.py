@@ -18,8 +18,8 @@ from edge.spec import DecoderSpec, LayerSpec, parts
 from edge_converters.coreml.calls import Call, ranged, static
 from edge_converters.coreml.entries import Entry, entries
 from edge_converters.coreml.ops import KEYS, VALUES, MilOps, stand_in
-from edge_converters.coreml.plan import Plan
 from edge_converters.coreml.toolkit import ct, mb, mil, types
+from edge_converters.coreml.weight_file import WeightFile
 
 Var = Any  # coremltools' Var
 MAIN = "main"
@@ -63,18 +63,18 @@ class Chunk:
         return f"model-{self.index + 1:05d}-of-{self.count:05d}.mlpackage"
 
 
-def program(spec: DecoderSpec, recipe: Recipe, plan: Plan, chunk: Chunk) -> Any:
+def program(spec: DecoderSpec, recipe: Recipe, weights: WeightFile, chunk: Chunk) -> Any:
     """Every function of a package: of each part of the spec, under its label."""
     mb.name_count.clear()  # names are made of counters: the same model, the same names
     made = mil.Program()
     for label, part in _parts(spec).items():
-        builder = _Builder(part, recipe, plan, chunk)
+        builder = _Builder(part, recipe, weights, chunk)
         for entry in entries(part):
             if chunk.takes_part(entry):
                 made.add_function(label.replace("-", "_") + entry.name, builder.function(entry))
     if chunk.count == 1:
         part = next(iter(parts(spec).values()))
-        made.add_function(MAIN, _Builder(part, recipe, plan, chunk).ranged())
+        made.add_function(MAIN, _Builder(part, recipe, weights, chunk).ranged())
     made.default_function_name = MAIN if chunk.count == 1 else next(iter(made.functions))
     made.export_as_multifunction = True
     return made
@@ -95,7 +95,7 @@ def number_of(recipe: Recipe) -> Float:
 class _Builder:
     spec: DecoderSpec
     recipe: Recipe
-    plan: Plan
+    weights: WeightFile
     chunk: Chunk
 
     def function(self, entry: Entry) -> Any:
@@ -171,7 +171,7 @@ class _Builder:
         names = zip((KEYS, VALUES), _states(entry), strict=True)
         trimmed = self.spec.draft_vocab if entry.exits else None
         return MilOps(
-            plan=self.plan,
+            weights=self.weights,
             recipe=self.recipe,
             number=number_of(self.recipe),
             call=call,
@@ -202,7 +202,7 @@ class _Builder:
     def _fixed(self, length: int) -> Var:
         """0, 1, … as a constant that functions share."""
         return stand_in(
-            self.plan.constant(
+            self.weights.constant(
                 f"steps.{length}", "int32", (length,), lambda: np.arange(length, dtype=np.int32)
             )
         )

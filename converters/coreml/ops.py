@@ -19,8 +19,8 @@ from edge.quant.tensor import Float
 from edge.spec import LayerSpec, Norm, Rope
 from edge.typing import AnyArray
 from edge_converters.coreml.calls import Call
-from edge_converters.coreml.plan import Blob, Matrix, Plan
 from edge_converters.coreml.toolkit import mb, types
+from edge_converters.coreml.weight_file import Blob, Matrix, WeightFile
 
 Var = Any  # coremltools' Var
 KEYS, VALUES = "keyCache", "valueCache"  # as swift-transformers names them
@@ -50,9 +50,9 @@ class Rotation:
 
 @dataclass(slots=True)
 class MilOps:
-    """Emits into the function that is being built. Weights lie where `plan` says, and are stand-ins."""
+    """Emits into the function that is being built. Weights lie where `weights` says, and are stand-ins."""
 
-    plan: Plan
+    weights: WeightFile
     recipe: Recipe
     number: Float  # of activations
     call: Call | None  # None: without layers
@@ -64,15 +64,15 @@ class MilOps:
     _made: dict[str, Var] = field(default_factory=dict)
 
     def embed(self, name: str, tokens: Var) -> Var:
-        matrix = self.plan.matrix(name, self.recipe.scheme(name, by_row=True))
+        matrix = self.weights.matrix(name, self.recipe.scheme(name, by_row=True))
         rows = mb.gather(x=self._weight(matrix), indices=tokens, axis=0)  # [1, T, D]
         return self._cast(rows, self.number)
 
     def add_norm(self, x: Var, d: Var | None, name: str, norm: Norm) -> tuple[Var, Var]:
         x = x if d is None else mb.add(x=x, y=d)
-        weight = self._blob(self.plan.vector(name))
+        weight = self._blob(self.weights.vector(name))
         if norm.kind == "layer":
-            bias = self._blob(self.plan.vector(f"{name}.bias"))
+            bias = self._blob(self.weights.vector(f"{name}.bias"))
             eps = self._number(norm.eps)
             return x, mb.layer_norm(x=x, axes=[-1], gamma=weight, beta=bias, epsilon=eps)
         return x, self._rms_norm(x, weight, norm.eps)
@@ -88,7 +88,7 @@ class MilOps:
         for i, name in enumerate(("cos", "sin")):
             make = partial(_table, rope, context, i)
             key, shape = f"rope.{name}.{context}", (context, rope.width // 2)
-            blob = self.plan.constant(key, "fp32", shape, make)
+            blob = self.weights.constant(key, "fp32", shape, make)
             rows = mb.gather(x=self._blob(blob), indices=self._here.positions, axis=0)
             found.append(self._cast(rows, self.number))  # [T, rotated / 2]
         cos, sin = found
@@ -108,7 +108,7 @@ class MilOps:
         v = self._heads(v, layer.kv_heads, layer)
         if layer.qk_norm is not None:
             q, k = (
-                self._rms_norm(x, self._blob(self.plan.vector(at + name)), layer.qk_norm)
+                self._rms_norm(x, self._blob(self.weights.vector(at + name)), layer.qk_norm)
                 for x, name in ((q, "q_norm"), (k, "k_norm"))
             )
         q, k = self._rotate(q, rope, layer), self._rotate(k, rope, layer)
@@ -147,7 +147,9 @@ class MilOps:
             row[list(ids)] = -np.inf
             return row
 
-        blob = self.plan.constant(f"forbidden.{vocab}.{self.number}", self.number, (vocab,), hidden)
+        blob = self.weights.constant(
+            f"forbidden.{vocab}.{self.number}", self.number, (vocab,), hidden
+        )
         return mb.add(x=self._cast(logits, self.number), y=self._blob(blob))
 
     def wanted(self, x: Var) -> Var:
@@ -161,16 +163,16 @@ class MilOps:
 
     def _product(self, x: Var, name: str, *, bias: bool) -> Var:
         """In the type of the weight: one of float32 is not rounded for its product."""
-        matrix = self.plan.matrix(name, self.recipe.scheme(name))
+        matrix = self.weights.matrix(name, self.recipe.scheme(name))
         if name in self.first_rows:
-            matrix = self.plan.first(matrix, self.first_rows[name])
+            matrix = self.weights.first(matrix, self.first_rows[name])
         number, rows = matrix.scheme.number, matrix.values.shape[0]
         if bias:
-            added = self._cast(self._blob(self.plan.vector(f"{name}.bias")), number)
+            added = self._cast(self._blob(self.weights.vector(f"{name}.bias")), number)
         else:
             kind = _STAND_INS[number]
             added = self._blob(
-                self.plan.constant(
+                self.weights.constant(
                     f"zeros.{rows}.{number}", number, (rows,), lambda: np.zeros(rows, kind)
                 )
             )

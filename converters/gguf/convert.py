@@ -25,7 +25,7 @@ from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import F32, U8
-from edge_converters.gguf.plan import Plan
+from edge_converters.gguf.files import ModelFiles
 
 if TYPE_CHECKING:
     from edge_converters.gguf.quantizer import Quantizer
@@ -92,20 +92,20 @@ class GgufLayout:
 
 
 class GgufWriter:
-    """`edge.contracts.Writer`: tensors where the plan says, then the header."""
+    """`edge.contracts.Writer`: tensors where `ModelFiles` says, then the header."""
 
     def __init__(self, layout: GgufLayout, folder: Path, about: About, mode: Mode) -> None:
         self._layout = layout
         arch = _architecture(layout, about)
         head = layout.splits_head or (layout.spec.tied and arch.head == "own")
-        self._plan = Plan.of(
+        self._model = ModelFiles.of(
             layout.spec, arch, _kinds(layout, arch, head=head), _keys(layout, arch, folder, about)
         )
         self._quantize = _quantizer(folder) if layout.recipe.foreign else None
         with ExitStack() as stack:
             self._files = [
                 stack.enter_context(DataFile(folder / file.name, file.nbytes, mode))
-                for file in self._plan.files
+                for file in self._model.files
             ]
             self.close = stack.pop_all().close
 
@@ -118,17 +118,17 @@ class GgufWriter:
             file.sync()
 
     def put(self, name: str, row: int, block: F32) -> int:
-        return sum(self._put(name, place, row, block) for place in self._plan.places[name])
+        return sum(self._put(name, place, row, block) for place in self._model.places[name])
 
     def finish(self) -> None:
         for name, values in rope_tensors(self._layout.spec.rope).items():
-            region = self._plan.regions[name]
+            region = self._model.regions[name]
             self._files[region.file].put(region.offset, values)
-        for file, planned in zip(self._files, self._plan.files, strict=True):
+        for file, planned in zip(self._files, self._model.files, strict=True):
             file.put(0, planned.header)
 
     def _put(self, name: str, place: TensorRows, row: int, block: F32) -> int:
-        region = self._plan.regions[place.tensor]
+        region = self._model.regions[place.tensor]
         file = self._files[region.file]
         if block.ndim == 1:
             return file.put(region.offset + 4 * row, block)

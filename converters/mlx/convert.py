@@ -16,7 +16,8 @@ from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
 from edge_converters.mlx.pack import GROUPS, pieces
-from edge_converters.mlx.writer import MlxWriter, Plan
+from edge_converters.mlx.tensors import MlxTensors
+from edge_converters.mlx.writer import MlxWriter
 
 BASE = 97_000_000  # bytes: interpreter, numpy, blocks in flight
 TOOLS: tuple[str, ...] = ()
@@ -64,8 +65,8 @@ class MlxLayout:
         )
 
     def open(self, folder: Path, about: About, mode: Mode = "write") -> MlxWriter:
-        plan = Plan.of(self.spec, self.recipe, self.schemes, about.family.names)
-        return MlxWriter(plan, folder, about, mode)
+        tensors = MlxTensors.of(self.spec, self.recipe, self.schemes, about.family.names)
+        return MlxWriter(tensors, folder, about, mode)
 
     def _scheme(self, name: str, shape: Shape) -> Scheme:
         """A vector has the type of the body's scales, as mlx-lm computes in one type."""

@@ -42,8 +42,8 @@ _WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A weight under the name that it is stored by."""
+class StoredCopy:
+    """One of the copies that the file has of a weight: under which name, and in which precision."""
 
     weight: str
     name: str
@@ -71,7 +71,7 @@ class TorchLayout:
 
     def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
         self.spec, self.recipe = spec, recipe
-        self.stored: dict[str, list[Stored]] = {}
+        self.stored: dict[str, list[StoredCopy]] = {}
         tensors: dict[str, Tensor] = {}
         for name, shape in shapes(spec).items():
             self.stored[name] = list(_stored(name, len(shape), spec, recipe))
@@ -116,17 +116,17 @@ def memory(spec: DecoderSpec) -> int:
     return BASE
 
 
-def _stored(name: str, dimensions: int, spec: DecoderSpec, recipe: Recipe) -> Iterator[Stored]:
+def _stored(name: str, dimensions: int, spec: DecoderSpec, recipe: Recipe) -> Iterator[StoredCopy]:
     if dimensions == 1:
-        yield Stored(name, name, FP32)
+        yield StoredCopy(name, name, FP32)
         return
     scheme = recipe.scheme(name, by_row=name == "embed")
-    yield Stored(name, name, scheme)
+    yield StoredCopy(name, name, scheme)
     if name == "embed" and spec.tied and recipe.scheme(name) != scheme:
-        yield Stored(name, "head", recipe.scheme(name))
+        yield StoredCopy(name, "head", recipe.scheme(name))
 
 
-def _tensors(stored: Stored, shape: tuple[int, ...]) -> dict[str, Tensor]:
+def _tensors(stored: StoredCopy, shape: tuple[int, ...]) -> dict[str, Tensor]:
     scheme, name = stored.scheme, stored.name
     refuse_unheld("torch", name, scheme, HELD)
     if scheme.group is None:
@@ -143,7 +143,7 @@ def _tensors(stored: Stored, shape: tuple[int, ...]) -> dict[str, Tensor]:
     return out
 
 
-def _parts(stored: Stored, values: F32 | QTensor) -> Iterator[tuple[str, U8]]:
+def _parts(stored: StoredCopy, values: F32 | QTensor) -> Iterator[tuple[str, U8]]:
     """Tensors of a block of rows, as bytes."""
     number = stored.scheme.number
     if not isinstance(values, QTensor):

@@ -25,14 +25,15 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class SkipsAndExits:
     """What a step skips and where it exits: kept [L, B]."""
 
     kept: torch.Tensor
     exits: dict[int, float]
 
-    def split(self, count: int) -> list["Plan"]:
-        return [Plan(kept=kept, exits=self.exits) for kept in self.kept.tensor_split(count, dim=1)]
+    def split(self, count: int) -> list["SkipsAndExits"]:
+        parts = self.kept.tensor_split(count, dim=1)
+        return [SkipsAndExits(kept=kept, exits=self.exits) for kept in parts]
 
 
 def make_batch(writer: Writer, rng: random.Random, stage: Stage) -> Batch:

@@ -16,7 +16,7 @@ from edge.spec import DecoderSpec
 from edge.system import processors
 from edge.train.origin import fitting
 from edge_runtimes.torch import layerskip
-from edge_runtimes.torch.batches import Batch, Plan, judge, weighted
+from edge_runtimes.torch.batches import Batch, SkipsAndExits, judge, weighted
 from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.optim import Tensors
 
@@ -64,14 +64,14 @@ class Passes:
         """What all tokens of a batch count together."""
         return float(self._counts[batch.parts[:, 1:]].sum())
 
-    def add(self, batch: Batch, plan: Plan, total: float) -> Score:
+    def add(self, batch: Batch, skips: SkipsAndExits, total: float) -> Score:
         """Add a split's gradients to those of the weights, where `total` is what the whole batch counts."""
         workers = min(self._workers, len(batch.tokens))
         if workers == 1:
-            loss, score = self._forward(batch, plan, total)
+            loss, score = self._forward(batch, skips, total)
             torch.autograd.backward(loss)
             return score
-        both = batch.split(workers), plan.split(workers), [total] * workers
+        both = batch.split(workers), skips.split(workers), [total] * workers
         done = list(self._pool.map(self._share, *both))
         gradients = zip(*(made for made, _ in done), strict=True)
         for weight, parts in zip(self._weights.values(), gradients, strict=True):
@@ -84,14 +84,16 @@ class Passes:
         )
 
     def _share(
-        self, batch: Batch, plan: Plan, total: float
+        self, batch: Batch, skips: SkipsAndExits, total: float
     ) -> tuple[tuple[torch.Tensor, ...], Score]:
         """A worker's gradients, zero where every sequence skipped a layer."""
-        loss, score = self._forward(batch, plan, total)
+        loss, score = self._forward(batch, skips, total)
         weights = list(self._weights.values())
         return torch.autograd.grad(loss, weights, materialize_grads=True), score
 
-    def _forward(self, batch: Batch, plan: Plan, total: float) -> tuple[torch.Tensor, Score]:
+    def _forward(
+        self, batch: Batch, skips: SkipsAndExits, total: float
+    ) -> tuple[torch.Tensor, Score]:
         tokens, parts = self._moved(batch.tokens), self._moved(batch.parts[:, 1:])
         targets, weight = tokens[:, 1:], self._table[parts] / total
         narrow = torch.autocast(
@@ -105,8 +107,8 @@ class Passes:
                 TorchOps(self._weights, compiled=self._compiled),
                 fitting(self._spec, tokens.shape[1] - 1),
                 tokens[:, :-1],
-                kept=plan.kept,
-                exits=plan.exits,
+                kept=skips.kept,
+                exits=skips.exits,
                 measure=lambda logits: weighted(logits, targets, weight),
                 recompute=self._recompute,
             )

@@ -26,7 +26,7 @@ from edge.train.curriculum import dropout, exit_weights
 from edge.train.origin import Origin, origin
 from edge.train.recipe import TrainingRecipe
 from edge_runtimes.torch import export, layerskip, state
-from edge_runtimes.torch.batches import Plan
+from edge_runtimes.torch.batches import SkipsAndExits
 from edge_runtimes.torch.initial import initial
 from edge_runtimes.torch.optim import Optimizer, Tensors
 from edge_runtimes.torch.passes import Passes
@@ -122,10 +122,10 @@ class Run:
         """One batch, one update, and a look at whether the stage is done."""
         at, rates = self.at, self.recipe.rates
         drawn = self.source.draw(at, self.mine)
-        plan = self.plan(drawn)
+        skips = self.skips(drawn)
         counts = sum(self.passes.weight(batch) for batch in drawn.batches)
         total, asked, *places = self.ranks.total(counts, self.asked, *self._spread(drawn))
-        scores = [self.passes.add(batch, plan, total) for batch in drawn.batches]
+        scores = [self.passes.add(batch, skips, total) for batch in drawn.batches]
         loss, right, answers = self.ranks.total(
             float(torch.stack([score.loss for score in scores]).sum()),
             sum(score.right for score in scores),
@@ -151,13 +151,13 @@ class Run:
         if self.source.judged:
             self._judge(drawn.stage, right / max(1, answers))
 
-    def plan(self, drawn: Drawn) -> Plan:
+    def skips(self, drawn: Drawn) -> SkipsAndExits:
         """The same for every split, and in every process: each skips as much as any other."""
         at, skip, count = self.at, self.recipe.skip, len(self.spec.layers)
         progress = min(1.0, at.tokens / self.recipe.tokens)
         seeded = torch.Generator().manual_seed(drawn.seed)
         chances = [dropout(skip, layer, count, progress) for layer in range(count)]
-        return Plan(
+        return SkipsAndExits(
             kept=layerskip.keep(chances, len(drawn.batches[0].tokens), seeded),
             exits=exit_weights(skip, count, step=at.step, progress=progress),
         )

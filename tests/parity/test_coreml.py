@@ -254,8 +254,8 @@ def proved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_byte_of_a_weight_fails_the_proof(what: str, proved: Path, tmp_path: Path) -> None:
     artifact = Path(shutil.copytree(proved.parent, tmp_path / "it")) / "out"
     manifest = Artifact.open(artifact).manifest
-    plan = layout(manifest.spec, recipe_of(manifest)).plans[0]
-    blob = plan.blobs[f"layers.1.attn.v int4-g32-fp16 {what}"]
+    file = layout(manifest.spec, recipe_of(manifest)).weights[0]
+    blob = file.blobs[f"layers.1.attn.v int4-g32-fp16 {what}"]
     changed(artifact, blob.at(0) + 1)
     report = verify(Artifact.open(artifact), artifact.with_name("source"), tokens=8)
     assert not report.passed

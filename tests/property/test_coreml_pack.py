@@ -15,7 +15,7 @@ pytest.importorskip("coremltools")
 from edge.names import shapes
 from edge.quant import recipe as recipes
 from edge_converters.coreml.pack import Together, pack
-from edge_converters.coreml.plan import Plan
+from edge_converters.coreml.weight_file import WeightFile
 from edge_runtimes.coreml.blobs import unpack
 
 
@@ -52,20 +52,20 @@ def test_rows_come_together_once_and_whole(
 @pytest.mark.parametrize("quant", ["fp16", "int4", "int8-asym-fp16", "lut3-g1-fp16"])
 def test_blobs_lie_apart_and_aligned(quant: str) -> None:
     spec, recipe = spec_of(config_of("llama")), recipes.parse(quant)
-    plan = Plan(shapes(spec), "fp16")
+    file = WeightFile(shapes(spec), "fp16")
     for name, shape in shapes(spec).items():
         if len(shape) == 2:
-            plan.matrix(name, recipe.scheme(name))
+            file.matrix(name, recipe.scheme(name))
         else:
-            plan.vector(name)
-    assert plan.matrix("embed", recipe.body) is plan.matrix("embed", recipe.body)
-    blobs = sorted(plan.blobs.values(), key=lambda blob: blob.offset)
+            file.vector(name)
+    assert file.matrix("embed", recipe.body) is file.matrix("embed", recipe.body)
+    blobs = sorted(file.blobs.values(), key=lambda blob: blob.offset)
     assert blobs[0].offset == 64
     for blob, after in pairwise(blobs):
         assert blob.offset % 64 == 0
         assert blob.at(0) == blob.offset + 64
         assert blob.at(0) + blob.nbytes <= after.offset
-    assert blobs[-1].at(0) + blobs[-1].nbytes <= plan.nbytes
+    assert blobs[-1].at(0) + blobs[-1].nbytes <= file.nbytes
     weights = sum(recipe.scheme(n).nbytes(*s) for n, s in shapes(spec).items() if len(s) == 2)
     vectors = sum(2 * s[0] for s in shapes(spec).values() if len(s) == 1)
     assert sum(blob.nbytes for blob in blobs) == weights + vectors
@@ -75,7 +75,7 @@ def test_metadata_is_that_of_coremltools(tmp_path_factory: pytest.TempPathFactor
     """The same 64 bytes, but for the offset, as its own writer makes."""
     from coremltools.libmilstoragepython import _BlobStorageWriter
 
-    from edge_converters.coreml.plan import Blob
+    from edge_converters.coreml.weight_file import Blob
 
     file = tmp_path_factory.mktemp("blobs") / "weight.bin"
     writer = _BlobStorageWriter(str(file))
@@ -104,20 +104,20 @@ def test_metadata_is_that_of_coremltools(tmp_path_factory: pytest.TempPathFactor
 def test_first_rows_are_metadata_over_the_same_bytes(quant: str, rows: int) -> None:
     """Which come last, where nobody who reads blob after blob meets them."""
     spec, recipe = spec_of(config_of("llama")), recipes.parse(quant)
-    plan = Plan(shapes(spec), "fp16")
-    whole = plan.matrix("head", recipe.scheme("head"))
-    first = plan.first(whole, rows)
-    plan.vector("norm")  # what is claimed later lies before them
-    end = max(blob.data + blob.nbytes for blob in plan.blobs.values())
+    file = WeightFile(shapes(spec), "fp16")
+    whole = file.matrix("head", recipe.scheme("head"))
+    first = file.first(whole, rows)
+    file.vector("norm")  # what is claimed later lies before them
+    end = max(blob.data + blob.nbytes for blob in file.blobs.values())
     for own, of in ((first.values, whole.values), (first.scales, whole.scales)):
         if own is None or of is None or rows == spec.vocab:
             continue
-        blob = plan.placed()[own.key]
+        blob = file.placed()[own.key]
         assert (blob.data, blob.kind, blob.shape[1:]) == (of.data, of.kind, of.shape[1:])
         assert blob.nbytes * spec.vocab == of.nbytes * rows, "rows fill whole bytes"
-        assert end <= blob.offset <= plan.nbytes - 64
+        assert end <= blob.offset <= file.nbytes - 64
         assert blob.offset % 64 == 0
         assert struct.unpack_from("<IIQQ", blob.metadata)[2:] == (blob.nbytes, of.data)
-    again = plan.first(whole, rows)
+    again = file.first(whole, rows)
     assert again == first
-    assert plan.nbytes - end < 64 * 5
+    assert file.nbytes - end < 64 * 5

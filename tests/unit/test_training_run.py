@@ -100,7 +100,7 @@ def test_the_stories_are_drawn_as_they_were(tmp_path: Path) -> None:
         (batch,) = drawn.batches
         content = batch.tokens.numpy().tobytes() + batch.parts.numpy().tobytes()
         assert hashlib.sha256(content).hexdigest()[:16] == digest
-        kept = run.plan(drawn).kept
+        kept = run.skips(drawn).kept
         assert kept.shape == (8, rows)
         skipped = {n: (~layer).nonzero().flatten().tolist() for n, layer in enumerate(kept)}
         assert {n: which for n, which in skipped.items() if which} == dropped
@@ -162,8 +162,8 @@ def test_every_split_reads_on_where_it_was(tmp_path: Path) -> None:
 def test_dropout_is_the_same_in_every_split(tmp_path: Path) -> None:
     run = begin(on_stories(skip=CURRICULA["all"], splits=2), tmp_path / "run")
     drawn = run.source.draw(run.at, range(1, 2))
-    assert run.plan(drawn).kept.shape == (3, 2)
-    assert torch.equal(run.plan(drawn).kept, run.plan(run.source.draw(run.at, range(2))).kept)
+    assert run.skips(drawn).kept.shape == (3, 2)
+    assert torch.equal(run.skips(drawn).kept, run.skips(run.source.draw(run.at, range(2))).kept)
 
 
 def test_a_run_is_not_written_over(tmp_path: Path) -> None:

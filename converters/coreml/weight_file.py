@@ -88,10 +88,11 @@ class Matrix:
     zeros: Blob | None = None
 
 
-class Plan:
-    """Asking twice for the same weight in the same scheme gives the same blobs.
+class WeightFile:
+    """Where every weight of a package lies, and what is written there.
 
-    `number`: the type of vectors, which are norms and biases.
+    Asking twice for the same weight in the same scheme gives the same blobs. `number`: the type of
+    vectors, which are norms and biases.
     """
 
     def __init__(self, shapes: Mapping[str, Shape], number: Float) -> None:

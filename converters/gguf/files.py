@@ -1,6 +1,4 @@
-"""The layout of a model's file, or of its shards, before any weight is read: headers, and where each
-tensor will lie.
-"""
+"""A model's file, or its shards, before any weight is read: headers, and where each tensor will lie."""
 
 import re
 import struct
@@ -42,7 +40,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ModelFiles:
     """All files of a model, and where in them each weight lies."""
 
     files: tuple[File, ...]
@@ -52,7 +50,7 @@ class Plan:
     @classmethod
     def of(
         cls, spec: DecoderSpec, arch: Architecture, kinds: Mapping[str, Kind], keys: Keys
-    ) -> "Plan":
+    ) -> "ModelFiles":
         """`kinds`: of each matrix; an `output.weight` among them is stored also if it is tied. A model
         with exits is cut at each: the first files are the model up to there.
         """

@@ -1,0 +1,57 @@
+"""What becomes of weights: tensors under the checkpoint's own names, fused where they are fused there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge.errors import Unsupported
+from edge.names import Location, NameMap
+from edge.quant.recipe import Recipe
+from edge.quant.tensor import Scheme
+from edge.spec import DecoderSpec
+from edge_converters.mlx.config import quantization
+from edge_converters.mlx.pack import Piece, pieces
+from edge_converters.mlx.shards import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MlxTensors:
+    """`places`: the tensor that each weight lies in; `schemes`: by the tensor's name, in which precision."""
+
+    spec: DecoderSpec
+    recipe: Recipe
+    places: Mapping[str, Location]
+    schemes: Mapping[str, Scheme]
+
+    @classmethod
+    def of(
+        cls, spec: DecoderSpec, recipe: Recipe, schemes: Mapping[str, Scheme], names: NameMap
+    ) -> "MlxTensors":
+        """Refuses two precisions in one fused tensor."""
+        places, found = names.places(spec), dict[str, Scheme]()
+        for name, place in places.items():
+            if found.setdefault(place.tensor, schemes[name]) != schemes[name]:
+                together = [other for other in places if places[other].tensor == place.tensor]
+                raise Unsupported(
+                    f"mlx-lm keeps {', '.join(together)} in one tensor of one precision",
+                    fix="give them the same precision",
+                )
+        return cls(spec, recipe, places, found)
+
+    def in_order(self) -> list[Tensor]:
+        """Everything to be stored, in the order of use."""
+        stored = {place.tensor: place.stored for place in self.places.values()}
+        return [
+            Tensor(name_of(tensor, piece), piece.dtype, (shape[0], *piece.row))
+            for tensor, shape in stored.items()
+            for piece in pieces(self.schemes[tensor], shape[1:])
+        ]
+
+    def packing(self) -> dict[str, object] | None:
+        """What config.json says of matrices."""
+        matrices = (place.tensor for place in self.places.values() if len(place.shape) == 2)
+        return quantization({n.removesuffix(".weight"): self.schemes[n] for n in matrices})
+
+
+def name_of(tensor: str, piece: Piece) -> str:
+    """Scales and biases lie beside the weight; a vector has its own name, whatever it ends on."""
+    return tensor if piece.suffix == "weight" else f"{tensor.removesuffix('weight')}{piece.suffix}"
