@@ -13,6 +13,7 @@ from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
 from edge_converters.onnx.ops import Lengths, OnnxOps, rotates_inside
 from edge_converters.onnx.store import Store
+from edge_converters.onnx.weights import Weights
 
 OPSETS = {"": 21, "com.microsoft": 1}
 IR_VERSION = 10
@@ -73,9 +74,7 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
     counts, lengths = _counted(layers) if entry.counted else _masked(tape, layers)
     ops = OnnxOps(
         tape=tape,
-        store=store,
-        recipe=recipe,
-        exact=entry.exact,
+        weights=Weights(tape, store, recipe, exact=entry.exact),
         rows_wanted=wanted if entry.rows == "asked" else entry.rows,
         positions=positions,
         lengths=lengths,
