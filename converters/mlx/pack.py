@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from edge.files.safetensors import SIZES
 from edge.names import Shape
 from edge.quant.tensor import Float, QTensor, Scheme, float_bytes, rounded
 from edge.quant.unfit import Unfit, first_wrong
@@ -15,7 +16,6 @@ from edge.typing import F32, U8
 
 GROUPS = (32, 64, 128)
 TYPES: dict[Float, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
-SIZES = {"U32": 4, "F32": 4, "F16": 2, "BF16": 2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,14 @@
-"""Where every tensor will lie: safetensors files of bounded size, planned from shapes alone.
-
-Tensors follow each other without a gap, as the format wants; those of wide types come first, so that
-each is aligned to its own.
-"""
+"""Where every tensor will lie: safetensors files of bounded size, planned from shapes alone."""
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
-from edge.names import Shape
-from edge_converters.mlx.pack import SIZES
+from edge.files.safetensors import Tensor, header_of, wide_first
 
 LIMIT = 5 << 30  # bytes of a file: mlx-lm's own
 INDEX = "model.safetensors.index.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A tensor to be stored."""
-
-    name: str
-    dtype: str
-    shape: Shape
-
-    @property
-    def nbytes(self) -> int:
-        return prod(self.shape) * SIZES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +21,7 @@ class Shard:
     nbytes: int
 
 
-def plan(tensors: Sequence[Tensor]) -> tuple[Shard, ...]:
+def plan(tensors: Mapping[str, Tensor]) -> tuple[Shard, ...]:
     """Files that hold these tensors, in their order."""
     parts = list(_cut(tensors, LIMIT))
     if len(parts) == 1:
@@ -51,43 +32,27 @@ def plan(tensors: Sequence[Tensor]) -> tuple[Shard, ...]:
     )
 
 
-def index(shards: Sequence[Shard], tensors: Iterable[Tensor]) -> str:
+def index(shards: Sequence[Shard], tensors: Mapping[str, Tensor]) -> str:
     """The text of the file that says which tensor lies where."""
     where = {name: shard.file for shard in shards for name in shard.offsets}
-    total = sum(tensor.nbytes for tensor in tensors)
+    total = sum(tensor.nbytes for tensor in tensors.values())
     found = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
     return json.dumps(found, indent=4) + "\n"
 
 
-def _cut(tensors: Sequence[Tensor], limit: int) -> Iterator[list[Tensor]]:
+def _cut(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
     """A tensor's codes, scales and biases stay in one file."""
-    part: list[Tensor] = []
-    for _, group in itertools.groupby(tensors, lambda tensor: tensor.name.rpartition(".")[0]):
-        some = list(group)
-        if part and sum(tensor.nbytes for tensor in (*part, *some)) > limit:
+    part: dict[str, Tensor] = {}
+    for _, group in itertools.groupby(tensors, lambda name: name.rpartition(".")[0]):
+        some = {name: tensors[name] for name in group}
+        if part and sum(tensor.nbytes for tensor in (*part.values(), *some.values())) > limit:
             yield part
-            part = []
-        part += some
+            part = {}
+        part |= some
     yield part
 
 
-def _shard(file: str, tensors: Sequence[Tensor]) -> Shard:
-    header: dict[str, object] = {"__metadata__": {"format": "mlx"}}
-    starts, at = {}, 0
-    for tensor in sorted(tensors, key=lambda tensor: -SIZES[tensor.dtype]):
-        starts[tensor.name] = at
-        header[tensor.name] = {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": [at, at + tensor.nbytes],
-        }
-        at += tensor.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    first = 8 + len(text)
-    return Shard(
-        file,
-        len(text).to_bytes(8, "little") + text,
-        {name: first + start for name, start in starts.items()},
-        first + at,
-    )
+def _shard(file: str, tensors: Mapping[str, Tensor]) -> Shard:
+    header, offsets = header_of(wide_first(tensors), "mlx")
+    size = len(header) + sum(tensor.nbytes for tensor in tensors.values())
+    return Shard(file, header, offsets, size)

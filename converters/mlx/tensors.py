@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge.errors import Unsupported
+from edge.files.safetensors import Tensor
 from edge.names import Location, NameMap
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
 from edge_converters.mlx.config import quantization
 from edge_converters.mlx.pack import Piece, pieces
-from edge_converters.mlx.shards import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class MlxTensors:
                 )
         return cls(spec, recipe, places, found)
 
-    def in_order(self) -> list[Tensor]:
+    def in_order(self) -> dict[str, Tensor]:
         """Everything to be stored, in the order of use."""
         stored = {place.tensor: place.stored for place in self.places.values()}
-        return [
-            Tensor(name_of(tensor, piece), piece.dtype, (shape[0], *piece.row))
+        return {
+            name_of(tensor, piece): Tensor(piece.dtype, (shape[0], *piece.row))
             for tensor, shape in stored.items()
             for piece in pieces(self.schemes[tensor], shape[1:])
-        ]
+        }
 
     def packing(self) -> dict[str, object] | None:
         """What config.json says of matrices."""

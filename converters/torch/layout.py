@@ -5,8 +5,6 @@ Two 4-bit codes share a byte, the even column in the low half. Vectors are float
 precision is not the embedding's is stored as `head`. N rows, K columns, J groups of a row.
 """
 
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 
 from edge.contracts import About
 from edge.files.datafile import DataFile, Mode
+from edge.files.safetensors import Tensor, header_of, wide_first
 from edge.names import shapes
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe
@@ -26,7 +25,7 @@ FILE = "model.safetensors"
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g32-bf16", "int8": "rtn-int8-g32-bf16"}  # what torch has kernels for
 BASE = 100_000_000  # bytes: interpreter, numpy, blocks in flight
-ALIGN = 64  # of the first tensor; wide numbers come first, so that each lies at its own width
+ALIGN = 64  # of the first tensor
 HELD: tuple[Held, ...] = (
     *map(exactly, FLOATS.values()),
     Held(
@@ -38,7 +37,6 @@ HELD: tuple[Held, ...] = (
     ),
 )
 _FLOATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
-_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +46,6 @@ class StoredCopy:
     weight: str
     name: str
     scheme: Scheme
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor of the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * _WIDTHS[self.dtype]
-
-    @property
-    def row_bytes(self) -> int:
-        return self.nbytes // self.shape[0]
 
 
 class TorchLayout:
@@ -77,9 +59,8 @@ class TorchLayout:
             self.stored[name] = list(_stored(name, len(shape), spec, recipe))
             for stored in self.stored[name]:
                 tensors |= _tensors(stored, shape)
-        ordered = sorted(tensors.items(), key=lambda item: -_WIDTHS[item[1].dtype])
-        self.tensors = dict(ordered)
-        self.header, self.offsets = _header(self.tensors)
+        self.tensors = wide_first(tensors)
+        self.header, self.offsets = header_of(self.tensors, "pt", align=ALIGN)
         self.nbytes = len(self.header) + sum(tensor.nbytes for tensor in tensors.values())
 
     def open(self, folder: Path, about: About, mode: Mode = "write") -> "TorchWriter":
@@ -167,18 +148,3 @@ def pack(codes: U8, bits: int) -> U8:
         return codes
     packed: U8 = codes[:, 0::2] | codes[:, 1::2] << np.uint8(4)
     return packed
-
-
-def _header(tensors: dict[str, Tensor]) -> tuple[bytes, dict[str, int]]:
-    """The header, filled up so that the first tensor is aligned, and where each tensor lies."""
-    table: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    at, starts = 0, {}
-    for name, tensor in tensors.items():
-        starts[name] = at
-        offsets = [at, at + tensor.nbytes]
-        table[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": offsets}
-        at += tensor.nbytes
-    text = json.dumps(table, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % ALIGN)
-    header = len(text).to_bytes(8, "little") + text
-    return header, {name: len(header) + start for name, start in starts.items()}

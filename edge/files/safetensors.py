@@ -23,26 +23,32 @@ _DIMENSIONS = 8  # the most of a tensor: a product of a million sizes takes minu
 HEADER_LIMIT = 32 << 20  # bytes: 300,000 tensors
 _BLOCK = 1 << 22  # bytes of a tensor that are compared at a time
 _FLOATS: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
-_SIZES = {**_FLOATS, "U32": 4, "U8": 1}  # bytes of what is read here: codes are no floats
+SIZES = {**_FLOATS, "U32": 4, "U8": 1}  # bytes of what is read here: codes are no floats
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One tensor of a file: its type, shape, and first byte."""
+class Tensor:
+    """One tensor: its type, and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
-    start: int
 
     @property
     def row_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * _SIZES[self.dtype]
+        return math.prod(self.shape[1:]) * SIZES[self.dtype]
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * _SIZES[self.dtype]
+        return math.prod(self.shape) * SIZES[self.dtype]
 
-    def alike(self, other: "Entry") -> bool:
+
+@dataclass(frozen=True, slots=True)
+class Entry(Tensor):
+    """One tensor of a file, and its first byte there."""
+
+    start: int
+
+    def alike(self, other: Tensor) -> bool:
         """Whether both are of one type and shape."""
         return (self.dtype, self.shape) == (other.dtype, other.shape)
 
@@ -106,6 +112,29 @@ def same(paths: Iterable[Path], first: str, second: str) -> bool:
         return all(holders[first].raw(first, p) == holders[second].raw(second, p) for p in parts)
 
 
+def wide_first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """In the order in which each is aligned to its own type, where they follow each other without a gap."""
+    return dict(sorted(tensors.items(), key=lambda item: -SIZES[item[1].dtype]))
+
+
+def header_of(
+    tensors: Mapping[str, Tensor], form: str, *, align: int = 8
+) -> tuple[bytes, dict[str, int]]:
+    """What a file of these tensors begins with, so that the first lies at a multiple of `align`; and where
+    each of them lies. `form`: who is meant to read it.
+    """
+    table: dict[str, object] = {"__metadata__": {"format": form}}
+    starts, at = {}, 0
+    for name, tensor in tensors.items():
+        starts[name], end = at, at + tensor.nbytes
+        table[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % align)
+    first = 8 + len(text)
+    return len(text).to_bytes(8, "little") + text, {n: first + start for n, start in starts.items()}
+
+
 def header_size(start: bytes, size: int, where: str) -> int:
     """Bytes of the header of a file of `size` bytes, from its first eight."""
     if len(start) < 8:
@@ -149,7 +178,7 @@ def _places(
             raise ValueError(
                 f"{name} ends {start + end - size:,} bytes past the file: it is cut off"
             )
-        if dtype in _SIZES and math.prod(dims) * _SIZES[dtype] != end - begin:
+        if dtype in SIZES and math.prod(dims) * SIZES[dtype] != end - begin:
             raise ValueError(f"{name}: {end - begin:,} bytes do not hold {list(dims)} of {dtype}")
         yield name, (Entry(dtype, dims, start + begin), start + end)
 

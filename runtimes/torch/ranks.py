@@ -6,18 +6,19 @@ CPUs; with NCCL on CUDA, which was written and not run.
 
 import os
 from collections.abc import Iterable, Iterator
-from types import TracebackType
+from typing import Self
 
 import torch
 import torch.distributed as dist
 
 from edge.errors import Unsupported
+from edge.files.closeable import Closeable
 from edge_runtimes.torch.decoder import device
 
 BUCKET = 64 << 20  # bytes that are added up at once
 
 
-class Ranks:
+class Ranks(Closeable):
     """`rank` of `count`. As a context it joins the others, and leaves them at the end."""
 
     def __init__(self) -> None:
@@ -34,19 +35,14 @@ class Ranks:
         """Whether this is the one that writes."""
         return self.rank == 0
 
-    def __enter__(self) -> "Ranks":
+    def __enter__(self) -> Self:
         if self.device.index is not None:
             torch.cuda.set_device(self.device)
         if self.count > 1:
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         if self.count > 1:
             dist.destroy_process_group()
 
