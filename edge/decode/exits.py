@@ -4,8 +4,7 @@ What a drafted token leaves at the exit is kept until `finish` sends all of it t
 it is forgotten when anything else is read. T tokens, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from edge.decode.layerskip import widened
@@ -87,19 +86,3 @@ class ExitDecoder(Generic[Left]):
         """A runtime that counts what ran ahead forgets it, too."""
         if self._left:
             self.rewind(self.length)
-
-
-class Counted(Protocol):
-    """A cache that knows how many tokens it holds."""
-
-    length: int
-
-
-@contextmanager
-def as_if_longer(cache: Counted, ahead: int) -> Iterator[None]:
-    """For what runs ahead of a cache's sequence: as if so many more tokens were in it."""
-    cache.length += ahead
-    try:
-        yield
-    finally:
-        cache.length -= ahead

@@ -4,13 +4,13 @@ T new rows, S rows of the cache, C kept ones, H query heads, G kv heads, W head 
 """
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
 
+from edge.decode.rows import CountedRows
 from edge.nn.sparse import hidden
 from edge.spec import BlockSparse, DecoderSpec, LayerSpec
 from edge.typing import I64
@@ -22,25 +22,16 @@ Seen = tuple[
 ]  # keys and values [1, G, S, W], and what a query sees of them
 
 
-class Cache:
-    """`keys` and `values` of each layer, [1, G, S, W], of which `rows` are in use.
-
-    A layer that forgot rows holds fewer than `length`, which stays the position of the next token.
-    """
+class Cache(CountedRows):
+    """`keys` and `values` of each layer, [1, G, S, W], of which `rows` are in use."""
 
     def __init__(self, spec: DecoderSpec, dtype: mx.Dtype) -> None:
+        super().__init__(len(spec.layers))
         self._spec = spec
         self._dtype = dtype
-        self.length = 0
-        self.forgotten = [0] * len(spec.layers)
         self.keys, self.values = (
             [self._empty(layer, 0) for layer in spec.layers] for _ in range(2)
         )
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """How many each layer holds."""
-        return tuple(self.length - gone for gone in self.forgotten)
 
     def reserve(self, length: int) -> None:
         """Make room for this many tokens, and for rows up to a multiple."""
@@ -52,17 +43,9 @@ class Cache:
                 for part in (self.keys, self.values):
                     part[index] = mx.concatenate([part[index], empty], axis=2)
 
-    def rewind(self, length: int) -> None:
-        gone = self.length - length
-        assert length == 0 or 0 <= gone <= min(self.rows), f"rewind to {length} of {self.length}"
-        if length == 0:
-            self.forgotten = [0] * len(self.forgotten)
-        self.length = length
-
     def kept(self, rows: Sequence[I64]) -> "Cache":
         """Another of the same sequence, which holds only these rows of each layer: [G, C]."""
-        other = copy(self)
-        other.forgotten = [self.length - places.shape[1] for places in rows]
+        other = self._counting(rows)
         at = [mx.array(places.astype(np.uint32))[None, :, :, None] for places in rows]
         other.keys, other.values = (
             [

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from edge.contracts import Opening
-from edge.decode.exits import as_if_longer
 from edge.decode.layerskip import draft_spec
 from edge.nn.decoder import head_name, segment
 from edge.typing import F32
@@ -33,7 +32,7 @@ class ExitMlxDecoder(MlxDecoder):
 
     def early(self, token: int, *, ahead: int) -> mx.array:
         """Nothing of it is computed yet."""
-        with as_if_longer(self._cache, ahead):
+        with self._cache.ahead(ahead):
             self._room(1)
             ops, ids = MlxOps(self._weights, Exactly(self._cache, 1), False), self._ids((token,))
             return segment(ops, self.spec, ids, start=0, stop=self._exit, ends=False)

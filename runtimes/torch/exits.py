@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 
 from edge.contracts import Opening
-from edge.decode.exits import as_if_longer
 from edge.decode.layerskip import draft_spec
 from edge.nn.decoder import head_name, segment
 from edge.typing import F32
@@ -35,7 +34,7 @@ class ExitTorchDecoder(TorchDecoder):
 
     @torch.inference_mode()
     def early(self, token: int, *, ahead: int) -> torch.Tensor:
-        with as_if_longer(self._cache, ahead):
+        with self._cache.ahead(ahead):
             ids = self._ids((token,))
             return segment(self._all, self.spec, ids, start=0, stop=self._exit, ends=False)
 
