@@ -2,7 +2,7 @@
 greedy answers agree.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,27 @@ def offering(name: str) -> list[str]:
     folders = sorted(file.parent for file in (ROOT / "runtimes").glob("*/__init__.py"))
     found = [folder.name for folder in folders if name in (folder / "__init__.py").read_text()]
     return ["reference", *found]
+
+
+def benches(
+    name: str, *, exit_: int | None = None, refused: Collection[tuple[str, str]] = ()
+) -> Any:
+    """A fixture: on each runtime that offers a capability, benches by family. `refused`: runtimes and the
+    families that they refuse by name.
+    """
+
+    @pytest.fixture(params=offering(name))
+    def opening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
+        folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
+
+        def opened(family: str) -> Bench:
+            if (request.param, family) in refused:
+                pytest.skip(f"{request.param} refuses this of {family}")
+            return Bench(request.param, folder / family, family, exit_=exit_)
+
+        return opened
+
+    return opening
 
 
 class Bench:

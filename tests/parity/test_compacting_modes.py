@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from decoders import ONE_TABLE, Bench, Open, offering
+from decoders import ONE_TABLE, Bench, Open, benches
 
 from edge.decode import kvzip
 from edge.decode.generate import generate
@@ -36,10 +36,7 @@ def named(options: SnapKV) -> str:
     return "-".join(name for name, given in parts.items() if given) or "paper"
 
 
-@pytest.fixture(params=offering("open_evictable"))
-def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
-    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
-    return lambda family: Bench(request.param, folder / family, family)
+bench = benches("open_evictable")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

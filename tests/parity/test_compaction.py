@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decoders import Bench, Open, offering
+from decoders import Open, benches
 from support import converted, tiny
 
 from edge import targets
@@ -19,10 +19,7 @@ IDS = [int(i) for i in np.random.default_rng(5).integers(0, 97, 50)]
 FAMILIES = ("llama", "openelm", "internlm2")
 
 
-@pytest.fixture(params=offering("open_evictable"))
-def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
-    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
-    return lambda family: Bench(request.param, folder / family, family)
+bench = benches("open_evictable")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decoders import Bench, Open, offering
+from decoders import Bench, Open, benches, offering
 from support import converted, tiny
 
 from edge import targets
@@ -20,27 +20,14 @@ from edge.protocols import EarlyExit
 
 PROMPT = [int(i) for i in np.random.default_rng(2).integers(0, 97, 30)]
 FAMILIES = ("llama", "openelm", "internlm2")
-REFUSED = {("gguf", "openelm")}  # by name: see test_gguf_exits.py
 WHOLE = {"gguf"}  # drafts of all ids, and refuses to do otherwise
 CUT = SnapKV(capacity=12, window=4, kernel=3)
 
 
-@pytest.fixture(params=offering("open_exits"))
-def exits(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
-    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
-
-    def opened(family: str) -> Bench:
-        if (request.param, family) in REFUSED:
-            pytest.skip(f"{request.param} refuses exits of {family}")
-        return Bench(request.param, folder / family, family, exit_=1)
-
-    return opened
+exits = benches("open_exits", exit_=1, refused={("gguf", "openelm")})  # see test_gguf_exits.py
 
 
-@pytest.fixture(params=offering("open_evictable"))
-def evictable(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
-    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
-    return lambda family: Bench(request.param, folder / family, family)
+evictable = benches("open_evictable")
 
 
 def answers_as_plain(made: Bench, source: Speculation) -> None:

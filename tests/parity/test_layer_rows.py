@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from decoders import ONE_TABLE, Bench, Open, offering
+from decoders import ONE_TABLE, Open, benches
 
 from edge.errors import Unsupported
 from edge.protocols import Decoder
@@ -12,10 +12,7 @@ IDS = [int(i) for i in np.random.default_rng(5).integers(0, 97, 50)]
 FAMILIES = ("llama", "openelm", "internlm2")
 
 
-@pytest.fixture(params=offering("open_evictable"))
-def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Open:
-    folder = tmp_path_factory.getbasetemp() / "decoders"  # one conversion serves every law
-    return lambda family: Bench(request.param, folder / family, family)
+bench = benches("open_evictable")
 
 
 def decoded_with_masks(

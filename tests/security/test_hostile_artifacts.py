@@ -1,6 +1,7 @@
 """Artifacts whose edge.json lies, or whose files were changed. One error, soon."""
 
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def artifact(whole: Path, tmp_path: Path) -> Path:
     """A copy to break."""
-    copy = tmp_path / "artifact"
-    copy.mkdir()
-    for file in whole.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    return copy
+    return Path(shutil.copytree(whole, tmp_path / "artifact"))
 
 
 MANIFESTS: dict[str, Change] = {
