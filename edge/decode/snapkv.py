@@ -271,6 +271,15 @@ def rows_of(decoder: Decoder) -> tuple[int, ...]:
     return (decoder.length,) * len(decoder.spec.layers)
 
 
+def refuse_window(count: int, most: int, target: str) -> None:
+    """A window that votes is read in one call."""
+    if count > most:
+        raise EdgeError(
+            f"a window of {count} tokens; {target} observes at most {most}",
+            fix=f"give a window of {most} or fewer",
+        )
+
+
 def refuse_cut(spec: DecoderSpec) -> None:
     """A window counts rows, and after eviction rows are no positions."""
     if any(layer.window is not None or layer.sparse is not None for layer in spec.layers):

@@ -1,11 +1,12 @@
-"""Codes as they lie in bytes, read without any of the packers: a stream of bits, each code from its lowest
-bit on. N rows, K columns, J groups.
+"""Codes and floats as they lie in bytes, read without any of the packers. Codes are a stream of bits, each
+from its lowest bit on. N rows, K columns, J groups.
 """
 
 import math
 
 import numpy as np
 
+from edge.quant.tensor import Float
 from edge.typing import F32, U8
 
 
@@ -22,6 +23,13 @@ def codes(raw: U8, bits: int) -> U8:
     for i in range(count):
         out[:, :, i] = words >> np.uint64(bits * i) & np.uint64((1 << bits) - 1)
     return out.reshape(len(raw), -1)
+
+
+def floats(raw: U8, number: Float) -> F32:
+    """[N, bytes] -> [N, K]."""
+    if number == "bf16":  # the upper half of a float32
+        return np.left_shift(raw.view("<u2"), 16, dtype=np.uint32).view(np.float32)
+    return raw.view("<f2" if number == "fp16" else "<f4").astype(np.float32)
 
 
 def spread(values: F32, group: int, columns: int) -> F32:

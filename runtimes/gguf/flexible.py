@@ -12,8 +12,8 @@ from copy import copy
 import numpy as np
 
 from edge.contracts import Opening
-from edge.decode.snapkv import vote
-from edge.errors import EdgeError, Unsupported
+from edge.decode.snapkv import refuse_window, vote
+from edge.errors import Unsupported
 from edge.typing import F32, I64, U8
 from edge_runtimes.gguf.decoder import ANSWER, GgufDecoder
 from edge_runtimes.gguf.library import BATCH, DRAFTS, Context
@@ -35,11 +35,7 @@ class FlexibleGgufDecoder(GgufDecoder):
         return (self._rows,) * len(self.spec.layers)
 
     def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
-        if len(tokens) > BATCH:
-            raise EdgeError(
-                f"a window of {len(tokens)} tokens; gguf observes at most {BATCH}",
-                fix=f"give a window of {BATCH} or fewer",
-            )
+        refuse_window(len(tokens), BATCH, "gguf")
         self.reserve(self._rows + len(tokens))
         queries = Queries(self.spec)
         self._move(queries)

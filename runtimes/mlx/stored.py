@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edge.files.closeable import Closeable
-from edge.quant.bits import codes, spread
+from edge.quant.bits import codes, floats, spread
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import Float
 from edge.spec import DecoderSpec
 from edge.typing import F32, U8
 from edge_runtimes.mlx.folder import Folder, Kind
@@ -25,11 +24,11 @@ class MlxRows(Closeable):
     def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:
         form = self._folder.form(name)
         if form.bits is None or form.group is None:
-            return _floats(self._bytes(name, "weight", start, stop), form.number)
+            return floats(self._bytes(name, "weight", start, stop), form.number)
         values = codes(self._bytes(name, "weight", start, stop), form.bits).astype(np.float32)
         scales, biases = (
             spread(
-                _floats(self._bytes(name, kind, start, stop), form.number),
+                floats(self._bytes(name, kind, start, stop), form.number),
                 form.group,
                 values.shape[1],
             )
@@ -44,9 +43,3 @@ class MlxRows(Closeable):
         out = np.empty((stop - start, self._folder.width(name, kind)), np.uint8)
         self._folder.read(name, kind, out, start=start)
         return out
-
-
-def _floats(raw: U8, number: Float) -> F32:
-    if number == "bf16":  # the upper half of a float32
-        return np.left_shift(raw.view("<u2"), 16, dtype=np.uint32).view(np.float32)
-    return raw.view("<f2" if number == "fp16" else "<f4").astype(np.float32)

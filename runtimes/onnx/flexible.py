@@ -12,8 +12,7 @@ from copy import copy
 import numpy as np
 
 from edge.contracts import Opening
-from edge.decode.snapkv import vote
-from edge.errors import EdgeError
+from edge.decode.snapkv import refuse_window, vote
 from edge.nn.rope import rotate, tables
 from edge.typing import F32, I64, AnyArray
 from edge_runtimes.onnx.call import Call, Entry, queries_width
@@ -40,11 +39,7 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         return tuple(self._rows.tolist())
 
     def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
-        if len(tokens) > WINDOW:
-            raise EdgeError(
-                f"a window of {len(tokens)} tokens; onnx observes at most {WINDOW}",
-                fix=f"give a window of {WINDOW} or fewer",
-            )
+        refuse_window(len(tokens), WINDOW, "onnx")
         self.reserve(len(tokens))
         seen = {
             index: np.empty((1, len(tokens), queries_width(self.spec, index)), np.float32)

@@ -12,9 +12,8 @@ import numpy as np
 
 from edge.errors import Damaged
 from edge.names import shapes
-from edge.quant.bits import codes, spread
+from edge.quant.bits import codes, floats, spread
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import Float
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32, U8
 from edge_runtimes.onnx.external import check, regions
@@ -44,7 +43,7 @@ class OnnxRows:
             return _read(path, offset + (first + start) * size, (stop - start, size))
 
         if scheme.group is None:
-            return _floats(part(f"{stack}.table" if by_row else stack), scheme.number)
+            return floats(part(f"{stack}.table" if by_row else stack), scheme.number)
         zeros = part(f"{form}.zeros") if f"{form}.zeros" in self._regions else None
         packed, scales = part(form + ending), part(f"{form}.scales")
         return _meant(packed, scales, zeros, scheme.bits, scheme.group)[:, :columns]
@@ -79,12 +78,6 @@ def _meant(packed: U8, scales: U8, zeros: U8 | None, bits: int, group: int) -> F
     floating = zeros.shape[1] == scales.shape[1]
     places = zeros.view("<f4") if floating else codes(zeros, bits).astype(np.float32)
     return (values - spread(places, group, columns)) * scale
-
-
-def _floats(raw: U8, number: Float) -> F32:
-    if number == "bf16":  # the upper half of a float32
-        return np.left_shift(raw.view("<u2"), 16, dtype=np.uint32).view(np.float32)
-    return raw.view("<f2" if number == "fp16" else "<f4").astype(np.float32)
 
 
 def _read(path: Path, offset: int, shape: tuple[int, int]) -> U8:
