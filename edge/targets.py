@@ -127,6 +127,7 @@ def _plainly(artifact: Artifact) -> Opening:
 
 
 def _by_part(door: Door[Inner], opening: Opening) -> Callable[[str, DecoderSpec], Inner]:
+    """For `edge.decode.switching`: the same, of each part of a model."""
     return lambda label, part: door(replace(opening, spec=part, part=label))
 
 
