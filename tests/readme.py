@@ -1,286 +1,59 @@
-"""The generated parts of README.md: from recorded proofs and benchmarks, never typed by hand.
+"""The generated parts of README.md and docs/*.md: from recorded proofs and benchmarks, never typed by hand.
 
-    python tests/readme.py --write      the parts between `<!-- NAME -->` and `<!-- end -->`
+    python tests/readme.py --write      the parts between `<!-- NAME -->` and `<!-- end -->`, and docs/speed.svg
 
 docs/parity.json is kept by `pytest tests/parity/test_matrix.py --record docs/parity.json`,
 docs/speed-*.json by `python tests/bench/speed.py ... --out`, docs/fuzz.json by `python tests/fuzz.py --out`,
 docs/snapkv-quality.* by `python tests/bench/budget.py ... --out`.
 """
 
-import json
 import re
-import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from edge.source import registry  # noqa: E402
+from figures import speed  # noqa: E402
+from tables import PARTS  # noqa: E402
 
 README = ROOT / "README.md"
-TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI", "mlx": "mlx-lm"}
-
-
-def parity() -> str:
-    """Families x targets: the worst relative error of logits, by recipe."""
-    rows = json.loads((ROOT / "docs" / "parity.json").read_text())
-    recipes = sorted({row["recipe"] for row in rows}, key=_by_size)
-    lines = [f"| family | target | {' | '.join(recipes)} |", "|---" * (len(recipes) + 2) + "|"]
-    for family, target in sorted({(row["family"], row["target"]) for row in rows}):
-        found = {
-            row["recipe"]: f"{row['error']:.0e}"
-            for row in rows
-            if (row["family"], row["target"]) == (family, target)
-        }
-        cells = " | ".join(found.get(recipe, "-") for recipe in recipes)
-        lines.append(f"| {family} | {target} | {cells} |")
-    return "\n".join(lines)
-
-
-def speed() -> str:
-    """Each recorded benchmark beside its peers: medians, and least to most of the rounds."""
-    lines = []
-    for file in sorted((ROOT / "docs").glob("speed-*.json")):
-        record = json.loads(file.read_text())
-        some = next(iter(record["settings"].values()))
-        title = file.stem.removeprefix("speed-")
-        lines.append(f"**{title}**, {some['prompt']} prompt tokens, {_threads(some)}")
-        lines += ["", "| engine | prefill tok/s | decode tok/s |", "|---|---|---|"]
-        for kind, rounds in record["rounds"].items():
-            cells = (_spread(rounds, key) for key in ("prefill_tps", "decode_tps"))
-            lines.append(f"| {TITLES.get(kind, kind)} | {' | '.join(cells)} |")
-        lines.append("")
-        lines.append(f"{record['machine']}; {len(record['rounds']['edge'])} rounds, interleaved.")
-        lines.append("")
-    return "\n".join(lines).strip()
-
-
-def decoding() -> str:
-    """What caches, exits and drafts bring: medians, and least to most of the rounds."""
-    lines = []
-    for file in sorted((ROOT / "docs").glob("decoding-*.json")):
-        found = json.loads(file.read_text())
-        rows = found["summary"]
-        columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
-        some = next(iter(found["settings"].values()))
-        lines += [f"**{file.stem.removeprefix('decoding-')}**, {_threads(some)}", ""]
-        lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-        lines += [f"| {' | '.join(_shown(key, row[key]) for key in columns)} |" for row in rows]
-        rounds = len(next(iter(found["rounds"].values())))
-        lines += ["", f"{found['machine']}; {rounds} rounds, interleaved.", ""]
-    return "\n".join(lines).strip()
-
-
-def _threads(load: dict[str, Any]) -> str:
-    count = load["threads"]
-    named = {0: "threads as each engine takes", 1: "1 thread"}
-    return named.get(count, f"{count} threads")
-
-
-def _shown(key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        middle, least, most = value
-        digits = 2 if most < 10 else 1
-        return f"{middle:.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
-    if key == "drafts kept":
-        return f"{value:.0%}"
-    return f"{value:,.1f}" if isinstance(value, float) else str(value)
-
-
-def footprint() -> str:
-    """Seconds and memory of the commands: medians, and least to most of the rounds."""
-    file = ROOT / "docs" / "footprint.json"
-    if not file.exists():
-        return ""
-    found = json.loads(file.read_text())
-    titles = {
-        "help_seconds": "`edge --help`, s",
-        "first_text_seconds": "first text of a warm `edge run`, s",
-        "convert_seconds": f"{found.get('converted')} to int4, s",
-        "convert_peak_mb": f"{found.get('converted')} to int4, peak resident MB",
-        "run_peak_mb": f"{found.get('ran')} run, peak resident MB",
-        "read_gbs": f"{found.get('ran')} decoding reads, GB/s",
-        "machine_gbs": "this machine reads, GB/s",
-    }
-    lines = ["| what | median (least to most) |", "|---|---|"]
-    lines += [f"| {titles[key]} | {_range(found[key])} |" for key in titles if key in found]
-    if "artifact_mb" in found:
-        lines.append(
-            f"| {found['ran']}: artifact + cache, MB | {found['artifact_mb']:.0f} + {found['cache_mb']:.0f} |"
-        )
-    return "\n".join([*lines, "", found["machine"] + "."])
-
-
-def quality() -> str:
-    """What compacted caches cost, by mode and by the share of the prompt's rows that is kept."""
-    found = json.loads((ROOT / "docs" / "snapkv-quality.json").read_text())
-    cells = {(row["task"], row["mode"], row["share"]): row for row in found["cells"]}
-    shares = sorted({share for _, _, share in cells if share > 1})
-    titles = " | ".join(f"1/{share}" for share in shares)
-    lines = [f"| | rows | all | {titles} | cases |", "|---" * (len(shares) + 4) + "|"]
-    whole = {task: row for (task, _, share), row in cells.items() if share == 1}
-    for task, mode in dict.fromkeys((task, mode) for task, mode, share in cells if share > 1):
-        some = [cells.get((task, mode, share)) for share in shares]
-        costs = " | ".join(map(_cost, some))
-        counts = sorted({row["cases"] for row in some if row is not None})
-        count = " to ".join(map(str, [*counts[:1], *counts[1:][-1:]]))
-        lines.append(f"| {task} | {mode} | {_whole(whole[task])} | {costs} | {count} |")
-    picture = "![Exact answers against rows kept](docs/snapkv-quality.svg)"
-    return "\n".join([picture, "", *lines, "", _meaning(found["about"])])
-
-
-def _meaning(about: dict[str, Any]) -> str:
-    """What was measured, and what the names stand for."""
-    paper = about["modes"]["SnapKV"]
-    ways = [
-        f"*{mode}*: `{' '.join(_options(options, paper))}`"
-        for mode, options in about["modes"].items()
-        if options != paper
-    ]
-    text = about["text"]
-    return (
-        f"{about['model']} in fp32, facts about {about['distance']} tokens back. Under a share of the prompt's rows: "
-        "points lost to the whole cache in the same cases, ± the standard error of that (0.0 only says that no answer "
-        f"of these cases differed). Text: nats a token lost by {text['model']} on {text['new']} tokens after "
-        f"{text['prompt']} of {text['file']}. *SnapKV*: as in the paper; {'; '.join(ways)}."
-    )
-
-
-def _options(options: dict[str, Any], paper: dict[str, Any]) -> list[str]:
-    """In the words of the command line."""
-    names = {"chunk": "prefill", "purpose": "for"}
-    return [
-        f"--snapkv-{names.get(name, name)} {value}"
-        for name, value in options.items()
-        if value != paper[name]
-    ]
-
-
-def _whole(row: dict[str, Any]) -> str:
-    return f"{row['mean']:.2f} nats" if row["task"] == "text" else f"{row['mean']:.1%}"
-
-
-def _cost(row: dict[str, Any] | None) -> str:
-    """Points or nats lost, with the standard error of the paired differences."""
-    if row is None:
-        return "-"
-    if row["task"] == "text":
-        return f"{-row['below']:.3f} ± {row['stderr']:.3f}"
-    return f"{100 * row['below']:.1f} ± {100 * row['stderr']:.1f}"
-
-
-def plan() -> str:
-    """What was planned beside what then happened, in MB."""
-    found = json.loads((ROOT / "docs" / "plan.json").read_text())
-    lines = [
-        "| checkpoint | target | recipe | disk | converting | running |",
-        "|---|---|---|---|---|---|",
-    ]
-    worst = 0.0
-    for row in found["rows"]:
-        pairs = [row["disk"], row["convert"], *row["run"].values()]
-        worst = max([worst, *(abs(planned / seen - 1) for planned, seen in pairs)])
-        runs = ", ".join(f"{_beside(pair)} at {n}" for n, pair in row["run"].items())
-        cells = (row["checkpoint"], row["target"], row["recipe"])
-        sizes = (_beside(row["disk"]), _beside(row["convert"]), runs)
-        lines.append(f"| {' | '.join((*cells, *sizes))} |")
-    return "\n".join(
-        [*lines, "", f"At most {worst:.1%} apart. {found['machine']}; running at so many tokens."]
-    )
-
-
-def grammar() -> str:
-    """What a form costs a token, beside decoding freely."""
-    found = json.loads((ROOT / "docs" / "grammar.json").read_text())
-    free, held = (found["milliseconds"][name] for name in ("free", "schema"))
-    cost = statistics.median(b / a - 1 for a, b in zip(free, held, strict=True))
-    return (
-        f"A JSON schema costs {cost:.1%} of decoding with a vocabulary of {found['vocabulary']:,} "
-        f"({_range(held)} ms a token against {_range(free)}; {found['artifact']}, {len(free)} rounds in turn, "
-        f"{found['machine']})."
-    )
-
-
-def fuzz() -> str:
-    """How many hostile inputs each reader got, and how many of them broke the law."""
-    file = ROOT / "docs" / "fuzz.json"
-    if not file.exists():
-        return ""
-    found = json.loads(file.read_text())
-    rows = found["readers"]
-    total = sum(row["executions"] for row in rows.values())
-    seconds = sum(row["seconds"] for row in rows.values())
-    failures = sum(row["failures"] for row in rows.values())
-    counts = ", ".join(f"{row['executions']:,} {name}" for name, row in rows.items())
-    return "\n".join(
-        [
-            f"{total:,} inputs in {seconds / 60:.0f} minutes, {failures} failures ({found['date']}, Python "
-            f"{found['python']}), by `{found['command']}`:",
-            f"{counts}.",
-        ]
-    )
-
-
-def layerskip() -> str:
-    """The published checkpoints that were trained to exit early."""
-    lines = ["| model | published as | exits after layer | licence |", "|---|---|---|---|"]
-    for entry in registry.entries().values():
-        if entry.exits:
-            exits, gated = ", ".join(map(str, entry.exits)), ", gated" if entry.gated else ""
-            lines.append(f"| `{entry.id}` | {entry.source} | {exits} | {entry.licence}{gated} |")
-    return "\n".join(lines)
-
-
-PARTS = {
-    "quality": quality,
-    "parity": parity,
-    "speed": speed,
-    "decoding": decoding,
-    "footprint": footprint,
-    "plan": plan,
-    "grammar": grammar,
-    "fuzz": fuzz,
-    "layerskip": layerskip,
-}
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+PICTURES = {ROOT / "docs" / "speed.svg": speed}
 
 
 def generated(text: str) -> str:
-    """README's text with its generated parts made anew."""
+    """A page's text with its generated parts made anew."""
     for name, make in PARTS.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(
-            pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], text, flags=re.DOTALL
-        )  # type: ignore[misc]
+        start, end = f"<!-- {name} -->\n", "<!-- end -->"
+        if start in text:
+            before, _, rest = text.partition(start)
+            text = before + start + make() + "\n" + rest[rest.index(end) :]
     return text
 
 
-def _beside(pair: list[int]) -> str:
-    planned, seen = pair
-    return f"{planned / 1e6:.0f} / {seen / 1e6:.0f}"
+def parts(text: str) -> list[str]:
+    """Which of them a page has."""
+    return [name for name in re.findall(r"^<!-- (\w+) -->$", text, re.MULTILINE) if name in PARTS]
 
 
-def _spread(rounds: list[dict[str, Any]], key: str) -> str:
-    return _range([row[key] for row in rounds])
+def made() -> dict[Path, str]:
+    """Every page and picture as it should be."""
+    pages = {page: generated(page.read_text()) for page in PAGES}
+    return pages | {file: draw() for file, draw in PICTURES.items()}
 
 
-def _range(values: list[float]) -> str:
-    if statistics.median(values) < 10:
-        return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
-
-
-def _by_size(recipe: str) -> tuple[int, str]:
-    bits = re.search(r"\d+", recipe)
-    return -int(bits[0]) if bits else 0, recipe
+def stale() -> list[str]:
+    return [
+        str(file.relative_to(ROOT))
+        for file, text in made().items()
+        if not file.is_file() or file.read_text() != text
+    ]
 
 
 if __name__ == "__main__":
-    made = generated(README.read_text())
     if "--write" in sys.argv:
-        README.write_text(made)
-    elif made != README.read_text():
-        sys.exit("README.md is out of date: python tests/readme.py --write")
+        for file, text in made().items():
+            file.write_text(text)
+    elif wrong := stale():
+        sys.exit(f"out of date: {', '.join(wrong)}: python tests/readme.py --write")

@@ -1,0 +1,279 @@
+"""The generated tables of README.md and docs/*.md: from recorded proofs and benchmarks, never typed by
+hand. `python tests/readme.py --write` puts each between `<!-- NAME -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from edge import targets
+from edge.families import families
+from edge.source import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+TITLES = {"edge": "edge", "gguf": "llama.cpp", "genai": "ORT GenAI", "mlx": "mlx-lm"}
+
+
+def parity() -> str:
+    """Families x targets: the worst relative error of logits, by recipe."""
+    rows = json.loads((ROOT / "docs" / "parity.json").read_text())
+    recipes = sorted({row["recipe"] for row in rows}, key=_by_size)
+    lines = [f"| family | target | {' | '.join(recipes)} |", "|---" * (len(recipes) + 2) + "|"]
+    for family, target in sorted({(row["family"], row["target"]) for row in rows}):
+        found = {
+            row["recipe"]: f"{row['error']:.0e}"
+            for row in rows
+            if (row["family"], row["target"]) == (family, target)
+        }
+        cells = " | ".join(found.get(recipe, "-") for recipe in recipes)
+        lines.append(f"| {family} | {target} | {cells} |")
+    return "\n".join(lines)
+
+
+def matrix() -> str:
+    """Families x targets: in how many precisions each was proved, and the worst error in fp32."""
+    rows = json.loads((ROOT / "docs" / "parity.json").read_text())
+    every = targets.names("converters")
+    lines = [f"| family | models | {' | '.join(every)} |", "|---" * (len(every) + 2) + "|"]
+    for family in sorted(families(), key=lambda family: family.name):
+        ids = [entry.id for entry in registry.entries().values() if entry.family == family.name]
+        cells = (_proved(rows, family.name, target) for target in every)
+        lines.append(f"| `{family.name}` | {len(ids)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _proved(rows: list[dict[str, Any]], family: str, target: str) -> str:
+    found = [row for row in rows if (row["family"], row["target"]) == (family, target)]
+    plain = [row["error"] for row in found if row["recipe"] == "fp32"]
+    return f"{len(found)}, {max(plain):.0e}" if plain else "-"
+
+
+def speed() -> str:
+    """Each recorded benchmark beside its peers: medians, and least to most of the rounds."""
+    lines = []
+    for file in sorted((ROOT / "docs").glob("speed-*.json")):
+        record = json.loads(file.read_text())
+        some = next(iter(record["settings"].values()))
+        title = file.stem.removeprefix("speed-")
+        lines.append(f"**{title}**, {some['prompt']} prompt tokens, {_threads(some)}")
+        lines += ["", "| engine | prefill tok/s | decode tok/s |", "|---|---|---|"]
+        for kind, rounds in record["rounds"].items():
+            cells = (_spread(rounds, key) for key in ("prefill_tps", "decode_tps"))
+            lines.append(f"| {TITLES.get(kind, kind)} | {' | '.join(cells)} |")
+        lines.append("")
+        lines.append(f"{record['machine']}; {len(record['rounds']['edge'])} rounds, interleaved.")
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+def decoding() -> str:
+    """What caches, exits and drafts bring: medians, and least to most of the rounds."""
+    lines = []
+    for file in sorted((ROOT / "docs").glob("decoding-*.json")):
+        found = json.loads(file.read_text())
+        rows = found["summary"]
+        columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
+        some = next(iter(found["settings"].values()))
+        lines += [f"**{file.stem.removeprefix('decoding-')}**, {_threads(some)}", ""]
+        lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        lines += [f"| {' | '.join(_shown(key, row[key]) for key in columns)} |" for row in rows]
+        rounds = len(next(iter(found["rounds"].values())))
+        lines += ["", f"{found['machine']}; {rounds} rounds, interleaved.", ""]
+    return "\n".join(lines).strip()
+
+
+def _threads(load: dict[str, Any]) -> str:
+    count = load["threads"]
+    named = {0: "threads as each engine takes", 1: "1 thread"}
+    return named.get(count, f"{count} threads")
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        middle, least, most = value
+        digits = 2 if most < 10 else 1
+        return f"{middle:.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
+    if key == "drafts kept":
+        return f"{value:.0%}"
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)
+
+
+def footprint() -> str:
+    """Seconds and memory of the commands: medians, and least to most of the rounds."""
+    file = ROOT / "docs" / "footprint.json"
+    if not file.exists():
+        return ""
+    found = json.loads(file.read_text())
+    titles = {
+        "help_seconds": "`edge --help`, s",
+        "first_text_seconds": "first text of a warm `edge run`, s",
+        "convert_seconds": f"{found.get('converted')} to int4, s",
+        "convert_peak_mb": f"{found.get('converted')} to int4, peak resident MB",
+        "run_peak_mb": f"{found.get('ran')} run, peak resident MB",
+        "read_gbs": f"{found.get('ran')} decoding reads, GB/s",
+        "machine_gbs": "this machine reads, GB/s",
+    }
+    lines = ["| what | median (least to most) |", "|---|---|"]
+    lines += [f"| {titles[key]} | {_range(found[key])} |" for key in titles if key in found]
+    if "artifact_mb" in found:
+        lines.append(
+            f"| {found['ran']}: artifact + cache, MB | {found['artifact_mb']:.0f} + {found['cache_mb']:.0f} |"
+        )
+    return "\n".join([*lines, "", found["machine"] + "."])
+
+
+def quality() -> str:
+    """What compacted caches cost, by mode and by the share of the prompt's rows that is kept."""
+    found = json.loads((ROOT / "docs" / "snapkv-quality.json").read_text())
+    cells = {(row["task"], row["mode"], row["share"]): row for row in found["cells"]}
+    shares = sorted({share for _, _, share in cells if share > 1})
+    titles = " | ".join(f"1/{share}" for share in shares)
+    lines = [f"| | rows | all | {titles} | cases |", "|---" * (len(shares) + 4) + "|"]
+    whole = {task: row for (task, _, share), row in cells.items() if share == 1}
+    for task, mode in dict.fromkeys((task, mode) for task, mode, share in cells if share > 1):
+        some = [cells.get((task, mode, share)) for share in shares]
+        costs = " | ".join(map(_cost, some))
+        counts = sorted({row["cases"] for row in some if row is not None})
+        count = " to ".join(map(str, [*counts[:1], *counts[1:][-1:]]))
+        lines.append(f"| {task} | {mode} | {_whole(whole[task])} | {costs} | {count} |")
+    return "\n".join([*lines, "", _meaning(found["about"])])
+
+
+def _meaning(about: dict[str, Any]) -> str:
+    """What was measured, and what the names stand for."""
+    paper = about["modes"]["SnapKV"]
+    ways = [
+        f"*{mode}*: `{' '.join(_options(options, paper))}`"
+        for mode, options in about["modes"].items()
+        if options != paper
+    ]
+    text = about["text"]
+    return (
+        f"{about['model']} in fp32, facts about {about['distance']} tokens back. Under a share of the prompt's rows: "
+        "points lost to the whole cache in the same cases, ± the standard error of that (0.0 only says that no answer "
+        f"of these cases differed). Text: nats a token lost by {text['model']} on {text['new']} tokens after "
+        f"{text['prompt']} of {text['file']}. *SnapKV*: as in the paper; {'; '.join(ways)}."
+    )
+
+
+def _options(options: dict[str, Any], paper: dict[str, Any]) -> list[str]:
+    """In the words of the command line."""
+    names = {"chunk": "prefill", "purpose": "for"}
+    return [
+        f"--snapkv-{names.get(name, name)} {value}"
+        for name, value in options.items()
+        if value != paper[name]
+    ]
+
+
+def _whole(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.2f} nats" if row["task"] == "text" else f"{row['mean']:.1%}"
+
+
+def _cost(row: dict[str, Any] | None) -> str:
+    """Points or nats lost, with the standard error of the paired differences."""
+    if row is None:
+        return "-"
+    if row["task"] == "text":
+        return f"{-row['below']:.3f} ± {row['stderr']:.3f}"
+    return f"{100 * row['below']:.1f} ± {100 * row['stderr']:.1f}"
+
+
+def plan() -> str:
+    """What was planned beside what then happened, in MB."""
+    found = json.loads((ROOT / "docs" / "plan.json").read_text())
+    lines = [
+        "| checkpoint | target | recipe | disk | converting | running |",
+        "|---|---|---|---|---|---|",
+    ]
+    worst = 0.0
+    for row in found["rows"]:
+        pairs = [row["disk"], row["convert"], *row["run"].values()]
+        worst = max([worst, *(abs(planned / seen - 1) for planned, seen in pairs)])
+        runs = ", ".join(f"{_beside(pair)} at {n}" for n, pair in row["run"].items())
+        cells = (row["checkpoint"], row["target"], row["recipe"])
+        sizes = (_beside(row["disk"]), _beside(row["convert"]), runs)
+        lines.append(f"| {' | '.join((*cells, *sizes))} |")
+    return "\n".join(
+        [*lines, "", f"At most {worst:.1%} apart. {found['machine']}; running at so many tokens."]
+    )
+
+
+def grammar() -> str:
+    """What a form costs a token, beside decoding freely."""
+    found = json.loads((ROOT / "docs" / "grammar.json").read_text())
+    free, held = (found["milliseconds"][name] for name in ("free", "schema"))
+    cost = statistics.median(b / a - 1 for a, b in zip(free, held, strict=True))
+    return (
+        f"A JSON schema costs {cost:.1%} of decoding with a vocabulary of {found['vocabulary']:,} "
+        f"({_range(held)} ms a token against {_range(free)}; {found['artifact']}, {len(free)} rounds in turn, "
+        f"{found['machine']})."
+    )
+
+
+def fuzz() -> str:
+    """How many hostile inputs each reader got, and how many of them broke the law."""
+    file = ROOT / "docs" / "fuzz.json"
+    if not file.exists():
+        return ""
+    found = json.loads(file.read_text())
+    rows = found["readers"]
+    total = sum(row["executions"] for row in rows.values())
+    seconds = sum(row["seconds"] for row in rows.values())
+    failures = sum(row["failures"] for row in rows.values())
+    counts = ", ".join(f"{row['executions']:,} {name}" for name, row in rows.items())
+    return "\n".join(
+        [
+            f"{total:,} inputs in {seconds / 60:.0f} minutes, {failures} failures ({found['date']}, Python "
+            f"{found['python']}), by `{found['command']}`:",
+            f"{counts}.",
+        ]
+    )
+
+
+def layerskip() -> str:
+    """The published checkpoints that were trained to exit early."""
+    lines = ["| model | published as | exits after layer | licence |", "|---|---|---|---|"]
+    for entry in registry.entries().values():
+        if entry.exits:
+            exits, gated = ", ".join(map(str, entry.exits)), ", gated" if entry.gated else ""
+            lines.append(f"| `{entry.id}` | {entry.source} | {exits} | {entry.licence}{gated} |")
+    return "\n".join(lines)
+
+
+PARTS = {
+    "matrix": matrix,
+    "quality": quality,
+    "parity": parity,
+    "speed": speed,
+    "decoding": decoding,
+    "footprint": footprint,
+    "plan": plan,
+    "grammar": grammar,
+    "fuzz": fuzz,
+    "layerskip": layerskip,
+}
+
+
+def _beside(pair: list[int]) -> str:
+    planned, seen = pair
+    return f"{planned / 1e6:.0f} / {seen / 1e6:.0f}"
+
+
+def _spread(rounds: list[dict[str, Any]], key: str) -> str:
+    return _range([row[key] for row in rounds])
+
+
+def _range(values: list[float]) -> str:
+    if statistics.median(values) < 10:
+        return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _by_size(recipe: str) -> tuple[int, str]:
+    bits = re.search(r"\d+", recipe)
+    return -int(bits[0]) if bits else 0, recipe

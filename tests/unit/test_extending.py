@@ -1,0 +1,128 @@
+"""What docs/extending.md says, done in a copy of the tree: files are added, and nothing else is touched."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import CONFIGS, ROOT, tiny
+from test_architecture import RULES, Rule
+
+ADDED = ROOT / "tests" / "extending"
+FILES = sorted(path.relative_to(ADDED) for path in ADDED.rglob("*.py"))
+TARGET = "doubles"
+MODEL = ROOT / "edge" / "models" / "edge-stories"
+LONG = 120  # seconds; a process starts several times
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project without its packaged model, and with what was added."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in ("edge", "converters", "runtimes"):
+        ignored = shutil.ignore_patterns("__pycache__", "edge-stories")
+        shutil.copytree(ROOT / name, tree / name, ignore=ignored)
+    shutil.copy(ROOT / "models.yaml", tree)
+    for file in FILES:
+        assert not (tree / file).exists(), f"{file} is added, not changed"
+        (tree / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ADDED / file, tree / file)
+    return tree
+
+
+def python(tree: Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
+    """Where this copy is the project, and the tests' own helpers can be had."""
+    paths = os.pathsep.join(map(str, (tree, ROOT / "tests")))
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+
+
+def edge(tree: Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
+    return python(tree, "-m", "edge", *args)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert done.returncode in (0, 1), done.stderr
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_what_is_added_keeps_the_rules(rule: Rule) -> None:
+    for file in FILES:
+        assert not list(rule(file, ast.parse((ADDED / file).read_text()))), file
+
+
+def test_a_target_is_added_by_a_converter_and_a_runtime(tree: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "onnx"
+    for target, folder in ((TARGET, out), ("onnx", other)):
+        done = edge(tree, "convert", MODEL, "--to", target, "--quant", "fp32", "-o", folder)
+        assert done.returncode == 0, done.stderr
+    proof = said(edge(tree, "verify", out, "--against", MODEL, "--tokens", "12", "--json"))
+    assert proof["passed"]
+    assert 0 < float(str(proof["logits_error"])) < 1e-5, "float64 is near float32, and not it"
+    runs = [
+        edge(tree, "run", folder, "Once upon a time", "--max-tokens", "12", "--json")
+        for folder in (out, other)
+    ]
+    answers = [said(done)["tokens"] for done in runs]
+    assert len(list(answers[0])) == 12  # type: ignore[call-overload]
+    assert answers[0] == answers[1], "the same model, on another target"
+    assert said(edge(tree, "inspect", out, "--json"))["target"] == TARGET
+
+
+def test_a_proof_of_the_added_target_can_fail(tree: Path, tmp_path: Path) -> None:
+    source, out = tiny(tmp_path / "source"), tmp_path / "out"
+    assert edge(tree, "convert", source, "--to", TARGET, "--quant", "fp32", "-o", out).stdout
+    file = out / "weights.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 1  # of the last weight
+    file.write_bytes(data)
+    done = edge(tree, "verify", out, "--against", source, "--tokens", "20", "--json")
+    assert done.returncode == 1
+    assert said(done)["differing_bytes"] == 1
+
+
+def test_the_added_target_refuses_what_it_does_not_hold(tree: Path, tmp_path: Path) -> None:
+    source = tiny(tmp_path / "source")
+    done = edge(tree, "convert", source, "--to", TARGET, "--quant", "int4", "-o", tmp_path / "out")
+    assert done.returncode == 3
+    assert f"{TARGET} cannot hold embed as rtn-int4-g32: it holds fp32" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+EVERY = """
+import sys
+from pathlib import Path
+from support import CONFIGS, tiny
+import edge
+from edge.convert.conversion import Options, convert
+from edge.prove.verify import verify
+
+assert Path(edge.__file__).is_relative_to(Path.cwd()), edge.__file__
+for family in CONFIGS:
+    source = tiny(Path(sys.argv[1], family), family)
+    artifact = convert(source, Path(sys.argv[1], "out", family), Options(target="doubles", quant="fp32"))
+    report = verify(artifact, source, tokens=24)
+    assert report.passed, (family, report)
+    print(family)
+"""
+
+
+def test_every_family_runs_on_the_added_target(tree: Path, tmp_path: Path) -> None:
+    """None of them is known to it."""
+    (tmp_path / "out").mkdir()
+    done = python(tree, "-c", EVERY, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == list(CONFIGS)
