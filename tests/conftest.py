@@ -1,17 +1,21 @@
-"""What every test may ask for: shared data, and a home of its own."""
+"""What every test may ask for: shared data, and a home of its own; and what becomes of tests that want
+what `[dev]` leaves out.
+"""
 
+import importlib.util
 import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
 
+from edge.errors import Unsupported
 from edge.system import switches
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,6 +64,11 @@ Recorder = Callable[..., None]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", type=Path, help="keep what proofs measured in this JSON file")
     parser.addoption(
+        "--lacking",
+        type=Path,
+        help="write the tests that only [dev-all] runs here, for `pytest @FILE`",
+    )
+    parser.addoption(
         "--pictures", type=Path, help="keep screenshots of the chat page in this folder"
     )
 
@@ -99,3 +108,64 @@ def edge(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
         return Outcome(int(str(code or 0)), captured.out, captured.err)
 
     return call
+
+
+# The module and the package that `[dev]` leaves to `[dev-all]`, as there are no wheels of it.
+MODULE, PACKAGE = "llama_cpp", "llama-cpp-python"
+LACKING: dict[str, None] = {}  # what was skipped for lack of it, in order
+R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that edge refuses for want of the package is skipped for lack of it."""
+    report = yield
+    if report.failed and call.excinfo is not None and unbuilt(call.excinfo.value):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), 0, f"edge wants {PACKAGE}")
+    return judged(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return judged((yield))
+
+
+def judged(report: R) -> R:
+    """A skip for lack of what `[dev-all]` brings says so, and fails where EDGE_REQUIRE names it."""
+    where = report.longrepr
+    if not report.skipped or not isinstance(where, tuple):
+        return report
+    path, line, reason = where
+    if MODULE not in reason and PACKAGE not in reason:
+        return report
+    LACKING[report.nodeid] = None
+    reason = f"{reason}: pip install -e '.[dev-all]'"
+    required = "dev-all" in os.environ.get("EDGE_REQUIRE", "").split(",")
+    report.outcome = "failed" if required else "skipped"
+    report.longrepr = reason if required else (path, line, reason)
+    return report
+
+
+def unbuilt(error: BaseException) -> bool:
+    """Whether edge refused, as the package is not there: nothing else turns a failure into a skip."""
+    refused = any(
+        isinstance(e, Unsupported) and f"package {MODULE}," in str(e) for e in chain(error)
+    )
+    return refused and importlib.util.find_spec(MODULE) is None
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    file: Path | None = session.config.getoption("--lacking")
+    if file is not None:
+        file.write_text("".join(f"{name}\n" for name in LACKING))
