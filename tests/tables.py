@@ -50,6 +50,15 @@ def _proved(rows: list[dict[str, Any]], family: str, target: str) -> str:
     return f"{len(found)}, {max(plain):.0e}" if plain else "-"
 
 
+def models() -> str:
+    """Families, and their published checkpoints by id."""
+    lines = ["| family | checkpoints of the registry |", "|---|---|"]
+    for family in sorted(families(), key=lambda family: family.name):
+        ids = [f"`{e.id}`" for e in registry.entries().values() if e.family == family.name]
+        lines.append(f"| `{family.name}` | {', '.join(ids)} |")
+    return "\n".join(lines)
+
+
 def speed() -> str:
     """Each recorded benchmark beside its peers: medians, and least to most of the rounds."""
     lines = []
@@ -247,6 +256,7 @@ def layerskip() -> str:
 
 PARTS = {
     "matrix": matrix,
+    "models": models,
     "quality": quality,
     "parity": parity,
     "speed": speed,
