@@ -209,5 +209,5 @@ def _import(module: str, target: str) -> ModuleType:
             raise
         raise Unsupported(
             f"{target} needs the package {error.name}, which is not installed",
-            fix=f"pip install {error.name}, or pip install 'edge-toolkit[{target}]'",
+            fix=f"pip install 'edge-toolkit[{target}]'",  # a module's name may be another package's
         ) from None

@@ -3,6 +3,7 @@ the two.
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import pytest
 from conftest import LACKING, MODULE, PACKAGE, judged, unbuilt
 from support import ROOT
 
+from edge import targets
 from edge.errors import EdgeError, Unsupported
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -83,3 +85,15 @@ def test_ci_runs_both_and_fails_for_want_of_the_second() -> None:
     text = (ROOT / ".ci" / "run").read_text()
     first, second = text.index("'.[dev]'"), text.index("'.[dev-all]'")
     assert first < text.index("--lacking") < second < text.index("EDGE_REQUIRE=dev-all")
+
+
+def test_who_lacks_a_package_is_told_the_extra_and_no_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`pip install llama_cpp` would be another project's package."""
+    for name in [name for name in sys.modules if name.startswith("edge_runtimes.gguf")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, MODULE, None)
+    with pytest.raises(Unsupported, match=f"needs the package {MODULE}, which") as refused:
+        targets.runtime("gguf")
+    assert str(refused.value).endswith("fix: pip install 'edge-toolkit[gguf]'")
