@@ -2,32 +2,29 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from runtimes.doubles.ops import Doubles
-from runtimes.doubles.stored import FILE
 
-from edge.contracts import Numerics
+from edge.contracts import Numerics, Opening
 from edge.files.safetensors import SafetensorsFile
 from edge.names import shapes
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
+from edge_runtimes.doubles.ops import Doubles
+from edge_runtimes.doubles.stored import FILE
 
 
 class DoublesDecoder:
     """Every weight is in memory, at its double width."""
 
-    def __init__(
-        self, folder: Path, spec: DecoderSpec, *, threads: int | None, exact: bool, part: str = ""
-    ) -> None:
-        self.spec, self.capacity, self.length = spec, spec.context, 0
-        file = SafetensorsFile(folder / FILE)
+    def __init__(self, opening: Opening) -> None:
+        self.spec, self.capacity, self.length = opening.spec, opening.spec.context, 0
+        file = SafetensorsFile(opening.folder / FILE)
         self._weights: dict[str, AnyArray] = {
             name: file.rows(name, 0, shape[0]).reshape(shape).astype(np.float64)
-            for name, shape in shapes(spec).items()
+            for name, shape in shapes(self.spec).items()
         }
         file.close()
         self._cache: dict[int, tuple[AnyArray, AnyArray]] = {}
