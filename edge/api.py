@@ -19,6 +19,7 @@ from edge.measure.inspection import inspect
 from edge.measure.plan import Plan, plan
 from edge.prove.verify import TOKENS, verify
 from edge.quant.recipe import parse
+from edge.run import opening
 from edge.run.first_use import artifact_of
 from edge.run.model import Chat, Model, Wish, load, prompt_ids, vocabulary
 from edge.run.strategy import PLAIN, Strategy
@@ -294,7 +295,7 @@ def bench_quality(
     artifact = Artifact.open(folder)
     integrity.check(artifact)
     tokenizer = Tokenizer.load(folder)
-    decoder = targets.open_evictable(artifact, threads=threads)
+    decoder = opening.open_evictable(artifact, threads=threads)
     record = quality.measure(
         artifact,
         tokenizer,

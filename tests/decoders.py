@@ -17,6 +17,7 @@ from edge.decode.exits import ExitDecoder
 from edge.errors import Unsupported
 from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
 from edge.quant import recipe as recipes
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 from edge.spec import sees_all
 from edge_runtimes.reference.decoder import checkpoint_weights
@@ -102,17 +103,17 @@ class Bench:
     def evictable(self) -> Evictable:
         if self.runtime == "reference":
             return self.oracle()  # type: ignore[return-value]
-        return targets.open_evictable(self._artifact, threads=None, reference=self._numpy)
+        return opening.open_evictable(self._artifact, threads=None, reference=self._numpy)
 
     def roundable(self) -> Roundable:
-        return targets.open_rounding(self._artifact, threads=None)
+        return opening.open_rounding(self._artifact, threads=None)
 
     def early(self) -> EarlyExit:
         assert self._exit is not None
         if self.runtime == "reference":
             weights = checkpoint_weights(self._checkpoint)
             return ExitDecoder(ExitReferenceDecoder(self.spec, weights, self._exit))
-        return targets.open_exits(
+        return opening.open_exits(
             self._artifact, exit_=self._exit, threads=None, reference=self._numpy
         )
 

@@ -25,6 +25,7 @@ from edge.prove.distance import Distance, Distances, farthest
 from edge.prove.logits import Forced, Proof
 from edge.prove.texts import Judgement
 from edge.quant.recipe import Recipe
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint, with_context
 from edge.spec import longest, parts
 from edge.system.progress import Progress, silent
@@ -146,7 +147,7 @@ def _weights(
     with (
         progress("stored weights", layout.nbytes) as advance,
         closing(layout.open(artifact.folder, about, "compare")) as writer,
-        closing(Distances(targets.read_back(artifact, recipe), manifest.spec, recipe)) as distances,
+        closing(Distances(opening.read_back(artifact, recipe), manifest.spec, recipe)) as distances,
     ):
         one_pass(checkpoint, [Job(writer), Job(distances)], advance)
         return writer.differing, distances.every()
@@ -161,10 +162,10 @@ def _numbers(
     runtime, oracle = targets.runtime(artifact.manifest.target), targets.oracle()
     known: dict[Numerics, F32] = {}
     # Bytes that a library made were compared with what it makes again: they are what is computed with.
-    stored = targets.stored(artifact, spec) if recipe.foreign else None
+    stored = opening.stored(artifact, spec) if recipe.foreign else None
 
     def opened(*, exact: bool) -> Decoder:
-        return targets.open_proof(artifact, label, exact=exact)
+        return opening.open_proof(artifact, label, exact=exact)
 
     def scored(numerics: Numerics) -> F32:
         """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""

@@ -12,7 +12,7 @@ from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
 from edge.protocols import Decoder
-from edge.targets import open_decoder, open_evictable, open_exits, open_reference, open_rounding
+from edge.run.opening import open_decoder, open_evictable, open_exits, open_reference, open_rounding
 
 Drafting = Literal["lookup", "snapkv"]
 Kv = Literal["int8"]

@@ -13,12 +13,12 @@ answers alone.
 import argparse
 from pathlib import Path
 
-from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.command.bars import bar
 from edge.measure import picture, quality
 from edge.measure.record import Record
 from edge.protocols import Evictable
+from edge.run import opening
 from edge.text.tokenizer import Tokenizer
 
 PROMPT, NEW = 384, 96  # tokens of a real text that are compacted, and that follow
@@ -60,7 +60,7 @@ def text(args: argparse.Namespace) -> None:
 
 def opened(folder: Path, threads: int) -> tuple[Artifact, Tokenizer, Evictable]:
     artifact = Artifact.open(folder)
-    decoder = targets.open_evictable(artifact, threads=threads)
+    decoder = opening.open_evictable(artifact, threads=threads)
     return artifact, Tokenizer.load(folder), decoder
 
 

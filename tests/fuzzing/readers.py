@@ -554,7 +554,7 @@ def _run(target: str, name: str) -> tuple[Callable[[], Sequence[bytes]], Read]:
 
     def read(folder: Path, content: bytes) -> None:
         from edge.artifact.manifest import Artifact
-        from edge.targets import open_decoder, open_reference
+        from edge.run.opening import open_decoder, open_reference
 
         place = folder / target
         if not place.exists():

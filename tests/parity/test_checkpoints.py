@@ -13,6 +13,7 @@ from edge.artifact.manifest import Artifact
 from edge.errors import Damaged
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 
 torch = pytest.importorskip("torch")
@@ -67,7 +68,7 @@ def test_tied_heads_on_every_target(tmp_path: Path, kind: str, target: str) -> N
     artifact = Artifact.open(converted(tmp_path / "out", source, target=target))
     assert artifact.manifest.spec.tied == (kind == "head alone")
     assert verify(artifact, source, tokens=8).passed
-    got = targets.open_decoder(artifact, threads=None, exact=True).prefill(IDS)
+    got = opening.open_decoder(artifact, threads=None, exact=True).prefill(IDS)
     want = theirs(source)[-1]
     assert np.abs(got - want).max() <= 5e-3 * np.abs(want).max()  # llama.cpp's cache is in fp16
 

@@ -7,12 +7,12 @@ import pytest
 from decoders import Open, benches
 from support import converted, tiny
 
-from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.decode.generate import generate
 from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import EdgeError
 from edge.protocols import Evictable
+from edge.run import opening
 from edge_runtimes.reference import ops as reference
 
 IDS = [int(i) for i in np.random.default_rng(5).integers(0, 97, 50)]
@@ -116,7 +116,7 @@ def test_too_wide_a_window_is_refused_on_onnx(tmp_path: Path) -> None:
     source = tiny(tmp_path / "s", max_position_embeddings=256)
     artifact = Artifact.open(converted(tmp_path / "o", source))
     compact = CompactingDecoder(
-        targets.open_evictable(artifact, threads=1), SnapKV(capacity=80, window=65)
+        opening.open_evictable(artifact, threads=1), SnapKV(capacity=80, window=65)
     )
     with pytest.raises(EdgeError, match="at most 64"):
         compact.prefill([1] * 100)

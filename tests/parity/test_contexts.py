@@ -9,11 +9,11 @@ import pytest
 from conftest import Edge
 from support import config_of, converted, spec_of, tiny
 
-from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, Unsupported
 from edge.gguf.foreign import artifact_at
 from edge.prove.verify import verify
+from edge.run import opening
 from edge.source.checkpoint import LONGEST, Checkpoint
 from edge.spec import parts
 from edge.train.origin import fitting
@@ -67,7 +67,7 @@ def test_a_file_of_anyones_may_say_it(source: Path) -> None:
     made = converted(source.with_name("it"), source, target="gguf", context=HUGE)
     found = artifact_at(next(made.glob("*.gguf")))
     assert found.manifest.spec.context == HUGE
-    assert targets.open_decoder(found, threads=1, exact=True).prefill([1, 2, 3]).shape == (97,)
+    assert opening.open_decoder(found, threads=1, exact=True).prefill([1, 2, 3]).shape == (97,)
 
 
 def test_on_the_command_line(source: Path, edge: Edge) -> None:

@@ -25,6 +25,7 @@ from edge.names import shapes
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes
 from edge.quant.tensor import QTensor, rounded
+from edge.run import opening
 from edge.run.model import load
 from edge.run.strategy import Strategy, opened
 from edge.source.checkpoint import Checkpoint
@@ -387,7 +388,7 @@ def test_rows_that_fill_no_bytes_are_refused(tmp_path: Path) -> None:
 
 def test_this_system_asks_for_the_reference(proved: Path) -> None:
     with pytest.raises(Unsupported, match=r"Core ML runs on macOS 15 and later(.|\n)*--reference"):
-        targets.open_decoder(Artifact.open(proved), threads=None, exact=False)
+        opening.open_decoder(Artifact.open(proved), threads=None, exact=False)
     opened_so = opened(Artifact.open(proved), Strategy(reference=True), threads=None)
     assert isinstance(opened_so, CoreMlDecoder)
     with pytest.raises(EdgeError, match="chooses its threads itself"):
@@ -397,7 +398,7 @@ def test_this_system_asks_for_the_reference(proved: Path) -> None:
 def test_a_target_without_a_reference_says_so(tmp_path: Path) -> None:
     artifact = Artifact.open(converted(tmp_path / "out", tiny(tmp_path / "source")))
     with pytest.raises(Unsupported, match="onnx cannot be evaluated in numpy"):
-        targets.open_reference(artifact, exact=False)
+        opening.open_reference(artifact, exact=False)
 
 
 def test_a_manifest_that_lies_is_refused(proved: Path, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from edge.protocols import EarlyExit
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes
 from edge.quant.tensor import QTensor, rounded
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec, parts
 from edge.text.ids import SpecialIds
@@ -259,7 +260,7 @@ def test_a_model_with_two_sets_of_factors_is_cut(tmp_path: Path) -> None:
     artifact = Artifact.open(folder)
     for length in (20, 40):
         compact = CompactingDecoder(
-            targets.open_evictable(artifact, threads=None, reference=True), CUT
+            opening.open_evictable(artifact, threads=None, reference=True), CUT
         )
         want = CompactingDecoder(
             targets.oracle().oracle(  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ import pytest
 from decoders import Bench, Open, benches, offering
 from support import converted, tiny
 
-from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.decode.compact import CompactDrafter
 from edge.decode.generate import generate
@@ -17,6 +16,7 @@ from edge.decode.snapkv import SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import Unsupported
 from edge.protocols import EarlyExit
+from edge.run import opening
 
 PROMPT = [int(i) for i in np.random.default_rng(2).integers(0, 97, 30)]
 FAMILIES = ("llama", "openelm", "internlm2")
@@ -118,4 +118,4 @@ def test_what_was_drafted_and_refused_leaves_no_trace(exits: Open) -> None:
 def test_an_exit_that_was_not_kept_is_refused(runtime: str, tmp_path: Path) -> None:
     artifact = Artifact.open(converted(tmp_path / "o", tiny(tmp_path / "s"), target=runtime))
     with pytest.raises(Unsupported, match="--layerskip 1"):
-        targets.open_exits(artifact, exit_=1, threads=None)
+        opening.open_exits(artifact, exit_=1, threads=None)

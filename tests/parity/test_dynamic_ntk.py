@@ -17,6 +17,7 @@ from edge.errors import Damaged, Unsupported
 from edge.protocols import Decoder
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint, with_context
 from edge.spec import longest, parts
 
@@ -41,7 +42,7 @@ def numpy_decoder(source: Path, context: int) -> Decoder:
 
 def onnx_decoder(source: Path, context: int) -> Decoder:
     artifact = converted(source.with_name(f"onnx-{context}"), source, context=context)
-    return targets.open_decoder(Artifact.open(artifact), threads=1, exact=False)
+    return opening.open_decoder(Artifact.open(artifact), threads=1, exact=False)
 
 
 OPENERS = {"numpy": numpy_decoder, "onnx": onnx_decoder}

@@ -23,6 +23,7 @@ from edge.decode.snapkv import SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import Unsupported
 from edge.protocols import EarlyExit, Evictable
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 from edge_runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
 from edge_runtimes.reference.exits import ExitReferenceDecoder
@@ -70,7 +71,7 @@ SEEING_ALL = {
 @pytest.mark.parametrize("family", SEEING_ALL)
 def test_votes_are_the_oracle_s(name: str, family: str, tmp_path: Path) -> None:
     artifact, source = made(tmp_path, name, family, **SEEING_ALL[family])
-    decoder, oracle = targets.open_evictable(artifact, threads=None), reference(source)
+    decoder, oracle = opening.open_evictable(artifact, threads=None), reference(source)
     decoder.prefill(PROMPT[:25])
     oracle.prefill(PROMPT[:25])
     (logits, votes), (want, wanted) = (d.observe(PROMPT[25:]) for d in (decoder, oracle))
@@ -84,7 +85,7 @@ Open = Callable[[Artifact], Evictable]
 
 
 def by_default(artifact: Artifact) -> Evictable:
-    return targets.open_evictable(artifact, threads=None)
+    return opening.open_evictable(artifact, threads=None)
 
 
 def compiled(artifact: Artifact) -> Evictable:
@@ -289,7 +290,7 @@ def test_rounding_alone_changes_an_answer(
     tokens apart by less than what it rounds: how far it is from the same weights in numpy.
     """
     artifact, source = made(tmp_path, name, family, quant, **dividing(family))
-    plain = targets.open_decoder(artifact, threads=None, exact=False)
+    plain = opening.open_decoder(artifact, threads=None, exact=False)
     prompt = PROMPT[:30]
     want = list(generate(plain, prompt, max_tokens=30))
     plain.rewind(0)
@@ -307,7 +308,7 @@ def test_rounding_alone_changes_an_answer(
 
 
 def strategy(artifact: Artifact) -> Sequence[Speculation]:
-    exiting = targets.open_exits(artifact, exit_=1, threads=None)
+    exiting = opening.open_exits(artifact, exit_=1, threads=None)
     both = CompactDrafter(by_default(artifact), SnapKV(capacity=12, window=4, kernel=3))
     looking = by_default(artifact)
     return (

@@ -19,6 +19,7 @@ from edge.errors import Damaged, Unsupported
 from edge.gguf.reader import GGUFFile
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
+from edge.run import opening
 from edge.run.model import Wish, load
 from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
@@ -32,7 +33,7 @@ MODEL = "model.gguf"
 
 def opened(folder: Path, *, exact: bool = True) -> Decoder:
     artifact = Artifact.open(folder)
-    return targets.open_decoder(artifact, threads=1, exact=exact)
+    return opening.open_decoder(artifact, threads=1, exact=exact)
 
 
 def close(got: np.ndarray, want: np.ndarray, tolerance: float = 1e-4) -> bool:

@@ -16,6 +16,7 @@ from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.errors import EdgeError, Unsupported
 from edge.protocols import Evictable
 from edge.quant import recipe as recipes
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 from edge.typing import F32, U8
 
@@ -33,7 +34,7 @@ ANOTHER = r"keeps its cache in another layout\n  fix: pip install llama-cpp-pyth
 
 
 def opened(folder: Path) -> FlexibleGgufDecoder:
-    decoder = targets.open_evictable(Artifact.open(folder), threads=1)
+    decoder = opening.open_evictable(Artifact.open(folder), threads=1)
     assert isinstance(decoder, FlexibleGgufDecoder)
     return decoder
 

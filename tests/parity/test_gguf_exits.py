@@ -20,6 +20,7 @@ from edge.gguf.reader import GGUFFile
 from edge.gguf.shards import GGUFModel
 from edge.protocols import EarlyExit
 from edge.quant import recipe as recipes
+from edge.run import opening
 from edge.run.model import load
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
@@ -55,7 +56,7 @@ def folder(source: Path) -> Path:
 
 
 def opened(folder: Path, exit_: int) -> EarlyExit:
-    return targets.open_exits(Artifact.open(folder), exit_=exit_, threads=1)
+    return opening.open_exits(Artifact.open(folder), exit_=exit_, threads=1)
 
 
 def near(got: F32, want: F32, tolerance: float = 1e-2) -> bool:
@@ -150,8 +151,8 @@ def test_a_draft_runs_only_the_first_layers(folder: Path, monkeypatch: pytest.Mo
 def test_every_precision_answers_as_it_does_plainly(quant: str, tmp_path: Path) -> None:
     source = tiny(tmp_path / "source", "llama", num_hidden_layers=3)
     folder = converted(tmp_path / "out", source, quant, target="gguf", exits=(1,))
-    plain = targets.open_decoder(Artifact.open(folder), threads=1, exact=False)
-    early = targets.open_exits(Artifact.open(folder), exit_=1, threads=1)
+    plain = opening.open_decoder(Artifact.open(folder), threads=1, exact=False)
+    early = opening.open_exits(Artifact.open(folder), exit_=1, threads=1)
     want = list(generate(plain, IDS[:20], max_tokens=12))
     both = Speculation(early, SelfDrafter(early), 3)
     got = list(generate(both, IDS[:20], max_tokens=12))
@@ -176,9 +177,9 @@ def test_layers_that_add_nothing_have_every_draft_accepted(tmp_path: Path) -> No
     }
     source = checkpoint(tmp_path / "source", config, weights)
     folder = converted(tmp_path / "out", source, "fp32", target="gguf", exits=(2,))
-    early = targets.open_exits(Artifact.open(folder), exit_=2, threads=1)
+    early = opening.open_exits(Artifact.open(folder), exit_=2, threads=1)
     both = Speculation(early, SelfDrafter(early), 4)
-    plain = targets.open_decoder(Artifact.open(folder), threads=1, exact=False)
+    plain = opening.open_decoder(Artifact.open(folder), threads=1, exact=False)
     want = list(generate(plain, IDS[:20], max_tokens=30))
     assert list(generate(both, IDS[:20], max_tokens=30)) == want
     assert both.tally.accepted == both.tally.drafted > 20
@@ -297,7 +298,7 @@ def test_a_file_that_the_manifest_hides_is_looked_for(copy: Path, hidden: bool) 
     if hidden:
         (copy / name).symlink_to(copy.parent / name)
     with pytest.raises(Damaged, match="is a link" if hidden else "lacks the file"):
-        targets.open_decoder(Artifact.open(copy), threads=1, exact=False)
+        opening.open_decoder(Artifact.open(copy), threads=1, exact=False)
 
 
 def test_a_file_of_another_model_is_refused(copy: Path, tmp_path: Path) -> None:

@@ -145,11 +145,11 @@ def test_a_file_of_ggufs_own_writer(kind: str, tmp_path: Path) -> None:
     words = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "Q8_0": "q8_0"}
     artifact = artifact_at(out)
     assert artifact.manifest.recipe == words[kind]
-    from edge import targets
+    from edge.run import opening
 
     ids = [5, 9, 23, 41, 2, 60]
     decoders = [
-        targets.open_decoder(artifact_at(at), threads=1, exact=True) for at in (source, out)
+        opening.open_decoder(artifact_at(at), threads=1, exact=True) for at in (source, out)
     ]
     logits = [decoder.score(ids) for decoder in decoders]
     bound = {"F32": 1e-6, "F16": 1e-2}.get(kind, 5e-2)

@@ -8,7 +8,6 @@ import pytest
 from decoders import Bench, Open, offering
 from support import converted, tiny
 
-from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.decode import rounding
 from edge.decode.generate import generate
@@ -18,6 +17,7 @@ from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import Unsupported
 from edge.protocols import Roundable
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
 from edge_runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
@@ -171,7 +171,7 @@ def test_a_runtime_without_it_refuses(target: str, tmp_path: Path) -> None:
     except Unsupported as error:
         pytest.skip(str(error))
     with pytest.raises(Unsupported, match="onnx"):
-        targets.open_rounding(artifact, threads=None)
+        opening.open_rounding(artifact, threads=None)
 
 
 def test_two_sets_of_rotary_factors_are_refused(tmp_path: Path) -> None:
@@ -180,4 +180,4 @@ def test_two_sets_of_rotary_factors_are_refused(tmp_path: Path) -> None:
     source = tiny(tmp_path / "s", "phi3", sliding_window=None, **more)
     artifact = Artifact.open(converted(tmp_path / "o", source))
     with pytest.raises(Unsupported, match="no int8 cache"):
-        targets.open_rounding(artifact, threads=None)
+        opening.open_rounding(artifact, threads=None)

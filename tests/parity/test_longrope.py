@@ -12,6 +12,7 @@ from edge.decode.switching import switching
 from edge.protocols import Decoder
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 from edge.spec import parts
 
@@ -51,11 +52,11 @@ def decoder(request: pytest.FixtureRequest, source: Path) -> Decoder:
     if request.param == "coreml":
         pytest.importorskip("coremltools")
         artifact = converted(source.with_name("coreml"), source, target="coreml")
-        return targets.open_reference(Artifact.open(artifact), exact=True)
+        return opening.open_reference(Artifact.open(artifact), exact=True)
     if request.param != "numpy":
         artifact = converted(source.with_name(request.param), source, target=request.param)
         exact = request.param == "gguf"  # its fast attention is in fp16
-        return targets.open_decoder(Artifact.open(artifact), threads=None, exact=exact)
+        return opening.open_decoder(Artifact.open(artifact), threads=None, exact=exact)
     found = Checkpoint.open(source)
     pure, recipe = targets.oracle(), recipes.parse("fp32")
     return switching(

@@ -19,6 +19,7 @@ from edge.nn.decoder import decoder as model
 from edge.protocols import Decoder
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes
+from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 from edge_runtimes.onnx import decoder as onnx_decoder
 
@@ -58,13 +59,13 @@ def numpy_decoder(source: Path) -> Decoder:
 
 def onnx(source: Path) -> Decoder:
     artifact = converted(source.with_name(source.name + "-onnx"), source)
-    return targets.open_decoder(Artifact.open(artifact), threads=2, exact=False)
+    return opening.open_decoder(Artifact.open(artifact), threads=2, exact=False)
 
 
 def torch(source: Path) -> Decoder:
     pytest.importorskip("torch")
     artifact = converted(source.with_name(source.name + "-torch"), source, target="torch")
-    return targets.open_decoder(Artifact.open(artifact), threads=2, exact=False)
+    return opening.open_decoder(Artifact.open(artifact), threads=2, exact=False)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_a_short_context_needs_no_bias(source: Path, tmp_path: Path, want: np.nd
     whole = converted(tmp_path / "whole", source, context=9)
     assert b"sparse." not in (short / "model.onnx").read_bytes()
     assert b"sparse." in (whole / "model.onnx").read_bytes()
-    opened = targets.open_decoder(Artifact.open(short), threads=1, exact=False)
+    opened = opening.open_decoder(Artifact.open(short), threads=1, exact=False)
     assert near(opened.score(IDS[:8]), want[:8])
 
 

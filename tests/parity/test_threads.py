@@ -15,6 +15,7 @@ COUNT = """
 import os, sys
 from pathlib import Path
 from edge import processors, targets
+from edge.run import opening
 from edge.artifact.manifest import Artifact
 
 asked, quota = int(sys.argv[2]) or None, float(sys.argv[3]) or None
@@ -22,7 +23,7 @@ processors.quota = lambda root: quota
 artifact = Artifact.open(Path(sys.argv[1]))
 targets.runtime(artifact.manifest.target)
 before = len(os.listdir("/proc/self/task"))
-decoder = targets.open_decoder(artifact, threads=asked, exact=False)
+decoder = opening.open_decoder(artifact, threads=asked, exact=False)
 decoder.prefill(range(3, 40))
 print("threads", 1 + len(os.listdir("/proc/self/task")) - before)
 if "torch" in sys.modules:

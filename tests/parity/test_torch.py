@@ -22,6 +22,7 @@ from edge.prove.verify import verify
 from edge.quant import recipe as recipes
 from edge.quant.rtn import quantize
 from edge.quant.tensor import QTensor, Scheme, Zero
+from edge.run import opening
 from edge.run.model import Wish
 from edge.source.checkpoint import Checkpoint
 from edge.spec import Rope
@@ -245,7 +246,7 @@ def test_a_round_of_drafts_multiplies_each_weight_once(quant: str, tmp_path: Pat
     """
     source = tiny(tmp_path / "source", num_hidden_layers=3)
     folder = converted(tmp_path / "it", source, quant, target="torch", exits=(1,))
-    decoder = targets.open_exits(Artifact.open(folder), exit_=1, threads=1)
+    decoder = opening.open_exits(Artifact.open(folder), exit_=1, threads=1)
     decoder.prefill([1, 2, 3])
     for call, products in (*[(decoder.draft, 7 + 1)] * 5, (decoder.finish, 3 * 7 + 1)):
         with torch.profiler.profile() as seen:

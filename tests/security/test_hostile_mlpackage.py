@@ -17,9 +17,9 @@ from attack import refused
 from mil import ct, mb, package
 from support import converted, dividing, tiny
 
-from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.run import opening
 from edge_runtimes.coreml import package as packages
 from edge_runtimes.coreml.evaluator import Evaluator
 from edge_runtimes.coreml.program import Program
@@ -352,4 +352,4 @@ def test_a_decoder_whose_functions_have_no_one_output(tmp_path: Path, outputs: l
         block.outputs[:] = outputs
     file.write_bytes(spec.SerializeToString())
     with refused(Damaged):
-        targets.open_reference(Artifact.open(made), exact=False).prefill([1, 2, 3])
+        opening.open_reference(Artifact.open(made), exact=False).prefill([1, 2, 3])

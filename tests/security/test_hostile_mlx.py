@@ -11,10 +11,10 @@ import pytest
 from attack import Change, forge, refused, rewrite
 from support import converted, dividing, safetensors, tiny
 
-from edge import targets
 from edge.artifact.manifest import MANIFEST, Artifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.safetensors import SafetensorsFile
+from edge.run import opening
 from edge.source.headers import INDEX
 
 pytest.importorskip("mlx.core")
@@ -42,11 +42,11 @@ def attempt(folder: Path, kind: type[EdgeError], *words: str) -> None:
     names = json.loads((folder / MANIFEST).read_text())["files"]
     forge(folder, *(name for name in names if (folder / name).is_file()))
     with refused(kind, *words):
-        targets.open_decoder(Artifact.open(folder), threads=None, exact=False)
+        opening.open_decoder(Artifact.open(folder), threads=None, exact=False)
 
 
 def test_the_folder_itself_opens(folder: Path) -> None:
-    decoder = targets.open_decoder(Artifact.open(folder), threads=None, exact=False)
+    decoder = opening.open_decoder(Artifact.open(folder), threads=None, exact=False)
     assert np.isfinite(decoder.prefill([1, 2, 3])).all()
 
 

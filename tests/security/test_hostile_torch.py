@@ -13,9 +13,9 @@ import pytest
 from attack import forge, refused, rewrite
 from support import converted, safetensors, tiny, with_header
 
-from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.errors import Damaged, EdgeError
+from edge.run import opening
 
 pytest.importorskip("torch")
 FILE = "model.safetensors"
@@ -44,7 +44,7 @@ def change(artifact: Path, edit: Callable[[Header], object]) -> None:
 
 
 def opens(artifact: Path) -> None:
-    targets.open_decoder(Artifact.open(artifact), threads=1, exact=False)
+    opening.open_decoder(Artifact.open(artifact), threads=1, exact=False)
 
 
 def swap(first: str, second: str) -> Callable[[Header], object]:

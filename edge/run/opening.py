@@ -1,0 +1,126 @@
+"""An artifact's decoder, by what its target's runtime offers; what it lacks is refused by name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar, cast
+
+from edge import targets
+from edge.artifact.manifest import Artifact
+from edge.contracts import Opening, Rows, StoredWeights
+from edge.decode.exits import ExitDecoder, Halves
+from edge.decode.switching import switching, switching_evictable
+from edge.errors import Unsupported
+from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
+from edge.quant.recipe import Recipe
+from edge.spec import DecoderSpec, parts
+
+Inner = TypeVar("Inner")
+Door = Callable[[Opening], Inner]
+
+
+def stored(artifact: Artifact, part: DecoderSpec) -> StoredWeights:
+    """The weights of an artifact as they lie there."""
+    offered = _offered(artifact, "stored", "be read back")
+    return cast(StoredWeights, offered(artifact.place, part))
+
+
+def read_back(artifact: Artifact, recipe: Recipe) -> Rows:
+    """The matrices of an artifact as its files mean them."""
+    module = targets.runtime(artifact.manifest.target)
+    return module.read_back(artifact.place, artifact.manifest.spec, recipe)
+
+
+def open_decoder(artifact: Artifact, *, threads: int | None, exact: bool) -> Decoder:
+    """A decoder of an artifact, whatever parts it has."""
+    door = targets.runtime(artifact.manifest.target).open
+    opening = replace(_plainly(artifact), threads=threads, exact=exact)
+    return switching(opening.spec, _by_part(door, opening))
+
+
+def open_reference(artifact: Artifact, *, exact: bool) -> Decoder:
+    """A decoder of an artifact in numpy, if its runtime offers one."""
+    door = _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
+    opening = replace(_plainly(artifact), exact=exact, reference=True)
+    return switching(opening.spec, _by_part(cast("Door[Decoder]", door), opening))
+
+
+def open_proof(artifact: Artifact, label: str, *, exact: bool) -> Decoder:
+    """A decoder of one part, for a proof: a reference evaluation where the runtime does not run."""
+    target, part = artifact.manifest.target, parts(artifact.manifest.spec)[label]
+    opening = replace(_plainly(artifact), spec=part, part=label, exact=exact)
+    if targets.refusal(target) is None:
+        return targets.runtime(target).open(opening)
+    door = _offered(artifact, "open_reference", "be proved on this system")
+    return cast("Door[Decoder]", door)(replace(opening, reference=True))
+
+
+def open_evictable(
+    artifact: Artifact, *, threads: int | None, reference: bool = False
+) -> Evictable:
+    """A decoder of an artifact whose cache may be compacted, if its runtime offers one; `reference`: in
+    numpy.
+    """
+    door = _offered(artifact, "open_evictable", "compact or draft from its cache")
+    _refuse_numpy(artifact, reference)
+    opening = replace(_plainly(artifact), threads=threads, reference=reference)
+    return switching_evictable(opening.spec, _by_part(cast("Door[Evictable]", door), opening))
+
+
+def open_rounding(artifact: Artifact, *, threads: int | None) -> Roundable:
+    """A decoder of an artifact whose cache may go over to int8, if its runtime offers one."""
+    door = _offered(artifact, "open_rounding", "round its cache to int8")
+    _refuse_parts(artifact, "int8 cache")
+    return cast("Door[Roundable]", door)(replace(_plainly(artifact), threads=threads))
+
+
+def open_exits(
+    artifact: Artifact, *, exit_: int, threads: int | None, reference: bool = False
+) -> EarlyExit:
+    """A decoder of an artifact that drafts with its first layers, if its runtime offers one;
+    `reference`: in numpy.
+    """
+    door = _offered(artifact, "open_exits", "stop after its first layers")
+    _refuse_parts(artifact, "early exits")
+    opening = replace(_plainly(artifact), threads=threads, reference=reference)
+    if exit_ not in opening.spec.exits:
+        kept = ", ".join(map(str, opening.spec.exits)) or "none"
+        raise Unsupported(
+            f"{artifact.folder} keeps no exit after layer {exit_} (kept: {kept})",
+            fix=f"convert again with --layerskip {exit_}",
+        )
+    _refuse_numpy(artifact, reference)
+    return ExitDecoder(cast("Halves[object]", door(opening, exit_=exit_)))
+
+
+def _plainly(artifact: Artifact) -> Opening:
+    return Opening(artifact.place, artifact.manifest.spec)
+
+
+def _by_part(door: Door[Inner], opening: Opening) -> Callable[[str, DecoderSpec], Inner]:
+    """For `edge.decode.switching`: the same, of each part of a model."""
+    return lambda label, part: door(replace(opening, spec=part, part=label))
+
+
+def _refuse_numpy(artifact: Artifact, reference: bool) -> None:
+    """A runtime that has no reference evaluation is not asked for it."""
+    if reference:
+        _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
+
+
+def _refuse_parts(artifact: Artifact, what: str) -> None:
+    if len(parts(artifact.manifest.spec)) > 1:
+        raise Unsupported(
+            f"a model with two sets of rotary factors has no {what} here",
+            fix="convert it with --context up to its original context",
+        )
+
+
+def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:
+    target = artifact.manifest.target
+    offered = vars(targets.runtime(target)).get(name)
+    if offered is None:
+        able = targets.offering("runtimes", name)
+        raise Unsupported(
+            f"{target} cannot {what}", fix=f"use an artifact of {' or '.join(able) or 'onnx'}"
+        )
+    return cast("Callable[..., object]", offered)
