@@ -180,7 +180,7 @@ def _layer_shapes(spec: DecoderSpec, layer: LayerSpec) -> dict[str, Shape]:
     out: dict[str, Shape] = {}
     for name, shape in weights.items():
         out[name] = shape
-        if layer.bias if len(shape) == 2 else spec.norm.kind == "layer":
+        if name in layer.biases if len(shape) == 2 else spec.norm.kind == "layer":
             out[f"{name}.bias"] = shape[:1]
     if layer.qk_norm is not None:
         out |= {"attn.q_norm": (layer.head_width,), "attn.k_norm": (layer.head_width,)}

@@ -10,6 +10,7 @@ T rows (positions), D model width, H query heads, G kv heads, W head width, F fe
 vocabulary.
 """
 
+from collections.abc import Collection
 from typing import Protocol, TypeVar
 
 from edge.spec import LayerSpec, Norm, Rope
@@ -36,10 +37,10 @@ class Ops(Protocol[Array, Rotation]):
         """A finished residual stream, where a graph is cut."""
         ...
 
-    def linear(self, x: Array, *names: str, bias: bool = False) -> tuple[Array, ...]:
+    def linear(self, x: Array, *names: str, biased: Collection[str] = ()) -> tuple[Array, ...]:
         """x times each weight, transposed: one input, so that a target may fuse their rows.
 
-        With `bias`, each has its own, under its name and .bias.
+        Those that are `biased`, of these names or of others, have a bias under their name and .bias.
         """
         ...
 

@@ -7,12 +7,17 @@ A family turns a checkpoint's `config.json` into one of these; `edge.nn` turns i
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from edge.errors import Damaged
 
 NormKind = Literal["rms", "layer"]
 GateKind = Literal["silu", "gegelu"]
+# The matrices of a layer, in the order of use.
+MatrixName = Literal[
+    "attn.q", "attn.k", "attn.v", "attn.o", "mlp.gate", "mlp.up", "mlp.down"
+]  # fmt: skip
+MATRICES: tuple[MatrixName, ...] = get_args(MatrixName)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +98,7 @@ class LayerSpec:
     ffn_width: int
     gate: GateKind = "silu"
     gate_limit: float | None = None  # gegelu: g at most this, u within plus and minus this
-    bias: bool = False  # q, k, v, o, gate, up and down have one each
+    biases: tuple[MatrixName, ...] = ()  # the matrices that have one each, in the order of use
     score_scale: float | None = None  # None: one over the root of the head's width
     sparse: BlockSparse | None = None  # None: dense
     window: int | None = None  # keys that a query sees, itself included; None: all before it
@@ -108,6 +113,9 @@ class LayerSpec:
         if self.heads % self.kv_heads:
             problem = f"{self.heads} query heads do not divide into {self.kv_heads} kv heads"
             raise Damaged(problem, fix="correct the numbers of heads in config.json")
+        if self.biases != tuple(name for name in MATRICES if name in self.biases):
+            problem = f"biases of {', '.join(self.biases)}"
+            raise Damaged(problem, fix=f"name each once, in this order: {', '.join(MATRICES)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

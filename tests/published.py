@@ -5,6 +5,8 @@ config.json files, by id of the registry.
 from collections.abc import Mapping
 from typing import Any
 
+from cases import CASES
+
 Fields = Mapping[str, Any]
 
 _LLAMA3_SCALING = {
@@ -205,6 +207,7 @@ _INTERNLM2 = {
 }
 
 PUBLISHED: Mapping[str, Fields] = {
+    **{model: fields for case in CASES.values() for model, fields in case.published.items()},
     "phi-3-mini-4k": _phi3(_MINI, 4096),
     "phi-3-mini-128k": _phi3(_MINI, 131072),
     "phi-3.5-mini": _phi3(_MINI, 131072),

@@ -1,10 +1,10 @@
 """Independent models of every family: what a decoder of ours is compared with. None shares code with edge,
 each reads a checkpoint's tensors by their own names: transformers, or loops in numpy where it lacks the
-family. A family without one fails `test_references.py`.
+family. Which family has which is in `cases`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytest
 
 Config = Mapping[str, Any]
 Weights = Mapping[str, np.ndarray]
-Reference = Callable[[Config, Weights, Sequence[int]], np.ndarray]  # logits [T, V], without a cache
 
 
 @cache
@@ -230,13 +229,3 @@ def spun(x: np.ndarray, config: Config) -> np.ndarray:
             a, b = x[t, pair], x[t, pair + half]
             out[t, pair], out[t, pair + half] = a * cos - b * sin, b * cos + a * sin
     return out
-
-
-REFERENCES: Mapping[str, Reference] = {
-    "llama": transformers,
-    "mistral": transformers,
-    "phi3": transformers,
-    "internlm2": internlm2,
-    "openelm": openelm,
-    "phi3small": phi3small,
-}

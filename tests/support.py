@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from cases import CASES
+from cases import VOCAB as VOCAB
 
 from edge.convert.conversion import convert
 from edge.convert.options import Options
@@ -18,67 +20,8 @@ from edge.files.config import Config
 from edge.spec import DecoderSpec
 
 ROOT = Path(__file__).resolve().parent.parent
-VOCAB = 97
 
-_COMMON = {
-    "vocab_size": VOCAB,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 10000.0,
-    "tie_word_embeddings": False,
-    "hidden_act": "silu",
-    "eos_token_id": 2,
-}
-_OPENELM = {
-    "model_type": "openelm",
-    "vocab_size": VOCAB,
-    "model_dim": 64,
-    "head_dim": 16,
-    "num_transformer_layers": 3,
-    "num_query_heads": [4, 8, 12],
-    "num_kv_heads": [1, 2, 3],
-    "ffn_multipliers": [0.5, 1.25, 2.0],
-    "ffn_dim_divisor": 32,
-    "ffn_with_glu": True,
-    "activation_fn_name": "swish",
-    "normalization_layer_name": "rms_norm",
-    "normalize_qk_projections": True,
-    "share_input_output_layers": True,
-    "rope_freq_constant": 10000,
-    "max_context_length": 64,
-}
-_PHI3SMALL = {
-    "model_type": "phi3small",
-    "vocab_size": VOCAB,
-    "hidden_size": 64,
-    "ff_intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "layer_norm_epsilon": 1e-5,
-    "rope_embedding_base": 10000.0,
-    "blocksparse_block_size": 4,
-    "blocksparse_num_local_blocks": 2,
-    "blocksparse_vert_stride": 4,
-    "dense_attention_every_n_layers": 2,
-    "gegelu_limit": 0.5,
-    "dummy_token_indices": [88, 90, 91],
-    "eos_token_id": 2,
-}
-CONFIGS: Mapping[str, Mapping[str, Any]] = {
-    "llama": {"model_type": "llama", **_COMMON},
-    "mistral": {"model_type": "mistral", **_COMMON, "sliding_window": 11},
-    "phi3": {"model_type": "phi3", **_COMMON, "sliding_window": 9},
-    "openelm": _OPENELM,
-    "phi3small": _PHI3SMALL,
-    "internlm2": {"model_type": "internlm2", **_COMMON, "bias": False},
-}
+CONFIGS: Mapping[str, Mapping[str, Any]] = {name: case.tiny for name, case in CASES.items()}
 
 
 def config_of(family: str, **changes: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ package, R = H / G of one layer, W head width, P positions of the rotary tables.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -80,8 +80,8 @@ class MilOps:
     def add(self, x: Var, d: Var) -> Var:
         return mb.add(x=x, y=d)
 
-    def linear(self, x: Var, *names: str, bias: bool = False) -> tuple[Var, ...]:
-        return tuple(self._product(x, name, bias=bias) for name in names)
+    def linear(self, x: Var, *names: str, biased: Collection[str] = ()) -> tuple[Var, ...]:
+        return tuple(self._product(x, name, bias=name in biased) for name in names)
 
     def rope(self, rope: Rope, context: int) -> Rotation:
         found = []

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edge.contracts import About
 from edge.errors import Unsupported
 from edge.files.datafile import DataFile, Mode
@@ -131,9 +133,11 @@ class GgufWriter:
         region = self._model.regions[place.tensor]
         file = self._files[region.file]
         if block.ndim == 1:
-            return file.put(region.offset + 4 * row, block)
-        packed = self._packed(name, row, block, head=place.tensor == "output.weight")
-        size, first = region.row_bytes, region.offset + place.first * region.row_bytes
+            packed, size = block.reshape(-1, 1).view(np.uint8), block.itemsize
+        else:
+            packed = self._packed(name, row, block, head=place.tensor == "output.weight")
+            size = region.row_bytes
+        first = region.offset + place.first * size
         if place.order is None:
             return file.put(first + row * size, packed)
         rows = place.order[row : row + len(block)]

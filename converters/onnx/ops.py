@@ -3,7 +3,7 @@
 B sequences, T new positions, S rows of the cache, H query heads, G kv heads, W head width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -82,15 +82,17 @@ class OnnxOps:
     def add(self, x: ir.Value, d: ir.Value) -> ir.Value:
         return self._op("Add", [x, d])
 
-    def linear(self, x: ir.Value, *names: str, bias: bool = False) -> tuple[ir.Value, ...]:
+    def linear(
+        self, x: ir.Value, *names: str, biased: Collection[str] = ()
+    ) -> tuple[ir.Value, ...]:
         if len({self.weights.recipe.scheme(name) for name in names}) > 1:
-            return tuple(out for name in names for out in self.linear(x, name, bias=bias))
+            return tuple(out for name in names for out in self.linear(x, name, biased=biased))
         matrix = self.weights.matrix(*names)
         if self.vocab is not None:
             matrix = matrix.first(self.vocab)
         out = self.weights.product(x, matrix)
-        if bias:
-            out = self._op("Add", [out, self.weights.stacked([f"{name}.bias" for name in names])])
+        if any(name in biased for name in names):
+            out = self._op("Add", [out, self.weights.biases(names, biased)])
         if len(names) == 1:
             return (out,)
         heights = [self.weights.store.rows(name) for name in names]

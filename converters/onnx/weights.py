@@ -4,10 +4,11 @@ looked up in by the kernels of ONNX Runtime, and what they do not hold.
 N rows, K columns, J groups of a row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
@@ -95,10 +96,16 @@ class Weights:
         region = self.store.vector(name)
         return self._stored(name, region, ir.DataType.FLOAT, [region.nbytes // 4])
 
-    def stacked(self, names: list[str]) -> ir.Value:
-        """Vectors end to end; ONNX Runtime joins constants once, when it loads."""
-        vectors = [self.vector(name) for name in names]
+    def biases(self, names: tuple[str, ...], biased: Collection[str]) -> ir.Value:
+        """End to end, zeros for who has none; ONNX Runtime joins constants once, when it loads."""
+        vectors = [
+            self.vector(f"{name}.bias") if name in biased else self._zeros(self.store.rows(name))
+            for name in names
+        ]
         return vectors[0] if len(vectors) == 1 else self.tape.op("Concat", vectors, {"axis": 0})
+
+    def _zeros(self, count: int) -> ir.Value:
+        return self.table(f"zeros.{count}", (count,), lambda rows: np.zeros(len(rows), np.float32))
 
     def table(self, name: str, shape: Shape, make: Make, *, first: int | None = None) -> ir.Value:
         """An array that no checkpoint holds, in the data file; or its first rows."""

@@ -15,7 +15,7 @@ from edge.files.config import Config, is_plain, read_json
 from edge.files.hashing import sha256
 from edge.files.records import read
 from edge.quant.recipe import Recipe, parse
-from edge.spec import DecoderSpec
+from edge.spec import MATRICES, DecoderSpec
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -170,7 +170,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         embed=config.text("embed"),
         head=config.text("head"),
         overrides=_strings(config, "overrides"),
-        spec=read(DecoderSpec, spec),
+        spec=read(DecoderSpec, _of_today(spec)),
         bos=config.integer("bos", low=0) if config.has("bos") else None,
         stop=config.integers("stop", low=0) if config.data.get("stop") else (),
         repository=config.text("repository") if config.has("repository") else None,
@@ -181,6 +181,21 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         calibration=None if calibration is None else calibration.data,
         verified=None if verified is None else verified.data,
     )
+
+
+def _of_today(spec: Config) -> Config:
+    """Artifacts of before say of a layer `bias`: whether each of its matrices has one."""
+    layers = spec.data.get("layers")
+    if not isinstance(layers, list):
+        return spec
+    return Config({**spec.data, "layers": [_layer_of_today(layer) for layer in layers]}, spec.where)
+
+
+def _layer_of_today(layer: Any) -> Any:
+    if not isinstance(layer, dict) or not isinstance(layer.get("bias"), bool):
+        return layer
+    named = list(MATRICES) if layer["bias"] else []
+    return {**{key: value for key, value in layer.items() if key != "bias"}, "biases": named}
 
 
 def _strings(config: Config, key: str) -> dict[str, str]:

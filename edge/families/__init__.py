@@ -10,18 +10,42 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Literal
 
 from edge.errors import Unsupported
 from edge.families._fields import Fields
 from edge.files.config import Config
 from edge.names import NameMap
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, MatrixName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """What llama.cpp computes under one of its names. `head`: whether it wants a head of its own, has
+    none, or either.
+    """
+
+    name: str
+    fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # tensor -> what it stacks
+    biases: tuple[
+        MatrixName, ...
+    ] = ()  # that it adds where a file has them; a stack's: all or none
+    pairs: bool = False  # q and k rotate neighbouring rows, not halves of a head
+    square: bool = False  # all heads together are as wide as the model
+    partial_rotary: bool = False
+    qk_norm: bool = False
+    lists: bool = False  # heads and widths are lists, a number a layer
+    window: bool = False  # wants the key of a window, which it then ignores
+    scaling: tuple[type, ...] = ()
+    head: Literal["own", "either", "embed"] = "either"
+    large: int | None = None  # layers of a grouped model whose values a quantizer gives more bits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """What one kind of checkpoint is. `fields`: of its config; `decoder`: what they say, once they are
-    checked; `known_as`: the names that other ecosystems give it.
+    checked; `known_as`: the names that other ecosystems give it; `gguf`: what llama.cpp computes under
+    its name, in the file of the one family that says so.
     """
 
     name: str
@@ -30,6 +54,7 @@ class Family:
     decoder: Callable[[Config], DecoderSpec]
     names: NameMap
     known_as: Mapping[str, str] = field(default_factory=dict)
+    gguf: Architecture | None = None
 
     def spec(self, config: Config) -> DecoderSpec:
         """What a config says; refuses each field whose value is not computed."""
@@ -44,6 +69,12 @@ def families() -> tuple[Family, ...]:
     )
     found = (importlib.import_module(f"{__name__}.{name}") for name in modules)
     return tuple(module.FAMILY for module in found if "FAMILY" in vars(module))
+
+
+@cache
+def architectures() -> Mapping[str, Architecture]:
+    """Every graph of llama.cpp's that a family names, by its name there."""
+    return {family.gguf.name: family.gguf for family in families() if family.gguf is not None}
 
 
 def family_of(config: Config) -> Family:

@@ -1,6 +1,6 @@
 """InternLM2 1.8B, 7B, 20B (arXiv 2403.17297): Llama's maths; q, k and v lie fused in groups."""
 
-from edge.families import Family, llama
+from edge.families import Architecture, Family, llama
 from edge.families._fields import PLAIN, Fields
 from edge.names import NameMap, Part, groups_split
 
@@ -33,4 +33,5 @@ FAMILY = Family(
         }
     ),
     known_as={"genai": "internlm2", "gguf": "internlm2"},
+    gguf=Architecture(name="internlm2", pairs=True, square=True, head="own"),
 )

@@ -2,16 +2,28 @@
 
 from dataclasses import replace
 
-from edge.families import Family
+from edge.families import Architecture, Family
 from edge.families._fields import PLAIN, Fields, words
 from edge.families._rope import rope
 from edge.files.config import Config
 from edge.names import NameMap
-from edge.spec import DecoderSpec, LayerSpec, Norm
+from edge.spec import MATRICES, DecoderSpec, LayerSpec, Llama3Scaling, MatrixName, Norm
+
+_MATRICES = {
+    "attn.q": "self_attn.q_proj",
+    "attn.k": "self_attn.k_proj",
+    "attn.v": "self_attn.v_proj",
+    "attn.o": "self_attn.o_proj",
+    "mlp.gate": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.down": "mlp.down_proj",
+}
 
 
-def decoder(config: Config, *, partial: bool = False) -> DecoderSpec:
-    """`partial`: whether part of a head may be rotated."""
+def decoder(
+    config: Config, *, partial: bool = False, biases: tuple[MatrixName, ...] = ()
+) -> DecoderSpec:
+    """`partial`: whether part of a head may be rotated; `biases`: the matrices that have one."""
     width, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     head_width = config.integer("head_dim", max(width // heads, 1))
     layer = LayerSpec(
@@ -19,6 +31,7 @@ def decoder(config: Config, *, partial: bool = False) -> DecoderSpec:
         kv_heads=config.integer("num_key_value_heads", heads),
         head_width=head_width,
         ffn_width=config.integer("intermediate_size"),
+        biases=biases,
     )
     return DecoderSpec(
         vocab=config.integer("vocab_size"),
@@ -29,6 +42,12 @@ def decoder(config: Config, *, partial: bool = False) -> DecoderSpec:
         context=config.integer("max_position_embeddings"),
         tied=config.flag("tie_word_embeddings"),
     )
+
+
+def biases(config: Config) -> tuple[MatrixName, ...]:
+    """Those that two fields ask for: of all of attention, of all of the feed-forward."""
+    asked = {"attn": config.flag("attention_bias", False), "mlp": config.flag("mlp_bias", False)}
+    return tuple(name for name in MATRICES if asked[name.partition(".")[0]])
 
 
 def windowed(config: Config, *, partial: bool = False) -> DecoderSpec:
@@ -44,7 +63,7 @@ def unwindowed(config: Config) -> DecoderSpec:
     """A window is in no mask of transformers' Llama, but its cache drops what lies outside: a prompt and
     single steps disagree there, unless the whole context lies in it.
     """
-    plain = decoder(config)
+    plain = decoder(config, biases=biases(config))
     if not config.has("sliding_window"):
         return plain
     if config.integer("sliding_window", high=1 << 31) < plain.context:
@@ -55,23 +74,28 @@ def unwindowed(config: Config) -> DecoderSpec:
 FAMILY = Family(
     name="llama",
     model_types=("llama",),
-    fields=PLAIN | Fields(read=words("sliding_window"), absent={"max_position_embeddings": 2048}),
+    fields=PLAIN
+    | Fields(
+        read=words("sliding_window attention_bias mlp_bias"),
+        absent={"max_position_embeddings": 2048},
+    ),
     decoder=unwindowed,
     names=NameMap(
         {
             "embed": "model.embed_tokens.weight",
             "layers.{i}.attn.norm": "model.layers.{i}.input_layernorm.weight",
-            "layers.{i}.attn.q": "model.layers.{i}.self_attn.q_proj.weight",
-            "layers.{i}.attn.k": "model.layers.{i}.self_attn.k_proj.weight",
-            "layers.{i}.attn.v": "model.layers.{i}.self_attn.v_proj.weight",
-            "layers.{i}.attn.o": "model.layers.{i}.self_attn.o_proj.weight",
             "layers.{i}.mlp.norm": "model.layers.{i}.post_attention_layernorm.weight",
-            "layers.{i}.mlp.gate": "model.layers.{i}.mlp.gate_proj.weight",
-            "layers.{i}.mlp.up": "model.layers.{i}.mlp.up_proj.weight",
-            "layers.{i}.mlp.down": "model.layers.{i}.mlp.down_proj.weight",
+            **{
+                f"layers.{{i}}.{name}{ours}": f"model.layers.{{i}}.{tensor}.{theirs}"
+                for name, tensor in _MATRICES.items()
+                for ours, theirs in (("", "weight"), (".bias", "bias"))
+            },
             "norm": "model.norm.weight",
             "head": "lm_head.weight",
         }
     ),
     known_as={"genai": "llama", "gguf": "llama"},
+    gguf=Architecture(
+        name="llama", pairs=True, biases=MATRICES, scaling=(Llama3Scaling,), large=80
+    ),
 )

@@ -3,7 +3,7 @@ width.
 """
 
 from edge.errors import Damaged, Unsupported
-from edge.families import Family
+from edge.families import Architecture, Family
 from edge.families._fields import SHARED, Fields, words
 from edge.files.config import Config
 from edge.names import NameMap, Part, gate_split, heads_split
@@ -131,4 +131,11 @@ FAMILY = Family(
         }
     ),
     known_as={"gguf": "openelm"},
+    gguf=Architecture(
+        name="openelm",
+        fused={"attn_qkv": ("attn.q", "attn.k", "attn.v")},
+        qk_norm=True,
+        lists=True,
+        head="embed",
+    ),
 )

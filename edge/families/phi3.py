@@ -4,9 +4,10 @@ window of 2,047 keys in the 4k models, LongRoPE in the 128k ones.
 
 from functools import partial
 
-from edge.families import Family, llama
+from edge.families import Architecture, Family, llama
 from edge.families._fields import PLAIN, Fields, words
 from edge.names import NameMap, Part, gate_split, heads_split
+from edge.spec import LongRope
 
 _QKV = "model.layers.{i}.self_attn.qkv_proj.weight"
 _GATE_UP = "model.layers.{i}.mlp.gate_up_proj.weight"
@@ -37,4 +38,13 @@ FAMILY = Family(
         }
     ),
     known_as={"genai": "phi3", "gguf": "phi3"},
+    gguf=Architecture(
+        name="phi3",
+        fused={"attn_qkv": ("attn.q", "attn.k", "attn.v"), "ffn_up": ("mlp.gate", "mlp.up")},
+        biases=("attn.q", "attn.k", "attn.v"),
+        square=True,
+        partial_rotary=True,
+        window=True,
+        scaling=(LongRope,),
+    ),
 )

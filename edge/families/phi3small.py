@@ -10,7 +10,7 @@ from edge.families._fields import SHARED, Fields, words
 from edge.families._rope import scaling
 from edge.files.config import Config
 from edge.names import NameMap, Part, groups_split, interleaved_split
-from edge.spec import BlockSparse, DecoderSpec, LayerSpec, Norm, Rope
+from edge.spec import MATRICES, BlockSparse, DecoderSpec, LayerSpec, Norm, Rope
 
 _QKV = "model.layers.{i}.self_attn.query_key_value."
 _UP = "model.layers.{i}.mlp.up_proj."
@@ -50,7 +50,7 @@ def _layers(config: Config, heads: int, head_width: int) -> tuple[LayerSpec, ...
             ffn_width=config.integer("ff_intermediate_size"),
             gate="gegelu",
             gate_limit=config.number("gegelu_limit"),
-            bias=True,
+            biases=MATRICES,
             score_scale=config.number("mup_attn_multiplier") / head_width,
             sparse=pattern,
         )

@@ -46,6 +46,8 @@ def _items(kind: Any, config: Config, name: str) -> tuple[Any, ...]:
         return config.integers(name, low=0)
     if kind is float:
         return config.numbers(name)
+    if get_origin(kind) is Literal:
+        return _choices(get_args(kind), config, name)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise Damaged(f"{config.where}: {name} is no list of objects", fix=_FIX)
     where = f"{config.where}: {name}"
@@ -63,6 +65,13 @@ def _nested(kinds: tuple[Any, ...], config: Config | None, where: str) -> Any:
             return read(kind, config)
     found = str(sorted(config.data))[:120]
     raise Damaged(f"{where} has the fields of nothing known: {found}", fix=_FIX)
+
+
+def _choices(allowed: tuple[Any, ...], config: Config, name: str) -> tuple[Any, ...]:
+    values = config.data.get(name)
+    if not isinstance(values, list) or not all(value in allowed for value in values):
+        raise Damaged(f"{config.where}: {name} is {values!r:.60}, no list of {allowed}", fix=_FIX)
+    return tuple(values)
 
 
 def _choice(allowed: tuple[Any, ...], config: Config, name: str) -> Any:

@@ -1,64 +1,29 @@
-"""What llama.cpp computes under each name that it knows: data rows, one a name.
+"""What llama.cpp computes under each name that it knows, applied to a spec.
 
-llama.cpp holds a model's graph itself; a file names it and brings tensors and numbers. A row says
-how that graph wants them: which weights are stacked, in which order a head's rows lie, and what of
-a spec it can compute at all.
+llama.cpp holds a model's graph itself; a file names it and brings tensors and numbers. A row, which
+lies in the file of its family, says how that graph wants them: which weights are stacked, in which
+order a head's rows lie, and what of a spec it can compute at all.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from edge.errors import Unsupported
+from edge.families import Architecture as Architecture  # the row, which converters may know
+from edge.families import architectures
 from edge.names import Shape, shapes
-from edge.spec import DecoderSpec, DynamicNtk, LayerSpec, Llama3Scaling, LongRope
+from edge.spec import DecoderSpec, DynamicNtk, LayerSpec, LongRope
 from edge.typing import I64
 
-_QKV = {"attn_qkv": ("attn.q", "attn.k", "attn.v")}
 _NAMES = {
     "embed": "token_embd", "norm": "output_norm", "head": "output", "attn.norm": "attn_norm",
     "attn.q": "attn_q", "attn.k": "attn_k", "attn.v": "attn_v", "attn.o": "attn_output",
     "attn.q_norm": "attn_q_norm", "attn.k_norm": "attn_k_norm", "mlp.norm": "ffn_norm",
     "mlp.gate": "ffn_gate", "mlp.up": "ffn_up", "mlp.down": "ffn_down",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Architecture:
-    """One of llama.cpp's names. `head`: whether it wants a head of its own, has none, or either."""
-
-    name: str
-    fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    pairs: bool = False  # q and k rotate neighbouring rows, not halves of a head
-    square: bool = False  # all heads together are as wide as the model
-    partial_rotary: bool = False
-    qk_norm: bool = False
-    lists: bool = False  # heads and widths are lists, a number a layer
-    window: bool = False  # wants the key of a window, which it then ignores
-    scaling: tuple[type, ...] = ()
-    head: Literal["own", "either", "embed"] = "either"
-    large: int | None = None  # layers of a grouped model whose values a quantizer gives more bits
-
-
-ARCHITECTURES: Mapping[str, Architecture] = {
-    row.name: row
-    for row in (
-        Architecture(name="llama", pairs=True, scaling=(Llama3Scaling,), large=80),
-        Architecture(name="internlm2", pairs=True, square=True, head="own"),
-        Architecture(
-            name="phi3",
-            fused={**_QKV, "ffn_up": ("mlp.gate", "mlp.up")},
-            square=True,
-            partial_rotary=True,
-            window=True,
-            scaling=(LongRope,),
-        ),
-        Architecture(name="openelm", fused=_QKV, qk_norm=True, lists=True, head="embed"),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +44,13 @@ class Stacked:
 
 
 def architecture(name: str) -> Architecture:
-    if name not in ARCHITECTURES:
+    known = architectures()
+    if name not in known:
         raise Unsupported(
             f"llama.cpp's architecture {name!r:.60} is none that edge knows",
-            fix=f"use a model of: {', '.join(sorted(ARCHITECTURES))}",
+            fix=f"use a model of: {', '.join(sorted(known))}; or give a family in edge/families its row",
         )
-    return ARCHITECTURES[name]
+    return known[name]
 
 
 def stacks(spec: DecoderSpec, arch: Architecture, *, head: bool) -> dict[str, Stacked]:
@@ -92,7 +58,7 @@ def stacks(spec: DecoderSpec, arch: Architecture, *, head: bool) -> dict[str, St
     known = shapes(spec)
     groups: dict[str, list[str]] = {}
     for name in known:
-        groups.setdefault(_tensor(name, arch), []).append(name)
+        groups.setdefault(tensor_of(name, arch), []).append(name)
     if head and spec.tied:
         groups["output.weight"] = ["embed"]
     return {
@@ -166,7 +132,11 @@ def _lacking(spec: DecoderSpec, arch: Architecture) -> Iterator[str]:
 def _unlike(layer: LayerSpec, arch: Architecture) -> Iterator[str]:
     wrong = {
         f"gate of the kind {layer.gate}": layer.gate != "silu" or layer.gate_limit is not None,
-        "biases": layer.bias,
+        **{f"bias of {name}": name not in arch.biases for name in layer.biases},
+        **{
+            f"{stack} of which some have biases": _partly(layer, parts)
+            for stack, parts in arch.fused.items()
+        },
         "scale of scores": layer.score_scale is not None,
         "norm of queries and keys": layer.qk_norm is not None and not arch.qk_norm,
         "queries and keys without a norm": layer.qk_norm is None and arch.qk_norm,
@@ -174,20 +144,25 @@ def _unlike(layer: LayerSpec, arch: Architecture) -> Iterator[str]:
     yield from (what for what, is_so in wrong.items() if is_so)
 
 
-def _tensor(name: str, arch: Architecture) -> str:
+def _partly(layer: LayerSpec, parts: tuple[str, ...]) -> bool:
+    return 0 < len(set(parts) & set(layer.biases)) < len(parts)
+
+
+def tensor_of(name: str, arch: Architecture) -> str:
     """The tensor that a weight lies in, alone or stacked."""
-    match = re.match(r"layers\.(\d+)\.(.*)", name)
+    kind = "bias" if name.endswith(".bias") else "weight"
+    match = re.match(r"layers\.(\d+)\.(.*)", name.removesuffix(".bias"))
     if match is None:
-        return f"{_NAMES[name]}.weight"
+        return f"{_NAMES[name.removesuffix('.bias')]}.{kind}"
     stack = next((stack for stack, parts in arch.fused.items() if match[2] in parts), None)
-    return f"blk.{match[1]}.{stack or _NAMES[match[2]]}.weight"
+    return f"blk.{match[1]}.{stack or _NAMES[match[2]]}.{kind}"
 
 
 def _order(name: str, spec: DecoderSpec, arch: Architecture) -> I64 | None:
     """Heads whose halves rotate -> heads whose neighbours do: row i of the first half becomes row
     2i, row i of the second 2i + 1.
     """
-    match = re.fullmatch(r"layers\.(\d+)\.attn\.([qk])", name)
+    match = re.fullmatch(r"layers\.(\d+)\.attn\.([qk])(?:\.bias)?", name)
     if match is None or not arch.pairs:
         return None
     layer = spec.layers[int(match[1])]

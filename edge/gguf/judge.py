@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from edge.errors import Damaged, Unsupported
-from edge.gguf.architectures import Architecture, architecture, check, longest, stacks
+from edge.gguf.architectures import Architecture, architecture, check, longest, stacks, tensor_of
 from edge.gguf.reader import GGUFFile
 from edge.gguf.shards import COUNT, GGUFModel
-from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, LongRope, Norm, Rope
+from edge.spec import DecoderSpec, LayerSpec, Llama3Scaling, LongRope, MatrixName, Norm, Rope
 
 _MOST = 1 << 20  # widths, heads: more is no honest model
 _TOKENS = 1 << 24  # of a context
@@ -137,8 +137,9 @@ def _spec(file: GGUFFile, numbers: _Numbers) -> DecoderSpec:
             ffn_width=f,
             window=window,
             qk_norm=eps if numbers.arch.qk_norm else None,
+            biases=_biases(file, i, numbers.arch),
         )
-        for h, g, f in zip(heads, kv_heads, ffn, strict=True)
+        for i, (h, g, f) in enumerate(zip(heads, kv_heads, ffn, strict=True))
     )
     context = numbers.integer("context_length", high=_TOKENS)
     spec = DecoderSpec(
@@ -151,6 +152,12 @@ def _spec(file: GGUFFile, numbers: _Numbers) -> DecoderSpec:
         tied="output.weight" not in file.tensors,
     )
     return replace(spec, context=longest(spec))
+
+
+def _biases(file: GGUFFile, index: int, arch: Architecture) -> tuple[MatrixName, ...]:
+    """The matrices of a layer for which the file has one; what else it has is unknown."""
+    found = ((name, tensor_of(f"layers.{index}.{name}.bias", arch)) for name in arch.biases)
+    return tuple(name for name, tensor in found if tensor in file.tensors)
 
 
 def _rope(file: GGUFFile, numbers: _Numbers, head_width: int, context: int) -> Rope:

@@ -69,16 +69,16 @@ def block(
 ) -> tuple[Array, Array]:
     """One layer: attention, then the gated feed-forward, each after a norm."""
     layer, at = spec.layers[index], f"layers.{index}."
-    bias = layer.bias
+    biased = {at + name for name in layer.biases}
     x, h = ops.add_norm(x, d, at + "attn.norm", spec.norm)
-    q, k, v = ops.linear(h, at + "attn.q", at + "attn.k", at + "attn.v", bias=bias)
+    q, k, v = ops.linear(h, at + "attn.q", at + "attn.k", at + "attn.v", biased=biased)
     h = ops.attend(q, k, v, layer=layer, index=index, rope=rope)
     if index == len(spec.layers) - 1:  # no later layer attends: rows that nobody asked for end here
         x, h = ops.wanted(x), ops.wanted(h)
-    (h,) = ops.linear(h, at + "attn.o", bias=bias)
+    (h,) = ops.linear(h, at + "attn.o", biased=biased)
     x, h = ops.add_norm(x, h, at + "mlp.norm", spec.norm)
-    g, u = ops.linear(h, at + "mlp.gate", at + "mlp.up", bias=bias)
-    (d,) = ops.linear(ops.gate(g, u, layer), at + "mlp.down", bias=bias)
+    g, u = ops.linear(h, at + "mlp.gate", at + "mlp.up", biased=biased)
+    (d,) = ops.linear(ops.gate(g, u, layer), at + "mlp.down", biased=biased)
     return x, d
 
 

@@ -51,7 +51,9 @@ class StoredWeights(Closeable):
     def __call__(self, name: str, rows: I64 | None) -> F32:
         whole = np.arange(self._shapes[name][0])
         if len(self._shapes[name]) == 1:
-            return self._read(self._places[name][0].tensor, np.zeros(1, np.int64))[0]
+            place = self._places[name][0]
+            stacked = self._read(place.tensor, np.zeros(1, np.int64))[0]
+            return stacked[_at(place, whole)]
         if rows is not None:  # a table that is looked up comes first, the head last
             place = self._places[name][0]
             return np.concatenate(

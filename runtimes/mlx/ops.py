@@ -3,6 +3,7 @@
 T new positions, S rows of the cache, H query heads, G kv heads, R = H / G, W head width.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -64,8 +65,10 @@ class MlxOps:
     def add(self, x: mx.array, d: mx.array) -> mx.array:
         return x + d
 
-    def linear(self, x: mx.array, *names: str, bias: bool = False) -> tuple[mx.array, ...]:
-        stacks = self.weights.stacks(names, bias=bias)
+    def linear(
+        self, x: mx.array, *names: str, biased: Collection[str] = ()
+    ) -> tuple[mx.array, ...]:
+        stacks = self.weights.stacks(names, biased=biased)
         return tuple(part for stack in stacks for part in stack(x))
 
     def rope(self, rope: Rope, context: int) -> Rotation:

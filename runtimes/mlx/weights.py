@@ -3,7 +3,7 @@
 N rows, K columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -112,12 +112,12 @@ class Weights:
         self._stacks: dict[tuple[str, ...], tuple[Stack, ...]] = {}
         self._vectors: dict[str, mx.array] = {}
 
-    def stacks(self, names: tuple[str, ...], *, bias: bool = False) -> tuple[Stack, ...]:
+    def stacks(self, names: tuple[str, ...], *, biased: Collection[str] = ()) -> tuple[Stack, ...]:
         """One product for all of these, if they are stored alike, else one for each."""
         if names not in self._stacks:
             alike = len({self._folder.form(name) for name in names}) == 1
             groups = [names] if alike else [(name,) for name in names]
-            self._stacks[names] = tuple(self._stack(group, bias=bias) for group in groups)
+            self._stacks[names] = tuple(self._stack(group, biased) for group in groups)
         return self._stacks[names]
 
     def first(self, name: str, rows: int) -> "Weights":
@@ -135,14 +135,16 @@ class Weights:
             self._vectors[name] = _ready(values.flatten().astype(self.dtype))
         return self._vectors[name]
 
-    def _stack(self, names: tuple[str, ...], *, bias: bool) -> Stack:
-        ends = tuple(accumulate(self._folder.places[name].shape[0] for name in names))
-        added = [self.vector(f"{name}.bias") for name in names] if bias else []
-        return Stack(
-            self._matrix(names, self._folder.form(names[0])),
-            ends,
-            _ready(mx.concatenate(added)) if added else None,
-        )
+    def _stack(self, names: tuple[str, ...], biased: Collection[str]) -> Stack:
+        heights = [self._folder.places[name].shape[0] for name in names]
+        matrix = self._matrix(names, self._folder.form(names[0]))
+        if not any(name in biased for name in names):
+            return Stack(matrix, tuple(accumulate(heights)))
+        added = [  # zeros for who has none
+            self.vector(f"{name}.bias") if name in biased else mx.zeros(height, self.dtype)
+            for name, height in zip(names, heights, strict=True)
+        ]
+        return Stack(matrix, tuple(accumulate(heights)), _ready(mx.concatenate(added)))
 
     def _matrix(self, names: tuple[str, ...], form: Form) -> Matrix:
         dtype = TYPES[form.number]

@@ -3,7 +3,7 @@
 T new tokens, S cached and new tokens, H query heads, G kv heads, R = H / G, W head width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -72,13 +72,12 @@ class NumpyOps:
     def add(self, x: F32, d: F32) -> F32:
         return x + d
 
-    def linear(self, x: F32, *names: str, bias: bool = False) -> tuple[F32, ...]:
+    def linear(self, x: F32, *names: str, biased: Collection[str] = ()) -> tuple[F32, ...]:
         product = self.product or self._product
         out = tuple(product(x, name) for name in names)
-        if not bias:
-            return out
         return tuple(
-            y + self.weight(f"{name}.bias", None) for y, name in zip(out, names, strict=True)
+            y + self.weight(f"{name}.bias", None) if name in biased else y
+            for y, name in zip(out, names, strict=True)
         )
 
     def rope(self, rope: Rope, context: int) -> Tables:

@@ -6,7 +6,7 @@ float32.
 B sequences, T new positions, S positions in the cache, H query heads, G kv heads, W head width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import ParamSpec, Protocol
 
@@ -95,14 +95,15 @@ class TorchOps:
     def add(self, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         return x + d
 
-    def linear(self, x: torch.Tensor, *names: str, bias: bool = False) -> tuple[torch.Tensor, ...]:
+    def linear(
+        self, x: torch.Tensor, *names: str, biased: Collection[str] = ()
+    ) -> tuple[torch.Tensor, ...]:
         weights = [self.weights[name] for name in names]
-        added = [self._vector(f"{name}.bias") for name in names] if bias else [None] * len(names)
+        added = [self._vector(f"{name}.bias") if name in biased else None for name in names]
         if self.cache is None and len(weights) > 1:  # one product, whose gradient is one, too
-            stacked = torch.cat([_tensor(weight) for weight in weights])
-            rows = [len(_tensor(weight)) for weight in weights]
-            both = torch.cat([b for b in added if b is not None]) if bias else None
-            return torch.split_with_sizes(_product(x, stacked, both), rows, dim=-1)
+            matrices = [_tensor(weight) for weight in weights]
+            out = _product(x, torch.cat(matrices), _stacked(matrices, added))
+            return torch.split_with_sizes(out, [len(matrix) for matrix in matrices], dim=-1)
         return tuple(_product(x, w, b) for w, b in zip(weights, added, strict=True))
 
     def rope(self, rope: Rope, context: int) -> Tables:
@@ -199,6 +200,17 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 def _tensor(weight: torch.Tensor | Matrix) -> torch.Tensor:
     assert isinstance(weight, torch.Tensor), "a vector, or a weight that is trained, is a tensor"
     return weight
+
+
+def _stacked(
+    matrices: Sequence[torch.Tensor], added: Sequence[torch.Tensor | None]
+) -> torch.Tensor | None:
+    """Biases end to end, zeros for the rows of a matrix without; None where none has one."""
+    some = next((bias for bias in added if bias is not None), None)
+    if some is None:
+        return None
+    pairs = zip(matrices, added, strict=True)
+    return torch.cat([some.new_zeros(len(m)) if bias is None else bias for m, bias in pairs])
 
 
 def _product(

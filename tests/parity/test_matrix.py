@@ -6,6 +6,7 @@
 from pathlib import Path
 
 import pytest
+from cases import CASES
 from conftest import Recorder
 from support import CONFIGS, dividing, nothing_left, tiny
 
@@ -25,7 +26,11 @@ OWN = {
     "gguf": ("bf16", "q4_1", "q5_0", "q5_1"),
 }
 # What a target cannot hold of a family, in its own words.
-REFUSED = {("phi3small", "gguf"): "llama.cpp has no architecture that computes"}
+REFUSED = {
+    (family, target): words
+    for family, case in CASES.items()
+    for target, words in case.refused.items()
+}
 MATRIX = [
     (family, target, recipe)
     for family in sorted(CONFIGS)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import CASES
 from mutants import Mutant, mutants
-from references import REFERENCES
 from support import VOCAB, checkpoint, config_of, weights_of
 
 import edge.nn.decoder
@@ -27,54 +27,10 @@ from edge_runtimes.reference.ops import Cache, NumpyOps
 IDS = [int(i) for i in np.random.default_rng(7).integers(0, VOCAB, 40)]
 CHUNKS = (27, 9, 1, 1, 1, 1)
 TOLERANCE = 1e-4  # of the largest logit
-FACTORS = {
-    f"{name}_factor": [by + 0.3 * i for i in range(8)] for name, by in (("short", 1), ("long", 2))
-}
-LLAMA3 = {
-    "rope_type": "llama3",
-    "factor": 8.0,
-    "low_freq_factor": 1.5,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-# Other numbers than those of its own code's defaults show that each is read.
-SCALES = {
-    "mup_attn_multiplier": 1.7,
-    "mup_width_multiplier": 0.6,
-    "mup_embedding_multiplier": 3.1,
-    "layer_norm_epsilon": 0.05,
-    "blocksparse_vert_stride": 8,
-}
-CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "llama": ("llama", {"rms_norm_eps": 0.05}),
-    "llama 3.1, tied": (
-        "llama",
-        {"head_dim": 24, "rope_scaling": LLAMA3, "tie_word_embeddings": True},
-    ),
-    "llama, dynamic": (
-        "llama",
-        {"max_position_embeddings": 24, "rope_scaling": {"type": "dynamic", "factor": 3.0}},
-    ),
-    "mistral": ("mistral", {}),
-    "phi3": ("phi3", {"partial_rotary_factor": 0.5}),
-    "phi3, short": (
-        "phi3",
-        {
-            "rope_scaling": {"type": "longrope", "attention_factor": 1.3, **FACTORS},
-            "original_max_position_embeddings": 64,
-        },
-    ),
-    "phi3, long": (
-        "phi3",
-        {
-            "rope_scaling": {"type": "longrope", **FACTORS},
-            "original_max_position_embeddings": 24,
-        },
-    ),
-    "internlm2": ("internlm2", {}),
-    "openelm": ("openelm", {}),
-    "openelm, untied": ("openelm", {"share_input_output_layers": False}),
-    "phi3small": ("phi3small", SCALES),
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    name: (family, changes)
+    for family, case in CASES.items()
+    for name, changes in case.variants.items()
 }
 
 
@@ -128,7 +84,7 @@ def made(folder: Path, family: str, changes: Mapping[str, Any]) -> Case:
     weights = weights_of(config)
     for name, weight in weights.items():
         assert weight.std() > 0.05, f"{name} is a constant"
-    want = REFERENCES[family](config, weights, IDS)
+    want = CASES[family].reference(config, weights, IDS)
     with Checkpoint.open(checkpoint(folder, config, weights)) as found:
         context = max(len(IDS), found.spec.context)
     with Checkpoint.open(folder, context=context) as found:
@@ -138,16 +94,17 @@ def made(folder: Path, family: str, changes: Mapping[str, Any]) -> Case:
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Case]:
     folder = tmp_path_factory.mktemp("references")
-    return {name: made(folder / name, *case) for name, case in CASES.items()}
+    return {name: made(folder / name, *case) for name, case in VARIANTS.items()}
 
 
 def test_every_family_has_a_reference_and_a_case() -> None:
     names = {family.name for family in families()}
-    assert set(REFERENCES) == names
-    assert {family for family, _ in CASES.values()} == names
+    assert set(CASES) == names
+    assert {family for family, _ in VARIANTS.values()} == names
+    assert len(VARIANTS) == sum(len(case.variants) for case in CASES.values())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_family_is_its_reference(cases: Mapping[str, Case], name: str) -> None:
     assert cases[name].agrees()
 

@@ -13,6 +13,7 @@ from edge.errors import Damaged
 from edge.files.config import Config
 from edge.files.records import read
 from edge.spec import (
+    MATRICES,
     BlockSparse,
     DecoderSpec,
     DynamicNtk,
@@ -56,7 +57,7 @@ def layers(draw: st.DrawFn) -> LayerSpec:
         ffn_width=draw(counts),
         gate=draw(st.sampled_from(["silu", "gegelu"])),
         gate_limit=draw(st.none() | numbers),
-        bias=draw(st.booleans()),
+        biases=tuple(name for name in MATRICES if draw(st.booleans())),
         score_scale=draw(st.none() | numbers),
         sparse=draw(st.none() | st.builds(BlockSparse, block=counts, local=counts, stride=counts)),
         window=draw(st.none() | counts),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import CONFIGS, config_of, nothing_left, spec_of
@@ -19,7 +20,7 @@ from edge.artifact.manifest import (
 from edge.artifact.publishing import publishing
 from edge.errors import Damaged, EdgeError
 from edge.files.hashing import sha256
-from edge.spec import DecoderSpec
+from edge.spec import MATRICES, DecoderSpec
 
 SCALED = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -221,3 +222,32 @@ def test_a_name_through_a_link_is_refused(tmp_path: Path) -> None:
         contained(tmp_path / "it", "a/x")
     with pytest.raises(Damaged, match="lacks the file b/x"):
         contained(tmp_path / "it", "b/x")
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_an_artifact_of_before_says_whether_all_matrices_have_biases(
+    every: bool, tmp_path: Path
+) -> None:
+    """Its `bias` was one flag a layer."""
+    spec = spec_of(config_of("llama"))
+    named = MATRICES if every else ()
+    want = replace(spec, layers=tuple(replace(la, biases=named) for la in spec.layers))
+    write_manifest(tmp_path, manifest(tmp_path, want))
+    file = tmp_path / "edge.json"
+    data = json.loads(file.read_bytes())
+    for layer in data["spec"]["layers"]:
+        del layer["biases"]
+        layer["bias"] = every
+    file.write_text(json.dumps(data))
+    assert Artifact.open(tmp_path).manifest.spec == want
+
+
+@pytest.mark.parametrize("biases", [["attn.x"], ["attn.k", "attn.q"], ["attn.q", "attn.q"], "all"])
+def test_biases_of_no_known_matrix_are_refused(biases: Any, tmp_path: Path) -> None:
+    write_manifest(tmp_path, manifest(tmp_path))
+    file = tmp_path / "edge.json"
+    data = json.loads(file.read_bytes())
+    data["spec"]["layers"][0]["biases"] = biases
+    file.write_text(json.dumps(data))
+    with pytest.raises(Damaged, match="biases"):
+        Artifact.open(tmp_path)

@@ -12,15 +12,24 @@ from support import config_of, spec_of
 
 from edge.errors import Damaged, Unsupported
 from edge.gguf import tokens, vocabulary
-from edge.gguf.architectures import ARCHITECTURES, architecture, check, longest, places, stacks
+from edge.gguf.architectures import architecture, check, longest, places, stacks
 from edge.gguf.keys import of_spec, rope_tensors
 from edge.gguf.text import read_text
 from edge.names import shapes
-from edge.spec import BlockSparse, DynamicNtk, Llama3Scaling, LongRope, Norm, Rope
+from edge.spec import (
+    MATRICES,
+    BlockSparse,
+    DynamicNtk,
+    Llama3Scaling,
+    LongRope,
+    MatrixName,
+    Norm,
+    Rope,
+)
 from edge.text import pieces
 from edge.text.vocabulary import complete
 
-LLAMA, PHI3 = ARCHITECTURES["llama"], ARCHITECTURES["phi3"]
+LLAMA, PHI3 = architecture("llama"), architecture("phi3")
 SPEC = spec_of(config_of("llama"))
 
 
@@ -69,7 +78,6 @@ UNFIT: dict[str, Any] = {
     "rotary scaling of the kind LongRope": {"rope": Rope(theta=1e4, width=16, scaling=LONG)},
     "heads of several widths": {"layers": (LAYER, replace(LAYER, head_width=32))},
     "gate of the kind gegelu": {"layers": (replace(LAYER, gate="gegelu"),)},
-    "biases": {"layers": (replace(LAYER, bias=True),)},
     "scale of scores": {"layers": (replace(LAYER, score_scale=0.1),)},
     "norm of queries and keys": {"layers": (replace(LAYER, qk_norm=1e-5),)},
 }
@@ -80,6 +88,48 @@ def test_what_a_graph_lacks_is_refused_by_name(what: str) -> None:
     check(SPEC, LLAMA)
     with pytest.raises(Unsupported, match=f"'llama' has no .*{what}"):
         check(replace(SPEC, **UNFIT[what]), LLAMA)
+
+
+@pytest.mark.parametrize(
+    ("arch", "biases", "lacking"),
+    [
+        ("llama", MATRICES, None),
+        ("qwen2", ("attn.q", "attn.v"), None),
+        ("qwen2", ("attn.q", "attn.o"), "bias of attn.o"),
+        ("phi3", ("attn.q", "attn.k", "attn.v"), None),
+        ("phi3", ("attn.q", "attn.k"), "attn_qkv of which some have biases"),
+        ("phi3", ("mlp.gate", "mlp.up"), "bias of mlp.gate, bias of mlp.up"),
+        ("openelm", ("attn.q",), "bias of attn.q"),
+    ],
+)
+def test_a_graph_adds_the_biases_of_its_row(
+    arch: str, biases: tuple[MatrixName, ...], lacking: str | None
+) -> None:
+    known = architecture(arch)
+    spec = replace(SPEC, tied=known.head == "embed")
+    layer = replace(LAYER, biases=biases, qk_norm=1e-5 if known.qk_norm else None)
+    biased = replace(spec, layers=(layer,) * 2)
+    if lacking is None:
+        check(biased, known)
+        return
+    with pytest.raises(Unsupported, match=f"{arch!r} has no {lacking}"):
+        check(biased, known)
+
+
+def test_a_bias_lies_where_its_rows_do() -> None:
+    """Stacked as its weights are, and in the order of their rows."""
+    layer = replace(LAYER, biases=("attn.q", "attn.k", "attn.v"))
+    found = places(replace(SPEC, layers=(layer,) * 2), PHI3, head=False)
+    for name in ("layers.1.attn.q", "layers.1.attn.k", "layers.1.attn.v"):
+        (weight,), (bias,) = found[name], found[f"{name}.bias"]
+        assert (weight.tensor, bias.tensor) == ("blk.1.attn_qkv.weight", "blk.1.attn_qkv.bias")
+        assert weight.first == bias.first
+    turned = places(replace(SPEC, layers=(layer,) * 2), LLAMA, head=False)
+    (weight,), (bias,) = (turned[f"layers.0.attn.k{end}"] for end in ("", ".bias"))
+    assert weight.order is not None
+    assert bias.order is not None
+    assert weight.order.tolist() == bias.order.tolist()
+    assert turned["layers.0.attn.v.bias"][0].order is None
 
 
 def test_other_graphs_lack_other_things() -> None:
@@ -93,7 +143,7 @@ def test_other_graphs_lack_other_things() -> None:
     check(replace(SPEC, rope=Rope(theta=1e4, width=16, scaling=LONG)), PHI3)
     with pytest.raises(Unsupported, match="attention factors that differ"):
         check(replace(SPEC, rope=Rope(theta=1e4, width=16, scaling=uneven)), PHI3)
-    elm, arch = spec_of(config_of("openelm")), ARCHITECTURES["openelm"]
+    elm, arch = spec_of(config_of("openelm")), architecture("openelm")
     with pytest.raises(Unsupported, match="head of its own"):
         check(replace(elm, tied=False), arch)
     with pytest.raises(Unsupported, match="epsilon of their own"):
@@ -122,7 +172,7 @@ def test_lists_are_written_where_layers_differ_or_always() -> None:
     assert same.value == 4
     differ = replace(SPEC, layers=(LAYER, replace(LAYER, heads=8)))
     assert of_spec(differ, LLAMA)["llama.attention.head_count"].value == [4, 8]
-    elm = of_spec(spec_of(config_of("openelm")), ARCHITECTURES["openelm"])
+    elm = of_spec(spec_of(config_of("openelm")), architecture("openelm"))
     assert elm["openelm.feed_forward_length"].value == [32, 96, 128]
 
 

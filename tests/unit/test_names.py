@@ -1,5 +1,6 @@
 """The name map is total both ways; the model definition asks for the weights that a spec has."""
 
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,9 +37,9 @@ class NullOps:
     def add(self, x: str, d: str) -> str:
         return x
 
-    def linear(self, x: str, *names: str, bias: bool = False) -> tuple[str, ...]:
+    def linear(self, x: str, *names: str, biased: Collection[str] = ()) -> tuple[str, ...]:
         self.names += names
-        self.names += [f"{name}.bias" for name in names] if bias else []
+        self.names += [f"{name}.bias" for name in names if name in biased]
         return names
 
     def rope(self, rope: Rope, context: int) -> str:
@@ -128,9 +129,11 @@ def test_a_tied_head_that_is_saved_twice_is_no_mistake(tmp_path: Path) -> None:
 
 def test_a_weight_that_a_family_has_no_name_for_is_named() -> None:
     """What a newcomer forgets: his config asks for biases, his map has none."""
-    spec = spec_of(config_of("llama"))
-    biased = replace(spec, layers=tuple(replace(layer, bias=True) for layer in spec.layers))
-    names = family_of(Config(config_of("llama"), "config.json")).names
+    spec = spec_of(config_of("internlm2"))
+    biased = replace(
+        spec, layers=tuple(replace(layer, biases=("attn.q",)) for layer in spec.layers)
+    )
+    names = family_of(Config(config_of("internlm2"), "config.json")).names
     with pytest.raises(EdgeError, match=r"no tensor for layers\.\{i\}\.attn\.q\.bias"):
         names.check(biased, {})
 
