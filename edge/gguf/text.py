@@ -12,7 +12,7 @@ from typing import Any
 
 from edge.errors import Damaged, Unsupported
 from edge.gguf.reader import GGUFFile
-from edge.gguf.tokens import RULES
+from edge.gguf.tokens import FORMS, RULES
 from edge.gguf.vocabulary import ENDS, strips
 from edge.text import exact, scored
 from edge.text.chat import LIMIT, ChatTemplate
@@ -70,7 +70,8 @@ def _by_score(file: GGUFFile, pieces: list[Piece]) -> str:
 
 
 def _by_merges(file: GGUFFile, pieces: list[Piece]) -> str:
-    splits, whole = _SPLITS[_rule(file)]
+    rule = _rule(file)
+    (splits, whole), form = _SPLITS[rule], FORMS.get(rule)
     merges = file.get(_AT + "merges")
     if not isinstance(merges, list):
         raise _wrong(file, "its BPE tokenizer has no merges")
@@ -78,7 +79,7 @@ def _by_merges(file: GGUFFile, pieces: list[Piece]) -> str:
         {
             "version": "1.0",
             "added_tokens": [],
-            "normalizer": None,
+            "normalizer": form and {"type": form},
             "pre_tokenizer": {"type": "Sequence", "pretokenizers": [_step(s) for s in splits]},
             "post_processor": None,
             "decoder": _bytes(use_regex=True),

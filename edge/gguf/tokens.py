@@ -29,6 +29,9 @@ RULES: Mapping[tuple[tuple[str, ...], bool], str] = {
     (("words of bytes",), False): "gpt-2",
     (("single digits", "words of bytes"), False): "smollm",
 }
+# The form that the tokenizers of models with such a rule put a text into. llama.cpp does not: of a text
+# in another form it makes other ids. No key says it, so the name of the rule stands for it.
+FORMS: Mapping[str, str] = {"qwen2": "NFC"}
 _PADDING_SCORE, _ADDED_SCORE = -10000.0, -1000.0
 _NUL = (
     "\U0001f409"  # for a piece that is one zero byte, which llama.cpp cannot hold: its own choice
@@ -89,12 +92,18 @@ def rule(definition: Mapping[str, Any]) -> str:
     """llama.cpp's name for how a tokenizer splits a text."""
     steps = tuple(_steps(definition.get("pre_tokenizer") or {}))
     whole = bool(definition["model"].get("ignore_merges"))
-    if (steps, whole) not in RULES or definition.get("normalizer"):
+    if (steps, whole) not in RULES:
         raise Unsupported(
             f"llama.cpp has no pre-tokenizer that splits a text like this one: {str(steps)[:300]}",
             fix=f"convert to another target; known are {', '.join(sorted(set(RULES.values())))}",
         )
-    return RULES[steps, whole]
+    name, form = RULES[steps, whole], definition.get("normalizer")
+    if form and form != {"type": FORMS.get(name)}:
+        raise Unsupported(
+            f"llama.cpp's pre-tokenizer {name} knows nothing of the normalizer {json.dumps(form)[:200]}",
+            fix=f"convert to another target; known are {', '.join(f'{v} of {k}' for k, v in FORMS.items())}",
+        )
+    return name
 
 
 def _steps(table: Mapping[str, Any]) -> Iterator[str]:

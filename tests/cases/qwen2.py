@@ -4,6 +4,11 @@ from references import transformers
 
 from cases import PLAIN, Case
 
+# How the published tokenizers split a text, once it is in NFC.
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 WINDOW = {"use_sliding_window": True, "sliding_window": 7}
 CASE = Case(
     tiny={"model_type": "qwen2", **PLAIN, "use_sliding_window": False},

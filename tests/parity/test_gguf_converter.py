@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases.qwen2 import SPLIT
 from support import converted, tiny
 
 from edge.gguf.reader import GGUFFile
@@ -79,6 +80,24 @@ CASES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     ),
     "internlm2": ("internlm2", "internlm2", "InternLM2ForCausalLM", {"vocab_size": 92544}),
     "openelm": ("openelm", "llama-2", "OpenELMForCausalLM", {"vocab_size": 32000}),
+    "llama, biases": (
+        "llama",
+        "llama-2",
+        "LlamaForCausalLM",
+        {"vocab_size": 32000, "attention_bias": True, "mlp_bias": True},
+    ),
+    "qwen2": (
+        "qwen2",
+        "qwen2",
+        "Qwen2ForCausalLM",
+        {"vocab_size": 151936, "tie_word_embeddings": True, "eos_token_id": 151645},
+    ),
+    "qwen3": (
+        "qwen3",
+        "qwen2",
+        "Qwen3ForCausalLM",
+        {"vocab_size": 151936, "rope_theta": 1e6, "eos_token_id": 151645},
+    ),
 }
 MATRIX = [(case, "fp32") for case in CASES]
 MATRIX += [("llama-2", quant) for quant in TYPES if quant != "fp32"] + [("phi3-4k", "q8_0")]
@@ -122,11 +141,53 @@ def source(folder: Path, case: str, assets: Path) -> Path:
     # From names in several words the other converter makes keys, and llama.cpp wants "phi3" in some.
     name = "tinyphi3" if tokenizer == "phi-3" else "tiny"
     made = tiny(folder / name, family, architectures=[architecture], **changes)
+    if tokenizer == "qwen2":
+        qwen2_tokenizer(made)
+        return made
     for file in (assets / "tokenizers" / tokenizer).iterdir():
         shutil.copyfile(file, made / file.name)
     if case == "internlm2":
         _without_images(made)
     return made
+
+
+def qwen2_tokenizer(folder: Path) -> None:
+    """The published tokenizer's pieces and merges, which llama.cpp's sources hold as keys, in the form in
+    which they were published.
+    """
+    gguf = pytest.importorskip("gguf")
+    fields = gguf.GGUFReader(Path(FOLDER) / "models" / "ggml-vocab-qwen2.gguf").fields
+    words, kinds, merges = (
+        fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")
+    )
+    control = [i for i, kind in enumerate(kinds) if kind == 3]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    split = {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+    definition = {
+        "version": "1.0",
+        "added_tokens": [{"id": i, "content": words[i], "special": True, **flags} for i in control],
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [split, {**level, "use_regex": False}],
+        },
+        "decoder": {**level, "use_regex": False},
+        "model": {
+            "type": "BPE",
+            "vocab": {word: i for i, word in enumerate(words) if kinds[i] == 1},
+            "merges": merges,
+        },
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(definition))
+    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    config = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "add_bos_token": False,
+        "bos_token": None,
+        **names,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 def _without_images(folder: Path) -> None:

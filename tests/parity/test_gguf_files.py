@@ -7,20 +7,26 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
+from cases.qwen2 import SPLIT
 from conftest import Edge
 from support import converted, tiny
 
 from edge.api import bench_artifact, eval_text, inspect_path, ready, verify_artifact, verify_files
+from edge.convert.conversion import convert
+from edge.convert.options import Options
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.gguf.foreign import artifact_at
 from edge.gguf.reader import GGUFFile
 from edge.gguf.text import read_text
+from edge.prove.verify import verify
 from edge.run.model import Wish, load
 from edge.text.chat import ChatTemplate, Message
 from edge.text.tokenizer import Tokenizer
@@ -197,6 +203,68 @@ def test_keys_give_the_tokenizer_that_made_them(
     assert (template is None) == (theirs is None)
     if template is not None and theirs is not None:
         assert template.source == theirs.source
+
+
+def composing(folder: Path, rows: int) -> tokenizers.Tokenizer:
+    """A small tokenizer with Qwen2's steps, trained on a line: it puts a text into NFC."""
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.normalizer = tokenizers.normalizers.NFC()
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+        [
+            tokenizers.pre_tokenizers.Split(tokenizers.Regex(SPLIT), "isolated"),
+            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    made.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=rows - 2,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(
+        ["caf\u00e9 na\u00efve \ud55c\uae00 Vi\u1ec7t the quick fox"] * 9, trainer
+    )
+    made.add_special_tokens(["<|endoftext|>", "<|im_end|>"])
+    made.save(str(folder / "tokenizer.json"))
+    return made
+
+
+DECOMPOSED = ("cafe\u0301", "Vie\u0323\u0302t nai\u0308ve", "\u1112\u1161\u11ab", "\u212b")
+
+
+def test_a_form_that_llama_cpp_does_not_know_is_that_of_the_rule(tmp_path: Path) -> None:
+    """Texts in another form than NFC: edge composes them as the source does, from either kind of file;
+    llama.cpp itself does not.
+    """
+    source = tiny(tmp_path / "source", "qwen2", vocab_size=300)
+    theirs = composing(source, 300)
+    artifact = convert(source, tmp_path / "out", Options(target="gguf", quant="fp16"))
+    assert verify(artifact, source, tokens=8).passed
+    kept = Tokenizer.load(artifact.folder)
+    with GGUFFile(artifact.folder / "model.gguf") as opened:
+        assert opened["tokenizer.ggml.pre"] == "qwen2"
+        found, _ = read_text(opened)
+    for text in (*TEXTS, *DECOMPOSED, *(unicodedata.normalize("NFC", t) for t in DECOMPOSED)):
+        ids = theirs.encode(text, add_special_tokens=False).ids
+        assert found.encode(text, special=False) == ids, text
+        assert kept.encode(text, special=False) == ids, text
+    for text in DECOMPOSED:
+        composed = unicodedata.normalize("NFC", text)
+        cut = [in_llama_cpp(artifact.folder / "model.gguf", form) for form in (text, composed)]
+        assert cut[0] != cut[1]
+        assert cut[1] == found.encode(text, special=False)
+
+
+def in_llama_cpp(file: Path, text: str) -> list[int]:
+    params = llama_cpp.llama_model_default_params()
+    params.vocab_only = True
+    model = llama_cpp.llama_model_load_from_file(str(file).encode(), params)
+    raw = text.encode()
+    out = (llama_cpp.llama_token * (len(raw) + 8))()
+    vocab = llama_cpp.llama_model_get_vocab(model)
+    count = llama_cpp.llama_tokenize(vocab, raw, len(raw), out, len(out), False, False)
+    llama_cpp.llama_model_free(model)
+    return list(out[:count])
 
 
 def vectors(file: Path) -> tuple[list[str], list[list[int]]]:

@@ -222,6 +222,7 @@ WORDS = {"type": "ByteLevel", "add_prefix_space": False}
         (definition(split(LLAMA3), ignore_merges=True), "llama-bpe"),
         (definition(split(LLAMA3)), "smaug-bpe"),
         (definition(split(QWEN2)), "qwen2"),
+        (definition(split(QWEN2), normalizer={"type": "NFC"}), "qwen2"),
         (definition(WORDS), "gpt-2"),
         (
             definition(
@@ -246,11 +247,23 @@ def test_a_rule_is_found_by_what_it_does(made: dict[str, Any], name: str) -> Non
         definition({**WORDS, "add_prefix_space": True}),
         definition(None),
         definition({"type": "Whitespace"}),
-        definition(split(LLAMA3), ignore_merges=True, normalizer={"type": "NFC"}),
     ],
 )
 def test_an_unknown_rule_is_refused_by_what_it_does(made: dict[str, Any]) -> None:
     with pytest.raises(Unsupported, match="no pre-tokenizer that splits"):
+        tokens.rule(made)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        definition(split(LLAMA3), ignore_merges=True, normalizer={"type": "NFC"}),
+        definition(split(QWEN2), normalizer={"type": "NFKC"}),
+        definition(split(QWEN2), normalizer={"type": "Sequence", "normalizers": []}),
+    ],
+)
+def test_a_form_that_no_name_stands_for_is_refused(made: dict[str, Any]) -> None:
+    with pytest.raises(Unsupported, match=r"pre-tokenizer .* knows nothing of the normalizer"):
         tokens.rule(made)
 
 
