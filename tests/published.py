@@ -5,7 +5,7 @@ config.json files, by id of the registry.
 from collections.abc import Mapping
 from typing import Any
 
-from cases import CASES
+from cases import CASES, sized
 
 Fields = Mapping[str, Any]
 
@@ -16,32 +16,6 @@ _LLAMA3_SCALING = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
-
-
-def _plain(
-    model_type: str,
-    *,
-    layers: int,
-    width: int,
-    heads: tuple[int, int],
-    ffn: int,
-    vocab: int,
-    context: int,
-    **more: Any,
-) -> Fields:
-    return {
-        "model_type": model_type,
-        "num_hidden_layers": layers,
-        "hidden_size": width,
-        "num_attention_heads": heads[0],
-        "num_key_value_heads": heads[1],
-        "intermediate_size": ffn,
-        "vocab_size": vocab,
-        "max_position_embeddings": context,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        **more,
-    }
 
 
 def _phi3(fields: Fields, context: int) -> Fields:
@@ -138,17 +112,15 @@ OPENELM: dict[str, tuple[dict[str, int], list[int], list[int]]] = {
     ),
 }  # fmt: skip
 
-_MINI = _plain("phi3", layers=32, width=3072, heads=(32, 32), ffn=8192, vocab=32064, context=4096)
-_MEDIUM = _plain(
-    "phi3", layers=40, width=5120, heads=(40, 10), ffn=17920, vocab=32064, context=4096
-)
-_LLAMA2_7B = _plain(
+_MINI = sized("phi3", layers=32, width=3072, heads=(32, 32), ffn=8192, vocab=32064, context=4096)
+_MEDIUM = sized("phi3", layers=40, width=5120, heads=(40, 10), ffn=17920, vocab=32064, context=4096)
+_LLAMA2_7B = sized(
     "llama", layers=32, width=4096, heads=(32, 32), ffn=11008, vocab=32000, context=4096
 )
-_LLAMA2_13B = _plain(
+_LLAMA2_13B = sized(
     "llama", layers=40, width=5120, heads=(40, 40), ffn=13824, vocab=32000, context=4096
 )
-_LLAMA2_70B = _plain(
+_LLAMA2_70B = sized(
     "llama", layers=80, width=8192, heads=(64, 8), ffn=28672, vocab=32000, context=4096
 )
 _CODE = {"rope_theta": 1e6, "max_position_embeddings": 16384}
@@ -156,12 +128,12 @@ _CODELLAMA_7B = {**_LLAMA2_7B, **_CODE, "vocab_size": 32016}
 _CODELLAMA_34B = {
     **_LLAMA2_70B, **_CODE, "num_hidden_layers": 48, "intermediate_size": 22016,
 }  # fmt: skip
-_LLAMA3_8B = _plain(
+_LLAMA3_8B = sized(
     "llama", layers=32, width=4096, heads=(32, 8), ffn=14336, vocab=128256, context=8192
 )
 _LLAMA31_8B = {**_LLAMA3_8B, "max_position_embeddings": 131072, "rope_scaling": _LLAMA3_SCALING}
 _LLAMA32 = {"rope_scaling": {**_LLAMA3_SCALING, "factor": 32.0}, "tie_word_embeddings": True}
-_LLAMA32_1B = _plain(
+_LLAMA32_1B = sized(
     "llama",
     layers=16,
     width=2048,
@@ -171,7 +143,7 @@ _LLAMA32_1B = _plain(
     context=131072,
     **_LLAMA32,
 )
-_LLAMA32_3B = _plain(
+_LLAMA32_3B = sized(
     "llama",
     layers=28,
     width=3072,
@@ -181,7 +153,7 @@ _LLAMA32_3B = _plain(
     context=131072,
     **_LLAMA32,
 )
-_MISTRAL = _plain(
+_MISTRAL = sized(
     "mistral", layers=32, width=4096, heads=(32, 8), ffn=14336, vocab=32000, context=32768
 )
 _MISTRAL_1 = {**_MISTRAL, "sliding_window": 4096}
@@ -189,7 +161,7 @@ _MISTRAL_2 = {**_MISTRAL, "rope_theta": 1e6, "sliding_window": None}
 _MISTRAL_3 = {**_MISTRAL_2, "vocab_size": 32768}
 _INTERN = {"bias": False, "rope_theta": 1e6, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
 _INTERNLM2 = {
-    size: _plain(
+    size: sized(
         "internlm2",
         layers=layers,
         width=width,

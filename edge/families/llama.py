@@ -9,6 +9,7 @@ from edge.files.config import Config
 from edge.names import NameMap
 from edge.spec import MATRICES, DecoderSpec, LayerSpec, Llama3Scaling, MatrixName, Norm
 
+ATTENTION, FEED_FORWARD = MATRICES[:4], MATRICES[4:]
 _MATRICES = {
     "attn.q": "self_attn.q_proj",
     "attn.k": "self_attn.k_proj",
@@ -46,8 +47,8 @@ def decoder(
 
 def biases(config: Config) -> tuple[MatrixName, ...]:
     """Those that two fields ask for: of all of attention, of all of the feed-forward."""
-    asked = {"attn": config.flag("attention_bias", False), "mlp": config.flag("mlp_bias", False)}
-    return tuple(name for name in MATRICES if asked[name.partition(".")[0]])
+    of_attention = ATTENTION if config.flag("attention_bias") else ()
+    return (*of_attention, *(FEED_FORWARD if config.flag("mlp_bias") else ()))
 
 
 def windowed(config: Config, *, partial: bool = False) -> DecoderSpec:
@@ -77,7 +78,7 @@ FAMILY = Family(
     fields=PLAIN
     | Fields(
         read=words("sliding_window attention_bias mlp_bias"),
-        absent={"max_position_embeddings": 2048},
+        absent={"max_position_embeddings": 2048, "attention_bias": False, "mlp_bias": False},
     ),
     decoder=unwindowed,
     names=NameMap(

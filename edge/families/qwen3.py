@@ -12,7 +12,8 @@ from edge.spec import DecoderSpec
 
 
 def decoder(config: Config) -> DecoderSpec:
-    plain = llama.decoder(config, biases=llama.biases(config))
+    biases = llama.ATTENTION if config.flag("attention_bias") else ()
+    plain = llama.decoder(config, biases=biases)
     layer = replace(plain.layers[0], qk_norm=plain.norm.eps)
     return qwen2.windowed(config, replace(plain, layers=(layer,) * len(plain.layers)))
 
@@ -21,7 +22,8 @@ FAMILY = replace(
     qwen2.FAMILY,
     name="qwen3",
     model_types=("qwen3",),
-    fields=qwen2.FAMILY.fields | Fields(read=words("attention_bias"), absent={"head_dim": 128}),
+    fields=qwen2.FAMILY.fields
+    | Fields(read=words("attention_bias"), absent={"head_dim": 128, "attention_bias": False}),
     decoder=decoder,
     names=NameMap(
         {

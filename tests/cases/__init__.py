@@ -32,14 +32,43 @@ PLAIN: Fields = {
 }
 
 
+def sized(
+    model_type: str,
+    *,
+    layers: int,
+    width: int,
+    heads: tuple[int, int],
+    ffn: int,
+    vocab: int,
+    context: int,
+    **more: Any,
+) -> Fields:
+    """The config of a published model whose fields have Llama's names; `heads`: and how many kv heads."""
+    return {
+        "model_type": model_type,
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": heads[0],
+        "num_key_value_heads": heads[1],
+        "intermediate_size": ffn,
+        "vocab_size": vocab,
+        "max_position_embeddings": context,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        **more,
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """`tiny`: the config of a checkpoint of random weights. `reference`: a model that shares no code with
     edge. `variants`: changes to the tiny config with which both say the same, by a name.
 
     `own`: the name of transformers' config class; or the parameters of the class that was published beside
-    the weights, with their defaults. `changes`: another value of each field that is read and that no other
-    family has. `published`: what the published configs say that decides size and context, by id of the registry.
+    the weights, with their defaults. `changes`: another value of each field that no other family has.
+    `counted`: changes to the tiny config with which each field that is read makes a difference.
+
+    `published`: what the published configs say that decides size and context, by id of the registry.
     `refused`: what a target says that cannot hold the family, by target.
     """
 
@@ -48,6 +77,7 @@ class Case:
     variants: Mapping[str, Fields]
     own: str | Fields
     changes: Fields = field(default_factory=dict)
+    counted: Fields = field(default_factory=dict)
     published: Mapping[str, Fields] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 

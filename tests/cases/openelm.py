@@ -36,4 +36,9 @@ CASE = Case(
     reference=openelm,
     variants={"openelm": {}, "openelm, untied": {"share_input_output_layers": False}},
     own=OWN,
+    counted={  # heads by the published rule, so that each part of it can contradict them
+        "qkv_multipliers": [1.0, 3.0],
+        "num_gqa_groups": 4,
+        "num_query_heads": [4, 8, 12],
+    },
 )
