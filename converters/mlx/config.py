@@ -22,8 +22,7 @@ def config(source: Mapping[str, Any], spec: DecoderSpec, packing: Json | None) -
     new, old = source.get("rope_parameters"), source.get("rope_scaling")
     table = new if isinstance(new, dict) else old if isinstance(old, dict) else {}
     out = {key: value for key, value in source.items() if key != "rope_parameters"}
-    if _THETA in (*source, *table):
-        out[_THETA] = spec.rope.theta
+    out[_THETA] = spec.rope.theta  # its Qwen2 takes another base where a config says none
     if _PARTIAL in table:
         out[_PARTIAL] = table[_PARTIAL]
     if new is not None or old is not None:

@@ -18,7 +18,7 @@ from edge_converters.mlx.shards import INDEX
 from edge_converters.mlx.tensors import MlxTensors, name_of
 
 # Fields of which mlx-lm has other defaults than the family's own code, or none.
-_NEEDED = ("num_key_value_heads", "rms_norm_eps")
+_NEEDED = ("num_key_value_heads", "rms_norm_eps", "head_dim", "max_position_embeddings")
 
 
 class MlxWriter:

@@ -40,7 +40,12 @@ CASE = Case(
         "qwen3, a window of the upper layers": WINDOW,
     },
     own="Qwen3Config",
-    counted={"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 0},
+    counted={
+        "head_dim": 16,
+        "use_sliding_window": True,
+        "sliding_window": 7,
+        "max_window_layers": 0,
+    },
     changes={
         "head_dim": 48,
         "attention_bias": True,

@@ -85,10 +85,11 @@ def of_transformers(name: str) -> set[str]:
     """Every field that a class of it or the code around honours, or at least looks at."""
     kind, base = CLASSES[name], transformers.PreTrainedConfig
     fields = {field.name for field in dataclasses.fields(kind)}
-    own = f"models/{name}/configuration_{name}.py"
+    folder = kind.model_type
+    own = f"models/{folder}/configuration_{folder}.py"
     for file in ("configuration_utils.py", "modeling_rope_utils.py", own):
         fields |= set(taken(file))
-    for file in (f"models/{name}/modeling_{name}.py", "masking_utils.py", "cache_utils.py"):
+    for file in (f"models/{folder}/modeling_{folder}.py", "masking_utils.py", "cache_utils.py"):
         fields |= set(asked(file, attributes=True))
     fields |= set(asked("modeling_utils.py", attributes=False))
     methods = {key for key in dir(base) if key not in {f.name for f in dataclasses.fields(base)}}
@@ -246,7 +247,7 @@ def test_an_inert_field_changes_no_logit_of_transformers(name: str) -> None:
     assert spec_of({**config, **odd}) == spec_of(config)
     tokens, weights = list(range(30)), weights_of(config)
     plain, changed = (
-        references.transformers(it, weights, tokens) for it in (config, {**config, **odd})
+        CASES[name].reference(it, weights, tokens) for it in (config, {**config, **odd})
     )
     np.testing.assert_array_equal(plain, changed)
 

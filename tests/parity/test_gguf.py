@@ -98,6 +98,12 @@ def test_the_fast_twin_is_near(long: Path) -> None:
         ("phi3", {}, 9),
         ("phi3", {"sliding_window": 4096}, 64),
         ("internlm2", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, 64),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1},
+            7,
+        ),
+        ("qwen2", {"use_sliding_window": False, "sliding_window": 7}, 64),
     ],
 )
 def test_a_context_ends_where_llama_cpp_computes_otherwise(

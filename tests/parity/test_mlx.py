@@ -222,6 +222,11 @@ PEERS = {
     "phi3small": {
         "vocab_size": 100352, "dummy_token_indices": None, "blocksparse_block_size": 32,
     },
+    "qwen2": {}, "qwen2 tied": {"tie_word_embeddings": True}, "qwen2 without a base": {"rope_theta": None},
+    "qwen3": {}, "qwen3 tied, without sizes of heads": {
+        "tie_word_embeddings": True, "head_dim": None, "max_position_embeddings": None,
+    },
+    "llama with biases": {"attention_bias": True, "mlp_bias": True},
     "llama tied": {"tie_word_embeddings": True},
     "llama 3": {
         "rope_scaling": {

@@ -252,7 +252,7 @@ def test_heads_of_an_odd_width_are_refused_before_any_work(tmp_path: Path) -> No
 # Others' software
 
 
-@pytest.mark.parametrize("family", ["llama", "phi3", "phi3small"])
+@pytest.mark.parametrize("family", ["llama", "phi3", "phi3small", "qwen2", "qwen3"])
 def test_genai_loads_the_folder_and_gives_the_same_tokens(
     assets: Path, tmp_path: Path, family: str
 ) -> None:

@@ -66,8 +66,7 @@ class NullOps:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_definition_uses_exactly_the_weights_of_its_spec(family: str, tied: bool) -> None:
-    key = "share_input_output_layers" if family == "openelm" else "tie_word_embeddings"
-    spec = spec_of(config_of(family, **{key: tied}))
+    spec = replace(spec_of(config_of(family)), tied=tied)
     ops = NullOps()
     decoder(ops, spec, "tokens")
     assert set(ops.names) == set(shapes(spec))
