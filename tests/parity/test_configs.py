@@ -145,8 +145,6 @@ def test_a_real_openelm_config(assets: Path) -> None:
     ("change", "field"),
     [
         ({"hidden_act": "gelu"}, "hidden_act"),
-        ({"attention_bias": True}, "attention_bias"),
-        ({"mlp_bias": True}, "mlp_bias"),
         ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "rope_scaling"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_scaling"),
         ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "rope_parameters"),

@@ -15,7 +15,7 @@ import references
 from cases import CASES
 from support import config_of, spec_of, weights_of
 
-from edge.errors import Unsupported
+from edge.errors import Damaged, Unsupported
 from edge.families import families, family_of
 from edge.files.config import Config
 
@@ -151,6 +151,51 @@ def test_a_window_that_is_not_mentioned_is_one() -> None:
     del config["sliding_window"]
     assert {layer.window for layer in spec_of(config).layers} == {4096}
     assert {layer.window for layer in spec_of({**config, "sliding_window": None}).layers} == {None}
+
+
+UPPER = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
+FULL, WINDOWED = "full_attention", "sliding_attention"
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    ("change", "windows"),
+    [
+        (UPPER, (None, 5)),
+        ({**UPPER, "use_sliding_window": False}, (None, None)),  # transformers 38002 had one there
+        ({**UPPER, "sliding_window": None}, (None, None)),
+        ({**UPPER, "max_window_layers": 0}, (5, 5)),
+        (
+            {**UPPER, "max_window_layers": 70},
+            (None, None),
+        ),  # as Qwen2.5-32B-Instruct's: of no layer
+        ({**UPPER, "layer_types": [WINDOWED, FULL]}, (5, None)),
+        ({"layer_types": [FULL, FULL]}, (None, None)),
+    ],
+)
+def test_a_window_is_that_of_the_layers_that_have_one(
+    family: str, change: Mapping[str, Any], windows: tuple[int | None, ...]
+) -> None:
+    config = config_of(family, **change)
+    assert tuple(layer.window for layer in spec_of(config).layers) == windows
+    theirs = CLASSES[family](**config)
+    found = (theirs.sliding_window if k == WINDOWED else None for k in theirs.layer_types)
+    assert tuple(found) == windows
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layer_types": [WINDOWED, FULL]},
+        {**UPPER, "layer_types": [FULL]},
+        {**UPPER, "layer_types": [FULL, "chunked_attention"]},
+        {**UPPER, "layer_types": [FULL, ["sliding_attention"]]},
+        {**UPPER, "layer_types": "full_attention"},
+    ],
+)
+def test_layers_of_other_types_are_refused(change: Mapping[str, Any]) -> None:
+    with pytest.raises(Damaged, match="layer_types"):
+        spec_of(config_of("qwen2", **change))
 
 
 def test_a_window_of_llama_counts_where_its_cache_and_its_mask_disagree() -> None:
