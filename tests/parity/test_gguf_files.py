@@ -19,7 +19,9 @@ from cases.qwen2 import SPLIT
 from conftest import Edge
 from support import converted, tiny
 
+from edge import targets
 from edge.api import bench_artifact, eval_text, inspect_path, ready, verify_artifact, verify_files
+from edge.artifact.manifest import Artifact
 from edge.convert.conversion import convert
 from edge.convert.options import Options
 from edge.errors import Damaged, EdgeError, Unsupported
@@ -28,6 +30,7 @@ from edge.gguf.reader import GGUFFile
 from edge.gguf.text import read_text
 from edge.prove.verify import verify
 from edge.run.model import Wish, load
+from edge.source.checkpoint import Checkpoint
 from edge.text.chat import ChatTemplate, Message
 from edge.text.tokenizer import Tokenizer
 
@@ -151,8 +154,6 @@ def test_a_file_of_ggufs_own_writer(kind: str, tmp_path: Path) -> None:
     words = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "Q8_0": "q8_0"}
     artifact = artifact_at(out)
     assert artifact.manifest.recipe == words[kind]
-    from edge.run import opening
-
     ids = [5, 9, 23, 41, 2, 60]
     decoders = [
         opening.open_decoder(artifact_at(at), threads=1, exact=True) for at in (source, out)
@@ -160,6 +161,40 @@ def test_a_file_of_ggufs_own_writer(kind: str, tmp_path: Path) -> None:
     logits = [decoder.score(ids) for decoder in decoders]
     bound = {"F32": 1e-6, "F16": 1e-2}.get(kind, 5e-2)
     assert np.abs(logits[0] - logits[1]).max() <= bound * np.abs(logits[0]).max()
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("qwen2", {"tie_word_embeddings": True}),
+        ("qwen3", {}),
+        ("llama", {"attention_bias": True, "mlp_bias": True}),
+        ("llama", {}),
+    ],
+)
+def test_a_file_says_which_biases_and_norms_it_has(
+    family: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """By its tensors alone: no manifest, no config."""
+    made = converted(tmp_path / "it", tiny(tmp_path / "source", family, **changes), target="gguf")
+    (tmp_path / "alone.gguf").write_bytes((made / "model.gguf").read_bytes())
+    alone = artifact_at(tmp_path / "alone.gguf")
+    kept = Artifact.open(made)
+    for ours, theirs in zip(alone.manifest.spec.layers, kept.manifest.spec.layers, strict=True):
+        assert ours.biases == theirs.biases
+        assert ours.qk_norm == (theirs.qk_norm and np.float32(theirs.qk_norm))
+    with GGUFFile(made / "model.gguf") as opened:
+        found = {name for name in opened.tensors if name.endswith(".bias")}
+    assert len(found) == sum(len(layer.biases) for layer in kept.manifest.spec.layers)
+    with (
+        StoredWeights(alone.place, alone.manifest.spec) as stored,
+        Checkpoint.open(tmp_path / "source") as source,
+    ):
+        for name in (name for name in source.places if name.endswith((".bias", "norm"))):
+            np.testing.assert_array_equal(stored(name, None), source[name], err_msg=name)
+    ids = [5, 9, 23, 41, 2, 60]
+    logits = [targets.open_decoder(at, threads=1, exact=True).score(ids) for at in (alone, kept)]
+    np.testing.assert_array_equal(*logits)
 
 
 @pytest.mark.skipif(not SCRIPT.is_file(), reason="EDGE_LLAMA_CPP names no sources of llama.cpp")
