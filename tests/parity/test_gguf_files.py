@@ -19,7 +19,6 @@ from cases.qwen2 import SPLIT
 from conftest import Edge
 from support import converted, tiny
 
-from edge import targets
 from edge.api import bench_artifact, eval_text, inspect_path, ready, verify_artifact, verify_files
 from edge.artifact.manifest import Artifact
 from edge.convert.conversion import convert
@@ -29,6 +28,7 @@ from edge.gguf.foreign import artifact_at
 from edge.gguf.reader import GGUFFile
 from edge.gguf.text import read_text
 from edge.prove.verify import verify
+from edge.run import opening
 from edge.run.model import Wish, load
 from edge.source.checkpoint import Checkpoint
 from edge.text.chat import ChatTemplate, Message
@@ -193,7 +193,7 @@ def test_a_file_says_which_biases_and_norms_it_has(
         for name in (name for name in source.places if name.endswith((".bias", "norm"))):
             np.testing.assert_array_equal(stored(name, None), source[name], err_msg=name)
     ids = [5, 9, 23, 41, 2, 60]
-    logits = [targets.open_decoder(at, threads=1, exact=True).score(ids) for at in (alone, kept)]
+    logits = [opening.open_decoder(at, threads=1, exact=True).score(ids) for at in (alone, kept)]
     np.testing.assert_array_equal(*logits)
 
 
