@@ -240,6 +240,12 @@ class MilOps:
         name = _plain(f"{matrix.values.key} expanded")
         if matrix.scheme.zero == "table":
             return mb.constexpr_lut_to_dense(indices=values, lut=scales, name=name)
+        if matrix.levels is not None:
+            values = mb.constexpr_lut_to_dense(
+                indices=values,
+                lut=self._blob(matrix.levels),
+                name=_plain(f"{matrix.values.key} in units"),
+            )
         zeros = None if matrix.zeros is None else self._blob(matrix.zeros)
         return mb.constexpr_blockwise_shift_scale(
             data=values, scale=scales, offset=zeros, name=name

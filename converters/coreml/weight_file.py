@@ -11,11 +11,14 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from edge.errors import Unsupported
 from edge.files.datafile import DataFile
 from edge.names import Shape
 from edge.quant.held import Held, exactly, refuse_unheld
-from edge.quant.recipe import TABLES, Recipe
+from edge.quant.methods import methods
+from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, FP16, FP32, Float, QTensor, Scheme, float_bytes
 from edge.typing import F32, AnyArray
 from edge_converters.coreml.pack import Together, parts
@@ -33,6 +36,8 @@ _BITS = {
     "uint3": 3, "uint6": 6, "int32": 32,
 }  # fmt: skip
 
+_NUMBERS: Mapping[Float, str] = {"fp16": "<f2", "fp32": "<f4"}
+
 HELD: tuple[Held, ...] = (
     exactly(FP32),
     exactly(FP16),
@@ -49,7 +54,13 @@ HELD: tuple[Held, ...] = (
         group=(1, 8, 16, 32, 64),
         zero=("table",),
         number=("fp32", "fp16"),
-        method=TABLES,
+    ),
+    Held(
+        what="levels of 1, 2, 3, 4, 6 or 8 bits",
+        bits=(1, 2, 3, 4, 6, 8),
+        group=(32, 64, 128),
+        zero=("levels",),
+        number=("fp32", "fp16"),
     ),
 )
 
@@ -80,12 +91,15 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A stored weight: values, or codes with scales or tables, and zeros where groups have their own."""
+    """A stored weight: values, or codes with scales or tables, and zeros where groups have their own;
+    `levels`: what codes mean in units of a scale, one table for all weights of a method.
+    """
 
     scheme: Scheme
     values: Blob
     scales: Blob | None = None
     zeros: Blob | None = None
+    levels: Blob | None = None
 
 
 class WeightFile:
@@ -192,8 +206,19 @@ class WeightFile:
             return Matrix(scheme, values, self._claim(f"{key} tables", scheme.number, tables))
         groups = (rows, columns // scheme.group)
         scales = self._claim(f"{key} scales", scheme.number, groups)
+        if scheme.zero == "levels":
+            return Matrix(scheme, values, scales, levels=self._levels(scheme))
         zeros = None if signed else self._claim(f"{key} zeros", kind, groups)
         return Matrix(scheme, values, scales, zeros)
+
+    def _levels(self, scheme: Scheme) -> Blob:
+        shape = (1, 1, 1 << scheme.bits, 1)
+
+        def made() -> AnyArray:
+            levels = np.array([methods()[scheme.method].levels], np.float32)
+            return float_bytes(levels, scheme.number).view(_NUMBERS[scheme.number]).reshape(shape)
+
+        return self.constant(f"{scheme.method} levels {scheme.number}", scheme.number, shape, made)
 
     def _claim(self, key: str, kind: str, shape: Shape) -> Blob:
         blob = Blob(key, kind, shape, self._end, self._end + ALIGN)

@@ -1,5 +1,6 @@
 """A checkpoint -> `model.safetensors` under canonical names: a float as NAME; codes as NAME.codes, with
-NAME.scales and, where a group has a zero or a minimum of its own, NAME.zeros.
+NAME.scales and, where a group has a zero or a minimum of its own, NAME.zeros; where codes mean levels of
+their method's, NAME.levels [2^bits].
 
 Two 4-bit codes share a byte, the even column in the low half. Vectors are float32. A tied head whose
 precision is not the embedding's is stored as `head`. N rows, K columns, J groups of a row.
@@ -7,6 +8,7 @@ precision is not the embedding's is stored as `head`. N rows, K columns, J group
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from edge.files.datafile import DataFile, Mode
 from edge.files.safetensors import Tensor, header_of, wide_first
 from edge.names import shapes
 from edge.quant.held import Held, exactly, refuse_unheld
+from edge.quant.methods import methods
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, FP32, QTensor, Scheme, float_bytes
 from edge.spec import DecoderSpec
@@ -33,6 +36,13 @@ HELD: tuple[Held, ...] = (
         bits=(4, 8),
         group=(32, 64, 128),
         zero=("middle", "integer", "minimum"),
+        number=tuple(FLOATS),
+    ),
+    Held(
+        what="levels of 4 or 8 bits",
+        bits=(4, 8),
+        group=(32, 64, 128),
+        zero=("levels",),
         number=tuple(FLOATS),
     ),
 )
@@ -90,6 +100,11 @@ class TorchWriter:
 
     def finish(self) -> None:
         self._data.put(0, self._layout.header)
+        for stored in chain.from_iterable(self._layout.stored.values()):
+            if stored.scheme.zero == "levels":
+                levels = np.array([methods()[stored.scheme.method].levels], np.float32)
+                offset = self._layout.offsets[f"{stored.name}.levels"]
+                self._data.put(offset, float_bytes(levels, stored.scheme.number))
 
 
 def memory(spec: DecoderSpec) -> int:
@@ -118,7 +133,9 @@ def _tensors(stored: StoredCopy, shape: tuple[int, ...]) -> dict[str, Tensor]:
         f"{name}.codes": Tensor("U8", (rows, groups * scheme.group * scheme.bits // 8)),
         f"{name}.scales": Tensor(number, (rows, groups)),
     }
-    if scheme.zero != "middle":
+    if scheme.zero == "levels":
+        out[f"{name}.levels"] = Tensor(number, (1 << scheme.bits,))
+    elif scheme.zero != "middle":
         kind = "U8" if scheme.zero == "integer" else number
         out[f"{name}.zeros"] = Tensor(kind, (rows, groups))
     return out

@@ -5,15 +5,14 @@ at most half of one, or one where a code is missing at the end. Tables and the t
 have a share of the weights themselves instead. N rows, K columns, J groups.
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 
+from edge.quant.methods import methods
 from edge.quant.tensor import Float, Scheme
-from edge.typing import F32
+from edge.typing import F32, AnyArray
 
-Bound = Callable[[F32, Scheme], float]
 FULL = 0.95  # of a weight's own size: an error as large leaves nothing of it, whatever its recipe
 # What a number is rounded by, and the least that it is: relative, and absolute.
 _UNITS: Mapping[Float, float] = {"fp32": 0.0, "fp16": 2.0**-11, "bf16": 2.0**-9}
@@ -21,7 +20,7 @@ _LEAST: Mapping[Float, float] = {"fp32": 2.0**-126, "fp16": 2.0**-24, "bf16": 2.
 _FEW = 16  # values an entry
 _NOISE = 2.0**-21  # of products in float32
 # Errors of ggml's own types on a normal distribution, relative, with importances or without.
-_LIBRARY: Mapping[str, float] = {
+LIBRARY: Mapping[str, float] = {
     "q2_k": 0.312, "q3_k": 0.161, "q4_k": 0.078, "q5_k": 0.038, "q6_k": 0.0193, "iq1_s": 0.565,
     "iq1_m": 0.584, "iq2_xxs": 0.453, "iq2_xs": 0.372, "iq2_s": 0.292, "iq3_xxs": 0.243,
     "iq3_s": 0.166, "iq4_nl": 0.081, "iq4_xs": 0.081, "tq1_0": 0.809, "tq2_0": 0.809,
@@ -35,19 +34,17 @@ _TAILS = (
 def most(weights: F32, scheme: Scheme) -> float:
     """What the squares of the errors of rows [N, K] may sum to."""
     if scheme.is_float:
-        return _share(weights, scheme, of=_UNITS[scheme.number])
-    return BOUNDS[scheme.method](weights, scheme)
+        return _share(weights, _UNITS[scheme.number])
+    if scheme.block_bytes:
+        return _share(weights, _TAILS * LIBRARY[scheme.method])
+    return methods()[scheme.method].bound(weights, scheme)
 
 
-def squares(values: F32) -> float:
+def squares(values: AnyArray) -> float:
     return float(np.square(values, dtype=np.float64).sum())
 
 
-def _share(weights: F32, _scheme: Scheme, *, of: float) -> float:
-    return of**2 * squares(weights)
-
-
-def _tables(weights: F32, scheme: Scheme) -> float:
+def by_tables(weights: F32, scheme: Scheme) -> float:
     """Twice the error of the best table of a normal distribution (Panter and Dite 1951); or, where tails
     are longer, half of equal steps, and a whole one where entries have few values to settle among. All
     are no farther than from zero.
@@ -55,15 +52,14 @@ def _tables(weights: F32, scheme: Scheme) -> float:
     entries = 1 << scheme.bits
     best = (np.sqrt(3) * np.pi / 2) ** 0.5 / entries
     step = float(np.ptp(weights)) / entries * (1 if weights.size < _FEW * entries else 0.5)
-    share = _share(weights, scheme, of=2 * best + _UNITS[scheme.number])
+    share = _share(weights, 2 * best + _UNITS[scheme.number])
     return min(max(share, step**2 * weights.size), squares(weights))
 
 
-def _steps(weights: F32, scheme: Scheme) -> float:
+def by_steps(weights: F32, scheme: Scheme) -> float:
     """Half a step each, a whole one at an end that no code reaches."""
     assert scheme.group is not None
-    padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % scheme.group)), mode="edge")
-    grouped = padded.reshape(len(weights), -1, scheme.group)
+    grouped = _grouped(weights, scheme.group)
     low, high = (part.astype(np.float64) for part in (grouped.min(axis=2), grouped.max(axis=2)))
     size = np.maximum(high, -low)  # [N, J]
     if scheme.zero == "middle":
@@ -82,10 +78,29 @@ def _steps(weights: F32, scheme: Scheme) -> float:
     return float((scheme.group * half**2 + ends * (whole**2 - half**2)).sum())
 
 
-# A method that is not here cannot be proved: `edge.quant.recipe.METHODS`.
-BOUNDS: Mapping[str, Bound] = {
-    "rtn": _steps,
-    "ggml": _steps,
-    "kmeans": _tables,
-    **{name: partial(_share, of=_TAILS * share) for name, share in _LIBRARY.items()},
-}
+def by_levels(weights: F32, scheme: Scheme) -> float:
+    """Half of the gap between the levels on both sides of each weight, where a group's largest is at the
+    largest level.
+    """
+    assert scheme.group is not None
+    levels = np.array(methods()[scheme.method].levels)
+    most = float(np.abs(levels).max())
+    grouped = _grouped(weights, scheme.group).astype(np.float64)
+    size = np.abs(grouped).max(axis=2, keepdims=True)  # [N, J, 1]
+    place = grouped * most / np.where(size, size, 1)
+    above = np.clip(np.searchsorted(levels, place), 1, len(levels) - 1)
+    half = (levels[above] - levels[above - 1]) / 2
+    # A level past which there is none is farther off than half a gap.
+    half = np.maximum(half, np.abs(place - np.clip(place, levels[0], levels[-1])))
+    slack = (4 * _UNITS[scheme.number] + _NOISE) * size + _LEAST[scheme.number] * most
+    return squares(half * size / most * 1.01 + slack)
+
+
+def _share(weights: F32, of: float) -> float:
+    return of**2 * squares(weights)
+
+
+def _grouped(weights: F32, group: int) -> F32:
+    """[N, K] -> [N, J, group], what is missing of the last one as its last value."""
+    padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % group)), mode="edge")
+    return padded.reshape(len(weights), -1, group)

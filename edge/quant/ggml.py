@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edge.quant.bounds import by_steps
+from edge.quant.methods import Method
 from edge.quant.rtn import in_groups
 from edge.quant.tensor import QTensor, Scheme, rounded
 from edge.typing import F32
@@ -86,3 +88,12 @@ def _with_minimum(grouped: F32, scheme: Scheme, columns: int) -> QTensor:
 
 def _inverse(scales: F32) -> F32:
     return np.where(scales == 0, np.float32(0), np.float32(1) / scales)
+
+
+METHOD = Method(
+    name="ggml",
+    schemes=tuple(FORMATS.values()),
+    quantize=quantize,
+    bound=by_steps,
+    names={**FORMATS, **BLOCKS},
+)

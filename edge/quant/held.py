@@ -1,13 +1,16 @@
 """Which schemes a target holds: said of every field of a scheme, so that what nobody thought of, a new
-method or a new value, is refused by name until a target says that it holds it.
+value or a new meaning of codes, is refused by name until a target says that it holds it. Who rounded is not
+asked, unless a target says so: codes that mean what `Scheme.zero` says are held whichever method makes them.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
+from typing import Any
 
 from edge.errors import EdgeError, Unsupported
-from edge.quant.recipe import INTEGERS, parse, word
+from edge.quant.methods import is_made, methods
+from edge.quant.recipe import parse, word
 from edge.quant.tensor import Float, Scheme, Zero
 
 _NEAREST = 3  # recipes that are named instead
@@ -15,22 +18,33 @@ _NEAREST = 3  # recipes that are named instead
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """Schemes each of whose fields is among these; `what`: all of them in words."""
+    """Schemes each of whose fields is among these; `what`: all of them in words. `method`: where it is left
+    out, every method that makes such schemes.
+    """
 
     what: str
     bits: Collection[int]
     group: Collection[int | None]
     zero: tuple[Zero, ...]
     number: tuple[Float, ...]
-    method: Collection[str] = INTEGERS
+    method: Collection[str] | None = None
     block_bytes: Collection[int] = (0,)
 
     def __contains__(self, scheme: Scheme) -> bool:
-        return all(getattr(scheme, name) in getattr(self, name) for name in FIELDS)
+        fits = all(getattr(scheme, name) in values for name, values in self._values())
+        return fits and (self.method is not None or is_made(scheme))
 
     def schemes(self) -> Iterator[Scheme]:
-        for values in product(*(getattr(self, name) for name in FIELDS)):
-            yield Scheme(**dict(zip(FIELDS, values, strict=True)))
+        """All of them."""
+        for values in product(*(values for _, values in self._values())):
+            scheme = Scheme(**dict(zip(FIELDS, values, strict=True)))
+            if scheme in self:
+                yield scheme
+
+    def _values(self) -> Iterator[tuple[str, Collection[Any]]]:
+        for name in FIELDS:
+            values = getattr(self, name)
+            yield name, methods() if values is None else values
 
 
 FIELDS = tuple(field.name for field in fields(Scheme))

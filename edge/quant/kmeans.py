@@ -8,6 +8,8 @@ K columns, R rows that share a table, E = 2^bits entries.
 
 import numpy as np
 
+from edge.quant.bounds import by_tables
+from edge.quant.methods import Method, grid
 from edge.quant.tensor import QTensor, Scheme, rounded
 from edge.typing import F32, U8
 
@@ -72,3 +74,11 @@ def step(values: F32, sums: "np.ndarray[tuple[int], np.dtype[np.float64]]", entr
     counts = np.diff(cuts)
     means = np.diff(sums[cuts]) / np.maximum(counts, 1)
     return np.where(counts > 0, means, entries).astype(np.float32)
+
+
+METHOD = Method(
+    name="kmeans",
+    schemes=grid("kmeans", bits=(1, 2, 3, 4, 6, 8), groups=(1, 8, 16, 32, 64), zeros=("table",)),
+    quantize=quantize,
+    bound=by_tables,
+)

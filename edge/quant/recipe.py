@@ -1,44 +1,36 @@
 """What precision each weight gets: `fp32`, `fp16`, `bf16`, ggml's own `q4_0`, …,
-`[method-]intB[-gG][-asym|-min][-fp16|-bf16]`, or `lutB[-gR][-fp16]`.
+`[method-]intB[-gG][-asym|-min][-fp16|-bf16]`, `[method-]lutB[-gR][-fp16|-bf16]`, or `method[-gG][-fp16|-bf16]`.
 
 `int4-g64-asym` has a zero for each group, `-min` a minimum, a last `-fp16` scales of that type; in
-`lut4-g16` a code is an entry of a table that 16 rows share. What `int4` and `int8` mean is for the
-target to say; where none is named, `rtn-int4-g32`. The embedding and the head follow the body unless
+`lut4-g16` a code is an entry of a table that 16 rows share; `nf4` is a method whose levels are its own,
+and so its name says what its codes mean. A method is a file (`edge.quant.methods`); a name is cut at its
+hyphens, so one may hold digits. What `int4` and `int8` mean is for the target to say; where none is
+named, `rtn-int4-g32`. The embedding and the head follow the body unless
 they are given a precision of their own, and so does any weight that a pattern names. `q4_k_m` and its
 like are mixtures of types that llama.cpp's own library makes: `edge.convert.mixtures` says of which.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 
 from edge.errors import EdgeError
-from edge.quant import ggml, kmeans, rtn
-from edge.quant.tensor import BF16, FP16, FP32, Float, QTensor, Scheme, Zero, rounded
+from edge.quant import ggml
+from edge.quant.methods import Method, methods
+from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, Zero, rounded
 from edge.quant.unfit import Unfit, first_wrong
 from edge.typing import F32
 
-METHODS: Mapping[str, Callable[[F32, Scheme], QTensor]] = {
-    "rtn": rtn.quantize,
-    "ggml": ggml.quantize,
-    "kmeans": kmeans.quantize,
-}
-# What `Scheme.zero` says of codes is true of these methods' codes: they are integers, or entries of a
-# table. A target holds a method's schemes by one of these sets, or by its name.
-INTEGERS, TABLES = frozenset({"rtn", "ggml"}), frozenset({"kmeans"})
-NAMED: Mapping[str, Scheme] = {"fp32": FP32, "fp16": FP16, "bf16": BF16, **ggml.FORMATS}
-_WORDS: Mapping[str, Scheme] = {**NAMED, **ggml.BLOCKS}
-_BITS, _GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
-_TABLE_BITS, _TABLE_ROWS = (1, 2, 3, 4, 6, 8), (1, 8, 16, 32, 64)
 _ZEROS: Mapping[str | None, Zero] = {None: "middle", "asym": "integer", "min": "minimum"}
-_NUMBERS: Mapping[str, Float] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
+_NUMBERS: Mapping[str | None, Float] = {None: "fp32", **{name: name for name in FLOATS}}
+_USUAL = {"int": "rtn", "lut": "kmeans"}  # who rounds, where no method is named
 _FORM = re.compile(
-    r"(?:([a-z]+)-)?int([0-9]{1,4})(?:-g([0-9]{1,4}))?(?:-(asym|min))?(?:-(fp32|fp16|bf16))?"
+    r"(?!.*lut.*-(?:asym|min))(?:([a-z][a-z0-9]*)-)?(int|lut)([0-9]{1,4})(?:-g([0-9]{1,4}))?(?:-(asym|min))?(?:-(fp32|fp16|bf16))?"
 )
-_TABLE = re.compile(r"(?:kmeans-)?lut([0-9]{1,4})(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
+_OWN = re.compile(r"([a-z][a-z0-9]*)(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +77,7 @@ class Recipe:
                 wrong = first_wrong(rounded(weights, scheme.number))
                 raise Unfit(name, row + (wrong or 0), scheme)
             return weights
-        made = METHODS[scheme.method](weights, scheme)
+        made = methods()[scheme.method].quantize(weights, scheme)
         for part in (made.scales, made.zeros):
             wrong = None if part is None else first_wrong(part)
             if wrong is not None:
@@ -112,9 +104,9 @@ class Recipe:
 
 def word(scheme: Scheme) -> str:
     """A scheme as `parse` reads it."""
-    named = {value: key for key, value in _WORDS.items()}
-    if scheme in named:
-        return named[scheme]
+    words = {value: key for key, value in named().items()}
+    if scheme in words:
+        return words[scheme]
     return f"rtn-{scheme}" if scheme.method == "rtn" else str(scheme)
 
 
@@ -155,42 +147,76 @@ def mixed(recipe: Recipe, words: Mapping[str, str], *, own: Collection[str] = ()
     return replace(recipe, embed=embed, head=head, overrides=(*recipe.overrides, *others))
 
 
+def named() -> Mapping[str, Scheme]:
+    """Schemes that have a word of their own: floats, and what methods call so."""
+    return {
+        **{str(scheme): scheme for scheme in FLOATS.values()},
+        **{word: s for method in methods().values() for word, s in method.names.items()},
+    }
+
+
 def _scheme(text: str) -> Scheme:
-    if text in _WORDS:
-        return _WORDS[text]
-    if table := _TABLE.fullmatch(text):
-        return _table(text, int(table[1]), int(table[2] or 32), _NUMBERS[table[3] or "fp32"])
-    match = _FORM.fullmatch(text)
-    if match is None:
-        raise EdgeError(
-            f"{text!r} is no recipe",
-            fix=f"use {', '.join(NAMED)}, int8, int4, or [method-]intB[-gG][-asym|-min][-fp16|-bf16]"
-            " such as rtn-int4-g64-min-fp16, or lutB[-gR][-fp16] such as lut4-g32-fp16; for gguf also "
-            f"{', '.join(ggml.MIXTURES)}",
+    if text in named():
+        return named()[text]
+    if match := _FORM.fullmatch(text):
+        name, kind, bits, group, zero, number = match.groups()
+        method = _method(text, name or _USUAL[kind], kind)
+        strategy: Zero = "table" if kind == "lut" else _ZEROS[zero]
+        wished = Scheme(
+            int(bits), int(group or method.group), strategy, _NUMBERS[number], method.name
         )
-    method, bits, group = match[1] or "rtn", int(match[2]), int(match[3] or 32)
-    methods = [name for name in METHODS if name not in TABLES]
-    if method not in methods:
-        raise EdgeError(
-            f"recipe {text!r}: no method {method!r}", fix=f"use one of: {', '.join(methods)}"
-        )
-    if bits not in _BITS or group not in _GROUPS:
-        raise EdgeError(
-            f"recipe {text!r}: {bits} bits in groups of {group}",
-            fix=f"use {', '.join(map(str, _BITS))} bits, groups of {', '.join(map(str, _GROUPS))}",
-        )
-    scheme = Scheme(bits, group, _ZEROS[match[4]], _NUMBERS[match[5] or "fp32"])
-    if method == "ggml" and replace(scheme, method="ggml") not in ggml.FORMATS.values():
-        raise EdgeError(
-            f"recipe {text!r} is no format of ggml", fix=f"use {', '.join(ggml.FORMATS)}"
-        )
-    return replace(scheme, method=method)
+        return _made(text, wished, method)
+    if (match := _OWN.fullmatch(text)) and match[1] in _of_kind(""):
+        method = methods()[match[1]]
+        first = next(scheme for scheme in method.schemes if not scheme.kind)
+        wished = replace(first, group=int(match[2] or method.group), number=_NUMBERS[match[3]])
+        return _made(text, wished, method)
+    words = [word for word, scheme in named().items() if not scheme.block_bytes]
+    forms = [f", {name}[-gG][-fp16|-bf16]" for name in _of_kind("")]
+    raise EdgeError(
+        f"{text!r} is no recipe",
+        fix=f"use {', '.join(words)}, int8, int4, or [method-]intB[-gG][-asym|-min][-fp16|-bf16]"
+        f" such as rtn-int4-g64-min-fp16, lutB[-gR][-fp16] such as lut4-g32-fp16{''.join(forms)}; "
+        f"for gguf also {', '.join(ggml.MIXTURES)}",
+    )
 
 
-def _table(text: str, bits: int, rows: int, number: Float) -> Scheme:
-    if bits not in _TABLE_BITS or rows not in _TABLE_ROWS:
+def _of_kind(kind: str) -> list[str]:
+    """Methods whose recipes are called so."""
+    return [name for name, method in methods().items() if kind in method.kinds()]
+
+
+def _method(text: str, name: str, kind: str) -> Method:
+    able = _of_kind(kind)
+    if name not in able:
         raise EdgeError(
-            f"recipe {text!r}: {bits} bits, a table for {rows} rows",
-            fix=f"use {', '.join(map(str, _TABLE_BITS))} bits, tables for {', '.join(map(str, _TABLE_ROWS))} rows",
+            f"recipe {text!r}: no method {name!r} makes {kind}B",
+            fix=f"use one of: {', '.join(able)}",
         )
-    return Scheme(bits, rows, "table", number, "kmeans")
+    return methods()[name]
+
+
+def _made(text: str, wished: Scheme, method: Method) -> Scheme:
+    """A scheme, if its method makes it."""
+    if wished in method.schemes:
+        return wished
+    words = [word for word, scheme in method.names.items() if scheme in method.schemes]
+    if words:
+        raise EdgeError(
+            f"recipe {text!r} is no format of {method.name}", fix=f"use {', '.join(words)}"
+        )
+    alike = [scheme for scheme in method.schemes if scheme.kind == wished.kind]
+    bits, groups, zeros, numbers = (
+        dict.fromkeys(getattr(scheme, name) for scheme in alike)
+        for name in ("bits", "group", "zero", "number")
+    )
+    group = "a table for {} rows" if wished.zero == "table" else "groups of {}"
+    fix = f"with {method.name} use {_or(bits)} bits, {group.format(_or(groups))}"
+    fix += "" if wished.zero in zeros else ", and no zeros of that kind"
+    fix += "" if wished.number in numbers else f", numbers in {_or(numbers)}"
+    raise EdgeError(f"recipe {text!r}: {wished.bits} bits, {group.format(wished.group)}", fix=fix)
+
+
+def _or(values: Iterable[object]) -> str:
+    *first, last = map(str, values)
+    return f"{', '.join(first)} or {last}" if first else last

@@ -8,6 +8,8 @@ type first, codes to them. N rows, K columns, J groups.
 
 import numpy as np
 
+from edge.quant.bounds import by_steps
+from edge.quant.methods import Method, grid
 from edge.quant.tensor import QTensor, Scheme, rounded
 from edge.typing import F32
 
@@ -38,7 +40,7 @@ def _middle(grouped: F32, scheme: Scheme, columns: int) -> QTensor:
     half = 1 << (scheme.bits - 1)
     high, low = grouped.max(axis=2), grouped.min(axis=2)  # [N, J]
     scales = rounded(np.where(high > -low, high, low) / np.float32(-half), scheme.number)
-    steps = grouped * _inverse(scales)[:, :, None]
+    steps = grouped * inverse(scales)[:, :, None]
     np.rint(steps, out=steps)
     steps += half
     np.clip(steps, 0, 2 * half - 1, out=steps)
@@ -50,9 +52,9 @@ def _integer(grouped: F32, scheme: Scheme, columns: int) -> QTensor:
     high = np.maximum(grouped.max(axis=2), 0)  # zero is always among the values
     low = np.minimum(grouped.min(axis=2), 0)
     scales = rounded((high - low) / np.float32(most), scheme.number)
-    inverse = _inverse(scales)
-    zeros = np.clip(np.rint(-low * inverse), 0, most)
-    steps = np.rint(grouped * inverse[:, :, None]) + zeros[:, :, None]
+    inverted = inverse(scales)
+    zeros = np.clip(np.rint(-low * inverted), 0, most)
+    steps = np.rint(grouped * inverted[:, :, None]) + zeros[:, :, None]
     np.clip(steps, 0, most, out=steps)
     codes = steps.astype(np.uint8).reshape(len(steps), -1)
     return QTensor(codes, scales, scheme, columns, zeros.astype(np.uint8))
@@ -63,13 +65,18 @@ def _minimum(grouped: F32, scheme: Scheme, columns: int) -> QTensor:
     low = grouped.min(axis=2)
     scales = rounded((grouped.max(axis=2) - low) / np.float32(most), scheme.number)
     low = rounded(low, scheme.number)
-    steps = np.rint((grouped - low[:, :, None]) * _inverse(scales)[:, :, None])
+    steps = np.rint((grouped - low[:, :, None]) * inverse(scales)[:, :, None])
     np.clip(steps, 0, most, out=steps)
     return QTensor(steps.astype(np.uint8).reshape(len(steps), -1), scales, scheme, columns, low)
 
 
-def _inverse(scales: F32) -> F32:
+def inverse(scales: F32) -> F32:
     """1 / scale; 0 for a group of zeros, and for one of denormals, which becomes zeros."""
-    inverse = np.where(scales == 0, np.float32(0), np.float32(1) / scales)
-    inverse[~np.isfinite(inverse)] = 0
-    return inverse
+    out = np.where(scales == 0, np.float32(0), np.float32(1) / scales)
+    out[~np.isfinite(out)] = 0
+    return out
+
+
+METHOD = Method(
+    name="rtn", schemes=grid("rtn", bits=(2, 3, 4, 5, 6, 8)), quantize=quantize, bound=by_steps
+)

@@ -11,8 +11,10 @@ import numpy as np
 from edge.typing import F32, U8
 
 Float = Literal["fp32", "fp16", "bf16"]
-Zero = Literal["middle", "integer", "minimum", "table"]
-_SUFFIX: dict[Zero, str] = {"middle": "", "integer": "-asym", "minimum": "-min", "table": ""}
+Zero = Literal["middle", "integer", "minimum", "table", "levels"]
+_SUFFIX: dict[Zero, str] = {
+    "middle": "", "integer": "-asym", "minimum": "-min", "table": "", "levels": "",
+}  # fmt: skip
 _BYTES: dict[Float, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
@@ -21,8 +23,9 @@ class Scheme:
     """A precision: a float, or integers of `bits` with one scale for each `group` of a row's columns.
 
     `zero`: which code means zero. The middle one; one of its own for each group; or none, each group
-    having a minimum in its place; or a code means an entry of a table, which `group` rows share.
-    `number`: the type of a float, or of scales, minimums and entries. `method`: who rounds to it; two
+    having a minimum in its place; or a code means an entry of a table, which `group` rows share; or one
+    of the levels that the method has, times the group's scale. `number`: the type of a float, or of
+    scales, minimums, entries and levels. `method`: who rounds to it; two
     methods make two weights. `block_bytes`: of a group in a format that only its own library makes and
     reads, which `method` names; `bits` are then its name's.
     """
@@ -37,6 +40,11 @@ class Scheme:
     @property
     def is_float(self) -> bool:
         return self.group is None
+
+    @property
+    def kind(self) -> str:
+        """What recipes call its codes; levels have the name of their method."""
+        return {"table": "lut", "levels": ""}.get(self.zero, "int")
 
     @property
     def rows_of_scales(self) -> int:
@@ -59,18 +67,23 @@ class Scheme:
             tables = -(-rows // self.group)
             return rows * -(-columns * self.bits // 8) + tables * (scale << self.bits)
         groups = self.groups(columns)
-        zeros = {"middle": 0, "integer": -(-groups * self.bits // 8), "minimum": groups * scale}
-        return rows * (groups * (self.group * self.bits // 8 + scale) + zeros[self.zero])
+        zeros = {"integer": -(-groups * self.bits // 8), "minimum": groups * scale}.get(
+            self.zero, 0
+        )
+        levels = scale << self.bits if self.zero == "levels" else 0
+        return rows * (groups * (self.group * self.bits // 8 + scale) + zeros) + levels
 
     def __str__(self) -> str:
         if self.is_float:
             return self.number
         if self.block_bytes:
             return self.method
-        method = "" if self.method == "rtn" else f"{self.method}-"
-        kind = "lut" if self.zero == "table" else "int"
         number = "" if self.number == "fp32" else f"-{self.number}"
-        return f"{method}{kind}{self.bits}-g{self.group}{_SUFFIX.get(self.zero, f'-{self.zero}')}{number}"
+        if self.zero == "levels":
+            return f"{self.method}-g{self.group}{number}"
+        method = "" if self.method == "rtn" else f"{self.method}-"
+        zero = _SUFFIX.get(self.zero, f"-{self.zero}")
+        return f"{method}{self.kind}{self.bits}-g{self.group}{zero}{number}"
 
 
 FP32, FP16, BF16 = Scheme(32), Scheme(16, number="fp16"), Scheme(16, number="bf16")
@@ -83,7 +96,8 @@ class QTensor:
 
     What a code means, by `scheme.zero`: (code - 2^(bits - 1)) * scale; (code - zero) * scale; or code
     * scale + minimum, with `zeros` [N, J] the codes of zero or the minimums. Columns past K are
-    padding. Of a table, codes are [N, K] and `scales` holds the entries, [tables, 2^bits].
+    padding. Of a table, codes are [N, K] and `scales` holds the entries, [tables, 2^bits]. Of levels, a
+    code is one of `levels` [2^bits], in units of the group's scale.
     """
 
     codes: U8
@@ -91,6 +105,7 @@ class QTensor:
     scheme: Scheme
     columns: int  # K
     zeros: U8 | F32 | None = None
+    levels: F32 | None = None
 
     def dequantize(self) -> F32:
         """The weights that these codes mean: [N, K]."""
@@ -98,9 +113,11 @@ class QTensor:
             which = np.arange(len(self.codes)) // (self.scheme.group or 1)
             return self.scales[which[:, None], self.codes]
         rows, groups = self.scales.shape
-        values = self.codes.reshape(rows, groups, -1).astype(np.float32)  # [N, J, group]
-        scales = self.scales[:, :, None]
-        if self.zeros is None:
+        codes = self.codes.reshape(rows, groups, -1)  # [N, J, group]
+        values, scales = codes.astype(np.float32), self.scales[:, :, None]
+        if self.levels is not None:
+            values = self.levels[codes] * scales
+        elif self.zeros is None:
             values = (values - np.float32(1 << (self.scheme.bits - 1))) * scales
         elif self.scheme.zero == "integer":
             values = (values - self.zeros[:, :, None].astype(np.float32)) * scales

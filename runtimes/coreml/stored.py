@@ -1,6 +1,6 @@
 """A package's weights as MIL's operations define them, in numpy: what `edge verify` compares with the source.
 
-w = (code - zero) * scale, or an entry of the table of a row. N rows, K columns, J groups.
+w = (code - zero) * scale, the level of a code * scale, or an entry of the table of a row. N rows, K columns, J groups.
 """
 
 import re
@@ -41,11 +41,22 @@ class CoreMlRows:
             tables = _floats(op, blobs, "lut", range(first, last)).reshape(last - first, -1)
             which = np.arange(start, stop) // scheme.group - first
             return tables[which[:, None], _read(op, blobs, "indices", rows)]
-        values = _floats(op, blobs, "data", rows)
+        values = self._data(op, blobs, rows)
         if "offset" in op.inputs:
             zeros = _floats(op, blobs, "offset", rows)
             values = values - spread(zeros, scheme.group, values.shape[1])
         return values * spread(_floats(op, blobs, "scale", rows), scheme.group, values.shape[1])
+
+    def _data(self, op: Op, blobs: Blobs, rows: range) -> F32:
+        """Codes as numbers, or the level that each of them means."""
+        (data,) = op.inputs["data"]
+        if isinstance(data, Constant):
+            return _floats(op, blobs, "data", rows)
+        entries, blobs = self._made[data]
+        (levels,) = entries.inputs["lut"]
+        assert isinstance(levels, Constant)
+        table = levels.read(blobs).astype(np.float32).ravel()
+        return table[_read(entries, blobs, "indices", rows)]
 
     def close(self) -> None:
         """Nothing stays open."""

@@ -21,13 +21,16 @@ _PACKED_AT_ONCE = 4096  # rows; a multiple of every layout's own blocks
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """A stored matrix: codes [N, J group bits / 8] as bytes; scales [N, J]; zeros [N, J], or none."""
+    """A stored matrix: codes [N, J group bits / 8] as bytes; scales [N, J]; zeros [N, J], or none; levels
+    [2^bits], or none: codes are numbers.
+    """
 
     codes: torch.Tensor
     scales: torch.Tensor
     zeros: torch.Tensor | None
     scheme: Scheme
     columns: int  # K
+    levels: torch.Tensor | None = None
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
         flat = rows.flatten()
@@ -59,9 +62,12 @@ class Codes:
     ) -> torch.Tensor:
         """What codes mean, in float32 first: [n, J group bits / 8] -> [n, K]."""
         scheme = self.scheme
-        wide = unpacked(codes, scheme.bits).view(len(codes), scales.shape[1], -1).float()
+        each = unpacked(codes, scheme.bits).view(len(codes), scales.shape[1], -1)
+        wide = each.float() if self.levels is None else self.levels.float()[each.int()]
         scale = scales.float()[:, :, None]
-        if zeros is None:
+        if self.levels is not None:
+            wide.mul_(scale)
+        elif zeros is None:
             wide.sub_(1 << (scheme.bits - 1)).mul_(scale)
         elif scheme.zero == "integer":
             wide.sub_(zeros.float()[:, :, None]).mul_(scale)
@@ -133,6 +139,7 @@ def has_kernel(codes: Codes, dtype: torch.dtype) -> bool:
         dtype == torch.bfloat16
         and codes.codes.device.type == "cpu"
         and scheme.number == "bf16"
+        and codes.levels is None
         and scheme.group is not None
         and codes.columns % scheme.group == 0
         and len(codes.codes) % 16 == 0

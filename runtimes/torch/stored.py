@@ -45,7 +45,11 @@ class TorchRows(Closeable):
         packed = self._bytes(f"{name}.codes", start, stop)
         columns = scales.shape[1] * group
         bits = packed.shape[1] * 8 // columns
-        values, scales = codes(packed, bits).astype(np.float32), spread(scales, group, columns)
+        scales = spread(scales, group, columns)
+        if f"{name}.levels" in self._file.entries:
+            levels = self._file.rows(f"{name}.levels", 0, 1 << bits)
+            return levels[codes(packed, bits)] * scales
+        values = codes(packed, bits).astype(np.float32)
         zeros = self._file.entries.get(f"{name}.zeros")
         if zeros is None:
             return (values - (1 << bits - 1)) * scales

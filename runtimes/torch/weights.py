@@ -118,14 +118,16 @@ class _File:
             return self.tensor(name, scheme.number, shape)
         rows, groups = shape[0], scheme.groups(shape[1])
         each = (rows, groups)
-        zeros = None
-        if scheme.zero != "middle":
+        zeros = levels = None
+        if scheme.zero == "levels":
+            levels = self.tensor(f"{name}.levels", scheme.number, (1 << scheme.bits,))
+        elif scheme.zero != "middle":
             number = None if scheme.zero == "integer" else scheme.number
             zeros = self.tensor(f"{name}.zeros", number, each)
         packed = (rows, groups * scheme.group * scheme.bits // 8)
         codes = self.tensor(f"{name}.codes", None, packed)
         scales = self.tensor(f"{name}.scales", scheme.number, each)
-        return Codes(codes, scales, zeros, scheme, shape[1])
+        return Codes(codes, scales, zeros, scheme, shape[1], levels)
 
     def matrix(self, name: str, shape: Shape, scheme: Scheme) -> Weight:
         """A weight that is multiplied with."""

@@ -7,7 +7,7 @@ of the measuring say something else.
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,9 +23,8 @@ from edge.files.hashing import sha256
 from edge.prove.distance import Distance, Distances, farthest
 from edge.prove.logits import LARGEST, MOST, Forced, errors_of
 from edge.prove.verify import Report, verify
-from edge.quant import bounds, held
 from edge.quant import recipe as recipes
-from edge.quant.recipe import METHODS
+from edge.quant.methods import grid, methods
 from edge.quant.tensor import QTensor, Scheme
 from edge_runtimes.reference.decoder import ReferenceDecoder
 
@@ -306,9 +305,13 @@ def test_a_method_whose_codes_all_misread_is_not_proved(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle and artifact share the wrong reading: only the source's own floats tell."""
-    monkeypatch.setitem(cast("dict[str, Any]", METHODS), "new", four_bit_floats)
-    monkeypatch.setitem(cast("dict[str, Any]", bounds.BOUNDS), "new", bounds.BOUNDS["rtn"])
-    monkeypatch.setattr(held.Held, "__contains__", lambda *_: True)  # forced through
+    lying = replace(
+        methods()["rtn"],
+        name="new",
+        schemes=grid("new", bits=(4,), numbers=("fp16",)),
+        quantize=four_bit_floats,
+    )
+    monkeypatch.setitem(cast("dict[str, Any]", methods()), "new", lying)
     source = tiny(tmp_path / "source", "llama", **dividing("llama"))
     folder = converted(tmp_path / "it", source, "new-int4-g32-fp16", target=target)
     report = verify(Artifact.open(folder), source, tokens=TOKENS)

@@ -1,7 +1,7 @@
 """What a target does not say that it holds, it refuses by name: also what nobody has thought of yet."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,8 @@ from edge.convert.options import Options
 from edge.errors import Unsupported
 from edge.quant import recipe as recipes
 from edge.quant.held import Held, exactly, nearest, refuse_unheld
-from edge.quant.recipe import METHODS, Recipe
+from edge.quant.methods import methods
+from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP16, FP32, QTensor, Scheme
 
 TARGETS = targets.names("converters")
@@ -26,6 +27,7 @@ NEWCOMERS = {
     "a method with zeros": Scheme(8, 64, "integer", method="new"),
     "a method with minimums": Scheme(4, 32, "minimum", "fp16", "new"),
     "a method of tables": Scheme(4, 32, "table", method="new"),
+    "a method of levels": Scheme(4, 32, "levels", method="new"),
     "a method of floats": Scheme(16, number="fp16", method="new"),
     "a format of its own": Scheme(4, 32, number="fp16", method="new", block_bytes=18),
     "a meaning of zero": Scheme(4, 32, NEW),
@@ -50,7 +52,7 @@ def test_a_newcomer_is_refused_by_name(where: str, scheme: Scheme, target: str) 
 
 
 def wrong(weights: np.ndarray, scheme: Scheme) -> QTensor:
-    """Codes that mean something else than `Scheme.zero` says."""
+    """Codes that mean something else than any `Scheme.zero` that targets know."""
     return QTensor(np.full(weights.shape, 7, np.uint8), np.ones((len(weights), 2)), scheme, 64)
 
 
@@ -58,9 +60,12 @@ def wrong(weights: np.ndarray, scheme: Scheme) -> QTensor:
 def test_a_method_that_somebody_adds_is_not_converted_to_garbage(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(cast("dict[str, Any]", METHODS), "new", wrong)
-    options = Options(target=target, quant="new-int4-g32-fp16")
-    with pytest.raises(Unsupported, match=f"{target} cannot hold .* as new-int4-g32-fp16"):
+    scheme = Scheme(4, 32, NEW, "fp16", "new")
+    method = replace(methods()["rtn"], name="new", schemes=(scheme,), quantize=wrong)
+    words = replace(method, names={"new4": scheme})
+    monkeypatch.setitem(cast("dict[str, Any]", methods()), "new", words)
+    options = Options(target=target, quant="new4")
+    with pytest.raises(Unsupported, match=f"{target} cannot hold .* as new4"):
         convert(tiny(tmp_path / "source"), tmp_path / "out", options)
     assert nothing_left(tmp_path / "out")
 

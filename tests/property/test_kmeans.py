@@ -130,8 +130,9 @@ def test_a_recipe_reads_back(text: str) -> None:
     [
         ("lut5", "5 bits, a table for 32 rows"),
         ("lut4-g7", "4 bits, a table for 7 rows"),
-        ("rtn-lut4", "is no recipe"),
-        ("kmeans-int4", "no method 'kmeans'"),
+        ("rtn-lut4", "no method 'rtn' makes lut"),
+        ("kmeans-int4", "no method 'kmeans' makes int"),
+        ("lut4-asym", "is no recipe"),
     ],
 )
 def test_a_wrong_recipe_is_refused(text: str, message: str) -> None:

@@ -1,12 +1,15 @@
-"""Every method that a recipe may name, by itself: what its codes mean is near what it was given.
+"""Every method that a recipe may name, by itself: what its codes mean is near what it was given. A new
+one is found by its file, and held by what its schemes' codes mean.
 
 The bounds here are written from the formats alone, a value and a group at a time, and share no code with the
 methods, with `QTensor.dequantize`, nor with `edge.quant.bounds`, which are all held against them.
 """
 
 import math
+import struct
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,29 +19,15 @@ from hypothesis.extra import numpy as arrays
 
 from edge.quant import bounds
 from edge.quant import recipe as recipes
-from edge.quant.bounds import BOUNDS, most, squares
-from edge.quant.ggml import BLOCKS, FORMATS
-from edge.quant.recipe import INTEGERS, METHODS, TABLES
-from edge.quant.tensor import QTensor, Scheme
+from edge.quant.bounds import LIBRARY, by_levels, by_steps, by_tables, most, squares
+from edge.quant.ggml import BLOCKS, MIXTURES
+from edge.quant.methods import Bound, methods
+from edge.quant.methods import checked as found
+from edge.quant.tensor import FLOATS, QTensor, Scheme
 
 BITS = {"fp32": 24, "fp16": 11, "bf16": 8}  # of a number, the first one included
 LEAST = {"fp32": 2.0**-126, "fp16": 2.0**-24, "bf16": 2.0**-126}
-SCHEMES = [
-    *(
-        Scheme(bits, group, zero, number)
-        for bits in (2, 3, 4, 5, 6, 8)
-        for group in (32, 64, 128)
-        for zero in ("middle", "integer", "minimum")
-        for number in ("fp32", "fp16", "bf16")
-    ),
-    *FORMATS.values(),
-    *(
-        Scheme(bits, rows, "table", number, "kmeans")
-        for bits in (1, 2, 3, 4, 6, 8)
-        for rows in (1, 8, 32)
-        for number in ("fp32", "fp16")
-    ),
-]
+SCHEMES = [scheme for method in methods().values() for scheme in method.schemes]
 floats = st.floats(-1e3, 1e3, width=32, allow_subnormal=True)
 
 
@@ -102,11 +91,22 @@ def meant(made: QTensor, row: int, column: int) -> float:
     if scheme.zero == "table":
         return float(made.scales[row // scheme.group, code])
     scale = float(made.scales[row, column // scheme.group])
+    if scheme.zero == "levels":
+        return levels_of(scheme)[code] * scale
     zero = None if made.zeros is None else float(made.zeros[row, column // scheme.group])
     if scheme.zero == "minimum":
         assert zero is not None
         return code * scale + zero
     return (code - (2 ** (scheme.bits - 1) if zero is None else zero)) * scale
+
+
+def levels_of(scheme: Scheme) -> list[float]:
+    """As numbers of the scheme's type: the nearest of all, by struct's or by numpy's own rounding."""
+    levels = methods()[scheme.method].levels
+    if scheme.number == "bf16":
+        return [math.ldexp(round(math.ldexp(m, 8)), e - 8) for m, e in map(math.frexp, levels)]
+    kind = "e" if scheme.number == "fp16" else "f"
+    return [struct.unpack(kind, struct.pack(kind, level))[0] for level in levels]
 
 
 def step(group: list[float], scheme: Scheme) -> float:
@@ -167,33 +167,49 @@ def near_by_tables(w: np.ndarray, made: QTensor) -> Iterator[tuple[float, float]
         )
 
 
-# What holds each method. A new one of `METHODS` needs a line here, and one in `edge.quant.bounds`.
+def near_by_levels(w: np.ndarray, made: QTensor) -> Iterator[tuple[float, float]]:
+    """Each error, and its bound: what the nearest level would have, were scales not rounded."""
+    scheme = made.scheme
+    assert scheme.group is not None
+    levels = methods()[scheme.method].levels
+    largest = max(map(abs, levels))
+    for row in range(len(w)):
+        for start in range(0, w.shape[1], scheme.group):
+            group = [float(v) for v in w[row, start : start + scheme.group]]
+            unit = max(map(abs, group)) / largest
+            for i, value in enumerate(group):
+                best = min(abs(value - level * unit) for level in levels)
+                bound = best + slack(group, scheme) + largest * LEAST[scheme.number]
+                yield abs(meant(made, row, start + i) - value), bound
+
+
+# What holds each value by itself, where a method's bound is one that several have. A method with a bound
+# of its own has its law in a file of its own.
 Near = Callable[[np.ndarray, QTensor], Iterator[tuple[float, float]]]
-NEAR: dict[str, Near] = {
-    **dict.fromkeys(INTEGERS, near_by_steps),
-    **dict.fromkeys(TABLES, near_by_tables),
+NEAR: dict[Bound, Near] = {
+    by_steps: near_by_steps,
+    by_tables: near_by_tables,
+    by_levels: near_by_levels,
 }
+METHODS = sorted(methods())
 
 
-def schemes_of(method: str) -> list[Scheme]:
-    return [scheme for scheme in SCHEMES if scheme.method == method]
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if methods()[name].bound in NEAR])
 @given(data=st.data(), w=weights())
 def test_what_a_method_stores_is_near_what_it_was_given(
     method: str, data: st.DataObject, w: np.ndarray
 ) -> None:
-    scheme = data.draw(st.sampled_from(schemes_of(method)))
-    made = METHODS[method](w[:9, :70], scheme)
-    for error, bound in NEAR[method](w[:9, :70], made):
+    scheme = data.draw(st.sampled_from(methods()[method].schemes))
+    made = methods()[method].quantize(w[:9, :70], scheme)
+    for error, bound in NEAR[methods()[method].bound](w[:9, :70], made):
         assert error <= bound, (scheme, error, bound)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @given(data=st.data(), w=weights())
 def test_codes_mean_what_is_said_of_them(method: str, data: st.DataObject, w: np.ndarray) -> None:
-    made = METHODS[method](w[:5, :70], data.draw(st.sampled_from(schemes_of(method))))
+    scheme = data.draw(st.sampled_from(methods()[method].schemes))
+    made = methods()[method].quantize(w[:5, :70], scheme)
     got = made.dequantize()
     for row, column in np.ndindex(got.shape):
         want = meant(made, row, column)
@@ -205,11 +221,11 @@ def test_codes_mean_what_is_said_of_them(method: str, data: st.DataObject, w: np
 @given(data=st.data(), w=weights())
 def test_no_error_is_past_its_bound(method: str, data: st.DataObject, w: np.ndarray) -> None:
     """The bound that `edge verify` has of a recipe holds for each row, or rows of a table, by itself."""
-    scheme = data.draw(st.sampled_from(schemes_of(method)))
+    scheme = data.draw(st.sampled_from(methods()[method].schemes))
     rows = scheme.rows_of_scales
     for start in range(0, len(w), rows):
         part = w[start : start + rows]
-        error = squares(METHODS[method](part, scheme).dequantize() - part)
+        error = squares(methods()[method].quantize(part, scheme).dequantize() - part)
         assert error <= most(part, scheme) * 1.0001 + part.size * LEAST[scheme.number] ** 2
 
 
@@ -217,30 +233,50 @@ def test_no_error_is_past_its_bound(method: str, data: st.DataObject, w: np.ndar
 def test_a_bound_is_no_wider_than_it_must_be(scheme: Scheme) -> None:
     """On noise a bound is less than three or four times the error, so that a wrong code of ten is seen."""
     w = np.random.default_rng(0).standard_normal((64, 1024), dtype=np.float32)
-    made = METHODS[scheme.method](w, scheme)
+    made = methods()[scheme.method].quantize(w, scheme)
     error = squares(made.dequantize() - w)
     unit = 8 * 2.0 ** -BITS[scheme.number]
     wide = 4 if scheme.zero == "table" else 3
     assert error <= most(w, scheme) <= wide**2 * error + unit**2 * squares(w)
     wrong = made.codes.copy()
     wrong[:, ::10] = (2**scheme.bits - 1) - wrong[:, ::10]
-    misread = QTensor(wrong, made.scales, scheme, made.columns, made.zeros)
+    misread = QTensor(wrong, made.scales, scheme, made.columns, made.zeros, made.levels)
     if scheme.bits > 2:
         assert squares(misread.dequantize() - w) > most(w, scheme)
 
 
-def test_every_method_has_its_bounds() -> None:
-    """A newcomer is held here, and by `edge verify`, or this fails."""
-    assert set(NEAR) == set(METHODS)
-    assert set(BOUNDS) == set(METHODS) | set(BLOCKS)
-    assert all(schemes_of(method) for method in METHODS)
-    assert all(bound is not None and 0 < bounds.FULL < 1 for bound in BOUNDS.values())
+def test_every_method_is_there() -> None:
+    """What it makes is what somebody holds; and a library's types have bounds as well."""
+    assert {"rtn", "ggml", "kmeans", "nf4"} <= set(METHODS)
+    for name, method in methods().items():
+        own = (Path(__file__).parent / f"test_{name}.py").exists()
+        assert method.bound in NEAR or own, f"{name} has no law in tests/property"
+    assert set(LIBRARY) == set(BLOCKS)
+    assert 0 < bounds.FULL < 1
 
 
-def test_a_method_without_a_bound_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cast("dict[str, Any]", METHODS), "new", METHODS["rtn"])
-    with pytest.raises(AssertionError):
-        test_every_method_has_its_bounds()
+@pytest.mark.parametrize("method", METHODS)
+def test_a_name_is_cut_in_one_way(method: str) -> None:
+    """Each scheme has a word that reads back, and no two have one."""
+    made = methods()[method]
+    words = [recipes.word(scheme) for scheme in made.schemes]
+    assert len(set(words)) == len(words) == len(set(made.schemes))
+    assert [recipes.parse(word).body for word in words] == list(made.schemes)
+    assert recipes.parse(words[0]).name == words[0]
+    assert not set(words) & (set(MIXTURES) | set(BLOCKS) | set(FLOATS))
+
+
+def test_a_name_that_a_recipe_could_not_hold_is_found() -> None:
+    """Of a file that somebody adds."""
+    good = methods()["rtn"]
+    for name in ("int4", "g64", "bf16", "asym", "min", "q4_0", "mxfp4", "4nf", "a-b", "lut4"):
+        named = replace(good, name=name, schemes=())
+        with pytest.raises(AssertionError, match="choose another name"):
+            found({name: named, "ggml": methods()["ggml"]})
+    with pytest.raises(AssertionError, match="holds the method"):
+        found({"nf5": good})
+    with pytest.raises(AssertionError, match="others' schemes"):
+        found({"nf5": replace(good, name="nf5")})
 
 
 def misread(weights: np.ndarray, scheme: Scheme) -> QTensor:
@@ -261,11 +297,9 @@ def test_a_method_whose_codes_are_misread_is_far_off() -> None:
     assert squares(made.dequantize() - w) > 4 * most(w, Scheme(4, 32))
 
 
-@pytest.mark.parametrize("name", sorted(recipes.NAMED))
+@pytest.mark.parametrize("name", sorted(FLOATS))
 def test_floats_are_within_half_a_unit(name: str) -> None:
-    scheme = recipes.NAMED[name]
-    if not scheme.is_float:
-        pytest.skip("codes")
+    scheme = FLOATS[name]
     w = np.random.default_rng(0).standard_normal((8, 64), dtype=np.float32)
     assert math.sqrt(most(w, scheme) / squares(w)) == pytest.approx(
         {"fp32": 0, "fp16": 2.0**-11, "bf16": 2.0**-9}[scheme.number], abs=1e-9
