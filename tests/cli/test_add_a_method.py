@@ -1,0 +1,155 @@
+"""A newcomer adds a method: one file in a copy of the tree, and the command line has it wherever a target
+holds what its codes mean; elsewhere it is refused by name.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT, dividing, environment, nothing_left, tiny
+
+from edge import targets
+
+# Floats of four bits with a sign, two of exponent and one of fraction: QLoRA's FP4.
+LEVELS = '''"""Levels of a four-bit float."""
+
+from functools import partial
+
+from edge.quant.bounds import by_levels
+from edge.quant.levels import quantize
+from edge.quant.methods import Method, grid
+
+HALF = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+LEVELS = (*(-value for value in reversed(HALF)), *HALF)
+METHOD = Method(
+    name="e2m1",
+    schemes=grid("e2m1", bits=(4,), zeros=("levels",)),
+    quantize=partial(quantize, levels=LEVELS),
+    bound=by_levels,
+    levels=LEVELS,
+)
+'''
+# Integers as `rtn` makes them, of other scales: what every target holds.
+INTEGERS = '''"""Round to nearest, the end that has no code chosen by what is lost."""
+
+import numpy as np
+
+from edge.quant.bounds import by_steps
+from edge.quant.methods import Method, grid
+from edge.quant.rtn import in_groups
+from edge.quant.tensor import QTensor, rounded
+
+
+def quantize(weights, scheme):
+    """weights [N, K] -> codes and scales, all positive or all negative."""
+    half, grouped = 1 << (scheme.bits - 1), in_groups(weights, scheme)
+    made = []
+    for sign in (1, -1):
+        scales = rounded(np.float32(sign / half) * np.abs(grouped).max(axis=2), scheme.number)
+        steps = np.rint(grouped / np.where(scales, scales, 1)[:, :, None]) + half
+        codes = np.clip(steps, 0, 2 * half - 1).astype(np.uint8).reshape(len(weights), -1)
+        made.append(QTensor(codes, scales, scheme, weights.shape[1]))
+    return min(made, key=lambda one: float(np.square(one.dequantize() - weights).sum()))
+
+
+METHOD = Method(
+    name="sign2",
+    schemes=grid("sign2", bits=(4, 8), zeros=("middle",)),
+    quantize=quantize,
+    bound=by_steps,
+)
+'''
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source tree with two files more; all others are links to it."""
+    folder = tmp_path_factory.mktemp("tree")
+    for name in ("converters", "runtimes", "models.yaml", "tests", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    for place in ("edge", "edge/quant"):
+        (folder / place).mkdir()
+        for file in (ROOT / place).iterdir():
+            if file.name not in ("quant", "__pycache__"):
+                (folder / place / file.name).symlink_to(file)
+    (folder / "edge/quant/e2m1.py").write_text(LEVELS)
+    (folder / "edge/quant/sign2.py").write_text(INTEGERS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny(tmp_path_factory.mktemp("source") / "it", "llama", **dividing("llama"))
+
+
+def python(tree: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    """A process that sees the newcomer's tree alone."""
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        cwd=tree,
+        env={**environment(), "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def edge(tree: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    return python(tree, "-m", "edge", *args)
+
+
+HOLDING = {
+    "e2m1-g32-fp16": ["coreml", "torch"],
+    "sign2-int4-g32-fp16": list(targets.names("converters")),
+}
+
+
+@pytest.mark.parametrize("recipe", HOLDING)
+def test_it_converts_and_is_proved_where_its_codes_are_held(
+    recipe: str, tree: Path, source: Path, tmp_path: Path
+) -> None:
+    places = [tmp_path / "it" / target for target in HOLDING[recipe]]
+    options = ["--to", ",".join(HOLDING[recipe]), "--quant", recipe, "-o", tmp_path / "it"]
+    made = edge(tree, "convert", source, *options)
+    assert made.returncode == 0, made.stderr
+    proved = edge(tree, "verify", *places, "--against", source, "--tokens", 12, "--json")
+    assert proved.returncode == 0, proved.stdout + proved.stderr
+    for place in places:
+        manifest = json.loads((place / "edge.json").read_text())
+        assert manifest["recipe"] == recipe
+        assert manifest["verified"]["passed"]
+        farthest = manifest["verified"]["farthest_matrix"]
+        assert 0.01 < farthest["error"] < farthest["bound"]
+
+
+@pytest.mark.parametrize("target", sorted({*targets.names("converters")} - {"coreml", "torch"}))
+def test_it_is_refused_by_name_elsewhere(
+    target: str, tree: Path, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "it"
+    made = edge(tree, "convert", source, "--to", target, "--quant", "e2m1", "-o", out)
+    assert made.returncode == 3
+    assert f"{target} cannot hold " in made.stderr
+    assert "as e2m1-g32: it holds" in made.stderr
+    assert "fix: use " in made.stderr
+    assert nothing_left(out)
+
+
+def test_its_law_is_tested_at_once(tree: Path) -> None:
+    """The property tests of methods find it, too."""
+    ran = python(
+        tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/property/test_methods.py",
+        "-k", "(e2m1 or sign2) and (near or mean or past or cut)",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout
+    assert ran.stdout.split()[0] == 8 * ".", "two methods, four laws"
+
+
+def test_what_it_does_not_make_is_refused_in_its_own_words(tree: Path, source: Path) -> None:
+    for recipe, problem in (("e2m1-g48", "groups of 48"), ("sign2-int5", "5 bits")):
+        made = edge(tree, "convert", source, "--quant", recipe, "--dry-run")
+        assert made.returncode == 2
+        assert problem in made.stderr
+        assert f"with {recipe.split('-')[0]} use " in made.stderr
