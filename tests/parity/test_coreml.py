@@ -92,6 +92,7 @@ def read_by_coremltools(folder: Path) -> Any:
         ("mistral", "int8-asym-fp16", None),
         ("openelm", "lut3-g1-fp16", None),
         ("internlm2", "lut4-g8-fp16", "lut6-g1-fp16"),
+        ("llama", "nf4-g32-fp16", "nf4-g64"),
         ("phi3small", "int4", "int8"),
     ],
 )
