@@ -18,7 +18,6 @@ from edge.measure.evaluate import Evaluation, evaluate
 from edge.measure.inspection import inspect
 from edge.measure.plan import Plan, plan
 from edge.prove.verify import TOKENS, verify
-from edge.quant.recipe import parse
 from edge.run import opening
 from edge.run.first_use import artifact_of
 from edge.run.model import Chat, Model, Wish, load, prompt_ids, vocabulary
@@ -84,12 +83,18 @@ def _with_exits(options: Options, model: Named) -> Options:
 
 def _outs(source: Path, to: str | None, out: Path | None, options: Options) -> dict[str, Path]:
     """Targets and the folders of their artifacts."""
-    names = [targets.best()] if to is None else [name.strip() for name in to.split(",")]
-    if len(set(names)) < len(names):
-        raise EdgeError(f"--to {to} names a target twice", fix="name each once")
+    names = [targets.best()] if to is None else _names(to)
     if out is not None:
         return {name: out if len(names) == 1 else out / name for name in names}
     return {name: Path("artifacts") / f"{source.name}-{name}-{options.quant}" for name in names}
+
+
+def _names(to: str) -> list[str]:
+    """Targets, by commas."""
+    names = [name.strip() for name in to.split(",")]
+    if len(set(names)) < len(names):
+        raise EdgeError(f"--to {to} names a target twice", fix="name each once")
+    return names
 
 
 def convert_via(
@@ -220,11 +225,14 @@ def serve_model(
 
 
 def plan_model(
-    model: str, *, target: str, quant: str, context: int | None, threads: int | None
-) -> Plan:
-    """What converting and running a model will take, before any of it is done."""
-    recipe = parse(quant, aliases=targets.converter(target).ALIASES)
-    return plan(_headers(resolve(model)), target, recipe, context=context, threads=threads)
+    model: str, to: str, options: Options, *, threads: int | None, strategy: Strategy = PLAIN
+) -> list[Plan]:
+    """What converting and running a model will take, before any of it is done: for each target."""
+    named = resolve(model)
+    options, headers = _with_exits(options, named), _headers(named)
+    return [
+        plan(headers, target, options, threads=threads, strategy=strategy) for target in _names(to)
+    ]
 
 
 def _headers(model: Named) -> Headers:

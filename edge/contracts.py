@@ -13,7 +13,7 @@ from edge.protocols import Decoder
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, QTensor, Scheme
 from edge.source.checkpoint import Checkpoint
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, cache_bytes
 from edge.text.ids import SpecialIds
 from edge.typing import F32, I64
 
@@ -52,6 +52,44 @@ class Numerics:
 
 
 PLAIN = Numerics(tolerance=1e-4)  # all in float32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Use:
+    """By which means a run decodes, as far as its memory depends on it. `exit_`: the layers before it draft.
+    `kept`: rows that its cache is cut to after a prompt, and, where `piece` is given, after each so many
+    tokens of one; `forked`: the cut one drafts, and the whole one stays. `rounded`: a cache of int8, once
+    a prompt is read.
+    """
+
+    exit_: int | None = None
+    kept: int | None = None
+    piece: int | None = None
+    forked: bool = False
+    rounded: bool = False
+
+    def reads(self, tokens: int) -> int:
+        """Rows of each layer that are there at most while a prompt is read."""
+        if self.kept is None or self.piece is None:
+            return tokens
+        return min(tokens, self.kept + self.piece)
+
+    def cut(self, tokens: int) -> int:
+        """Rows that the cut cache of each layer holds; 0: nothing is cut."""
+        return 0 if self.kept is None or tokens <= self.kept else self.kept
+
+    def cutting(self, spec: DecoderSpec, tokens: int, *, answer: int, number: int) -> int:
+        """Bytes that cutting takes beside the cache that was read: a cut one with room for an answer, in
+        numbers of so many bytes, and what says which rows are kept: votes of every row, in float32.
+        """
+        cut = self.cut(tokens)
+        if not cut:
+            return 0
+        votes = sum(4 * layer.heads * self.reads(tokens) for layer in spec.layers)
+        return votes + cache_bytes(spec, min(cut + answer, spec.context), number=number)
+
+
+PLAINLY = Use()
 
 
 class Writer(Protocol):
@@ -173,7 +211,7 @@ class Runtime(Protocol):
         """What the files of an artifact mean."""
         ...
 
-    def memory(self, spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
+    def memory(self, spec: DecoderSpec, recipe: Recipe, *, tokens: int, use: Use = PLAINLY) -> int:
         """Peak resident bytes of a run whose sequence reaches this many tokens."""
         ...
 

@@ -204,7 +204,8 @@ def plan() -> str:
         pairs = [row["disk"], row["convert"], *row["run"].values()]
         worst = max([worst, *(abs(planned / seen - 1) for planned, seen in pairs)])
         runs = ", ".join(f"{_beside(pair)} at {n}" for n, pair in row["run"].items())
-        cells = (row["checkpoint"], row["target"], row["recipe"])
+        how = f"{row['recipe']} {row.get('options', '')}".strip()
+        cells = (row["checkpoint"], row["target"], how)
         sizes = (_beside(row["disk"]), _beside(row["convert"]), runs)
         lines.append(f"| {' | '.join((*cells, *sizes))} |")
     return "\n".join(

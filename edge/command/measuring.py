@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from edge.command.app import app, say
-from edge.command.options import CacheType, DecodingOptions, Json, Reference, Threads, spread
+from edge.command.arguments import pairs
+from edge.command.options import (
+    CacheType,
+    CompactingOptions,
+    DecodingOptions,
+    DraftBy,
+    Json,
+    Reference,
+    Threads,
+    spread,
+)
 from edge.command.printing import TIMED, shares, show, show_rows
 from edge.errors import EdgeError
 
@@ -126,9 +136,35 @@ def evaluate(
 @app.command("plan")
 def plan(
     model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
-    to: Annotated[str, typer.Option(help="The target: onnx.")] = "onnx",
+    to: Annotated[str, typer.Option(help="Targets, by commas: onnx, mlx, gguf, …")] = "onnx",
     quant: Annotated[str, typer.Option(help="Weight recipe.")] = "int4",
+    embed: Annotated[
+        str | None, typer.Option(help="Precision of the embedding, if another.")
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Precision of the head, if another.")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN=SCHEME", help="Precision of weights whose names fit."),
+    ] = None,
     context: Annotated[int | None, typer.Option(min=1, help="Tokens of the sequence.")] = None,
+    layerskip: Annotated[
+        list[int] | None,
+        typer.Option(help="Keep an exit after this layer; a run drafts with the last of them."),
+    ] = None,
+    draft_vocab: Annotated[
+        int | None, typer.Option(min=0, help="Draft there among so many first ids; 0: all.")
+    ] = None,
+    snapkv_rows: Annotated[
+        list[int] | None, typer.Option(min=2, help="Core ML: a cache of so many rows, too.")
+    ] = None,
+    snapkv: Annotated[
+        int | None, typer.Option(min=2, help="Keep so many cached rows after a prompt.")
+    ] = None,
+    snapkv_prefill: Annotated[
+        int | None, typer.Option(min=2, help="Cut each time so many tokens of a prompt are read.")
+    ] = None,
+    draft_by: DraftBy = None,
+    kv: CacheType = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -139,11 +175,31 @@ def plan(
 
     \b
     Example: edge plan phi-3-mini-4k --quant int4
+    Example: edge plan phi-3-mini-4k --to onnx,gguf,mlx --context 4096 --snapkv 1024
     """
     from edge import api
+    from edge.convert.options import Options
 
-    found = api.plan_model(model, target=to, quant=quant, context=context, threads=threads)
-    show(found.json(), as_json, found.text())
+    options = Options(
+        quant=quant,
+        embed=embed,
+        head=head,
+        overrides=pairs(override or [], "PATTERN=SCHEME"),
+        context=context,
+        exits=tuple(layerskip or ()),
+        draft_vocab=draft_vocab,
+        snapkv_rows=tuple(snapkv_rows or ()),
+    )
+    cut = CompactingOptions(snapkv=snapkv, snapkv_prefill=snapkv_prefill)
+    exit_ = max(layerskip, default=None) if layerskip else None
+    strategy = api.Strategy(snapkv=cut.compact(), layerskip=exit_, drafting=draft_by, kv=kv)
+    found = api.plan_model(model, to, options, threads=threads, strategy=strategy)
+    rows = [row.json() for row in found]
+    show(
+        rows[0] if len(rows) == 1 else {"plans": rows},
+        as_json,
+        "\n\n".join(row.text() for row in found),
+    )
 
 
 @app.command("doctor")

@@ -28,6 +28,10 @@ CacheType = Annotated[
         "--kv", help="A cache of a quarter of the bytes, once it holds 256 tokens to measure."
     ),
 ]
+DraftBy = Annotated[
+    Literal["lookup", "snapkv"] | None,
+    typer.Option(help="Draft by prompt lookup, or from the cache that --snapkv cuts."),
+]
 Reference = Annotated[
     bool,
     typer.Option("--reference", help="Evaluate in numpy, slowly, what this system cannot run."),
@@ -100,10 +104,7 @@ class DecodingOptions(CompactingOptions):
         int | None,
         typer.Option(min=1, help="Draft with the layers before this exit; answers stay the same."),
     ] = None
-    draft_by: Annotated[
-        Literal["lookup", "snapkv"] | None,
-        typer.Option(help="Draft by prompt lookup, or from the cache that --snapkv cuts."),
-    ] = None
+    draft_by: DraftBy = None
     draft: Annotated[
         int,
         typer.Option(

@@ -21,12 +21,19 @@ from edge.contracts import About, Converter, Layout
 from edge.convert.calibration import Calibration, measure
 from edge.convert.mixtures import resolved, tools
 from edge.convert.one_pass import Job, Journal, one_pass
-from edge.convert.options import Options, refuse_fewer, refuse_longer, with_caches, with_exits
+from edge.convert.options import (
+    Options,
+    of_their_own,
+    recipe_for,
+    refuse_fewer,
+    refuse_longer,
+    with_caches,
+    with_exits,
+)
 from edge.convert.text_files import copy_text, text_files
 from edge.errors import EdgeError
 from edge.files.datafile import Mode
 from edge.files.hashing import sha256
-from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe, word
 from edge.source.checkpoint import Checkpoint, refuse_unasked
 from edge.source.pull import pin_of
@@ -107,17 +114,12 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
     """What each target will write; refuses before anything is begun."""
     if options.tokenizer and vocabulary_of(options.tokenizer) is None:
         raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
-    checkpoint = with_caches(checkpoint, options.snapkv_rows, outs)
+    spec = with_caches(checkpoint.spec, options.snapkv_rows, outs)
+    checkpoint = replace(checkpoint, spec=spec)
     tasks = []
     for target, out in outs.items():
         converter = targets.converter(target)
-        recipe = recipes.parse(
-            options.quant,
-            embed=options.embed,
-            head=options.head,
-            overrides=options.overrides,
-            aliases=converter.ALIASES,
-        )
+        recipe = recipe_for(options, converter)
         recipe.check(checkpoint.places)
         recipe = resolved(
             recipe,
@@ -125,7 +127,7 @@ def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) 
             checkpoint.spec,
             checkpoint.family.known_as,
             calibrated=options.calibrate is not None,
-            own=[part for part in ("embed", "head") if getattr(options, part) is not None],
+            own=of_their_own(options),
         )
         refuse_unasked(checkpoint.spec, options.context)
         layout = converter.layout(checkpoint.spec, recipe)

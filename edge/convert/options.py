@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge import targets
-from edge.contracts import Layout
+from edge.contracts import Converter, Layout
 from edge.convert.calibration import Calibration
 from edge.errors import EdgeError, Unsupported
+from edge.quant.recipe import Recipe, parse
 from edge.source.checkpoint import Checkpoint
-from edge.spec import sees_all
+from edge.spec import DecoderSpec, sees_all
 
 DRAFT_VOCAB = 32_768  # ids
 
@@ -37,22 +38,42 @@ class Options:
     force: bool = False
 
 
+def recipe_for(options: Options, converter: Converter) -> Recipe:
+    """The recipe that was asked for, in what its short names mean to a target."""
+    return parse(
+        options.quant,
+        embed=options.embed,
+        head=options.head,
+        overrides=options.overrides,
+        aliases=converter.ALIASES,
+    )
+
+
+def of_their_own(options: Options) -> list[str]:
+    """Which ends of the model have a precision of their own."""
+    return [part for part in ("embed", "head") if getattr(options, part) is not None]
+
+
 def with_exits(
     checkpoint: Checkpoint, exits: tuple[int, ...], draft_vocab: int | None = None
 ) -> Checkpoint:
-    """The same weights as a model that may stop early. Drafts are of its first `draft_vocab` ids (0: of
-    all), which costs no answer anything: a large vocabulary's head would be a fifth of every draft, and
-    ids are given out by how often they are merged. Left out, 32,768 where there are twice as many.
+    """The same weights as a model that may stop early (`early`)."""
+    return replace(checkpoint, spec=early(checkpoint.spec, exits, draft_vocab))
+
+
+def early(spec: DecoderSpec, exits: tuple[int, ...], draft_vocab: int | None = None) -> DecoderSpec:
+    """The same model, which may stop early. Drafts are of its first `draft_vocab` ids (0: of all), which
+    costs no answer anything: a large vocabulary's head would be a fifth of every draft, and ids are given
+    out by how often they are merged. Left out, 32,768 where there are twice as many.
     """
-    count = len(checkpoint.spec.layers)
+    count = len(spec.layers)
     if any(not 0 < at < count for at in exits):
         raise EdgeError(
             f"an exit after {max(exits)} of {count} layers",
             fix=f"give --layerskip 1 to {count - 1}",
         )
-    vocab = _draft_vocab(checkpoint.spec.vocab, exits, draft_vocab)
-    spec = replace(checkpoint.spec, exits=tuple(sorted(set(exits))), draft_vocab=vocab)
-    return replace(checkpoint, spec=spec)
+    vocab = _draft_vocab(spec.vocab, exits, draft_vocab)
+    return replace(spec, exits=tuple(sorted(set(exits))), draft_vocab=vocab)
 
 
 def _draft_vocab(vocab: int, exits: tuple[int, ...], wished: int | None) -> int | None:
@@ -66,11 +87,10 @@ def _draft_vocab(vocab: int, exits: tuple[int, ...], wished: int | None) -> int 
     return None if wished in (None, 0, vocab) else wished
 
 
-def with_caches(checkpoint: Checkpoint, rows: tuple[int, ...], outs: Iterable[str]) -> Checkpoint:
-    """The same weights as a model that may decode from caches of so few rows."""
-    spec = checkpoint.spec
+def with_caches(spec: DecoderSpec, rows: tuple[int, ...], outs: Iterable[str]) -> DecoderSpec:
+    """The same model, which may decode from caches of so few rows."""
     if not rows:
-        return checkpoint
+        return spec
     if not any("FIXED_CACHES" in vars(targets.converter(target)) for target in outs):
         raise EdgeError(
             f"caches of {', '.join(outs)} have as many rows as they need",
@@ -86,7 +106,7 @@ def with_caches(checkpoint: Checkpoint, rows: tuple[int, ...], outs: Iterable[st
             "SnapKV needs attention that sees every row; this model's has a window or is block-sparse",
             fix="leave out --snapkv-rows",
         )
-    return replace(checkpoint, spec=replace(spec, snapkv_rows=tuple(sorted(set(rows)))))
+    return replace(spec, snapkv_rows=tuple(sorted(set(rows))))
 
 
 def refuse_longer(layout: Layout, target: str, context: int | None) -> None:

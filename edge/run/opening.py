@@ -69,7 +69,7 @@ def open_evictable(
 def open_rounding(artifact: Artifact, *, threads: int | None) -> Roundable:
     """A decoder of an artifact whose cache may go over to int8, if its runtime offers one."""
     door = _offered(artifact, "open_rounding", "round its cache to int8")
-    _refuse_parts(artifact, "int8 cache")
+    refuse_parts(artifact.manifest.spec, "int8 cache")
     return cast("Door[Roundable]", door)(replace(_plainly(artifact), threads=threads))
 
 
@@ -80,7 +80,7 @@ def open_exits(
     `reference`: in numpy.
     """
     door = _offered(artifact, "open_exits", "stop after its first layers")
-    _refuse_parts(artifact, "early exits")
+    refuse_parts(artifact.manifest.spec, "early exits")
     opening = replace(_plainly(artifact), threads=threads, reference=reference)
     if exit_ not in opening.spec.exits:
         kept = ", ".join(map(str, opening.spec.exits)) or "none"
@@ -107,8 +107,9 @@ def _refuse_numpy(artifact: Artifact, reference: bool) -> None:
         _offered(artifact, "open_reference", "be evaluated in numpy: leave out --reference")
 
 
-def _refuse_parts(artifact: Artifact, what: str) -> None:
-    if len(parts(artifact.manifest.spec)) > 1:
+def refuse_parts(spec: DecoderSpec, what: str) -> None:
+    """Refuse what only a model of one part has."""
+    if len(parts(spec)) > 1:
         raise Unsupported(
             f"a model with two sets of rotary factors has no {what} here",
             fix="convert it with --context up to its original context",
@@ -116,7 +117,11 @@ def _refuse_parts(artifact: Artifact, what: str) -> None:
 
 
 def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:
-    target = artifact.manifest.target
+    return offered_by(artifact.manifest.target, name, what)
+
+
+def offered_by(target: str, name: str, what: str) -> Callable[..., object]:
+    """What a runtime has under a name; refuses one that has nothing there."""
     offered = vars(targets.runtime(target)).get(name)
     if offered is None:
         able = targets.offering("runtimes", name)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge.artifact.manifest import Artifact
+from edge.contracts import Use
 from edge.decode.compact import CompactDrafter
 from edge.decode.layerskip import SelfDrafter
 from edge.decode.lookup import Lookup
@@ -52,6 +53,18 @@ class Strategy:
             )
         if self.kv is not None and self.reference:
             raise EdgeError("a reference evaluation rounds no cache", fix="leave out --reference")
+
+    @property
+    def use(self) -> Use:
+        """As far as memory depends on it."""
+        cut = self.snapkv
+        return Use(
+            exit_=self.layerskip,
+            kept=None if cut is None else cut.capacity,
+            piece=None if cut is None else cut.chunk,
+            forked=self.drafting == "snapkv",
+            rounded=self.kv is not None,
+        )
 
     def _refuse_unknown(self) -> None:
         if self.drafting not in (None, "lookup", "snapkv"):

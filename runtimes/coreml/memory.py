@@ -1,9 +1,10 @@
 """How much memory a run of Core ML takes, from numbers alone: an estimate, not measured on a device.
 
-A state has the rows of the whole context from the start, in fp16. Low-bit weights stay as they are
-where the unit that runs them expands them as it goes.
+A state has the rows of the whole context from the start, in fp16, and a small cache has its own. Low-bit
+weights stay as they are where the unit that runs them expands them as it goes.
 """
 
+from edge.contracts import PLAINLY, Use
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec
@@ -12,9 +13,14 @@ BASE = 150_000_000  # interpreter, numpy, coremltools, a tokenizer
 _PROMPT = 512  # positions of the longest call
 
 
-def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
-    """Peak resident bytes of a run; the length of the sequence makes no difference."""
-    states = sum(4 * layer.kv_heads * layer.head_width * spec.context for layer in spec.layers)
+def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int, use: Use = PLAINLY) -> int:
+    """Peak resident bytes of a run; the length of the sequence makes no difference, but that a longer one
+    than is kept goes over to the smallest cache that holds what is. An exit takes no more.
+    """
+    rows = spec.context
+    if cut := use.cut(tokens):
+        rows += next((size for size in spec.snapkv_rows if size >= cut), 0)
+    states = sum(4 * layer.kv_heads * layer.head_width * rows for layer in spec.layers)
     calls = min(_PROMPT, max(1, spec.context // 4))
     widest = max(
         layer.heads * (spec.context + layer.head_width) + 3 * layer.ffn_width + 4 * spec.width

@@ -3,16 +3,18 @@
 Blocks of codes are read into memory in the order that its kernels want; floats stay mapped. Of a tied
 table of codes there are two copies: rows are looked up in the one, and the head is the other.
 
-The plan is of a plain run. While a cache is cut, it is there twice, in its context and as a state; then
-it is as small as what is kept. The first layers as a drafter have a cache of their own, share mapped
-floats, and hold codes of their layers, of the embedding and of the head once more.
+While a cache is cut, it is there twice, in its context and as a state; then it is as small as what is
+kept. The first layers as a drafter have a cache of their own, share mapped floats, and hold codes of
+their layers, of the embedding and of the head once more.
 """
 
-from edge.contracts import Numerics, Rounding
+from dataclasses import replace
+
+from edge.contracts import PLAINLY, Numerics, Rounding, Use
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, cache_bytes
 from edge_runtimes.gguf.decoder import ANSWER, FIRST_ROWS
 from edge_runtimes.gguf.library import at_once
 
@@ -34,11 +36,24 @@ def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
     return Numerics(tolerance=tolerance, cache="fp16", inputs=_inputs)
 
 
-def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
+def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int, use: Use = PLAINLY) -> int:
     """Peak resident bytes of a run whose sequence reaches this many tokens."""
-    rows = min(max(tokens + ANSWER, FIRST_ROWS), spec.context)
-    cache = sum(2 * _HALF * layer.kv_heads * layer.head_width * rows for layer in spec.layers)
-    return BASE + _TOKEN * spec.vocab + _weights(spec, recipe) + cache + _activations(spec, rows)
+    rows = min(max(use.reads(tokens) + ANSWER, FIRST_ROWS), spec.context)
+    layers = [2 * _HALF * layer.kv_heads * layer.head_width * rows for layer in spec.layers]
+    weights = _weights(spec, recipe)
+    if use.exit_ is not None:
+        layers += layers[: use.exit_]
+        weights += _first_codes(spec, recipe, use.exit_)
+    cache = sum(layers) + use.cutting(spec, tokens, answer=ANSWER, number=_HALF)
+    if use.cut(tokens):
+        cache += cache_bytes(spec, use.reads(tokens), number=_HALF)
+    return BASE + _TOKEN * spec.vocab + weights + cache + _activations(spec, rows)
+
+
+def _first_codes(spec: DecoderSpec, recipe: Recipe, exit_: int) -> int:
+    """Of the layers before an exit, the embedding and the head, where those that are read are codes."""
+    total = _weights(replace(spec, layers=spec.layers[:exit_], exits=()), recipe)
+    return 0 if recipe.body.is_float else total
 
 
 def _inputs(scheme: Scheme) -> Rounding | None:

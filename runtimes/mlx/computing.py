@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import mlx.core as mx
 
-from edge.contracts import Numerics
+from edge.contracts import PLAINLY, Numerics, Use
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, Float, Scheme
@@ -49,11 +49,13 @@ def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
     return Numerics(tolerance=tolerance, vectors=vectors)
 
 
-def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
-    """Peak resident bytes of a run whose sequence reaches this many tokens."""
+def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int, use: Use = PLAINLY) -> int:
+    """Peak resident bytes of a run whose sequence reaches this many tokens; an exit takes no more."""
     number = _activations(recipe, exact=False)
     size = TYPES[number].size
-    cache = sum(2 * size * layer.kv_heads * layer.head_width * tokens for layer in spec.layers)
+    rows = use.reads(tokens)
+    cache = sum(2 * size * layer.kv_heads * layer.head_width * rows for layer in spec.layers)
+    cache += use.cutting(spec, tokens, answer=0, number=size)
     weights = 0
     for name, shape in shapes(spec).items():
         if len(shape) == 2:

@@ -11,8 +11,9 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from edge.contracts import Numerics, Rounding
+from edge.contracts import PLAINLY, Numerics, Rounding, Use
 from edge.names import shapes
+from edge.nn.decoder import head_name
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FP32, Scheme
 from edge.spec import DecoderSpec
@@ -34,13 +35,37 @@ def _inputs(scheme: Scheme) -> Rounding | None:
     return None if scheme.is_float or scheme.zero == "minimum" else "int8"
 
 
-def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
-    """Peak resident bytes of a run whose sequence reaches this many tokens."""
+def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int, use: Use = PLAINLY) -> int:
+    """Peak resident bytes of a run whose sequence reaches this many tokens.
+
+    Two graphs of an exit each pack the head, the first one as much of it as drafts are of. A cache is
+    rounded once the prompt is read, layer by layer: before, it is as large as ever.
+    """
     matrices = _matrices(spec, recipe)
+    if use.exit_ is not None:
+        matrices.append(_Matrix(recipe.scheme(head_name(spec)), *_draft_head(spec)))
     loading = max(matrix.while_packed for matrix in matrices)
     running = max(matrix.while_used for matrix in matrices)
-    running += _embedding(spec, recipe, tokens) + _cache(spec, tokens) + _activations(spec, tokens)
+    running += _embedding(spec, recipe, tokens) + _activations(spec, tokens)
+    running += _cache(spec, use.reads(tokens)) + _beside(spec, tokens, use)
     return BASE + sum(matrix.kept for matrix in matrices) + max(loading, running)
+
+
+def _draft_head(spec: DecoderSpec) -> tuple[int, int]:
+    return spec.draft_vocab or spec.vocab, spec.width
+
+
+def _beside(spec: DecoderSpec, tokens: int, use: Use) -> int:
+    """What other means than plain decoding take beside a cache: a cut one; streams after an exit; a
+    layer in int8 before its floats go.
+    """
+    out = use.cutting(spec, tokens, answer=ANSWER, number=_FLOAT)
+    if use.exit_ is not None:
+        out += _FLOAT * spec.width * min(tokens, CHUNK)
+    if use.rounded:
+        rows = use.cut(tokens) or tokens
+        out += max(layer.kv_heads * layer.head_width * rows for layer in spec.layers)
+    return out
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ Floats stay mapped as they are stored; codes for the 4-bit kernel are packed ane
 mapped for the rows that are looked up. Activations live for one chunk of the prompt.
 """
 
+from edge.contracts import PLAINLY, Use
 from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
+from edge_runtimes.torch.cache import ANSWER
 from edge_runtimes.torch.decoder import CHUNK, number
 from edge_runtimes.torch.weights import DTYPES
 
@@ -14,10 +16,11 @@ BASE = 290_000_000  # interpreter, numpy, torch, a tokenizer
 _FLOAT = 4
 
 
-def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
-    """Peak resident bytes of a run whose sequence reaches this many tokens."""
-    size = DTYPES[number(recipe, exact=False)].itemsize
-    cache = sum(2 * size * layer.kv_heads * layer.head_width * tokens for layer in spec.layers)
+def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int, use: Use = PLAINLY) -> int:
+    """Peak resident bytes of a run whose sequence reaches this many tokens; an exit takes no more."""
+    size, rows = DTYPES[number(recipe, exact=False)].itemsize, use.reads(tokens)
+    cache = sum(2 * size * layer.kv_heads * layer.head_width * rows for layer in spec.layers)
+    cache += use.cutting(spec, tokens, answer=ANSWER, number=size)
     return BASE + _weights(spec, recipe) + cache + _activations(spec, min(tokens, CHUNK))
 
 
