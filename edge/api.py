@@ -18,6 +18,7 @@ from edge.measure.evaluate import Evaluation, evaluate
 from edge.measure.inspection import inspect
 from edge.measure.plan import Plan, plan
 from edge.prove.verify import TOKENS, verify
+from edge.quant.listing import list_recipes
 from edge.run import opening
 from edge.run.first_use import artifact_of
 from edge.run.model import Chat, Model, Wish, load, prompt_ids, vocabulary
@@ -49,6 +50,7 @@ __all__ = [
     "eval_text",
     "inspect_path",
     "list_models",
+    "list_recipes",
 ]
 __all__ += ["load", "open_model", "remove", "verify_artifact"]
 

@@ -7,7 +7,7 @@ import typer
 
 from edge.command.app import app, say
 from edge.command.options import Json
-from edge.command.printing import listed, show
+from edge.command.printing import listed, recipe_table, show
 
 
 @app.command("pull")
@@ -44,13 +44,24 @@ def remove(
 
 
 @app.command("list")
-def list_models(as_json: Json = False) -> None:
+def list_models(
+    recipes: Annotated[
+        bool, typer.Option("--recipes", help="The methods of quantization and their recipes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the models of the registry, and the checkpoints and artifacts on this machine.
 
     \b
     Example: edge list
+    Example: edge list --recipes
     """
     from edge import api
+
+    if recipes:
+        found = api.list_recipes()
+        show({"recipes": found}, as_json, recipe_table(found))
+        return
 
     rows = api.list_models()
     if as_json:

@@ -68,6 +68,16 @@ def listed(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(table(kinds[kind], _LISTED[kind]) for kind in kinds if kinds[kind])
 
 
+def recipe_table(rows: list[dict[str, Any]]) -> str:
+    """A line for what each method makes."""
+    from edge.system.table import table
+
+    lists = ("bits", "groups", "zeros", "numbers", "names")
+    shown = [{**row, **{key: ", ".join(map(str, row[key])) for key in lists}} for row in rows]
+    columns = {"method": "METHOD", "recipe": "SUCH AS", **{key: key.upper() for key in lists}}
+    return table(shown, columns)
+
+
 def show(result: dict[str, Any], as_json: bool, text: str | None = None) -> None:
     """One JSON object on one line, or a list of its fields."""
     from edge.system.table import fields

@@ -153,3 +153,13 @@ def test_what_it_does_not_make_is_refused_in_its_own_words(tree: Path, source: P
         assert made.returncode == 2
         assert problem in made.stderr
         assert f"with {recipe.split('-')[0]} use " in made.stderr
+
+
+def test_it_is_listed_at_once(tree: Path) -> None:
+    listed = json.loads(edge(tree, "list", "--recipes", "--json").stdout)["recipes"]
+    rows = {row["method"]: row for row in listed}
+    assert {"rtn", "ggml", "kmeans", "nf4", "e2m1", "sign2"} == set(rows)
+    assert rows["sign2"]["recipe"] == "sign2-int4-g32"
+    assert (rows["e2m1"]["recipe"], rows["e2m1"]["groups"]) == ("e2m1-g32", [32, 64, 128])
+    told = edge(tree, "list", "--recipes").stdout
+    assert "e2m1-g32" in told

@@ -10,6 +10,7 @@ from support import config_of, converted, safetensors, spec_of, tiny, weights_of
 
 from edge import targets
 from edge.artifact.manifest import Artifact
+from edge.convert.options import Options
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import Config
 from edge.files.safetensors import header_size, parse_header
@@ -34,7 +35,7 @@ def headers(config: dict[str, Any]) -> Headers:
 def test_the_weights_take_what_was_planned(tmp_path: Path, family: str, quant: str) -> None:
     source = tiny(tmp_path / "source", family)
     artifact = Artifact.open(converted(tmp_path / "it", source, quant))
-    found = plan(Headers.of(source), "onnx", parse(quant), context=None, threads=1)
+    found = plan(Headers.of(source), "onnx", Options(quant=quant), threads=1)
     assert found.disk_bytes == (artifact.folder / "model.onnx.data").stat().st_size
 
 
@@ -42,7 +43,7 @@ def test_the_largest_context_is_the_last_that_fits(monkeypatch: pytest.MonkeyPat
     wanted = 600
 
     def planned(tokens: int) -> Plan:
-        return plan(headers(CONFIG), "onnx", parse("int4"), context=tokens, threads=1)
+        return plan(headers(CONFIG), "onnx", Options(quant="int4", context=tokens), threads=1)
 
     room = planned(wanted).run_bytes
     monkeypatch.setattr(planning, "_memory", lambda: int(room / planning._SPARE) + 1)
@@ -66,12 +67,13 @@ def test_a_context_that_grows_is_planned_as_it_will_be_converted() -> None:
     scaling = {"type": "dynamic", "factor": 3.0}
     model = headers(config_of("llama", max_position_embeddings=1000, rope_scaling=scaling))
     plain, grown = (
-        plan(model, "onnx", parse("int4"), context=count, threads=1) for count in (1000, 2500)
+        plan(model, "onnx", Options(quant="int4", context=count), threads=1)
+        for count in (1000, 2500)
     )
     assert grown.disk_bytes > plain.disk_bytes
     assert (plain.largest_context, grown.largest_context) == (1000, 2500)
     with pytest.raises(Unsupported, match="the model has 3000"):
-        plan(model, "onnx", parse("int4"), context=3001, threads=1)
+        plan(model, "onnx", Options(quant="int4", context=3001), threads=1)
 
 
 def test_tensors_of_another_config_are_found_before_anything_is_done(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_tensors_of_another_config_are_found_before_anything_is_done(tmp_path: P
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(Damaged, match=r"9 .*missing"):
-        plan(Headers.of(source), "onnx", parse("int4"), context=None, threads=1)
+        plan(Headers.of(source), "onnx", Options(quant="int4"), threads=1)
 
 
 def test_a_quantized_checkpoint_is_refused() -> None:
@@ -90,12 +92,12 @@ def test_a_quantized_checkpoint_is_refused() -> None:
     entries = parse_header(content[8 : 8 + length], len(content), "here")
     seen = Headers(Config(CONFIG, "config.json"), {"model.safetensors": entries})
     with pytest.raises(Unsupported, match="quantized already"):
-        plan(seen, "onnx", parse("int4"), context=None, threads=1)
+        plan(seen, "onnx", Options(quant="int4"), threads=1)
 
 
 def test_more_than_the_model_has_is_refused() -> None:
     with pytest.raises(EdgeError, match="1001 tokens was asked for, the model has 1000"):
-        plan(headers(CONFIG), "onnx", parse("int4"), context=1001, threads=1)
+        plan(headers(CONFIG), "onnx", Options(quant="int4", context=1001), threads=1)
 
 
 def test_on_the_command_line(tmp_path: Path, edge: Edge) -> None:
