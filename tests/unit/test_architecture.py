@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,25 @@ def sources(*folders: str) -> list[Path]:
     return sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
+@cache
+def parsed(file: Path) -> ast.AST:
+    """Once for all rules."""
+    return ast.parse(file.read_text())
+
+
+@cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree))
+
+
+@cache
+def imported(tree: ast.AST) -> tuple[str, ...]:
     """Full names of what is imported anywhere in a file, a function's own imports included."""
-    for node in ast.walk(tree):
+    return tuple(_imported(tree))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -94,7 +111,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def compared(tree: ast.AST) -> Iterator[str]:
     """Texts that a branch depends on: in comparisons, match cases, and tests of a prefix."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Compare | ast.MatchValue | ast.MatchOr) or (
             isinstance(node, ast.Call) and ast.unparse(node.func).endswith("swith")
         ):
@@ -174,7 +191,7 @@ def no_foreign_code(file: Path, tree: ast.AST) -> Iterator[str]:
     """Rule 6: nothing unpickles, evaluates, or trusts a model folder's code."""
     modules = (m for m in imported(tree) if m.split(".")[0] in FORBIDDEN_MODULES)
     yield from (m for m in modules if (file.as_posix(), m) != CONFINED)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
             yield node.arg
         elif isinstance(node, ast.Call):
@@ -229,7 +246,7 @@ def test_the_code_keeps_the_rule(rule: Rule) -> None:
     found = {
         str(file.relative_to(ROOT)): wrong
         for file in sources("edge", "converters", "runtimes")
-        if (wrong := sorted(set(rule(file.relative_to(ROOT), ast.parse(file.read_text())))))
+        if (wrong := sorted(set(rule(file.relative_to(ROOT), parsed(file)))))
     }
     assert not found, f"{rule.__doc__} {found}"
 
@@ -275,9 +292,7 @@ def test_code_is_loaded_by_name_only_from_this_project() -> None:
     users = {
         str(file.relative_to(ROOT))
         for file in sources("edge", "converters", "runtimes")
-        if any(
-            m.split(".")[0] in ("importlib", "runpy") for m in imported(ast.parse(file.read_text()))
-        )
+        if any(m.split(".")[0] in ("importlib", "runpy") for m in imported(parsed(file)))
     }
     metadata = {
         "edge/convert/conversion.py",

@@ -22,6 +22,12 @@ from edge.source.headers import Headers
 CONFIG = config_of("llama", max_position_embeddings=1000)
 
 
+@pytest.fixture(autouse=True)
+def _a_machine_of_ten_gbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast this one reads is of no matter here, and takes seconds to find out."""
+    monkeypatch.setattr(planning, "read_bandwidth", lambda _threads: 10.0)
+
+
 def headers(config: dict[str, Any]) -> Headers:
     """As the headers of its checkpoint would give it."""
     content = safetensors(weights_of(config))

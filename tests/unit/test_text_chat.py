@@ -16,12 +16,7 @@ from edge.text.tokenizer import Tokenizer
 USER = (Message("user", " Who are you?\n"),)
 SYSTEM = (Message("system", "Be brief. <b>\n"), *USER)
 TURNS = (*SYSTEM, Message("assistant", 'A "model" & <i>.'), Message("user", "Und wo? 日本 🙂"))
-FILES = {
-    "phi-3": None,
-    "llama-3": None,
-    "phi-3/": "microsoft-Phi-3.5-mini-instruct.jinja",
-    "llama-3/": "meta-llama-Llama-3.1-8B-Instruct.jinja",
-}
+FILES = {"phi-3": None, "phi-3/": "microsoft-Phi-3.5-mini-instruct.jinja"}
 
 
 def dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:
@@ -34,11 +29,16 @@ def one(source: str, messages: tuple[Message, ...] = USER) -> str:
 
 @pytest.fixture(params=FILES)
 def checkpoint(assets: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return with_template(
+        assets / "tokenizers" / request.param.strip("/"), FILES[request.param], tmp_path
+    )
+
+
+def with_template(source: Path, file: str | None, place: Path) -> Path:
     """A real tokenizer with its own template, or with one of the published .jinja files."""
-    source = assets / "tokenizers" / request.param.strip("/")
-    folder = tmp_path / "it"
+    folder = place / "it"
     shutil.copytree(source, folder)
-    if file := FILES[request.param]:
+    if file is not None:
         (folder / "chat_template.jinja").write_bytes((source.parent / file).read_bytes())
     return folder
 
