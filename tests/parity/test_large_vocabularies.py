@@ -1,5 +1,5 @@
-"""What tests/unit holds of real tokenizers, of those that take seconds each: Llama 3's 128,256 pieces of
-byte-level BPE and InternLM2's 92,544 of SentencePiece.
+"""What tests/unit holds of one or two real tokenizers, of all others: Llama 3's 128,256 pieces of
+byte-level BPE and InternLM2's 92,544 of SentencePiece take seconds each.
 """
 
 from pathlib import Path
@@ -15,29 +15,38 @@ from unit.test_text_sentencepiece import (
     test_bos_leads_a_text,
     test_ids_are_the_librarys,
 )
+from unit.test_text_tokenizer import test_ids_equal_those_of_transformers as ids_are_theirs
+
+from edge.text.tokenizer import Tokenizer
 
 __all__ = ["test_a_real_text", "test_bos_leads_a_text", "test_ids_are_the_librarys"]
 
 
-@pytest.fixture(scope="module")
-def pair(assets: Path, tmp_path_factory: pytest.TempPathFactory):
+@pytest.fixture(scope="module", params=["internlm2", "llama-2"])
+def pair(request: pytest.FixtureRequest, assets: Path, tmp_path_factory: pytest.TempPathFactory):
     """For the tests of tests/unit/test_text_sentencepiece.py that are named above."""
-    return read_by_both(assets / "tokenizers/internlm2", tmp_path_factory.mktemp("it"))
+    return read_by_both(assets / "tokenizers" / request.param, tmp_path_factory.mktemp("it"))
 
 
-def test_the_names_that_internlm2_gives(pair) -> None:
-    tokenizer, _ = pair
+def test_the_names_that_internlm2_gives(assets: Path) -> None:
+    tokenizer = Tokenizer.load(assets / "tokenizers/internlm2")
     ids = tokenizer.encode("<|im_start|>user\nHi<|im_end|>", special=False)
     assert (ids[0], ids[-1]) == (92543, 92542)
     assert 92542 in tokenizer.stop_ids
 
 
-def test_its_pieces_are_those_of_the_library(assets: Path) -> None:
-    pieces_are_the_librarys(assets, "internlm2")
+@pytest.mark.parametrize("name", ["internlm2", "phi-3", "mistral"])
+def test_pieces_are_those_of_the_library(name: str, assets: Path) -> None:
+    pieces_are_the_librarys(assets, name)
 
 
-def test_llama_3_passes(assets: Path, tmp_path: Path) -> None:
-    passes(assets, tmp_path, "llama-3")
+@pytest.mark.parametrize("name", ["llama-3", "mistral"])
+def test_others_pass(name: str, assets: Path, tmp_path: Path) -> None:
+    passes(assets, tmp_path, name)
+
+
+def test_ids_of_llama_3_equal_those_of_transformers(assets: Path) -> None:
+    ids_are_theirs(assets, "tokenizers/llama-3")
 
 
 @pytest.mark.parametrize("file", [None, "meta-llama-Llama-3.1-8B-Instruct.jinja"])

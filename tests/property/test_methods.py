@@ -232,7 +232,7 @@ def test_no_error_is_past_its_bound(method: str, data: st.DataObject, w: np.ndar
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_a_bound_is_no_wider_than_it_must_be(scheme: Scheme) -> None:
     """On noise a bound is less than three or four times the error, so that a wrong code of ten is seen."""
-    w = np.random.default_rng(0).standard_normal((64, 1024), dtype=np.float32)
+    w = np.random.default_rng(0).standard_normal((32, 512), dtype=np.float32)
     made = methods()[scheme.method].quantize(w, scheme)
     error = squares(made.dequantize() - w)
     unit = 8 * 2.0 ** -BITS[scheme.number]

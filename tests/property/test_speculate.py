@@ -4,6 +4,7 @@ whatever the drafter, with ends in the middle of a draft. On real runtimes: test
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,6 +21,12 @@ from edge.run.strategy import Strategy
 from edge.spec import DecoderSpec
 
 VOCAB = 6
+
+
+@cache
+def row(key: tuple[int, ...]) -> np.ndarray:
+    """Of a table: the same key, the same logits."""
+    return np.random.default_rng(key).normal(size=VOCAB).astype(np.float32) * 2
 
 
 @dataclass
@@ -46,8 +53,7 @@ class Table:
         out = []
         for token in tokens:
             self.tokens.append(token)
-            key = (self.seed, *self.tokens[-2:])
-            out.append(np.random.default_rng(key).normal(size=VOCAB).astype(np.float32) * 2)
+            out.append(row((self.seed, *self.tokens[-2:])))
         return np.stack(out)
 
     def rewind(self, length: int) -> None:

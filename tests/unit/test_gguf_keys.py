@@ -390,7 +390,7 @@ def test_scores_that_merges_cannot_follow_are_refused(
         read_text(file)
 
 
-@pytest.mark.parametrize("name", ["llama-2", "phi-3", "mistral"])
+@pytest.mark.parametrize("name", ["llama-2"])
 def test_pieces_are_those_of_the_library(assets: Path, name: str) -> None:
     library = pytest.importorskip("sentencepiece")
     file = assets / "tokenizers" / name / "tokenizer.model"

@@ -9,7 +9,7 @@ import pytest
 from edge.errors import Damaged, EdgeError
 from edge.text.tokenizer import Tokenizer
 
-FOLDERS = ("tokenizers/llama-2", "tokenizers/llama-3", "tokenizers/phi-3", "llm/stories-260k")
+FOLDERS = ("tokenizers/llama-2", "tokenizers/phi-3", "llm/stories-260k")
 TEXTS = (
     "", " ", "Hello world", " two  blanks ", "a\n\n\tb\r\n", "Führer 日本語 🙂‍🚀", "<s>a</s> b",
     "<|user|>\n Hi<|end|>\n<|assistant|>\n", "<|begin_of_text|>x<|eot_id|>\n\ny", "\x00\ufffd",
