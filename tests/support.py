@@ -136,7 +136,7 @@ def lacking(tool: str, reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def environment() -> dict[str, str]:
-    """Where this source tree comes first, whatever is installed."""
-    paths = (ROOT, ROOT / "tests" / "names")
+def environment(tree: Path = ROOT) -> dict[str, str]:
+    """Where this source tree comes first, or a copy of it, whatever is installed."""
+    paths = (tree, tree / "tests" / "names")
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}

@@ -89,7 +89,7 @@ def python(tree: Path, *args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *map(str, args)],
         cwd=tree,
-        env={**environment(), "PYTHONPATH": str(tree)},
+        env=environment(tree),
         capture_output=True,
         text=True,
         check=False,

@@ -460,7 +460,7 @@ def test_a_plan_says_the_size(word: str, tmp_path: Path) -> None:
     from edge.api import plan_model
 
     source = tiny(tmp_path / "source", "llama", **WIDE, num_key_value_heads=2)
-    planned = plan_model(str(source), target="gguf", quant=word, context=None, threads=1)
+    (planned,) = plan_model(str(source), "gguf", Options(quant=word), threads=1)
     assert planned.recipe == word
     assert 0.2 < planned.disk_bytes / planned.parameters < 0.7, "bytes a weight"
     if word in FAST:

@@ -37,7 +37,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in KEPT:
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "newcomers")
-            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+            shutil.copytree(ROOT / name, copy / name, ignore=ignored, symlinks=True)
         else:
             shutil.copyfile(ROOT / name, copy / name)
     for family in FAMILIES:
@@ -50,7 +50,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ran(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """pytest in the copy, which leaves nothing there."""
-    home = {**environment(), "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    home = {**environment(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
     return subprocess.run(
         command, cwd=tree, env=home, capture_output=True, text=True, check=False, timeout=280

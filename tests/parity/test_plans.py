@@ -89,7 +89,7 @@ MEANS = {
 }
 
 
-@pytest.mark.parametrize("means", MEANS.values(), ids=MEANS)
+@pytest.mark.parametrize("strategy", MEANS.values(), ids=MEANS)
 def test_a_cache_holds_what_was_planned(strategy: Strategy, source: Path, tmp_path: Path) -> None:
     """The bytes of the arrays that the next step reads."""
     artifact = Artifact.open(converted(tmp_path / "it", source, "int8"))
@@ -159,7 +159,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("target", "means", "options", "problem"), REFUSED)
+@pytest.mark.parametrize(("target", "strategy", "options", "problem"), REFUSED)
 def test_what_a_run_would_refuse_is_refused_now(
     target: str, strategy: Strategy, options: Mapping[str, Any], problem: str, source: Path
 ) -> None:
