@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge.contracts import Numerics, Opening
+from edge.contracts import PLAINLY, Numerics, Opening, Use
 from edge.files.safetensors import SafetensorsFile
 from edge.names import shapes
 from edge.nn.decoder import decoder
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
+from edge.spec import DecoderSpec, cache_bytes
 from edge.typing import F32, AnyArray
 from edge_runtimes.doubles.ops import Doubles
 from edge_runtimes.doubles.stored import FILE
@@ -54,6 +54,7 @@ def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
     return Numerics(tolerance=1e-5)
 
 
-def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int) -> int:
-    """Peak resident bytes: interpreter and numpy, and every weight at eight bytes a number."""
-    return 100_000_000 + 8 * sum(map(math.prod, shapes(spec).values()))
+def memory(spec: DecoderSpec, recipe: Recipe, *, tokens: int, use: Use = PLAINLY) -> int:
+    """Peak resident bytes: interpreter and numpy, and every weight and cached number at eight bytes."""
+    weights = 8 * sum(map(math.prod, shapes(spec).values()))
+    return 100_000_000 + weights + cache_bytes(spec, tokens, number=8)

@@ -1,5 +1,6 @@
 """`edge.ops.Ops` in float64. T new tokens, S cached and new tokens, H query heads, G kv heads, W width."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,10 @@ class Doubles:
     def add(self, x: AnyArray, d: AnyArray) -> AnyArray:
         return x + d
 
-    def linear(self, x: AnyArray, *names: str, bias: bool = False) -> tuple[AnyArray, ...]:
-        added = (self.weights[f"{name}.bias"] if bias else 0 for name in names)
+    def linear(
+        self, x: AnyArray, *names: str, biased: Collection[str] = ()
+    ) -> tuple[AnyArray, ...]:
+        added = (self.weights[f"{name}.bias"] if name in biased else 0 for name in names)
         return tuple(x @ self.weights[name].T + b for name, b in zip(names, added, strict=True))
 
     def rope(self, rope: Rope, context: int) -> Tables:
