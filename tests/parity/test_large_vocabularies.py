@@ -2,6 +2,7 @@
 byte-level BPE and InternLM2's 92,544 of SentencePiece take seconds each.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,31 @@ from unit.test_text_sentencepiece import (
 )
 from unit.test_text_tokenizer import test_ids_equal_those_of_transformers as ids_are_theirs
 
+from edge.prove import judges, probes, texts
 from edge.text.tokenizer import Tokenizer
+from edge.text.vocabulary import vocabularies
 
 __all__ = ["test_a_real_text", "test_bos_leads_a_text", "test_ids_are_the_librarys"]
 
 
-@pytest.fixture(scope="module", params=["internlm2", "llama-2"])
-def pair(request: pytest.FixtureRequest, assets: Path, tmp_path_factory: pytest.TempPathFactory):
+@pytest.fixture(scope="module")
+def internlm2(assets: Path, tmp_path_factory: pytest.TempPathFactory):
+    return read_by_both(assets / "tokenizers/internlm2", tmp_path_factory.mktemp("it"))
+
+
+@pytest.fixture(scope="module")
+def llama_2(assets: Path, tmp_path_factory: pytest.TempPathFactory):
+    return read_by_both(assets / "tokenizers/llama-2", tmp_path_factory.mktemp("it"))
+
+
+@pytest.fixture(params=["internlm2", "llama_2"])
+def pair(request: pytest.FixtureRequest):
     """For the tests of tests/unit/test_text_sentencepiece.py that are named above."""
-    return read_by_both(assets / "tokenizers" / request.param, tmp_path_factory.mktemp("it"))
+    return request.getfixturevalue(request.param)
 
 
-def test_the_names_that_internlm2_gives(assets: Path) -> None:
-    tokenizer = Tokenizer.load(assets / "tokenizers/internlm2")
+def test_the_names_that_internlm2_gives(internlm2) -> None:
+    tokenizer, _ = internlm2
     ids = tokenizer.encode("<|im_start|>user\nHi<|im_end|>", special=False)
     assert (ids[0], ids[-1]) == (92543, 92542)
     assert 92542 in tokenizer.stop_ids
@@ -43,6 +56,20 @@ def test_pieces_are_those_of_the_library(name: str, assets: Path) -> None:
 @pytest.mark.parametrize("name", ["llama-3", "mistral"])
 def test_others_pass(name: str, assets: Path, tmp_path: Path) -> None:
     passes(assets, tmp_path, name)
+
+
+def test_what_transformers_saved_beside_a_model_passes(assets: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    shutil.copytree(assets / "tokenizers/llama-2", tmp_path / "source")
+    (tmp_path / "source/config.json").write_text('{"model_type": "llama"}')
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "source")
+    theirs.save_pretrained(tmp_path / "saved")
+    shutil.copy(assets / "tokenizers/llama-2/tokenizer.model", tmp_path / "saved")
+    found = list(texts._judged(tmp_path / "saved", judges.of(vocabularies(tmp_path / "saved")), []))
+    assert [(judgement.differing, judgement.first) for judgement in found] == [(0, None)] * 2
+    ours = Tokenizer.load(tmp_path / "saved")
+    for text in probes.TEXTS:
+        assert ours.encode(text, special=False) == theirs.encode(text, add_special_tokens=False)
 
 
 def test_ids_of_llama_3_equal_those_of_transformers(assets: Path) -> None:

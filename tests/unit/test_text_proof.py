@@ -95,20 +95,6 @@ def test_real_tokenizers_pass(assets: Path, tmp_path: Path, name: str) -> None:
     ]
 
 
-def test_what_transformers_saved_beside_a_model_passes(assets: Path, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    shutil.copytree(assets / "tokenizers/llama-2", tmp_path / "source")
-    (tmp_path / "source/config.json").write_text('{"model_type": "llama"}')
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "source")
-    theirs.save_pretrained(tmp_path / "saved")
-    shutil.copy(assets / "tokenizers/llama-2/tokenizer.model", tmp_path / "saved")
-    found = list(texts._judged(tmp_path / "saved", judges.of(vocabularies(tmp_path / "saved")), []))
-    assert [(judgement.differing, judgement.first) for judgement in found] == [(0, None)] * 2
-    ours = Tokenizer.load(tmp_path / "saved")
-    for text in probes.TEXTS:
-        assert ours.encode(text, special=False) == theirs.encode(text, add_special_tokens=False)
-
-
 def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         table = json.loads((folder / "tokenizer.json").read_text())
