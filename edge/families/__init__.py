@@ -2,7 +2,7 @@
 family.
 
 A family is found by the `model_type` of a config. To add one, put a file here with a `FAMILY` in
-it.
+it, what tests know of it into `tests/cases`, and its published checkpoints into `models.yaml`.
 """
 
 import importlib
@@ -45,7 +45,7 @@ class Architecture:
 class Family:
     """What one kind of checkpoint is. `fields`: of its config; `decoder`: what they say, once they are
     checked; `known_as`: the names that other ecosystems give it; `gguf`: what llama.cpp computes under
-    its name, in the file of the one family that says so.
+    that name, unless another family says so.
     """
 
     name: str
@@ -74,7 +74,10 @@ def families() -> tuple[Family, ...]:
 @cache
 def architectures() -> Mapping[str, Architecture]:
     """Every graph of llama.cpp's that a family names, by its name there."""
-    return {family.gguf.name: family.gguf for family in families() if family.gguf is not None}
+    rows: dict[str, Architecture] = {}
+    for row in (family.gguf for family in families() if family.gguf is not None):
+        assert rows.setdefault(row.name, row) == row, f"two families say different of {row.name}"
+    return rows
 
 
 def family_of(config: Config) -> Family:

@@ -1,4 +1,4 @@
-"""Llama 2, 3, 3.1, 3.2 and Vicuna: a plain pre-norm decoder with grouped queries."""
+"""Llama 2, 3, 3.1, 3.2, Vicuna, SmolLM2 and TinyLlama: a plain pre-norm decoder with grouped queries."""
 
 from dataclasses import replace
 

@@ -11,6 +11,7 @@ from sentencepieces import letters, trained
 from support import config_of, spec_of
 
 from edge.errors import Damaged, Unsupported
+from edge.families import architectures, families
 from edge.gguf import tokens, vocabulary
 from edge.gguf.architectures import architecture, check, longest, places, stacks
 from edge.gguf.keys import of_spec, rope_tensors
@@ -88,6 +89,12 @@ def test_what_a_graph_lacks_is_refused_by_name(what: str) -> None:
     check(SPEC, LLAMA)
     with pytest.raises(Unsupported, match=f"'llama' has no .*{what}"):
         check(replace(SPEC, **UNFIT[what]), LLAMA)
+
+
+def test_a_name_that_a_family_has_in_llama_cpp_has_a_row() -> None:
+    named = {family.known_as["gguf"] for family in families() if "gguf" in family.known_as}
+    assert named == architectures().keys()
+    assert len(named) >= 6
 
 
 @pytest.mark.parametrize(
