@@ -61,3 +61,21 @@ def test_logits_and_gradients_are_transformers(length: int, window: int | None) 
     for name, gradient in fused({n: w.grad for n, w in ours.items()}).items():
         expected = theirs.get_parameter(name).grad
         assert (gradient - expected).norm() / expected.norm() < 1e-4, name
+
+
+@pytest.mark.parametrize("biased", [(), ("q",), ("v",), ("q", "k", "v")])
+def test_a_product_of_stacked_weights_adds_the_biases_that_there_are(
+    biased: tuple[str, ...],
+) -> None:
+    """Without a cache several weights are one product: rows without a bias get none."""
+    rng = torch.Generator().manual_seed(0)
+    held = {
+        name: torch.randn(rows, 8, generator=rng)
+        for name, rows in zip("qkv", (6, 4, 4), strict=True)
+    }
+    held |= {f"{name}.bias": torch.randn(len(held[name]), generator=rng) for name in "qkv"}
+    x = torch.randn(1, 5, 8, generator=rng)
+    got = TorchOps(held).linear(x, "q", "k", "v", biased=biased)
+    for name, part in zip("qkv", got, strict=True):
+        want = x @ held[name].T + (held[f"{name}.bias"] if name in biased else 0)
+        torch.testing.assert_close(part, want)
