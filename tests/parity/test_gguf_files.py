@@ -252,7 +252,7 @@ def composing(folder: Path, rows: int) -> tokenizers.Tokenizer:
     )
     made.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=rows - 2,
+        vocab_size=rows - 3,
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -260,10 +260,12 @@ def composing(folder: Path, rows: int) -> tokenizers.Tokenizer:
         ["caf\u00e9 na\u00efve \ud55c\uae00 Vi\u1ec7t the quick fox"] * 9, trainer
     )
     made.add_special_tokens(["<|endoftext|>", "<|im_end|>"])
+    made.add_tokens(["<think>"])  # no special one: Qwen3's marks are text, but never cut
     made.save(str(folder / "tokenizer.json"))
     return made
 
 
+MARKED = "a<think> b <think>\n<|im_end|>"
 DECOMPOSED = ("cafe\u0301", "Vie\u0323\u0302t nai\u0308ve", "\u1112\u1161\u11ab", "\u212b")
 
 
@@ -279,7 +281,12 @@ def test_a_form_that_llama_cpp_does_not_know_is_that_of_the_rule(tmp_path: Path)
     with GGUFFile(artifact.folder / "model.gguf") as opened:
         assert opened["tokenizer.ggml.pre"] == "qwen2"
         found, _ = read_text(opened)
-    for text in (*TEXTS, *DECOMPOSED, *(unicodedata.normalize("NFC", t) for t in DECOMPOSED)):
+    for text in (
+        *TEXTS,
+        MARKED,
+        *DECOMPOSED,
+        *(unicodedata.normalize("NFC", t) for t in DECOMPOSED),
+    ):
         ids = theirs.encode(text, add_special_tokens=False).ids
         assert found.encode(text, special=False) == ids, text
         assert kept.encode(text, special=False) == ids, text
