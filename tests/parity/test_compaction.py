@@ -16,7 +16,7 @@ from edge.run import opening
 from edge_runtimes.reference import ops as reference
 
 IDS = [int(i) for i in np.random.default_rng(5).integers(0, 97, 50)]
-FAMILIES = ("llama", "openelm", "internlm2")
+FAMILIES = ("llama", "openelm", "internlm2", "qwen2", "qwen3")
 
 
 bench = benches("open_evictable")

@@ -51,7 +51,7 @@ def near(got: F32, want: F32, tolerance: float = 1e-2) -> bool:
     return bool(np.abs(got - want).max() <= tolerance * np.abs(want).max())
 
 
-@pytest.mark.parametrize("family", ["llama", "openelm", "internlm2", "phi3"])
+@pytest.mark.parametrize("family", ["llama", "openelm", "internlm2", "phi3", "qwen2", "qwen3"])
 def test_votes_are_the_oracles(family: str, tmp_path: Path) -> None:
     """Also where a graph calls its queries otherwise, or scales them before attention."""
     changes = {"sliding_window": None} if family == "phi3" else {}

@@ -24,7 +24,7 @@ from edge_runtimes.reference.decoder import ReferenceDecoder, checkpoint_weights
 from edge_runtimes.reference.ops import Cache
 
 IDS = [int(i) for i in np.random.default_rng(4).integers(0, 97, 60)]
-FAMILIES = ("llama", "openelm", "internlm2", "mistral", "phi3small")
+FAMILIES = ("llama", "openelm", "internlm2", "mistral", "phi3small", "qwen2", "qwen3")
 CUT = SnapKV(capacity=24, window=4, kernel=3)
 NEAR = (
     2e-3  # of the largest logit: a number on a tie goes either way, and rows after it inherit that
