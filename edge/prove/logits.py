@@ -1,8 +1,9 @@
 """What a decoder's logits prove against those of an oracle that computes alike, and which tokens it chose.
 
 Kernels that round what goes into a product agree to 1e-6 up to the first value that lies on a rounding
-tie; from there on errors are as large as what rounding itself does to the logits, and no larger: that is
-their bound, by the median. A figure that is no number fails, and no bound is made of one. V vocabulary,
+tie. From there on they and the oracle, which rounds alike, go each its own way: both are as far from logits
+that nothing rounds as rounding moves them, and so from each other by the root of two of that. This is their
+bound, by the median. A figure that is no number fails, and no bound is made of one. V vocabulary,
 T positions.
 """
 
@@ -15,6 +16,9 @@ from edge.decode.sampling import F64
 from edge.typing import F32
 
 LARGEST = float(np.finfo(np.float32).max)  # stands for infinity and NaN, which JSON has not
+APART = (
+    1.5  # times what rounding does: the root of two, and what a median of 64 positions is off by
+)
 MOST = 0.5  # of the logits: an oracle that rounding moves farther proves nothing
 
 
@@ -57,7 +61,7 @@ class Forced:
         if self._sound(self.pure):
             moved = np.minimum(errors_of(want, self._allowed(self.pure)), MOST)
             if np.median(moved) > 0:
-                error, bound = float(np.median(errors)), max(bound, float(np.median(moved)))
+                error, bound = float(np.median(errors)), max(bound, _apart(moved))
                 least = 2 * float(moved.max())  # a position may be moved farther than the median
         return Proof(error, bound, *self._choices(chosen, max(bound, least)), tps)
 
@@ -80,6 +84,11 @@ class Forced:
 
     def _allowed(self, logits: F32) -> F32:
         return np.delete(logits, list(self.forbidden), axis=1) if self.forbidden else logits
+
+
+def _apart(moved: F64) -> float:
+    """How far two that round alike may be from each other, if each moves by so much [T]."""
+    return min(MOST, APART * float(np.median(moved)))
 
 
 def errors_of(got: F32, want: F32) -> F64:
