@@ -16,9 +16,8 @@ from edge.decode.sampling import F64
 from edge.typing import F32
 
 LARGEST = float(np.finfo(np.float32).max)  # stands for infinity and NaN, which JSON has not
-APART = (
-    1.5  # times what rounding does: the root of two, and what a median of 64 positions is off by
-)
+# The root of two, and what a median of 64 positions is off by: times what rounding does.
+APART = 1.5
 MOST = 0.5  # of the logits: an oracle that rounding moves farther proves nothing
 
 
