@@ -49,7 +49,10 @@ class Named:
         if self.kind == "file":
             raise EdgeError(f"{self.name} is a file", fix="name the checkpoint's folder")
         if self.path is None:
-            raise nearest(self.name)
+            raise EdgeError(
+                f"{self.name} is no path, and no repository of that name was pulled",
+                fix=f"correct the path; what lies on the hub is fetched by `edge pull {self.name}`",
+            )
         return self.path
 
 

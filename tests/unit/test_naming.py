@@ -75,6 +75,15 @@ def test_a_name_that_stands_for_nothing_is_refused(name: str) -> None:
         resolve(name)
 
 
+def test_what_only_the_hub_may_have_is_pulled_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_HOME", str(tmp_path / "home"))
+    with pytest.raises(EdgeError, match="no path") as raised:
+        resolve("someone/model").checkpoint()
+    assert "edge pull someone/model" in raised.value.fix
+
+
 def test_a_conversion_takes_the_registrys_checkpoint_though_its_artifact_lies_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
