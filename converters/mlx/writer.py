@@ -17,17 +17,14 @@ from edge_converters.mlx.pack import packed, pieces
 from edge_converters.mlx.shards import INDEX
 from edge_converters.mlx.tensors import MlxTensors, name_of
 
-# Fields of which mlx-lm has other defaults than the family's own code, or none.
-_NEEDED = ("num_key_value_heads", "rms_norm_eps", "head_dim", "max_position_embeddings")
-
 
 class MlxWriter:
     """`edge.contracts.Writer`."""
 
     def __init__(self, tensors: MlxTensors, folder: Path, about: About, mode: Mode) -> None:
         self._stored, self._folder, self._ids = tensors, folder, about.ids
-        absent = about.family.fields.absent
-        self._absent = {key: absent[key] for key in _NEEDED if key in absent}
+        # mlx-lm has other defaults than the family's own code, or none.
+        self._absent = dict(about.family.fields.absent)
         self._compare = mode == "compare"
         self._wrong = 0  # bytes of configs
         self._tensors = tensors.in_order()

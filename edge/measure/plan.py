@@ -84,8 +84,8 @@ class Plan:
             "memory to run": f"{size(self.run_bytes)} at {self.tokens:,} tokens, "
             f"of which an answer reads a cache of {size(self.cache_bytes)}",
             "fits": f"{fits}, up to {self.largest_context:,} tokens",
-            "speed": f"at most {self.bound_tps:.1f} tokens/s: each reads {size(self.bytes_per_token)}, "
-            f"and this machine {self.machine_gbs:.1f} GB/s",
+            "speed": f"at most {self.bound_tps:.1f} tokens/s at {self.tokens:,} tokens: each reads "
+            f"{size(self.bytes_per_token)}, and this machine {self.machine_gbs:.1f} GB/s",
         }
         return fields(lines)
 

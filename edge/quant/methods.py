@@ -73,7 +73,20 @@ def checked(found: Mapping[str, Method]) -> Mapping[str, Method]:
         readable = _NAME.fullmatch(name) and not _TAKEN.fullmatch(name) and name not in words
         assert readable, f"a recipe could not name the method {name!r}: choose another name"
         assert all(scheme.method == name for scheme in method.schemes), f"{name}: others' schemes"
+        _check_levels(method)
     return found
+
+
+def _check_levels(method: Method) -> None:
+    """A code is the place of its level: packers and kernels look no further."""
+    bits = {scheme.bits for scheme in method.schemes if scheme.zero == "levels"}
+    wanted = {1 << width for width in bits} or {0}
+    assert {len(method.levels)} == wanted, (
+        f"{method.name}: {bits} bits are not {len(method.levels)} levels"
+    )
+    assert sorted(method.levels) == list(method.levels), (
+        f"{method.name}: its levels are not in order"
+    )
 
 
 def is_made(scheme: Scheme) -> bool:

@@ -217,5 +217,5 @@ def _asked(source: str, ask: Callable[[], Any]) -> Any:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
         raise EdgeError(
             f"{source} could not be read: {reason}",
-            fix="check the network and try again: a pull goes on where it stopped",
+            fix="check the network, and give the command again: what a pull has fetched stays",
         ) from None

@@ -428,17 +428,17 @@ def test_a_file_without_byte_tokens_is_refused() -> None:
 
 def test_an_architecture_that_edge_does_not_know_is_refused_with_the_list(tmp_path: Path) -> None:
     gguf = pytest.importorskip("gguf")
-    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "qwen2")
-    writer.add_uint32("qwen2.block_count", 1)
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "mamba")
+    writer.add_uint32("mamba.block_count", 1)
     writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     for act in (load, inspect_path):
-        with pytest.raises(Unsupported, match="'qwen2' is none that edge knows") as caught:
+        with pytest.raises(Unsupported, match="'mamba' is none that edge knows") as caught:
             act(tmp_path / "a.gguf")
-        assert "internlm2, llama, openelm, phi3" in caught.value.fix
+        assert "internlm2, llama, openelm, phi3, qwen2, qwen3" in caught.value.fix
 
 
 NEEDS_A_MANIFEST: dict[str, Callable[[Path], object]] = {

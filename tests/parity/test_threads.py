@@ -14,8 +14,9 @@ MODULES = {"onnx": "onnxruntime", "gguf": "llama_cpp", "torch": "torch"}
 COUNT = """
 import os, sys
 from pathlib import Path
-from edge import processors, targets
+from edge import targets
 from edge.run import opening
+from edge.system import processors
 from edge.artifact.manifest import Artifact
 
 asked, quota = int(sys.argv[2]) or None, float(sys.argv[3]) or None
