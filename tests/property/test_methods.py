@@ -21,7 +21,7 @@ from edge.quant import bounds
 from edge.quant import recipe as recipes
 from edge.quant.bounds import LIBRARY, by_levels, by_steps, by_tables, most, squares
 from edge.quant.ggml import BLOCKS, MIXTURES
-from edge.quant.methods import Bound, methods
+from edge.quant.methods import Bound, Method, grid, methods
 from edge.quant.methods import checked as found
 from edge.quant.tensor import FLOATS, QTensor, Scheme
 
@@ -304,3 +304,20 @@ def test_floats_are_within_half_a_unit(name: str) -> None:
     assert math.sqrt(most(w, scheme) / squares(w)) == pytest.approx(
         {"fp32": 0, "fp16": 2.0**-11, "bf16": 2.0**-9}[scheme.number], abs=1e-9
     )
+
+
+@pytest.mark.parametrize("levels", [(-1.0, 0.0, 1.0), (0.0, 1.0, -1.0, 2.0), ()], ids=str)
+def test_levels_that_no_code_can_place_are_refused_when_a_method_is_read(
+    levels: tuple[float, ...],
+) -> None:
+    """A code of two bits is the place of one of four, in order."""
+    made = Method(
+        name="four",
+        schemes=grid("four", bits=(2,), zeros=("levels",)),
+        quantize=methods()["nf4"].quantize,
+        bound=methods()["nf4"].bound,
+        levels=levels,
+    )
+    with pytest.raises(AssertionError, match="levels"):
+        found({"four": made})
+    found({"four": replace(made, levels=(-1.0, 0.0, 0.5, 1.0))})

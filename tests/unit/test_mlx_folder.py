@@ -15,6 +15,7 @@ from edge.convert.conversion import convert
 from edge.convert.one_pass import Job, one_pass
 from edge.convert.options import Options
 from edge.errors import Unsupported
+from edge.families import Family, families
 from edge.files.safetensors import SafetensorsFile
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
@@ -296,3 +297,20 @@ def test_what_mlx_lm_has_no_or_another_default_for_is_written(tmp_path: Path) ->
     out = converted(tmp_path / "out", tiny(tmp_path / "it", "mistral", **changes), "fp16")
     made = json.loads((out / "config.json").read_text())
     assert (made["num_key_value_heads"], made["rms_norm_eps"]) == (8, 1e-6)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_folder_says_what_its_source_leaves_to_the_familys_code(
+    family: str, tmp_path: Path
+) -> None:
+    """Of which mlx-lm has other defaults, or none: then it cannot open a folder that was proved."""
+    source = tiny(tmp_path / "source", family, **dividing(family))
+    folder = converted(tmp_path / "it", source, "fp32")
+    given = json.loads((source / "config.json").read_text())
+    made = json.loads((folder / "config.json").read_text())
+    left = {k: v for k, v in families_by_name()[family].fields.absent.items() if k not in given}
+    assert {key: made[key] for key in left} == left
+
+
+def families_by_name() -> dict[str, Family]:
+    return {family.name: family for family in families()}
