@@ -178,7 +178,7 @@ def test_a_mixture_is_proved(plain: dict[str, Path], tmp_path: Path, case: str, 
     tokens = min(24, manifest.spec.context - 2)
     report = verify_artifact(artifact.folder, str(source), tokens=tokens)
     assert report.passed, report
-    assert report.logits_error <= report.logits_tolerance < 0.05
+    assert report.logits_error <= report.logits_tolerance < 0.075
 
 
 def test_one_changed_byte_fails_the_proof(tmp_path: Path) -> None:
