@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PROBE = "/is-this-answered-here"  # which no server has
 PATIENCE = 60.0  # seconds: a busy machine starts a browser slowly
 
 
@@ -175,7 +176,8 @@ class Page:
         self, url: str, body: str, *, status: int = 200, kind: str = "text/event-stream"
     ) -> None:
         """From here on, requests to a URL get this answer instead of the server's."""
-        self.call("Fetch.enable", patterns=[{"urlPattern": url}])
+        patterns = [{"urlPattern": url}, {"urlPattern": f"*{PROBE}"}]
+        self.call("Fetch.enable", patterns=patterns)
 
         def serve() -> None:
             seen = 0
@@ -193,6 +195,9 @@ class Page:
                 time.sleep(0.02)
 
         threading.Thread(target=serve, daemon=True).start()
+        # A busy browser says that it is enabled before it is.
+        while self.value(f"fetch('{PROBE}').then(found => found.status)") == 404:
+            time.sleep(0.02)
 
     def picture(self, file: Path) -> None:
         file.write_bytes(
