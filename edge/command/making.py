@@ -6,42 +6,28 @@ from typing import Annotated
 import typer
 
 from edge.command.app import app, say
-from edge.command.arguments import calibration, pairs
-from edge.command.options import Json
+from edge.command.arguments import calibration
+from edge.command.options import ConversionOptions, Json, spread
 from edge.command.printing import VERIFIED, show, show_each, show_rows
 from edge.errors import EdgeError
 
 
 @app.command("convert")
+@spread
 def convert(
     model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
+    *,
     to: Annotated[
         str | None,
         typer.Option(
             help="Targets, by commas: onnx, mlx, gguf, coreml, torch. This machine's best if left out."
         ),
     ] = None,
-    quant: Annotated[
-        str | None,
-        typer.Option(
-            help="fp32, fp16, bf16, int8, int4, q4_0, q4_k_m, … or [method-]intB[-gG][-asym|-min]; int4."
-        ),
-    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The artifact's folder; of several targets, theirs."),
     ] = None,
-    embed: Annotated[
-        str | None, typer.Option(help="Precision of the embedding, if another.")
-    ] = None,
-    head: Annotated[str | None, typer.Option(help="Precision of the head, if another.")] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATTERN=SCHEME",
-            help="Precision of weights whose names fit, as 'layers.*.mlp.down=int8'; may be repeated.",
-        ),
-    ] = None,
+    conversion: ConversionOptions,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -50,30 +36,6 @@ def convert(
     ] = None,
     calibrate_tokens: Annotated[
         int | None, typer.Option(min=32, help="Tokens of it to read at most; 16384 if left out.")
-    ] = None,
-    context: Annotated[
-        int | None, typer.Option(min=1, help="A shorter context, in tokens.")
-    ] = None,
-    layerskip: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Keep an exit after this layer, for drafts; may be repeated. Left out: the exits that "
-            "the model was trained with, if the registry knows any."
-        ),
-    ] = None,
-    draft_vocab: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Draft there among so many first ids; 0: all. 32768 of a vocabulary of 65536.",
-        ),
-    ] = None,
-    snapkv_rows: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=2,
-            help="Core ML: a cache of so many rows, for what --snapkv keeps and an answer; may be repeated.",
-        ),
     ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
@@ -101,28 +63,15 @@ def convert(
     """
     from edge import api
     from edge.command.bars import bar
-    from edge.convert.options import Options
 
     if via is not None:
-        asked: dict[str, object] = {"--quant": quant, "--embed": embed, "--head": head}
-        asked |= {"--override": override, "--context": context, "--tokenizer": tokenizer}
-        asked |= {"--layerskip": layerskip, "--draft-vocab": draft_vocab is not None}
-        asked |= {"--dry-run": dry_run, "--snapkv-rows": snapkv_rows, "--calibrate": calibrate}
+        asked = conversion.asked() | {"--tokenizer": tokenizer is not None, "--dry-run": dry_run}
+        asked |= {"--calibrate": calibrate is not None}
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=say)
         show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
         return
-    options = Options(
-        quant="int4" if quant is None else quant,
-        embed=embed,
-        head=head,
-        overrides=pairs(override or [], "PATTERN=SCHEME"),
-        calibrate=calibration(calibrate, calibrate_tokens),
-        context=context,
-        exits=tuple(layerskip or ()),
-        draft_vocab=draft_vocab,
-        snapkv_rows=tuple(snapkv_rows or ()),
-        tokenizer=tokenizer,
-        force=force,
+    options = conversion.options(
+        calibrate=calibration(calibrate, calibrate_tokens), tokenizer=tokenizer, force=force
     )
     if dry_run:
         tasks = api.plan_conversion(model, to, out, options)

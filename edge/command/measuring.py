@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from edge.command.app import app, say
-from edge.command.arguments import pairs
 from edge.command.options import (
     CacheType,
     CompactingOptions,
+    ConversionOptions,
     DecodingOptions,
     DraftBy,
     Json,
@@ -134,29 +134,12 @@ def evaluate(
 
 
 @app.command("plan")
+@spread
 def plan(
     model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
+    *,
     to: Annotated[str, typer.Option(help="Targets, by commas: onnx, mlx, gguf, …")] = "onnx",
-    quant: Annotated[str, typer.Option(help="Weight recipe.")] = "int4",
-    embed: Annotated[
-        str | None, typer.Option(help="Precision of the embedding, if another.")
-    ] = None,
-    head: Annotated[str | None, typer.Option(help="Precision of the head, if another.")] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN=SCHEME", help="Precision of weights whose names fit."),
-    ] = None,
-    context: Annotated[int | None, typer.Option(min=1, help="Tokens of the sequence.")] = None,
-    layerskip: Annotated[
-        list[int] | None,
-        typer.Option(help="Keep an exit after this layer; a run drafts with the last of them."),
-    ] = None,
-    draft_vocab: Annotated[
-        int | None, typer.Option(min=0, help="Draft there among so many first ids; 0: all.")
-    ] = None,
-    snapkv_rows: Annotated[
-        list[int] | None, typer.Option(min=2, help="Core ML: a cache of so many rows, too.")
-    ] = None,
+    conversion: ConversionOptions,
     snapkv: Annotated[
         int | None, typer.Option(min=2, help="Keep so many cached rows after a prompt.")
     ] = None,
@@ -178,22 +161,11 @@ def plan(
     Example: edge plan phi-3-mini-4k --to onnx,gguf,mlx --context 4096 --snapkv 1024
     """
     from edge import api
-    from edge.convert.options import Options
 
-    options = Options(
-        quant=quant,
-        embed=embed,
-        head=head,
-        overrides=pairs(override or [], "PATTERN=SCHEME"),
-        context=context,
-        exits=tuple(layerskip or ()),
-        draft_vocab=draft_vocab,
-        snapkv_rows=tuple(snapkv_rows or ()),
-    )
     cut = CompactingOptions(snapkv=snapkv, snapkv_prefill=snapkv_prefill)
-    exit_ = max(layerskip, default=None) if layerskip else None
+    exit_ = max(conversion.layerskip or [], default=None)
     strategy = api.Strategy(snapkv=cut.compact(), layerskip=exit_, drafting=draft_by, kv=kv)
-    found = api.plan_model(model, to, options, threads=threads, strategy=strategy)
+    found = api.plan_model(model, to, conversion.options(), threads=threads, strategy=strategy)
     rows = [row.json() for row in found]
     show(
         rows[0] if len(rows) == 1 else {"plans": rows},

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import typer
 
+from edge.command.arguments import pairs
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
+    from edge.convert.options import Options
     from edge.decode.snapkv import SnapKV
     from edge.run.strategy import Strategy
 
@@ -38,6 +40,74 @@ Reference = Annotated[
 ]
 
 Command = TypeVar("Command", bound=Callable[..., None])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConversionOptions:
+    """What a conversion is asked to keep, and in which precision: of `convert`, and of its `plan`."""
+
+    quant: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16, bf16, int8, int4, q4_0, q4_k_m, … or [method-]intB[-gG][-asym|-min]; int4."
+        ),
+    ] = None
+    embed: Annotated[str | None, typer.Option(help="Precision of the embedding, if another.")] = (
+        None
+    )
+    head: Annotated[str | None, typer.Option(help="Precision of the head, if another.")] = None
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=SCHEME",
+            help="Precision of weights whose names fit, as 'layers.*.mlp.down=int8'; may be repeated.",
+        ),
+    ] = None
+    context: Annotated[int | None, typer.Option(min=1, help="A shorter context, in tokens.")] = None
+    layerskip: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Keep an exit after this layer, for drafts; may be repeated. Left out: the exits that "
+            "the model was trained with, if the registry knows any."
+        ),
+    ] = None
+    draft_vocab: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Draft there among so many first ids; 0: all. 32768 of a vocabulary of 65536.",
+        ),
+    ] = None
+    snapkv_rows: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=2,
+            help="Core ML: a cache of so many rows, for what --snapkv keeps and an answer; may be repeated.",
+        ),
+    ] = None
+
+    def options(self, **more: Any) -> "Options":
+        """As `edge.convert` takes them, with what only one command asks for."""
+        from edge.convert.options import Options
+
+        return Options(
+            quant="int4" if self.quant is None else self.quant,
+            embed=self.embed,
+            head=self.head,
+            overrides=pairs(self.override or [], "PATTERN=SCHEME"),
+            context=self.context,
+            exits=tuple(self.layerskip or ()),
+            draft_vocab=self.draft_vocab,
+            snapkv_rows=tuple(self.snapkv_rows or ()),
+            **more,
+        )
+
+    def asked(self) -> dict[str, bool]:
+        """Which of them were given, by the names that a user knows."""
+        return {
+            f"--{field.name.replace('_', '-')}": getattr(self, field.name) not in (None, [])
+            for field in fields(self)
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
