@@ -61,7 +61,7 @@ TOOLKITS = {
 # imports only rooms that come before it.
 ROOMS = (
     *("errors", "typing", "system", "files"),
-    *("spec", "names", "ops", "protocols"),
+    *("spec", "net", "names", "ops", "protocols"),
     *("families", "nn", "quant", "artifact", "source", "text"),
     *("contracts", "decode", "targets", "gguf"),
     *("convert", "run", "data", "prove", "measure"),

@@ -1,0 +1,92 @@
+"""A network that is no decoder of text, in numbers: named inputs and outputs, and sizes that calls choose.
+
+A file of `edge.nn` with a `NETWORK` in it is one: what it is in numbers, which weights it has, and its
+maths over `edge.ops.NetOps`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from edge.errors import Damaged
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """A size that each call chooses, from `least` to `most`; `steps`: the only ones that a target needs
+    to have which wants few.
+    """
+
+    name: str
+    least: int = 1
+    most: int
+    steps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        within = all(self.least <= step <= self.most for step in self.steps)
+        if not 1 <= self.least <= self.most or list(self.steps) != sorted(set(self.steps)):
+            within = False
+        if not within:
+            problem = f"size {self.name} from {self.least} to {self.most} in steps of {self.steps}"
+            raise Damaged(problem, fix="give 1 <= least <= most, and rising steps between them")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Port:
+    """An input or an output: a text in its shape stands for a size that each call may choose."""
+
+    name: str
+    type: Literal["float", "int"] = "float"
+    shape: tuple[int | str, ...]
+
+
+class NetConfig(Protocol):
+    """What a network is in numbers: a frozen dataclass of its own file."""
+
+    @property
+    def inputs(self) -> tuple[Port, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[Port, ...]: ...
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Those that ports name."""
+        ...
+
+    def shapes(self) -> Mapping[str, Shape]:
+        """Every weight, in the order of use. A matrix is [out, in]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetSpec:
+    """A network: `kind` is the name of its file in `edge.nn`."""
+
+    kind: str
+    config: NetConfig
+
+    def __post_init__(self) -> None:
+        check(self.config)
+
+
+def check(config: NetConfig) -> None:
+    """Refuses sizes that no one defined, and a name that means two things: in some targets inputs,
+    outputs and weights are names of one graph.
+    """
+    ports = (*config.inputs, *config.outputs)
+    sizes = {size.name for size in config.sizes}
+    named = {size for port in ports for size in port.shape if isinstance(size, str)}
+    if named != sizes:
+        unknown = ", ".join(sorted(named ^ sizes))
+        raise Damaged(f"sizes {unknown} of a network", fix="name in ports exactly the sizes it has")
+    count = Counter([*(port.name for port in ports), *config.shapes()])
+    twice = sorted(name for name, times in count.items() if times > 1)
+    if twice:
+        raise Damaged(
+            f"{', '.join(twice)}: two things of one name in a network",
+            fix="give inputs, outputs and weights names of their own",
+        )

@@ -1,0 +1,34 @@
+"""Networks that are no decoders, by name: each file of this folder with a `NETWORK` in it."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import edge.nn
+from edge.net import NetConfig, NetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`spec`: the class of what it is in numbers; `define`: its maths, `(ops, config, **inputs)` ->
+    outputs by name.
+    """
+
+    spec: type[NetConfig]
+    define: Callable[..., Mapping[str, Any]]
+
+
+@cache
+def networks() -> Mapping[str, Network]:
+    """Every network, by the files of this folder."""
+    names = sorted(module.name for module in pkgutil.iter_modules(edge.nn.__path__))
+    found = {name: importlib.import_module(f"edge.nn.{name}") for name in names}
+    return {name: vars(m)["NETWORK"] for name, m in found.items() if "NETWORK" in vars(m)}
+
+
+def define(ops: Any, spec: NetSpec, **inputs: Any) -> Mapping[str, Any]:
+    """A network's outputs by name, whatever arrays a target's `edge.nn.composed.Composed` has."""
+    return networks()[spec.kind].define(ops, spec.config, **inputs)

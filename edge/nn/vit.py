@@ -1,0 +1,145 @@
+"""Vision transformers (arXiv 2010.11929), one definition: InternViT, DINOv2, CatLIP and the plain one.
+
+B pictures, P patches, T = P + 1 rows, D width, H heads.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from edge.net import Port, Shape, Size
+from edge.nn.composed import Composed
+from edge.nn.networks import Network
+from edge.ops import Array
+from edge.spec import Norm
+
+TILES = 64  # pictures of one call at most: a runtime may take them one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitSpec:
+    """Pre-norm layers over patches and one row more, which comes first.
+
+    `grid`: rows and columns of patches; `patch`: pixels of a side, after the stem. `stem`: convolutions
+    before the patches whose stride is their kernel, as kernel and channels, with a GELU after each.
+    `qk_norm`: over q and k at full width, before heads. `layer_scale`: what each half of a layer adds is
+    multiplied by a vector. `last`: the norm after all layers. `classes`: scores from the first row, in
+    place of all rows.
+    """
+
+    grid: tuple[int, int]
+    patch: int
+    width: int
+    layers: int
+    heads: int
+    ffn_width: int
+    norm: Norm
+    stem: tuple[tuple[int, int], ...] = ()
+    qkv_bias: bool = True
+    qk_norm: Norm | None = None
+    layer_scale: bool = False
+    last: Norm | None = None
+    classes: int | None = None
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Height, width and channels of a picture."""
+        scale = self.patch * prod(kernel for kernel, _ in self.stem)
+        return self.grid[0] * scale, self.grid[1] * scale, 3
+
+    @property
+    def rows(self) -> int:
+        return self.grid[0] * self.grid[1] + 1
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return (Port(name="image", shape=("tiles", *self.image)),)
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        if self.classes is None:
+            return (Port(name="features", shape=("tiles", self.rows, self.width)),)
+        return (Port(name="logits", shape=("tiles", self.classes)),)
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        return (Size(name="tiles", most=TILES),)
+
+    def shapes(self) -> dict[str, Shape]:
+        out, channels = dict[str, Shape](), 3
+        for i, (kernel, width) in enumerate(self.stem):
+            out |= _matrix(f"stem.{i}", width, kernel * kernel * channels)
+            channels = width
+        out |= _matrix("patch", self.width, self.patch * self.patch * channels)
+        out["position"] = (self.rows, self.width)
+        for i in range(self.layers):
+            out |= self._layer(f"layers.{i}.")
+        if self.last is not None:
+            out |= _norm("norm", self.last, self.width)
+        return out if self.classes is None else out | _matrix("head", self.classes, self.width)
+
+    def _layer(self, at: str) -> dict[str, Shape]:
+        out = _norm(at + "attn.norm", self.norm, self.width)
+        for name in ("attn.q", "attn.k", "attn.v"):
+            out |= _matrix(at + name, self.width, self.width, bias=self.qkv_bias)
+        if self.qk_norm is not None:
+            for name in ("attn.q_norm", "attn.k_norm"):
+                out |= _norm(at + name, self.qk_norm, self.width)
+        out |= _matrix(at + "attn.o", self.width, self.width)
+        out |= {at + "attn.scale": (self.width,)} if self.layer_scale else {}
+        out |= _norm(at + "mlp.norm", self.norm, self.width)
+        out |= _matrix(at + "mlp.up", self.ffn_width, self.width)
+        out |= _matrix(at + "mlp.down", self.width, self.ffn_width)
+        return out | ({at + "mlp.scale": (self.width,)} if self.layer_scale else {})
+
+
+def vit(ops: Composed[Array], spec: VitSpec, image: Array) -> dict[str, Array]:
+    """image [B, height, width, 3] -> features [B, T, D] as the layers leave them, or logits [B, classes]."""
+    x, size = image, spec.image
+    for i, (kernel, width) in enumerate(spec.stem):
+        x = ops.act(ops.one(ops.patches(x, size, kernel), f"stem.{i}"), "gelu")
+        size = size[0] // kernel, size[1] // kernel, width
+        x = ops.reshape(x, -1, *size)
+    x = ops.one(ops.patches(x, size, spec.patch), "patch")
+    # The first row of the table is the class token itself: a row of zeros is put before the patches.
+    x, d = ops.add(ops.pad(x, 1, 1, 0), ops.param("position")), None
+    for i in range(spec.layers):
+        x, d = _block(ops, spec, f"layers.{i}.", x, d)
+    x = x if d is None else ops.add(x, d)
+    if spec.classes is not None:
+        x = ops.pad(x, 1, 0, 1 - spec.rows)
+    if spec.last is not None:
+        x = ops.norm(x, "norm", spec.last)
+    if spec.classes is None:
+        return {"features": x}
+    return {"logits": ops.reshape(ops.one(x, "head"), -1, spec.classes)}
+
+
+def _block(
+    ops: Composed[Array], spec: VitSpec, at: str, x: Array, d: Array | None
+) -> tuple[Array, Array]:
+    """The residual pair before a layer -> the pair after it."""
+    names = [at + name for name in ("attn.q", "attn.k", "attn.v")]
+    x, h = ops.add_norm(x, d, at + "attn.norm", spec.norm)
+    q, k, v = ops.linear(h, *names, biased=names if spec.qkv_bias else ())
+    if spec.qk_norm is not None:
+        q, k = (
+            ops.norm(q, at + "attn.q_norm", spec.qk_norm),
+            ops.norm(k, at + "attn.k_norm", spec.qk_norm),
+        )
+    h = ops.one(ops.attention(q, k, v, heads=spec.heads), at + "attn.o")
+    if spec.layer_scale:
+        h = ops.mul(h, ops.param(at + "attn.scale"))
+    x, h = ops.add_norm(x, h, at + "mlp.norm", spec.norm)
+    h = ops.one(ops.act(ops.one(h, at + "mlp.up"), "gelu"), at + "mlp.down")
+    return x, ops.mul(h, ops.param(at + "mlp.scale")) if spec.layer_scale else h
+
+
+def _matrix(name: str, rows: int, columns: int, *, bias: bool = True) -> dict[str, Shape]:
+    return {name: (rows, columns), **({f"{name}.bias": (rows,)} if bias else {})}
+
+
+def _norm(name: str, norm: Norm, width: int) -> dict[str, Shape]:
+    return {name: (width,), **({f"{name}.bias": (width,)} if norm.kind == "layer" else {})}
+
+
+NETWORK = Network(VitSpec, vit)
