@@ -32,8 +32,17 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
+def array(values: Any, kind: type = np.float32) -> np.ndarray:
+    return np.array(values, kind)
+
+
 def one(call: Callable[[Any, Any], Any]) -> Define:
     return lambda ops, x: {"out": call(ops, x)}
+
+
+def op(name: str, *more: Any, **named: Any) -> Define:
+    """One operation of x."""
+    return lambda ops, x: {"out": getattr(ops, name)(x, *more, **named)}
 
 
 def two(call: Callable[[Any, Any, Any], Any]) -> Define:
@@ -46,51 +55,60 @@ POSITIVE = {"log", "sqrt"}
 
 def _elements() -> list[Case]:
     cases = [
-        Case(f"act {kind}", one(lambda ops, x, kind=kind: ops.act(x, kind)),
-             {"x": np.abs(4 * X) + 0.01 if kind in POSITIVE else 4 * X})
+        Case(f"act {kind}", op("act", kind), {"x": np.abs(4 * X) + 0.01 if kind in POSITIVE else 4 * X})
         for kind in get_args(Act)
     ]  # fmt: skip
     shapes = {"alike": (2, 5, 8), "a row": (1, 1, 8), "a column": (2, 5, 1)}
     for kind in get_args(Pair):
         for what, shape in shapes.items():
-            y = np.abs(random(*shape, seed=1)) + 0.1
-            cases.append(
-                Case(f"pair {kind} {what}", two(lambda ops, x, y, kind=kind: ops.pair(kind, x, y)),
-                     {"x": X, "y": y})
-            )  # fmt: skip
-            turned = two(lambda ops, x, y, kind=kind: ops.pair(kind, y, x))
-            cases.append(Case(f"pair {kind} to {what}", turned, {"x": X, "y": y}))
-        number = one(lambda ops, x, kind=kind: ops.pair(kind, x, 0.5))
-        cases.append(Case(f"pair {kind} number", number, {"x": X}))
-    equal = np.float32([[[0.0, 1.0, -1.0, 2.0]]])
-    cases.append(Case("at least: equals count", two(lambda ops, x, y: ops.pair("at_least", x, y)),
-                      {"x": equal, "y": equal.copy()}))  # fmt: skip
+            inputs = {"x": X, "y": np.abs(random(*shape, seed=1)) + 0.1}
+            cases += [
+                Case(f"pair {kind} {what}", _paired(kind), inputs),
+                Case(f"pair {kind} to {what}", _paired(kind, turned=True), inputs),
+            ]
+        cases.append(Case(f"pair {kind} number", _numbered(kind), {"x": X}))
+    equal = array([[[0.0, 1.0, -1.0, 2.0]]])
+    cases.append(Case("at least: equals count", _paired("at_least"), {"x": equal, "y": +equal}))
     for kind in get_args(Fold):
-        for axis in (1, 2, -1):
-            fold = one(lambda ops, x, kind=kind, axis=axis: ops.fold(x, kind, axis))
-            cases.append(Case(f"fold {kind} {axis}", fold, {"x": MAP}))
-    return [*cases, Case("softmax", one(lambda ops, x: ops.softmax(x)), {"x": 30 * X}),
-            Case("cumsum", one(lambda ops, x: ops.cumsum(x)), {"x": X})]  # fmt: skip
+        cases += [
+            Case(f"fold {kind} {axis}", op("fold", kind, axis), {"x": MAP}) for axis in (1, 2, -1)
+        ]
+    return [
+        *cases,
+        Case("softmax", op("softmax"), {"x": 30 * X}),
+        Case("cumsum", op("cumsum"), {"x": X}),
+    ]
+
+
+def _paired(kind: str, *, turned: bool = False) -> Define:
+    def define(ops: Any, x: Any, y: Any) -> dict[str, Any]:
+        return {"out": ops.pair(kind, y, x) if turned else ops.pair(kind, x, y)}
+
+    return define
+
+
+def _numbered(kind: str) -> Define:
+    return lambda ops, x: {"out": ops.pair(kind, x, 0.5)}
 
 
 def _norms() -> list[Case]:
     weights = {"n": random(8, seed=2), "n.bias": random(8, seed=3)}
     cases = []
     for norm in (LAYER, RMS):
-        for name in ("n", None):
-            cases.append(
-                Case(f"norm {norm.kind} {name}",
-                     one(lambda ops, x, norm=norm, name=name: ops.norm(x, name, norm)), {"x": 3 * X + 1}, weights)
-            )  # fmt: skip
-        cases.append(
-            Case(f"add_norm {norm.kind}",
-                 lambda ops, x, y, norm=norm: dict(zip(("sum", "normed"), ops.add_norm(x, y, "n", norm), strict=True)),
-                 {"x": X, "y": random(2, 5, 8, seed=9)}, weights)
-        )  # fmt: skip
+        cases += [
+            Case(f"norm {norm.kind} {name}", op("norm", name, norm), {"x": 3 * X + 1}, weights)
+            for name in ("n", None)
+        ]
+        inputs = {"x": X, "y": random(2, 5, 8, seed=9)}
+        cases.append(Case(f"add_norm {norm.kind}", _added(norm), inputs, weights))
     first = one(lambda ops, x: ops.add_norm(x, None, "n", LAYER)[1])
     cases.append(Case("add_norm of one", first, {"x": X}, weights))
-    grouped = one(lambda ops, x: ops.group_norm(x, "n", groups=4, channels=8, eps=1e-5))
+    grouped = op("group_norm", "n", groups=4, channels=8, eps=1e-5)
     return [*cases, Case("group_norm", grouped, {"x": X}, weights)]
+
+
+def _added(norm: Norm) -> Define:
+    return lambda ops, x, y: dict(zip(("sum", "out"), ops.add_norm(x, y, "n", norm), strict=True))
 
 
 def _products() -> list[Case]:
@@ -101,16 +119,20 @@ def _products() -> list[Case]:
     def several(ops: Any, x: Any) -> dict[str, Any]:
         return dict(zip("abc", ops.linear(x, *names, biased=names[:2]), strict=True))
 
+    def by_constant(ops: Any, x: Any) -> dict[str, Any]:
+        return {"out": ops.matmul(ops.const("c", (4, 5), lambda: random(4, 5, seed=4)), x)}
+
+    product = two(lambda ops, x, y: ops.matmul(x, y))
     return [
         Case("linear of several", several, {"x": X}, weights),
         Case("linear of a map", one(lambda ops, x: ops.linear(x, "w2")[0]), {"x": MAP}, weights),
         Case("linear of rows", one(lambda ops, x: ops.linear(x, "w0", biased=["w0"])[0]), {"x": X[0]}, weights),
-        Case("embed", one(lambda ops, x: ops.embed("w0", x)), {"x": np.int32([[1, 0, 5], [2, 2, 3]])}, weights),
+        Case("embed", one(lambda ops, x: ops.embed("w0", x)), {"x": array([[1, 0, 5], [2, 2, 3]], np.int32)}, weights),
         Case("param", one(lambda ops, x: ops.mul(x, ops.param("w0.bias"))), {"x": random(2, 3, 6)}, weights),
-        Case("matmul", two(lambda ops, x, y: ops.matmul(x, y)), {"x": X, "y": random(2, 8, 3)}),
-        Case("matmul, one of all", two(lambda ops, x, y: ops.matmul(x, y)), {"x": random(1, 5, 8), "y": random(2, 8, 3)}),
-        Case("matmul of four axes", two(lambda ops, x, y: ops.matmul(x, y)), {"x": MAP, "y": random(2, 1, 8, 3)}),
-        Case("matmul with a constant", one(lambda ops, x: ops.matmul(ops.const("c", (4, 5), lambda: random(4, 5, seed=4)), x)), {"x": X}),
+        Case("matmul", product, {"x": X, "y": random(2, 8, 3)}),
+        Case("matmul, one of all", product, {"x": random(1, 5, 8), "y": random(2, 8, 3)}),
+        Case("matmul of four axes", product, {"x": MAP, "y": random(2, 1, 8, 3)}),
+        Case("matmul with a constant", by_constant, {"x": X}),
     ]  # fmt: skip
 
 
@@ -130,16 +152,12 @@ def _convolutions() -> list[Case]:
         "map, uneven pad": ((6, 8, 2, 2), MAP, {"pad": (0, 1), "dilation": 2}),
     }
     cases = [
-        Case(f"conv {name}", one(lambda ops, x, more=more: ops.conv(x, "w", **more)), {"x": x},
+        Case(f"conv {name}", op("conv", "w", **more), {"x": x},
              {"w": random(*shape), "w.bias": random(shape[0], seed=5)})
         for name, (shape, x, more) in ways.items()
     ]  # fmt: skip
     for stride, cut in ((2, 0), (2, 1), (4, 1)):
-        call = one(
-            lambda ops, x, stride=stride, cut=cut: ops.conv_transpose(
-                x, "w", kernel=4, stride=stride, width=3, cut=cut
-            )
-        )
+        call = op("conv_transpose", "w", kernel=4, stride=stride, width=3, cut=cut)
         weights = {"w": random(12, 8), "w.bias": random(3, seed=5)}
         cases.append(Case(f"conv_transpose {stride} {cut}", call, {"x": X}, weights))
     return cases
@@ -147,7 +165,7 @@ def _convolutions() -> list[Case]:
 
 def _attention() -> list[Case]:
     q, k, v = random(2, 5, 8), random(2, 7, 8, seed=1), random(2, 7, 8, seed=2)
-    keep = np.float32([[1, 1, 1, 0, 1, 1, 0], [1] * 7])
+    keep = array([[1, 1, 1, 0, 1, 1, 0], [1] * 7])
     biases = {
         "of all": random(1, 1, 5, 7),
         "of heads": random(1, 2, 5, 7),
@@ -182,14 +200,14 @@ def _moving() -> list[Case]:
         Case("pad, cut", one(lambda ops, x: ops.pad(x, 1, -1, -2)), {"x": X}),
         Case("pad, both", one(lambda ops, x: ops.pad(x, 2, -3, 2)), {"x": MAP}),
         Case("spread", one(lambda ops, x: ops.add(x, ops.spread(ops.param("t"), x))), {"x": X}, table),
-        Case("take", lambda ops, x, y: {"out": ops.take(x, y)}, {"x": X, "y": np.int32([[4, 0, 4], [1, 2, 0]])}),
+        Case("take", lambda ops, x, y: {"out": ops.take(x, y)}, {"x": X, "y": array([[4, 0, 4], [1, 2, 0]], np.int32)}),
         Case("top_k", one(lambda ops, x: ops.top_k(x, 3)[0]), {"x": random(2, 9)}),
         Case("top_k, taken", two(lambda ops, x, y: ops.take(y, ops.top_k(x, 3)[1])), {"x": random(2, 5), "y": X}),
     ]  # fmt: skip
 
 
 def _composed() -> list[Case]:
-    boxes = np.float32([[0.5, 1, 3, 4], [3, 4, 1, 0.5], [-3, -3, 2, 2], [2, 2, 2, 2], [3, 5, 9, 9]])
+    boxes = array([[0.5, 1, 3, 4], [3, 4, 1, 0.5], [-3, -3, 2, 2], [2, 2, 2, 2], [3, 5, 9, 9]])
     places = {
         "v": random(2, 24, 8),
         "x": 2 + 3 * random(2, 5, 6, seed=1),
@@ -208,9 +226,12 @@ def _composed() -> list[Case]:
             "out": ops.experts(x, scores, "e", count=4, k=k, act="silu", normed=normed)
         }
 
+    def resized(rule: str, to: tuple[int, int]) -> Define:
+        return lambda ops, x: {"out": ops.resize(x, (6, 4, 8), to, rule)}
+
     rules = ("bilinear", "bilinear-aligned", "bicubic", "bicubic-aligned")
     return [
-        *(Case(f"resize {rule} {to}", one(lambda ops, x, rule=rule, to=to: ops.resize(x, (6, 4, 8), to, rule)), {"x": MAP})
+        *(Case(f"resize {rule} {to}", resized(rule, to), {"x": MAP})
           for rule in rules for to in ((9, 7), (3, 2), (1, 4))),
         Case("patches", one(lambda ops, x: ops.patches(x, (6, 4, 8), 2)), {"x": MAP}),
         Case("overlap", one(lambda ops, x: ops.overlap(x, stride=2, parts=2, width=2)), {"x": X}),
