@@ -1,0 +1,154 @@
+"""Networks over shapes alone: which weights a definition asks for, and how much of what it makes is alive at
+once. Nothing is computed.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from math import prod
+
+from edge.net import NetSpec, Shape
+from edge.nn.composed import Composed
+from edge.nn.networks import define
+from edge.ops import Act, Fold, Pair
+from edge.spec import Norm
+from edge.typing import F32
+
+
+@dataclass(slots=True)
+class ShapeOps(Composed[Shape]):
+    """An array is its shape. `shapes`: of every weight; `asked`: those that were; `made`: numbers that each
+    operation makes, in the order of use.
+    """
+
+    shapes: dict[str, Shape]
+    asked: list[str] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
+
+    def embed(self, name: str, tokens: Shape) -> Shape:
+        return self._made(*tokens, *self.param(name)[1:])
+
+    def add_norm(self, x: Shape, d: Shape | None, name: str, norm: Norm) -> tuple[Shape, Shape]:
+        x = x if d is None else self.add(x, d)
+        return x, self.norm(x, name, norm)
+
+    def add(self, x: Shape, d: Shape) -> Shape:
+        return self.pair("add", x, d)
+
+    def linear(self, x: Shape, *names: str, biased: Collection[str] = ()) -> tuple[Shape, ...]:
+        out = []
+        for name in names:
+            rows, columns = self.param(name)
+            _same(x[-1], columns, name)
+            if name in biased:
+                _same(self.param(f"{name}.bias"), (rows,), name)
+            out.append(self._made(*x[:-1], rows))
+        return tuple(out)
+
+    def param(self, name: str) -> Shape:
+        self.asked.append(name)
+        return self.shapes[name]
+
+    def const(self, key: str, shape: Shape, make: Callable[[], F32]) -> Shape:
+        return self._made(*shape)
+
+    def conv(
+        self, x: Shape, name: str, *, stride: int = 1, pad: tuple[int, int] = (0, 0),
+        dilation: int = 1, groups: int = 1, bias: bool = True,
+    ) -> Shape:  # fmt: skip
+        rows, columns, *kernel = self.param(name)
+        _same(x[-1], columns * groups, name)
+        if bias:
+            _same(self.param(f"{name}.bias"), (rows,), name)
+        sizes = zip(x[1:-1], kernel, strict=True)
+        spans = [(n + sum(pad) - dilation * (k - 1) - 1) // stride + 1 for n, k in sizes]
+        return self._made(x[0], *spans, rows)
+
+    def matmul(self, a: Shape, b: Shape) -> Shape:
+        _same(a[-1], b[-2], "a product")
+        return self._made(*_broadcast(a[:-2], b[:-2]), a[-2], b[-1])
+
+    def attention(
+        self, q: Shape, k: Shape, v: Shape, *, heads: int, scale: float | None = None,
+        keep: Shape | None = None, bias: Shape | None = None,
+    ) -> Shape:  # fmt: skip
+        self._made(heads, q[1], k[1])  # scores of one of the batch, where a kernel keeps them
+        return self._made(*q[:-1], v[-1])
+
+    def act(self, x: Shape, kind: Act) -> Shape:
+        return self._made(*x)
+
+    def pair(self, kind: Pair, x: Shape, y: Shape | float) -> Shape:
+        return self._made(*(_broadcast(x, y) if isinstance(y, tuple) else x))
+
+    def norm(self, x: Shape, name: str | None, norm: Norm) -> Shape:
+        if name is not None:
+            for part in ("", ".bias") if norm.kind == "layer" else ("",):
+                _same(self.param(name + part), x[-1:], name)
+        return self._made(*x)
+
+    def softmax(self, x: Shape) -> Shape:
+        return self._made(*x)
+
+    def fold(self, x: Shape, kind: Fold, axis: int) -> Shape:
+        axis %= len(x)
+        return self._made(*x[:axis], 1, *x[axis + 1 :])
+
+    def reshape(self, x: Shape, *sizes: int) -> Shape:
+        known = [x[i] if size == 0 else size for i, size in enumerate(sizes)]
+        if -1 in known:
+            known[known.index(-1)] = prod(x) // -prod(known)
+        _same(prod(known), prod(x), f"{x} as {sizes}")
+        return tuple(known)
+
+    def transpose(self, x: Shape, *order: int) -> Shape:
+        return self._made(*(x[i] for i in order))
+
+    def concat(self, *xs: Shape, axis: int = -1) -> Shape:
+        axis %= len(xs[0])
+        return self._made(*xs[0][:axis], sum(x[axis] for x in xs), *xs[0][axis + 1 :])
+
+    def split(self, x: Shape, *sizes: int, axis: int = -1) -> tuple[Shape, ...]:
+        axis %= len(x)
+        _same(sum(sizes), x[axis], f"parts of {x}")
+        return tuple(self._made(*x[:axis], size, *x[axis + 1 :]) for size in sizes)
+
+    def pad(self, x: Shape, axis: int, before: int, after: int) -> Shape:
+        return self._made(*x[:axis], x[axis] + before + after, *x[axis + 1 :])
+
+    def spread(self, x: Shape, like: Shape) -> Shape:
+        return self._made(like[0], *x)
+
+    def take(self, x: Shape, rows: Shape) -> Shape:
+        return self._made(*rows, x[-1])
+
+    def top_k(self, x: Shape, k: int) -> tuple[Shape, Shape]:
+        return self._made(*x[:-1], k), self._made(*x[:-1], k)
+
+    def cumsum(self, x: Shape) -> Shape:
+        return self._made(*x)
+
+    def _made(self, *shape: int) -> Shape:
+        self.made.append(prod(shape))
+        return shape
+
+
+def traced(spec: NetSpec, **sizes: int) -> tuple[ShapeOps, dict[str, Shape]]:
+    """A network at these sizes -> what its definition asked for and made, and its outputs' shapes."""
+    ops = ShapeOps(dict(spec.config.shapes()))
+    shapes = {
+        port.name: tuple(sizes[n] if isinstance(n, str) else n for n in port.shape)
+        for port in spec.config.inputs
+    }
+    return ops, dict(define(ops, spec, **shapes))
+
+
+def _broadcast(x: Shape, y: Shape) -> Shape:
+    rank = max(len(x), len(y))
+    wide = [(1,) * (rank - len(a)) + a for a in (x, y)]
+    for a, b in zip(*wide, strict=True):
+        assert a == b or 1 in (a, b), f"{x} with {y}"
+    return tuple(max(a, b) for a, b in zip(*wide, strict=True))
+
+
+def _same(found: object, wanted: object, what: str) -> None:
+    assert found == wanted, f"{what}: {found}, not {wanted}"

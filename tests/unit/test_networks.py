@@ -1,0 +1,85 @@
+"""Every network asks for exactly the weights that it says it has, and gives what its ports say."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from networks import NETWORKS, inputs_of, weights_of
+
+from edge.errors import Damaged
+from edge.net import NetSpec, Port, Size
+from edge.nn.networks import define, networks
+from edge.nn.tracing import traced
+from edge_runtimes.reference.net import NumpyNetOps
+
+
+def test_every_network_has_a_case() -> None:
+    assert {spec.kind for spec in NETWORKS.values()} == set(networks())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_are_those_that_the_definition_asks_for(name: str) -> None:
+    spec = NETWORKS[name]
+    ops, outputs = traced(spec, **{size.name: 3 for size in spec.config.sizes})
+    assert set(ops.asked) == set(spec.config.shapes())
+    ports = {
+        port.name: tuple(3 if isinstance(n, str) else n for n in port.shape)
+        for port in spec.config.outputs
+    }
+    assert outputs == ports
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_shapes_are_those_that_numpy_makes(name: str) -> None:
+    spec, weights = NETWORKS[name], weights_of(NETWORKS[name])
+    outputs = define(NumpyNetOps(weights.__getitem__), spec, **inputs_of(spec, batch=3))
+    _, shapes = traced(spec, **{size.name: 3 for size in spec.config.sizes})
+    assert {key: out.shape for key, out in outputs.items()} == shapes
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_of_a_batch_is_as_if_it_were_alone(name: str) -> None:
+    spec, weights = NETWORKS[name], weights_of(NETWORKS[name])
+    ops, inputs = NumpyNetOps(weights.__getitem__), inputs_of(NETWORKS[name], batch=3)
+    whole = define(ops, spec, **inputs)
+    for i in range(3):
+        alone = define(ops, spec, **{key: x[i : i + 1] for key, x in inputs.items()})
+        for key, out in alone.items():
+            np.testing.assert_allclose(out[0], whole[key][i], atol=1e-5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """A network that is nothing but what it says of itself."""
+
+    inputs: tuple[Port, ...] = (Port(name="x", shape=("rows", 4)),)
+    outputs: tuple[Port, ...] = (Port(name="out", shape=("rows", 4)),)
+    sizes: tuple[Size, ...] = (Size(name="rows", most=9),)
+    weight: str = "w"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {self.weight: (4, 4)}
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (Numbers(weight="x"), "x: two things of one name"),
+        (Numbers(outputs=(Port(name="x", shape=("rows", 4)),)), "x: two things of one name"),
+        (Numbers(sizes=()), "sizes rows of a network"),
+        (Numbers(sizes=(Size(name="rows", most=9), Size(name="t", most=2))), "sizes t"),
+    ],
+)
+def test_what_would_be_two_things_in_one_graph_is_refused(config: Numbers, problem: str) -> None:
+    with pytest.raises(Damaged, match=re.escape(problem)):
+        NetSpec(kind="numbers", config=config)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "steps"),
+    [(0, 4, ()), (5, 4, ()), (1, 4, (2, 2)), (1, 4, (8,)), (1, 4, (3, 2))],
+)
+def test_sizes_are_checked(least: int, most: int, steps: tuple[int, ...]) -> None:
+    with pytest.raises(Damaged, match="size n"):
+        Size(name="n", least=least, most=most, steps=steps)
