@@ -48,6 +48,11 @@ def _items(kind: Any, config: Config, name: str) -> tuple[Any, ...]:
         return config.numbers(name)
     if get_origin(kind) is Literal:
         return _choices(get_args(kind), config, name)
+    if get_origin(kind) is tuple and isinstance(values, list):
+        inner = [
+            Config({name: value}, f"{config.where}: {name}[{i}]") for i, value in enumerate(values)
+        ]
+        return tuple(_items(get_args(kind)[0], row, name) for row in inner)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise Damaged(f"{config.where}: {name} is no list of objects", fix=_FIX)
     where = f"{config.where}: {name}"

@@ -8,6 +8,9 @@ from functools import cache
 from typing import Any
 
 import edge.nn
+from edge.errors import Damaged
+from edge.files.config import Config
+from edge.files.records import read
 from edge.net import NetConfig, NetSpec
 
 
@@ -27,6 +30,17 @@ def networks() -> Mapping[str, Network]:
     names = sorted(module.name for module in pkgutil.iter_modules(edge.nn.__path__))
     found = {name: importlib.import_module(f"edge.nn.{name}") for name in names}
     return {name: vars(m)["NETWORK"] for name, m in found.items() if "NETWORK" in vars(m)}
+
+
+def read_spec(config: Config) -> NetSpec:
+    """What `dataclasses.asdict` wrote of a network: each of its numbers is checked."""
+    kind, numbers = config.text("kind"), config.table("config")
+    if kind not in networks() or numbers is None:
+        raise Damaged(
+            f"{config.where}: no network {kind!r:.60} with a config",
+            fix="convert again with this edge, or use the edge that wrote it",
+        )
+    return NetSpec(kind=kind, config=read(networks()[kind].spec, numbers))
 
 
 def define(ops: Any, spec: NetSpec, **inputs: Any) -> Mapping[str, Any]:

@@ -7,10 +7,11 @@ B pictures, S patches of a side, C channels of a patch, D the decoder's width.
 from dataclasses import dataclass
 from typing import Literal
 
+from edge.errors import Damaged
 from edge.net import Port, Shape, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
-from edge.nn.vit import TILES
+from edge.nn.vit import MOST, TILES
 from edge.ops import Array
 from edge.spec import Norm
 
@@ -24,6 +25,14 @@ class ProjectorSpec:
     width: int
     norm: Norm
     order: Literal["v1", "v2"] = "v2"
+
+    def __post_init__(self) -> None:
+        counts = (self.side, self.channels, self.width)
+        if self.side % 2 or not all(1 <= number <= MOST for number in counts):
+            problem = (
+                f"a projector of {self.side} patches a side, {self.channels} wide, to {self.width}"
+            )
+            raise Damaged(problem, fix="give an even side, and numbers from 1 to 2^20")
 
     @property
     def inputs(self) -> tuple[Port, ...]:

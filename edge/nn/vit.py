@@ -6,12 +6,15 @@ B pictures, P patches, T = P + 1 rows, D width, H heads.
 from dataclasses import dataclass
 from math import prod
 
+from edge.errors import Damaged
 from edge.net import Port, Shape, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
 from edge.ops import Array
 from edge.spec import Norm
 
+MOST = 1 << 20  # of any number
+_FIX = "correct the numbers in config.json"
 TILES = 64  # pictures of one call at most: a runtime may take them one by one
 
 
@@ -39,6 +42,18 @@ class VitSpec:
     layer_scale: bool = False
     last: Norm | None = None
     classes: int | None = None
+
+    def __post_init__(self) -> None:
+        counts = (*self.grid, self.patch, self.width, self.layers, self.heads, self.ffn_width)
+        stems = [number for pair in self.stem for number in pair]
+        classes = [] if self.classes is None else [self.classes]
+        if not all(1 <= number <= MOST for number in (*counts, *stems, *classes)):
+            raise Damaged("a number of a vision transformer is not from 1 to 2^20", fix=_FIX)
+        if len(self.grid) != 2 or any(len(pair) != 2 for pair in self.stem) or self.layers > 1024:
+            raise Damaged("the grid, the stem or the layers of a vision transformer", fix=_FIX)
+        if self.width % self.heads:
+            problem = f"{self.heads} heads do not divide a width of {self.width}"
+            raise Damaged(problem, fix=_FIX)
 
     @property
     def image(self) -> tuple[int, int, int]:

@@ -1,15 +1,18 @@
 """Every network asks for exactly the weights that it says it has, and gives what its ports say."""
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 from networks import NETWORKS, inputs_of, weights_of
 
 from edge.errors import Damaged
+from edge.files.config import Config
 from edge.net import NetSpec, Port, Size
-from edge.nn.networks import define, networks
+from edge.nn.networks import define, networks, read_spec
 from edge.nn.tracing import traced
 from edge_runtimes.reference.net import NumpyNetOps
 
@@ -47,6 +50,46 @@ def test_one_of_a_batch_is_as_if_it_were_alone(name: str) -> None:
         alone = define(ops, spec, **{key: x[i : i + 1] for key, x in inputs.items()})
         for key, out in alone.items():
             np.testing.assert_allclose(out[0], whole[key][i], atol=1e-5)
+
+
+def written(spec: NetSpec) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(asdict(spec))))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_comes_back_from_json(name: str) -> None:
+    assert read_spec(Config(written(NETWORKS[name]), "edge.json")) == NETWORKS[name]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"heads": 3}, "3 heads do not divide a width of 16"),
+        ({"width": 0}, "width"),
+        ({"width": 1 << 30}, "width is 1073741824"),
+        ({"layers": 5000}, "layers"),
+        ({"width": 1 << 22}, "from 1 to 2"),
+        ({"grid": [4]}, "grid"),
+        ({"grid": [4, 0]}, "from 1 to 2"),
+        ({"grid": "4"}, "grid"),
+        ({"stem": [[4, 4, 4]]}, "stem"),
+        ({"stem": [4]}, "stem"),
+        ({"stem": [{"a": 1}]}, "stem"),
+        ({"norm": {"eps": 1e-6, "kind": "batch"}}, "kind"),
+        ({"code": "os"}, "unknown field 'code'"),
+    ],
+)
+def test_numbers_that_make_no_network_are_refused(change: dict[str, Any], problem: str) -> None:
+    data = written(NETWORKS["catlip"])
+    data["config"] |= change
+    with pytest.raises(Damaged, match=problem):
+        read_spec(Config(data, "edge.json"))
+
+
+@pytest.mark.parametrize("change", [{"kind": "os"}, {"kind": "networks"}, {"config": None}])
+def test_only_networks_that_there_are_can_be_read(change: dict[str, Any]) -> None:
+    with pytest.raises(Damaged, match="no network"):
+        read_spec(Config({**written(NETWORKS["vit"]), **change}, "edge.json"))
 
 
 @dataclass(frozen=True, kw_only=True)
