@@ -9,10 +9,14 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.net import NetConfig, NetSpec
 from edge.spec import DecoderSpec, LayerSpec
+from edge.typing import F32
 
+Spec = DecoderSpec | NetSpec
 Shape = tuple[int, ...]
 Rows = tuple[range, ...]
 # Buffers that older code saved with the weights, whatever holds them: angles, masks.
@@ -27,18 +31,45 @@ class Part:
     """One of the weights in a fused tensor: `split` gives the rows of each, in order."""
 
     tensor: str
-    split: Callable[[LayerSpec], tuple[Rows, ...]]
+    split: Callable[[Any], tuple[Rows, ...]]  # of a decoder's layer, or of a network's config
     part: int
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A small weight that no tensor is as it lies: a kernel as a matrix, a norm that is folded into it, a
+    table with the class token. `shapes`: of the tensors, by a network's config; `make`: the weight of
+    that config and of the tensors, whole and in float32.
+    """
+
+    tensors: tuple[str, ...]
+    shapes: Callable[[Any], tuple[Shape, ...]]
+    make: Callable[..., F32]
+
+
+@dataclass(frozen=True, slots=True)
 class Location:
-    """Where one weight lies: these rows of that tensor, in this order; no rows: the whole tensor."""
+    """Where one weight lies: these rows of that tensor, in this order; no rows: the whole tensor. One that
+    is `made` is so of that tensor and of `others`, for a network of this `config`.
+    """
 
     tensor: str
     shape: Shape  # of the weight
     stored: Shape  # of the tensor that holds it
     rows: Rows = ()
+    others: tuple[tuple[str, Shape], ...] = ()
+    made: Made | None = None
+    config: NetConfig | None = None
+
+    @property
+    def tensors(self) -> dict[str, Shape]:
+        """Every tensor that is read for it."""
+        return {self.tensor: self.stored, **dict(self.others)}
+
+    def make(self, *tensors: F32) -> F32:
+        """The weight, of the whole tensors that it is made of."""
+        assert self.made is not None, f"{self.tensor} holds the weight as it is"
+        return self.made.make(self.config, *tensors)
 
     def row(self, row: int) -> int:
         """A weight's row as a row of the tensor."""
@@ -63,20 +94,21 @@ class NameMap:
     carry no weight, beside the buffers of any family.
     """
 
-    entries: Mapping[str, str | Part]
+    entries: Mapping[str, str | Part | Made]
     ignore: tuple[str, ...] = ()
 
-    def places(self, spec: DecoderSpec) -> dict[str, Location]:
+    def places(self, spec: Spec) -> dict[str, Location]:
         """Every canonical weight of the spec -> its place."""
         return {name: self._place(name, shape, spec) for name, shape in shapes(spec).items()}
 
-    def check(self, spec: DecoderSpec, found: Mapping[str, Shape]) -> dict[str, Location]:
+    def check(self, spec: Spec, found: Mapping[str, Shape]) -> dict[str, Location]:
         """The places, once the checkpoint holds exactly these tensors in these shapes."""
-        places = self.places(spec)
-        embed, head = self.ends
-        if spec.tied and embed not in found and head in found:
-            places["embed"] = replace(places["embed"], tensor=head)
-        needed = {place.tensor: place.stored for place in places.values()}
+        places, head = self.places(spec), ""
+        if isinstance(spec, DecoderSpec):
+            embed, head = self.ends
+            if spec.tied and embed not in found and head in found:
+                places["embed"] = replace(places["embed"], tensor=head)
+        needed = {name: s for place in places.values() for name, s in place.tensors.items()}
         missing = sorted(needed.keys() - found.keys())
         unknown = sorted(n for n in found.keys() - needed.keys() if not self._ignored(n, spec))
         if missing or unknown:
@@ -104,18 +136,24 @@ class NameMap:
         assert isinstance(head, str)
         return embed, head
 
-    def _place(self, name: str, shape: Shape, spec: DecoderSpec) -> Location:
-        match = re.match(r"layers\.(\d+)\.", name)
-        index = int(match[1]) if match else -1
-        entry = self._entry(re.sub(r"^layers\.\d+\.", "layers.{i}.", name))
+    def _place(self, name: str, shape: Shape, spec: Spec) -> Location:
+        match = re.match(r"([a-z]+)\.(\d+)(?=\.|$)", name)
+        index = int(match[2]) if match else -1
+        entry = self._entry(re.sub(r"^([a-z]+)\.\d+(?=\.|$)", r"\1.{i}", name))
         if isinstance(entry, str):
             return Location(entry.replace("{i}", str(index)), shape, shape)
-        parts = entry.split(spec.layers[index])
+        if isinstance(entry, Made):
+            assert isinstance(spec, NetSpec), "a decoder's weights are rows of tensors"
+            tensors = (tensor.replace("{i}", str(index)) for tensor in entry.tensors)
+            first, *others = zip(tensors, entry.shapes(spec.config), strict=True)
+            return Location(first[0], shape, first[1], (), tuple(others), entry, spec.config)
+        whole = spec.layers[index] if isinstance(spec, DecoderSpec) else spec.config
+        parts = entry.split(whole)
         height = sum(len(rows) for part in parts for rows in part)
         tensor = entry.tensor.replace("{i}", str(index))
         return Location(tensor, shape, (height, *shape[1:]), parts[entry.part])
 
-    def _entry(self, name: str) -> str | Part:
+    def _entry(self, name: str) -> str | Part | Made:
         """Where a weight of any layer lies."""
         if name not in self.entries:
             raise Unsupported(
@@ -124,9 +162,9 @@ class NameMap:
             )
         return self.entries[name]
 
-    def _ignored(self, name: str, spec: DecoderSpec) -> bool:
+    def _ignored(self, name: str, spec: Spec) -> bool:
         """Also a head that repeats a tied embedding: some tools save it twice (see `Headers.spec`)."""
-        repeated = spec.tied and name == self.ends[1]
+        repeated = isinstance(spec, DecoderSpec) and spec.tied and name == self.ends[1]
         return repeated or any(re.fullmatch(pattern, name) for pattern in (*_INERT, *self.ignore))
 
 
@@ -149,8 +187,12 @@ def stored(places: Mapping[str, Location]) -> dict[str, FusedTensor]:
     return {tensor: FusedTensor(shapes[tensor], parts) for tensor, parts in weights.items()}
 
 
-def shapes(spec: DecoderSpec) -> dict[str, Shape]:
-    """Every weight of a decoder -> its shape, in the order of use. A matrix is [out, in]."""
+def shapes(spec: Spec) -> dict[str, Shape]:
+    """Every weight of a model -> its shape, in the order of use. A matrix is [out, in]."""
+    return _decoder_shapes(spec) if isinstance(spec, DecoderSpec) else dict(spec.config.shapes())
+
+
+def _decoder_shapes(spec: DecoderSpec) -> dict[str, Shape]:
     out: dict[str, Shape] = {"embed": (spec.vocab, spec.width)}
     for index, layer in enumerate(spec.layers):
         parts = _layer_shapes(spec, layer).items()

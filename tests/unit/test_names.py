@@ -12,8 +12,10 @@ from support import CONFIGS, checkpoint, config_of, spec_of, tiny, weights_of
 from edge.errors import Damaged, EdgeError
 from edge.families import family_of
 from edge.files.config import Config
-from edge.names import Location, shapes, stored
+from edge.names import Location, Made, NameMap, Part, shapes, stored
+from edge.net import NetSpec
 from edge.nn.decoder import decoder
+from edge.nn.vit import VitSpec
 from edge.source.checkpoint import Checkpoint
 from edge.spec import LayerSpec, Norm, Rope
 
@@ -236,3 +238,71 @@ def test_a_transform_without_an_inverse_is_refused(rows: tuple[tuple[range, ...]
     }
     with pytest.raises(EdgeError, match="fused cannot be written"):
         stored(places)
+
+
+def matrix_of(config: VitSpec, kernel: np.ndarray) -> np.ndarray:
+    """A kernel [O, C, k, k] as a product has it: channels last."""
+    return kernel.transpose(0, 2, 3, 1).reshape(config.width, -1)
+
+
+MADE = NameMap(
+    {
+        "patch": Made(("proj.weight",), lambda c: ((c.width, 3, c.patch, c.patch),), matrix_of),
+        "patch.bias": "proj.bias",
+        "position": Made(
+            ("cls", "table"),
+            lambda c: ((1, c.width), (c.rows - 1, c.width)),
+            lambda _, cls, table: np.concatenate([cls, table]),
+        ),
+        **{
+            f"layers.{{i}}.attn.{n}{end}": Part(
+                f"blocks.{{i}}.qkv{tensor}", lambda c: _thirds(c.width), i
+            )
+            for i, n in enumerate("qkv")
+            for end, tensor in (("", ".weight"), (".bias", ".bias"))
+        },
+        **{
+            f"layers.{{i}}.{n}{end}": f"blocks.{{i}}.{n}{tensor}"
+            for n in ("attn.norm", "attn.o", "mlp.norm", "mlp.up", "mlp.down")
+            for end, tensor in (("", ".weight"), (".bias", ".bias"))
+        },
+    },
+    ignore=("mask",),
+)
+VIT = VitSpec(
+    grid=(2, 2), patch=2, width=4, layers=2, heads=1, ffn_width=6, norm=Norm(eps=1e-6, kind="layer")
+)
+
+
+def _thirds(width: int) -> tuple[tuple[range, ...], ...]:
+    return tuple((range(i * width, (i + 1) * width),) for i in range(3))
+
+
+def test_a_network_has_a_name_map_as_a_decoder_has() -> None:
+    """Total both ways, too, where weights are made of several tensors."""
+    spec = NetSpec(kind="vit", config=VIT)
+    places = MADE.places(spec)
+    assert list(places) == list(shapes(spec))
+    found = {name: shape for place in places.values() for name, shape in place.tensors.items()}
+    assert found["proj.weight"] == (4, 3, 2, 2)
+    assert found["cls"] == (1, 4)
+    assert found["blocks.1.qkv.weight"] == (12, 4)
+    assert MADE.check(spec, {**found, "mask": (1,)}) == places
+    for missing in ("cls", "table", "proj.weight", "blocks.0.qkv.bias"):
+        with pytest.raises(Damaged, match=missing):
+            MADE.check(spec, {name: s for name, s in found.items() if name != missing})
+    with pytest.raises(Damaged, match="table has shape"):
+        MADE.check(spec, {**found, "table": (9, 4)})
+    with pytest.raises(Damaged, match="another"):
+        MADE.check(spec, {**found, "another": (1,)})
+
+
+def test_what_is_made_is_made_of_whole_tensors() -> None:
+    rng = np.random.default_rng(0)
+    places = MADE.places(NetSpec(kind="vit", config=VIT))
+    for name in ("patch", "position"):
+        place = places[name]
+        given = [rng.standard_normal(shape).astype(np.float32) for shape in place.tensors.values()]
+        assert place.make(*given).shape == place.shape == VIT.shapes()[name]
+    assert places["layers.1.attn.k"].rows == (range(4, 8),)
+    assert places["layers.1.attn.k"].made is None
