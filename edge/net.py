@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from edge.errors import Damaged
+from edge.errors import Damaged, EdgeError
 
 Shape = tuple[int, ...]
 
@@ -90,3 +90,29 @@ def check(config: NetConfig) -> None:
             f"{', '.join(twice)}: two things of one name in a network",
             fix="give inputs, outputs and weights names of their own",
         )
+
+
+def sizes_of(config: NetConfig, inputs: Mapping[str, Shape]) -> dict[str, int]:
+    """The sizes that a call chooses, from its inputs' shapes; refuses inputs that are not the ports."""
+    ports = {port.name: port for port in config.inputs}
+    if ports.keys() != inputs.keys():
+        given, wanted = (", ".join(sorted(names)) or "nothing" for names in (inputs, ports))
+        raise EdgeError(f"a network got {given}", fix=f"give it exactly {wanted}")
+    found: dict[str, int] = {}
+    for name, shape in inputs.items():
+        wanted_shape = ports[name].shape
+        fits = len(shape) == len(wanted_shape) and all(
+            found.setdefault(size, n) == n if isinstance(size, str) else size == n
+            for size, n in zip(wanted_shape, shape, strict=True)
+        )
+        if not fits:
+            raise EdgeError(
+                f"input {name} has the shape {list(shape)}",
+                fix=f"give {list(wanted_shape)}, where a name is the same size everywhere",
+            )
+    for size in config.sizes:
+        if not size.least <= found.get(size.name, size.least) <= size.most:
+            raise EdgeError(
+                f"{size.name} is {found[size.name]}", fix=f"give {size.least} to {size.most}"
+            )
+    return found

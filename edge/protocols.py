@@ -6,8 +6,9 @@ T tokens, V vocabulary.
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from edge.net import NetSpec
 from edge.spec import DecoderSpec
-from edge.typing import F32, I64
+from edge.typing import F32, I64, AnyArray
 
 
 @runtime_checkable
@@ -101,4 +102,18 @@ class EarlyExit(Decoder, Protocol):
 
     def finish(self, token: int) -> F32:
         """Append the drafted tokens and one more: their remaining layers -> logits [T, V] of all."""
+        ...
+
+
+@runtime_checkable
+class Net(Protocol):
+    """A network that is no decoder: it remembers nothing between calls."""
+
+    @property
+    def spec(self) -> NetSpec: ...
+
+    def __call__(self, **inputs: AnyArray) -> dict[str, F32]:
+        """Outputs by name, of exactly the inputs that its ports name; floats, or integers where a port
+        says so.
+        """
         ...

@@ -9,7 +9,9 @@ from math import erf
 
 import numpy as np
 
+from edge.net import NetSpec, sizes_of
 from edge.nn.composed import Composed
+from edge.nn.networks import define
 from edge.ops import Act, Fold, Pair
 from edge.spec import Norm
 from edge.typing import F32, I64, AnyArray
@@ -43,6 +45,19 @@ PAIRS: Mapping[Pair, Callable[[F32, F32 | float], AnyArray]] = {
 }
 _ONE = np.ones(1, np.float32)
 FOLDS: Mapping[Fold, Callable[..., AnyArray]] = {"sum": np.sum, "mean": np.mean, "max": np.max}
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceNet:
+    """`edge.protocols.Net` over any source of float32 weights."""
+
+    spec: NetSpec
+    weight: Callable[[str], F32]
+    product: Callable[[F32, str], F32] | None = None
+
+    def __call__(self, **inputs: AnyArray) -> dict[str, F32]:
+        sizes_of(self.spec.config, {name: x.shape for name, x in inputs.items()})
+        return dict(define(NumpyNetOps(self.weight, self.product), self.spec, **inputs))
 
 
 @dataclass(slots=True)

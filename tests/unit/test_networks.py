@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from networks import NETWORKS, inputs_of, weights_of
 
-from edge.errors import Damaged
+from edge.errors import Damaged, EdgeError
 from edge.files.config import Config
-from edge.net import NetSpec, Port, Size
+from edge.net import NetSpec, Port, Size, sizes_of
 from edge.nn.networks import define, networks, read_spec
 from edge.nn.tracing import traced
-from edge_runtimes.reference.net import NumpyNetOps
+from edge.protocols import Net
+from edge_runtimes.reference.net import NumpyNetOps, ReferenceNet
 
 
 def test_every_network_has_a_case() -> None:
@@ -126,3 +127,39 @@ def test_what_would_be_two_things_in_one_graph_is_refused(config: Numbers, probl
 def test_sizes_are_checked(least: int, most: int, steps: tuple[int, ...]) -> None:
     with pytest.raises(Damaged, match="size n"):
         Size(name="n", least=least, most=most, steps=steps)
+
+
+def test_a_call_chooses_sizes_by_its_inputs() -> None:
+    spec = NETWORKS["projector-v2"]
+    net = ReferenceNet(spec, weights_of(spec).__getitem__)
+    assert isinstance(net, Net)
+    assert sizes_of(spec.config, {"features": (3, 17, 8)}) == {"tiles": 3}
+    assert net(**inputs_of(spec, batch=3))["rows"].shape == (3, 4, 12)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "problem"),
+    [
+        ({}, "got nothing"),
+        ({"image": (1, 17, 8)}, "got image"),
+        ({"features": (1, 17, 8), "more": (1,)}, "got features, more"),
+        ({"features": (1, 16, 8)}, r"\[1, 16, 8\]"),
+        ({"features": (17, 8)}, r"\[17, 8\]"),
+        ({"features": (65, 17, 8)}, "tiles is 65"),
+        ({"features": (0, 17, 8)}, "tiles is 0"),
+    ],
+)
+def test_inputs_that_are_not_the_ports_are_refused(
+    shapes: dict[str, tuple[int, ...]], problem: str
+) -> None:
+    spec = NETWORKS["projector-v2"]
+    net = ReferenceNet(spec, weights_of(spec).__getitem__)
+    with pytest.raises(EdgeError, match=problem):
+        net(**{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+
+
+def test_one_size_is_one_number() -> None:
+    two = Numbers(inputs=(Port(name="x", shape=("rows", 4)), Port(name="y", shape=(2, "rows"))))
+    assert sizes_of(two, {"x": (3, 4), "y": (2, 3)}) == {"rows": 3}
+    with pytest.raises(EdgeError, match="input y"):
+        sizes_of(two, {"x": (3, 4), "y": (2, 5)})
