@@ -30,9 +30,10 @@ def package(
     build: Callable[..., Any],
     *arrays: np.ndarray,
     states: Mapping[str, tuple[int, ...]] | None = None,
+    target: Any = ct.target.iOS18,
 ) -> Path:
     """Save a program of one function, `main`: inputs a, b, ... like these arrays, then states."""
-    return packages(folder, {"main": (build, arrays)}, states=states)
+    return packages(folder, {"main": (build, arrays)}, states=states, target=target)
 
 
 def packages(
@@ -40,16 +41,17 @@ def packages(
     entries: Mapping[str, Entry],
     *,
     states: Mapping[str, tuple[int, ...]] | None = None,
+    target: Any = ct.target.iOS18,
 ) -> Path:
     """Save a program of several functions."""
     program = mil.Program()
     for name, (build, arrays) in entries.items():
-        program.add_function(name, _function(build, arrays, states or {}))
+        program.add_function(name, _function(build, arrays, states or {}, target))
     program.default_function_name = next(iter(entries))
     program.export_as_multifunction = len(entries) > 1
     model = ct.convert(
         program,
-        minimum_deployment_target=ct.target.iOS18,
+        minimum_deployment_target=target,
         compute_precision=ct.precision.FLOAT32,
         pass_pipeline=ct.PassPipeline.EMPTY,
         skip_model_load=True,
@@ -59,7 +61,10 @@ def packages(
 
 
 def _function(
-    build: Callable[..., Any], arrays: tuple[np.ndarray, ...], states: Mapping[str, tuple[int, ...]]
+    build: Callable[..., Any],
+    arrays: tuple[np.ndarray, ...],
+    states: Mapping[str, tuple[int, ...]],
+    target: Any,
 ) -> Any:
     inputs = {
         name: mb.placeholder(array.shape, KINDS[array.dtype])
@@ -67,7 +72,14 @@ def _function(
     }
     for name, shape in states.items():
         inputs[name] = mb.state_tensor_placeholder(shape, types.fp16)
-    with mil.Function(inputs, opset_version=ct.target.iOS18) as function:
+    with mil.Function(inputs, opset_version=target) as function:
         out = build(*function.inputs.values())
         function.set_outputs(list(out) if isinstance(out, list | tuple) else [out])
     return function
+
+
+def inferred(target: Any, kind: str, **arguments: Any) -> list[np.ndarray]:
+    """What coremltools itself computes of one operation over constants, as this version means it."""
+    with mil.Function({}, opset_version=target):
+        out = getattr(mb, kind)(**arguments)
+    return [np.asarray(var.val) for var in (out if isinstance(out, list | tuple) else [out])]

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.typing import AnyArray
-from edge_runtimes.coreml.ops import ARITHMETIC, MOVING
+from edge_runtimes.coreml.ops import ARITHMETIC, moving_of
 from edge_runtimes.coreml.ops.inferred import KINDS, infer
 from edge_runtimes.coreml.ops.moving import put
 from edge_runtimes.coreml.program import Argument, Constant, Function, Op, Program
@@ -104,6 +104,7 @@ class _Run:
         self._owner = owner
         self._function = function
         self._plan = plan
+        self._moving = moving_of(function.opset)
         self._values: dict[str, Any] = {}
         self._keys: dict[str, object] = {}  # of constants, the same in every function
 
@@ -137,7 +138,7 @@ class _Run:
             put(**arguments)
             self._values[op.outputs[0][0]] = arguments["x"]
         else:
-            self._set(op, _computed(op.kind, self._arguments(op)))
+            self._set(op, self._computed(op.kind, self._arguments(op)))
 
     def _write(self, op: Op) -> None:
         name, (data,) = op.state, op.inputs["data"]
@@ -157,7 +158,7 @@ class _Run:
         value = self._owner._kept.get(key)
         if value is None:
             arguments = self._arguments(op)
-            value = arguments["val"] if op.kind == "const" else _computed(op.kind, arguments)
+            value = arguments["val"] if op.kind == "const" else self._computed(op.kind, arguments)
             value = self._owner._settled(value, kind)
             if not isinstance(value, str):
                 self._owner._keep(key, value)
@@ -173,6 +174,20 @@ class _Run:
                     own = (self._function.name, name, argument)
                 parts.append((argument, own))
         return op.kind, tuple(parts)
+
+    def _computed(self, kind: str, arguments: dict[str, Any]) -> Any:
+        """The result of one operation, before it is given its declared type."""
+        if kind in self._moving:
+            return self._moving[kind](**arguments)
+        widened = {name: _widened(value) for name, value in arguments.items()}
+        if kind in ARITHMETIC:
+            return ARITHMETIC[kind](**widened)
+        if kind in KINDS:
+            return infer(kind, widened)
+        raise Unsupported(
+            f"the reference evaluator has no operation {kind}",
+            fix="run it on a Mac, or use a package without it",
+        )
 
     def _set(self, op: Op, result: Any) -> None:
         results = result if isinstance(result, tuple) else (result,)
@@ -194,21 +209,6 @@ class _Run:
 
     def _state_type(self, name: str) -> TensorType:
         return self._function.states[name]
-
-
-def _computed(kind: str, arguments: dict[str, Any]) -> Any:
-    """The result of one operation, before it is given its declared type."""
-    if kind in MOVING:
-        return MOVING[kind](**arguments)
-    widened = {name: _widened(value) for name, value in arguments.items()}
-    if kind in ARITHMETIC:
-        return ARITHMETIC[kind](**widened)
-    if kind in KINDS:
-        return infer(kind, widened)
-    raise Unsupported(
-        f"the reference evaluator has no operation {kind}",
-        fix="run it on a Mac, or use a package without it",
-    )
 
 
 def _widened(value: Any) -> Any:

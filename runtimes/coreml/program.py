@@ -4,6 +4,7 @@ Constants stay where they are until an operation asks: a model is not loaded, it
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from edge_runtimes.coreml.package import Package
 from edge_runtimes.coreml.toolkit import MIL_pb2
 from edge_runtimes.coreml.types import NUMPY, TensorType, bits_of, bounded
 
+_OPSET = re.compile(r"CoreML([5-9])")
 _FLOATS = {"FLOAT16": "fp16", "FLOAT32": "fp32"}
 
 
@@ -75,9 +77,12 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """An entry point. `states` are read and written by name and outlive a call."""
+    """An entry point. `states` are read and written by name and outlive a call. `opset`: the version of
+    Core ML that says what its operations mean, 5 for iOS 15 and so on.
+    """
 
     name: str
+    opset: int
     inputs: Mapping[str, TensorType]
     states: Mapping[str, TensorType]
     ops: tuple[Op, ...]
@@ -138,7 +143,17 @@ def _function(name: str, spec: Any) -> Function:
             (state,) for state in states
         }:
             raise Damaged(f"function {name}: {op.kind} of no state", fix=_FIX)
-    return Function(name, inputs, states, ops, tuple(block.outputs))
+    return Function(name, _opset(name, spec.opset), inputs, states, ops, tuple(block.outputs))
+
+
+def _opset(name: str, called: str) -> int:
+    found = _OPSET.fullmatch(called)
+    if found is None:
+        raise Unsupported(
+            f"function {name} is written in {called!r:.40}, which the reference evaluator lacks",
+            fix="convert it with minimum_deployment_target iOS 15 or later",
+        )
+    return int(found[1])
 
 
 def _op(spec: Any) -> Op:

@@ -28,3 +28,8 @@ ARITHMETIC: Mapping[str, Callable[..., Any]] = {
     **weights.OPS,
 }
 MOVING: Mapping[str, Callable[..., Any]] = moving.OPS
+
+
+def moving_of(opset: int) -> Mapping[str, Callable[..., Any]]:
+    """As this version of Core ML means them: 5 is iOS 15's, 8 iOS 18's."""
+    return MOVING if opset >= 7 else {**MOVING, **moving.BEFORE_7}

@@ -13,9 +13,17 @@ from edge_runtimes.coreml.types import bounded
 
 
 def reshape(x: AnyArray, shape: AnyArray) -> AnyArray:
-    """0 keeps a size, one -1 takes what is left."""
-    sizes = [x.shape[i] if size == 0 else int(size) for i, size in enumerate(shape)]
-    return x.reshape(sizes)
+    """From iOS 17 on: 0 keeps a size, counted from the right, or adds an axis; one -1 takes what is left."""
+    kept = [1] * len(shape) + list(x.shape)
+    places = zip(shape, kept[x.ndim :], strict=True)
+    return x.reshape([size if n == 0 else int(n) for n, size in places])
+
+
+def reshape_in_place(x: AnyArray, shape: AnyArray) -> AnyArray:
+    """Up to iOS 16: 0 keeps the size of its own axis, where there are as many axes as before."""
+    if 0 in shape and len(shape) != x.ndim:
+        raise ValueError(f"a 0 in {list(shape)}, and {x.ndim} axes")
+    return x.reshape([x.shape[i] if n == 0 else int(n) for i, n in enumerate(shape)])
 
 
 def concat(values: list[AnyArray], axis: int, interleave: bool = False) -> AnyArray:
@@ -169,3 +177,4 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "tile": tile,
     "transpose": lambda x, perm: np.transpose(x, [int(p) for p in perm]),
 }
+BEFORE_7: Mapping[str, Callable[..., Any]] = {"reshape": reshape_in_place}
