@@ -48,7 +48,7 @@ def test_a_reshape_is_what_coremltools_infers(opset: int, shape: tuple[int, ...]
         try:
             (want,) = inferred(OPSETS[opset], "reshape", x=x, shape=target)
         except ValueError:
-            with pytest.raises(ValueError, match="reshape|axes"):
+            with pytest.raises(ValueError, match=r"reshape|axes"):
                 ours(x, np.array(target))
             continue
         np.testing.assert_array_equal(ours(x, np.array(target)), want)
