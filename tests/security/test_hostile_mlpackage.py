@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from edge.errors import Damaged, EdgeError, Unsupported
 from edge.run import opening
 from edge_runtimes.coreml import package as packages
 from edge_runtimes.coreml.evaluator import Evaluator
+from edge_runtimes.coreml.ops import ARITHMETIC, MOVING
 from edge_runtimes.coreml.program import Program
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
@@ -319,6 +321,61 @@ def test_a_broken_program_is_one_error(case: str, folder: Path) -> None:
     (folder / MODEL).write_bytes(model.SerializeToString())
     with pytest.raises((Damaged, Unsupported), match=message):
         run(folder)
+
+
+ROW = np.ones((1 << 16, 1), np.float32)
+COLUMN = np.ones((1, 1 << 16), np.float32)
+IMAGE = np.ones((1 << 8, 1, 4, 4), np.float32)
+KERNEL = np.ones((1, 1, 3, 3), np.float32)
+FAR = np.array([1 << 30, 1 << 30])
+GROWING: dict[str, tuple[str, dict[str, Any]]] = {
+    "a conv of wide padding": (
+        "conv", {"x": IMAGE, "weight": KERNEL, "pad_type": "custom", "pad": np.full(4, 1 << 12)},
+    ),
+    "a conv of far taps": (
+        "conv", {"x": IMAGE, "weight": KERNEL, "pad_type": "same", "dilations": FAR},
+    ),
+    "a pool of large windows": (
+        "max_pool", {"x": IMAGE, "kernel_sizes": FAR, "pad_type": "same"},
+    ),
+    "a pool of many large windows": (
+        "avg_pool", {"x": np.ones((1, 1, 999, 999), np.float32), "kernel_sizes": np.array([300, 300])},
+    ),
+    "a bias of many rows": ("conv", {"x": IMAGE, "weight": KERNEL, "bias": COLUMN[0]}),
+    "steps back": ("conv", {"x": IMAGE, "weight": KERNEL, "strides": np.array([-1, -1])}),
+    "a linear bias of many rows": (
+        "linear", {"x": ROW, "weight": ROW[:1], "bias": ROW},
+    ),
+    "a choice of rows and columns": ("select", {"cond": ROW > 0, "a": COLUMN, "b": COLUMN}),
+    "limits that are rows": ("clip", {"x": ROW, "alpha": COLUMN, "beta": COLUMN}),
+    "an epsilon of columns": ("rsqrt", {"x": ROW, "epsilon": COLUMN}),
+    "a mean of many channels": (
+        "batch_norm", {"x": ROW, "mean": COLUMN[0], "variance": COLUMN[0]},
+    ),
+    "a mask of many batches": (
+        "scaled_dot_product_attention",
+        {"query": ROW, "key": ROW[:1], "value": ROW[:1], "attn_mask": COLUMN.reshape(-1, 1, 1)},
+    ),
+    "indices of other rows": (
+        "gather_along_axis", {"x": ROW[:, :, None], "indices": np.zeros((1, 1 << 16, 1), np.int32), "axis": 2},
+    ),
+    "one value many times": ("concat", {"values": [ROW] * (1 << 16), "axis": 0}),
+    "one value many times over": ("stack", {"values": [ROW] * (1 << 16), "axis": 0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GROWING)
+def test_an_operation_makes_no_more_than_it_may(case: str) -> None:
+    """Refused before it allocates: a few MiB, where each asks for many GiB."""
+    kind, arguments = GROWING[case]
+    operations = {**ARITHMETIC, **MOVING}
+    tracemalloc.start()
+    try:
+        with pytest.raises((Damaged, TypeError, ValueError)):
+            operations[kind](**arguments)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

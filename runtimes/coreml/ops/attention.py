@@ -25,7 +25,11 @@ def scaled_dot_product_attention(
 
     A mask [..., L, S] of floats is added to the scores; one of truths says which take part.
     """
-    bounded((*query.shape[:-1], key.shape[-2]))
+    rows = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    scored = bounded((*rows, query.shape[-2], key.shape[-2]))
+    bounded((*rows, query.shape[-2], value.shape[-1]))
+    if attn_mask is not None and np.broadcast_shapes(attn_mask.shape, scored) != scored:
+        raise ValueError(f"a mask of {list(attn_mask.shape)} for scores of {list(scored)}")
     scores = query @ np.swapaxes(key, -1, -2) / np.float32(math.sqrt(query.shape[-1]))
     if attn_mask is not None and attn_mask.dtype == np.bool_:
         scores = np.where(attn_mask, scores, np.float32(-np.inf))

@@ -1,4 +1,7 @@
-"""Operations on each element by itself, and on pairs that broadcast."""
+"""Operations on each element by itself, and on pairs that broadcast.
+
+What MIL calls a scalar goes through `float`, which refuses an array that would broadcast.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,8 +20,8 @@ def cast(x: AnyArray, dtype: str) -> AnyArray:
     return x != 0 if dtype == "bool" else x
 
 
-def clip(x: F32, alpha: F32, beta: F32) -> F32:
-    return np.clip(x, alpha, beta)
+def clip(x: F32, alpha: float, beta: float) -> F32:
+    return np.clip(x, float(alpha), float(beta))
 
 
 def erf(x: F32) -> F32:
@@ -28,13 +31,13 @@ def erf(x: F32) -> F32:
 def gelu(x: F32, mode: str = "EXACT") -> F32:
     """x times the normal distribution function, or one of its two approximations."""
     if mode == "EXACT":
-        return x * (erf(x * _SQRT_HALF) + np.float32(1)) * np.float32(0.5)
+        return x * ((erf(x * _SQRT_HALF) + np.float32(1)) * np.float32(0.5))
     if mode == "SIGMOID_APPROXIMATION":
         return x * sigmoid(np.float32(1.702) * x)
     if mode != "TANH_APPROXIMATION":
         raise ValueError(f"gelu has no mode {mode!r}")
     inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-    return x * (np.tanh(inner) + 1) / 2
+    return x * ((np.tanh(inner) + np.float32(1)) * np.float32(0.5))
 
 
 def sigmoid(x: F32) -> F32:
@@ -44,6 +47,7 @@ def sigmoid(x: F32) -> F32:
 
 
 def select(cond: AnyArray, a: AnyArray, b: AnyArray) -> AnyArray:
+    bounded(np.broadcast_shapes(np.shape(cond), np.shape(a), np.shape(b)))
     return np.where(cond, a, b)
 
 
@@ -52,8 +56,8 @@ def softplus(x: F32) -> F32:
     return out
 
 
-def leaky_relu(x: F32, alpha: F32) -> F32:
-    out: F32 = np.where(x >= 0, x, alpha * x)
+def leaky_relu(x: F32, alpha: float) -> F32:
+    out: F32 = np.where(x >= 0, x, float(alpha) * x)
     return out
 
 
@@ -81,11 +85,11 @@ OPS: Mapping[str, Callable[..., AnyArray]] = {
     "gelu": gelu,
     "greater": _pair(np.greater),
     "greater_equal": _pair(np.greater_equal),
-    "inverse": lambda x, epsilon=0: 1 / (x + epsilon),
+    "inverse": lambda x, epsilon=1e-4: 1 / (x + float(epsilon)),
     "leaky_relu": leaky_relu,
     "less": _pair(np.less),
     "less_equal": _pair(np.less_equal),
-    "log": lambda x, epsilon=0: np.log(x + epsilon),
+    "log": lambda x, epsilon=1e-45: np.log(x + float(epsilon)),
     "logical_and": _pair(np.logical_and),
     "logical_not": lambda x: np.logical_not(x),
     "logical_or": _pair(np.logical_or),
@@ -99,7 +103,7 @@ OPS: Mapping[str, Callable[..., AnyArray]] = {
     "real_div": _pair(np.divide),
     "relu": lambda x: np.maximum(x, 0),
     "round": lambda x: np.rint(x),
-    "rsqrt": lambda x, epsilon=0: 1 / np.sqrt(x + epsilon),
+    "rsqrt": lambda x, epsilon=1e-12: 1 / np.sqrt(x + float(epsilon)),
     "select": select,
     "sigmoid": sigmoid,
     "sign": lambda x: np.sign(x),

@@ -27,10 +27,16 @@ def reshape_in_place(x: AnyArray, shape: AnyArray) -> AnyArray:
 
 
 def concat(values: list[AnyArray], axis: int, interleave: bool = False) -> AnyArray:
+    bounded((sum(value.size for value in values),))
     if interleave:
         stacked = np.stack(values, axis=int(axis) % values[0].ndim + 1)
         return stacked.reshape(np.concatenate(values, axis=int(axis)).shape)
     return np.concatenate(values, axis=int(axis))
+
+
+def stack(values: list[AnyArray], axis: int) -> AnyArray:
+    bounded((sum(value.size for value in values),))
+    return np.stack(values, axis=int(axis))
 
 
 def split(
@@ -71,11 +77,12 @@ def slice_by_index(x: AnyArray, **bounds: Any) -> AnyArray:
 
 def slice_by_size(x: AnyArray, begin: AnyArray, size: AnyArray) -> AnyArray:
     """size -1: all from there."""
+    starts = [int(b) % whole for b, whole in zip(begin, x.shape, strict=True)]
     ends = [
-        x.shape[i] if n == -1 else int(b) + int(n)
-        for i, (b, n) in enumerate(zip(begin, size, strict=True))
+        whole if n == -1 else start + int(n)
+        for start, n, whole in zip(starts, size, x.shape, strict=True)
     ]
-    picked = tuple(slice(int(b), e) for b, e in zip(begin, ends, strict=True))
+    picked = tuple(slice(start, end) for start, end in zip(starts, ends, strict=True))
     return np.array(x[picked])
 
 
@@ -102,17 +109,29 @@ def gather(
     validate_indices: bool = False,
 ) -> AnyArray:
     """Rows by number; one outside is an error here, whatever a device does with it."""
-    if batch_dims:
-        raise ValueError("gather with batch_dims")
-    at = int(axis) % x.ndim
-    bounded((*x.shape[:at], *np.shape(indices), *x.shape[at + 1 :]))
-    return np.take(x, indices, axis=at)
+    at, shared = int(axis) % x.ndim, int(batch_dims)
+    if not 0 <= shared <= min(at, np.ndim(indices)):
+        raise ValueError(f"gather along axis {at} with {shared} batch_dims")
+    bounded((*x.shape[:at], *np.shape(indices)[shared:], *x.shape[at + 1 :]))
+    if not shared:
+        return np.take(x, indices, axis=at)
+    batch = x.shape[:shared]
+    if indices.shape[:shared] != batch:
+        raise ValueError(f"indices {list(indices.shape)} into {list(x.shape)}")
+    rows = [np.take(x[i], indices[i], axis=at - shared) for i in np.ndindex(batch)]
+    return np.reshape(rows, (*batch, *rows[0].shape))
 
 
 def gather_along_axis(
     x: AnyArray, indices: AnyArray, axis: int = 0, validate_indices: bool = False
 ) -> AnyArray:
-    return np.take_along_axis(x, indices, axis=int(axis))
+    at = int(axis) % x.ndim
+    if (
+        indices.ndim != x.ndim
+        or np.delete(x.shape, at).tolist() != np.delete(indices.shape, at).tolist()
+    ):
+        raise ValueError(f"indices {list(indices.shape)} into {list(x.shape)}")
+    return np.take_along_axis(x, indices, axis=at)
 
 
 def tile(x: AnyArray, reps: AnyArray) -> AnyArray:
@@ -173,7 +192,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "slice_update": slice_update,
     "split": split,
     "squeeze": squeeze,
-    "stack": lambda values, axis: np.stack(values, axis=int(axis)),
+    "stack": stack,
     "tile": tile,
     "transpose": lambda x, perm: np.transpose(x, [int(p) for p in perm]),
 }

@@ -19,7 +19,7 @@ def layer_norm(
     centred = x - x.mean(axis=along, keepdims=True)
     variance = (centred * centred).mean(axis=along, keepdims=True)
     shape = [size if axis in along else 1 for axis, size in enumerate(x.shape)]
-    return _scaled(centred / np.sqrt(variance + epsilon), gamma, beta, shape)
+    return _scaled(centred / np.sqrt(variance + float(epsilon)), gamma, beta, shape)
 
 
 def batch_norm(
@@ -31,9 +31,10 @@ def batch_norm(
     epsilon: float = 1e-5,
 ) -> F32:
     """x [B, C, ...] with the mean and variance [C] of the training data."""
-    shape = [1, len(mean), *[1] * (x.ndim - 2)]
+    shape = [1, x.shape[1], *[1] * (x.ndim - 2)]
     centred = x - mean.reshape(shape)
-    return _scaled(centred / np.sqrt(variance.reshape(shape) + epsilon), gamma, beta, shape)
+    spread = variance.reshape(shape) + np.float32(float(epsilon))
+    return _scaled(centred / np.sqrt(spread), gamma, beta, shape)
 
 
 def instance_norm(
@@ -44,7 +45,7 @@ def instance_norm(
     centred = x - x.mean(axis=along, keepdims=True)
     variance = (centred * centred).mean(axis=along, keepdims=True)
     shape = [1, x.shape[1], *[1] * (x.ndim - 2)]
-    return _scaled(centred / np.sqrt(variance + epsilon), gamma, beta, shape)
+    return _scaled(centred / np.sqrt(variance + float(epsilon)), gamma, beta, shape)
 
 
 def _scaled(x: F32, gamma: F32 | None, beta: F32 | None, shape: list[int]) -> F32:

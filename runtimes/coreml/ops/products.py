@@ -12,7 +12,7 @@ def linear(x: F32, weight: F32, bias: F32 | None = None) -> F32:
     """x [..., K] by weight [N, K] -> [..., N]."""
     bounded((*x.shape[:-1], len(weight)))
     out = x @ weight.T
-    return out if bias is None else out + bias
+    return out if bias is None else out + bias.reshape(len(weight))
 
 
 def matmul(x: F32, y: F32, transpose_x: bool = False, transpose_y: bool = False) -> F32:
@@ -28,7 +28,8 @@ def einsum(values: list[F32], equation: str) -> F32:
     x, y = values
     if equation.replace(" ", "").count(",") != 1 or x.ndim not in (3, 4) or x.ndim != y.ndim:
         raise ValueError(f"einsum of {x.ndim} dimensions: {equation!r:.40}")
-    bounded((*x.shape[:-1], y.shape[-1]))
+    batch = np.broadcast_shapes(x.shape[:-3], y.shape[:-3])
+    bounded((*batch, *x.shape[-3:-1], y.shape[-1]))
     return np.einsum("...chw,...whu->...chu", x, y, optimize=True)
 
 

@@ -26,21 +26,22 @@ def conv(
     steps, gaps = _ints(strides, [1] * spatial), _ints(dilations, [1] * spatial)
     kernel = weight.shape[2:]
     spans = [gap * (size - 1) + 1 for gap, size in zip(gaps, kernel, strict=True)]
-    padding = _padding(pad_type, pad, x.shape[2:], spans, steps)
-    x = np.pad(x, [(0, 0), (0, 0), *padding])
+    padding = _padding(pad_type, pad, x.shape, spans, steps)
+    x = np.pad(x, padding)
     windows = np.lib.stride_tricks.sliding_window_view(x, spans, axis=tuple(range(2, x.ndim)))
     picked = [slice(None), slice(None), *(slice(None, None, s) for s in steps)]
     picked += [slice(None, None, gap) for gap in gaps]
     windows = windows[tuple(picked)]  # [B, C, out..., kernel...]
     size = windows.shape[2 : 2 + spatial]
     count = int(groups)
-    bounded((len(x), *size, x.shape[1] * int(np.prod(kernel))))
+    bounded((len(x), *size, x.shape[1], *kernel))
+    bounded((len(x), len(weight), *size))
     rows = np.moveaxis(windows, 1, 1 + spatial)  # [B, out..., C, kernel...]
     rows = rows.reshape(len(x), int(np.prod(size)), count, -1)
     matrix = weight.reshape(count, len(weight) // count, -1)
     out = np.einsum("btgk,gnk->bgnt", rows, matrix, optimize=True)
     out = out.reshape(len(x), len(weight), *size)
-    return out if bias is None else out + bias.reshape(-1, *[1] * spatial)
+    return out if bias is None else out + bias.reshape(len(weight), *[1] * spatial)
 
 
 def max_pool(
@@ -87,27 +88,40 @@ def _pooled(
     pad_type, pad, ceil_mode = how
     if ceil_mode:
         raise ValueError("pooling with ceil_mode")
-    padding = _padding(pad_type, pad, x.shape[2:], kernel, steps)
-    x = np.pad(x, [(0, 0), (0, 0), *padding], constant_values=fill)
+    padding = _padding(pad_type, pad, x.shape, kernel, steps)
+    x = np.pad(x, padding, constant_values=fill)
     windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=tuple(range(2, x.ndim)))
-    return windows[(slice(None), slice(None), *(slice(None, None, s) for s in steps))]
+    windows = windows[(slice(None), slice(None), *(slice(None, None, s) for s in steps))]
+    bounded(windows.shape)
+    return windows
 
 
 def _padding(
+    kind: str,
+    pad: AnyArray | None,
+    shape: Sequence[int],
+    spans: Sequence[int],
+    steps: Sequence[int],
+) -> list[tuple[int, int]]:
+    """Elements before and after, along each axis of x [B, C, ...]; windows slide over the last ones."""
+    if min(*spans, *steps) < 1:
+        raise ValueError(f"windows of {list(spans)} in steps of {list(steps)}")
+    pairs = [(0, 0), (0, 0), *_sides(kind, pad, shape[2:], spans, steps)]
+    bounded(tuple(size + a + b for size, (a, b) in zip(shape, pairs, strict=True)))
+    return pairs
+
+
+def _sides(
     kind: str,
     pad: AnyArray | None,
     sizes: Sequence[int],
     spans: Sequence[int],
     steps: Sequence[int],
 ) -> list[tuple[int, int]]:
-    """Elements before and after, along each axis that windows slide over."""
     if kind == "valid":
         return [(0, 0)] * len(sizes)
     if kind == "custom":
         flat = _ints(pad, [0] * (2 * len(sizes)))
-        bounded(
-            tuple(size + a + b for size, a, b in zip(sizes, flat[::2], flat[1::2], strict=True))
-        )
         return list(zip(flat[::2], flat[1::2], strict=True))
     if kind not in ("same", "same_lower"):
         raise ValueError(f"no padding {kind!r:.40}")
