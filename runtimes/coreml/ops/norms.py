@@ -31,7 +31,7 @@ def batch_norm(
     epsilon: float = 1e-5,
 ) -> F32:
     """x [B, C, ...] with the mean and variance [C] of the training data."""
-    shape = [1, x.shape[1], *[1] * (x.ndim - 2)]
+    shape = [1, int(x.shape[1]), *[1] * (x.ndim - 2)]
     centred = x - mean.reshape(shape)
     spread = variance.reshape(shape) + np.float32(float(epsilon))
     return _scaled(centred / np.sqrt(spread), gamma, beta, shape)
