@@ -288,7 +288,7 @@ def circles(tied: dict[str, set[str]]) -> set[str]:
 
 
 def test_code_is_loaded_by_name_only_from_this_project() -> None:
-    """importlib finds families, methods and targets by the folders of the package, never a model's folder."""
+    """importlib finds families, methods, networks and targets by the folders of the package, never a model's folder."""
     users = {
         str(file.relative_to(ROOT))
         for file in sources("edge", "converters", "runtimes")
