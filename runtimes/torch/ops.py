@@ -6,35 +6,19 @@ float32.
 B sequences, T new positions, S positions in the cache, H query heads, G kv heads, W head width.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import ParamSpec, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 
 from edge.nn.rope import tables
-from edge.spec import LayerSpec, Norm, Rope
+from edge.spec import LayerSpec, Rope
 from edge_runtimes.torch.attention import blocks, fused, vote
+from edge_runtimes.torch.shared import Matrix, SharedOps, once_compiled
 
 Tables = tuple[torch.Tensor, torch.Tensor]  # cos and sin, [P, rotated / 2] each
-Kernel = ParamSpec("Kernel")
-
-
-class Matrix(Protocol):
-    """A weight [N, K] that is not stored as a tensor of floats."""
-
-    def take(self, rows: torch.Tensor) -> torch.Tensor:
-        """Rows of it, in float32: [...] -> [..., K]."""
-        ...
-
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """x times it, transposed: [..., K] -> [..., N] in x's type."""
-        ...
-
-    def first(self, rows: int) -> "torch.Tensor | Matrix":
-        """Its first rows, where they lie, to multiply with; or some more, if they are packed in blocks."""
-        ...
 
 
 class Cache(Protocol):
@@ -52,11 +36,11 @@ class Cache(Protocol):
         ...
 
 
-class TorchOps:
+class TorchOps(SharedOps):
     """Without a cache whole sequences at positions 0..T-1; every row is wanted unless `last_only`.
 
-    `compiled` fuses what is element by element; it needs a C++ compiler. `votes`: by layer, where they are
-    asked for, what attention each row of the cache gets from each head: [H, S].
+    `compiled`: as of `edge_runtimes.torch.shared.SharedOps`. `votes`: by layer, where they are asked for,
+    what attention each row of the cache gets from each head: [H, S].
     """
 
     def __init__(
@@ -69,42 +53,11 @@ class TorchOps:
         compiled: bool = False,
         votes: dict[int, torch.Tensor] | None = None,
     ) -> None:
-        self.weights = weights
-        self.cache, self.dtype, self.last_only = cache, dtype, last_only
-        self.votes = votes
-        self._norm = _compiled(rms_norm) if compiled else rms_norm
-        self._silu = _compiled(silu_gate) if compiled else silu_gate
-        self._gegelu = _compiled(gegelu_gate) if compiled else gegelu_gate
-        self._rotate = _compiled(rotate) if compiled else rotate
-
-    def embed(self, name: str, tokens: torch.Tensor) -> torch.Tensor:
-        table = self.weights[name]
-        if isinstance(table, torch.Tensor):
-            return F.embedding(tokens, table).float()
-        return table.take(tokens)
-
-    def add_norm(
-        self, x: torch.Tensor, d: torch.Tensor | None, name: str, norm: Norm
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        x = x if d is None else x + d
-        if norm.kind == "layer":
-            weight, bias = self._vector(name), self._vector(f"{name}.bias")
-            return x, layer_norm(x, weight, bias, norm.eps, self._narrow(x))
-        return x, self._norm(x, self._vector(name), norm.eps, self._narrow(x))
-
-    def add(self, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-        return x + d
-
-    def linear(
-        self, x: torch.Tensor, *names: str, biased: Collection[str] = ()
-    ) -> tuple[torch.Tensor, ...]:
-        weights = [self.weights[name] for name in names]
-        added = [self._vector(f"{name}.bias") if name in biased else None for name in names]
-        if self.cache is None and len(weights) > 1:  # one product, whose gradient is one, too
-            matrices = [_tensor(weight) for weight in weights]
-            out = _product(x, torch.cat(matrices), _stacked(matrices, added))
-            return torch.split_with_sizes(out, [len(matrix) for matrix in matrices], dim=-1)
-        return tuple(_product(x, w, b) for w, b in zip(weights, added, strict=True))
+        super().__init__(weights, dtype=dtype, stacks=cache is None, compiled=compiled)
+        self.cache, self.last_only, self.votes = cache, last_only, votes
+        self._silu = once_compiled(silu_gate) if compiled else silu_gate
+        self._gegelu = once_compiled(gegelu_gate) if compiled else gegelu_gate
+        self._rotate = once_compiled(rotate) if compiled else rotate
 
     def rope(self, rope: Rope, context: int) -> Tables:
         return _tables(rope, context, self._vector("norm").device)
@@ -124,8 +77,8 @@ class TorchOps:
         q, k, v = (a.view(*a.shape[:2], -1, width) for a in (q, k, v))
         if layer.qk_norm is not None:
             at = f"layers.{index}.attn."
-            q = self._norm(q, self._vector(at + "q_norm"), layer.qk_norm, q.dtype)
-            k = self._norm(k, self._vector(at + "k_norm"), layer.qk_norm, k.dtype)
+            q = self._rms_norm(q, self._vector(at + "q_norm"), layer.qk_norm, q.dtype)
+            k = self._rms_norm(k, self._vector(at + "k_norm"), layer.qk_norm, k.dtype)
         start = 0 if self.cache is None else self.cache.length
         cos, sin = (table[start : start + q.shape[1]] for table in rope)  # [T, rotated / 2]
         q, k = self._rotate(q, cos, sin), self._rotate(k, cos, sin)
@@ -151,30 +104,6 @@ class TorchOps:
     def wanted(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, -1:] if self.last_only else x
 
-    def _vector(self, name: str) -> torch.Tensor:
-        return _tensor(self.weights[name])
-
-    def _narrow(self, x: torch.Tensor) -> torch.dtype:
-        """What products take: what autocast would make of x, half the memory between two kernels."""
-        if self.dtype is not None:
-            return self.dtype
-        device = x.device.type
-        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-
-
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, dtype: torch.dtype) -> torch.Tensor:
-    """Over the last axis, in float32."""
-    wide = x.float()
-    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-    return (wide * scale * weight).to(dtype)
-
-
-def layer_norm(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, dtype: torch.dtype
-) -> torch.Tensor:
-    """Over the last axis, in float32."""
-    return F.layer_norm(x.float(), weight.shape, weight, bias, eps).to(dtype)
-
 
 def gegelu_gate(g: torch.Tensor, u: torch.Tensor, limit: float | None) -> torch.Tensor:
     """Phi-3-small's gate (arXiv 2404.14219): a fast GELU of g, times u + 1, both within a limit."""
@@ -197,47 +126,8 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
-def _tensor(weight: torch.Tensor | Matrix) -> torch.Tensor:
-    assert isinstance(weight, torch.Tensor), "a vector, or a weight that is trained, is a tensor"
-    return weight
-
-
-def _stacked(
-    matrices: Sequence[torch.Tensor], added: Sequence[torch.Tensor | None]
-) -> torch.Tensor | None:
-    """Biases end to end, zeros for the rows of a matrix without; None where none has one."""
-    some = next((bias for bias in added if bias is not None), None)
-    if some is None:
-        return None
-    pairs = zip(matrices, added, strict=True)
-    return torch.cat([some.new_zeros(len(m)) if bias is None else bias for m, bias in pairs])
-
-
-def _product(
-    x: torch.Tensor, weight: torch.Tensor | Matrix, bias: torch.Tensor | None
-) -> torch.Tensor:
-    """x times a weight, transposed: [..., K] -> [..., N]."""
-    if isinstance(weight, torch.Tensor):
-        if bias is None or bias.dtype == x.dtype:
-            return F.linear(x, weight, bias)
-        out = F.linear(x, weight)
-    else:
-        out = weight.product(x)
-    return out if bias is None else (out + bias).to(out.dtype)
-
-
 @lru_cache(maxsize=8)
 def _tables(rope: Rope, context: int, device: torch.device) -> Tables:
     cos, sin = tables(rope, context)
     with torch.inference_mode(False):  # whoever asks first: training may ask next
         return torch.from_numpy(cos).to(device), torch.from_numpy(sin).to(device)
-
-
-def _compiled(kernel: Callable[Kernel, torch.Tensor]) -> Callable[Kernel, torch.Tensor]:
-    return _compile(kernel)
-
-
-@lru_cache(maxsize=8)
-def _compile(kernel: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """Once for every length; kept, since the ops are made anew for each step."""
-    return torch.compile(kernel, dynamic=True)

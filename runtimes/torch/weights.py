@@ -20,7 +20,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec
 from edge_runtimes.torch.lowbit import Codes, Int4Product, has_kernel
-from edge_runtimes.torch.ops import Matrix
+from edge_runtimes.torch.shared import Matrix
 
 FILE = "model.safetensors"
 DTYPES: Mapping[Float, torch.dtype] = {
