@@ -62,7 +62,7 @@ TOOLKITS = {
 ROOMS = (
     *("errors", "typing", "system", "files"),
     *("spec", "net", "names", "ops", "protocols"),
-    *("families", "nn", "quant", "artifact", "source", "text"),
+    *("families", "nn", "quant", "artifact", "source", "text", "vision"),
     *("contracts", "decode", "targets", "gguf"),
     *("convert", "run", "data", "prove", "measure"),
     *("train", "serve", "via", "api", "command"),
