@@ -29,6 +29,7 @@ def noise(*shape: int) -> np.ndarray:
 X, Y = noise(2, 3, 4), noise(2, 3, 4)
 UP = np.abs(X) + 0.1
 IMAGE, KERNEL = noise(2, 4, 9, 8), noise(6, 2, 3, 2)
+DEPTH, TAPS = noise(8, 1, 3, 3), noise(5, 3, 3)
 I32 = np.array([[3, 0], [1, 2]], np.int32)
 Q, K, V = noise(1, 2, 5, 8), noise(1, 2, 7, 8), noise(1, 2, 7, 6)
 MASK = np.where(RNG.random((5, 7)) < 0.3, -1e4, 0).astype(np.float32)
@@ -124,6 +125,14 @@ CASES: dict[str, Case] = {
     "conv of a sequence": (
         op("conv", weight=noise(5, 3, 2), pad_type="valid"), (X,), None,
     ),
+    "conv of each channel": (
+        op("conv", weight=DEPTH, pad_type="custom", pad=[1, 1, 0, 2], groups=4), (IMAGE,),
+        lambda x: F.conv2d(F.pad(x, (0, 2, 1, 1)), torch.tensor(DEPTH), groups=4),
+    ),
+    "conv of a sequence, padded and dilated": (
+        op("conv", weight=TAPS, pad_type="custom", pad=[4, 1], dilations=[2], strides=[2]), (X,),
+        lambda x: F.conv1d(F.pad(x, (4, 1)), torch.tensor(TAPS), stride=2, dilation=2),
+    ),
     "max_pool": (
         op("max_pool", kernel_sizes=[3, 2], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1]),
         (IMAGE,), lambda x: F.max_pool2d(x, (3, 2), 2, 1),
@@ -147,6 +156,12 @@ CASES: dict[str, Case] = {
             query=q, key=k, value=v, attn_mask=MASK == 0),
         (Q, K, V),
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, torch.tensor(MASK == 0)),
+    ),
+    "attention with a mask of a batch": (
+        lambda q, k, v: mb.scaled_dot_product_attention(
+            query=q, key=k, value=v, attn_mask=MASK[None, None, :1]),
+        (Q, K, V),
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, torch.tensor(MASK[None, None, :1])),
     ),
     "reduce_sum": (op("reduce_sum", axes=[0, 2]), (X,), lambda x: x.sum((0, 2))),
     "reduce_mean": (
@@ -221,7 +236,17 @@ CASES: dict[str, Case] = {
     "tile": (op("tile", reps=[1, 2, 3]), (X,), lambda x: x.tile(1, 2, 3)),
     "transpose": (op("transpose", perm=[2, 0, 1]), (X,), lambda x: x.permute(2, 0, 1)),
     "tan, inferred by coremltools": (op("tan"), (X,), torch.tan),
-    "cumsum, inferred by coremltools": (op("cumsum", axis=1), (X,), lambda x: x.cumsum(1)),
+    "cumsum": (op("cumsum", axis=1), (X,), lambda x: x.cumsum(1)),
+    "cumsum exclusive": (
+        op("cumsum", axis=1, exclusive=True), (X,), lambda x: F.pad(x, (0, 0, 1, -1)).cumsum(1),
+    ),
+    "cumsum reverse": (
+        op("cumsum", axis=-1, reverse=True), (X,), lambda x: x.flip(-1).cumsum(-1).flip(-1),
+    ),
+    "cumsum both": (
+        op("cumsum", axis=-1, exclusive=True, reverse=True),
+        (X,), lambda x: F.pad(x.flip(-1), (1, -1)).cumsum(-1).flip(-1),
+    ),
     "topk, inferred by coremltools": (op("topk", k=2, axis=2), (X,), lambda x: x.topk(2, 2)),
 }  # fmt: skip
 for _kind, _oracle in {

@@ -13,7 +13,7 @@ from edge.errors import Unsupported
 from edge_runtimes.coreml.toolkit import ct, mb, mil
 
 KINDS = {
-    "acos", "argsort", "asin", "atan", "atanh", "band_part", "clamped_relu", "cosh", "cumsum", "elu",
+    "acos", "argsort", "asin", "atan", "atanh", "band_part", "clamped_relu", "cosh", "elu",
     "fill_like", "l2_norm", "linear_activation", "non_zero", "prelu", "relu6", "reverse",
     "reverse_sequence", "scaled_tanh", "scatter_along_axis", "sigmoid_hard", "sinh",
     "softplus_parametric", "softsign", "tan", "threshold", "thresholded_relu", "topk",

@@ -1,4 +1,4 @@
-"""Operations that make one element of many, along axes."""
+"""Operations that make one element of many, along axes, or a running one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,7 +34,19 @@ def _log_sum_exp(x: F32, axis: tuple[int, ...] | None, keepdims: bool) -> AnyArr
     return total if keepdims else total.squeeze(axis)
 
 
+def cumsum(x: AnyArray, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> AnyArray:
+    """Sums up to each element, without itself if exclusive; from the end if reversed."""
+    at = int(axis)
+    x = np.flip(x, at) if reverse else x
+    if exclusive:
+        none = np.zeros_like(np.take(x, [0], axis=at))
+        x = np.concatenate([none, np.delete(x, -1, axis=at)], axis=at)
+    total = np.cumsum(x, axis=at)
+    return np.flip(total, at) if reverse else total
+
+
 OPS: Mapping[str, Callable[..., AnyArray]] = {
+    "cumsum": cumsum,
     "reduce_argmax": _one(np.argmax),
     "reduce_argmin": _one(np.argmin),
     "reduce_l1_norm": _over(lambda x, **k: np.abs(x).sum(**k)),
