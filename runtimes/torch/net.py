@@ -173,6 +173,8 @@ class TorchNetOps(SharedOps, Composed[Tensor]):
         self, x: Tensor, start: tuple[int, int, int], stop: tuple[int, int], rule: Rule
     ) -> Tensor:
         kind, _, aligned = rule.partition("-")
+        if kind == "bicubic":  # torch's own takes seven times as long as products on a CPU
+            return super().resize(x, start, stop, rule)
         out = F.interpolate(x.movedim(-1, 1), stop, mode=kind, align_corners=bool(aligned))
         return out.movedim(1, -1)
 
