@@ -310,6 +310,29 @@ def _read_ranks(folder: Path, content: bytes) -> None:
     Tokenizer.load(folder).encode(_SAID, special=True)
 
 
+def _wordnets() -> Sequence[bytes]:
+    import tempfile
+
+    from wordnets import ANIMALS, written
+
+    with tempfile.TemporaryDirectory() as name:
+        written(Path(name), ANIMALS)
+        return [b"\0".join((Path(name) / f"{x}.noun").read_bytes() for x in ("index", "data"))]
+
+
+def _read_wordnet(folder: Path, content: bytes) -> None:
+    from edge.vision.wordnet import WordNet
+
+    index, _, data = content.partition(b"\0")
+    (folder / "index.noun").write_bytes(index)
+    (folder / "data.noun").write_bytes(data)
+    wordnet = WordNet.load(folder)
+    for word in ("golden retriever", "crane", "Fido"):
+        for offset in wordnet.senses(word):
+            wordnet.name(offset)
+            wordnet.above(offset)
+
+
 # requests
 
 
@@ -646,6 +669,9 @@ READERS: dict[str, Reader] = {
     "tokenizer.model": Reader(kind="protobuf", seeds=pieces, read=_read_pieces),
     "tiktoken": Reader(
         kind="text", seeds=_ranks, read=_read_ranks, words=(b"==", b"\n", b" ", b"YQ== 0\n")
+    ),
+    "wordnet": Reader(
+        kind="text", seeds=_wordnets, read=_read_wordnet, words=(b" @ ", b"\n", b" n ", b"99999999")
     ),
     "recipe": Reader(
         kind="text", seeds=_recipes, read=_read_recipe, words=(b"-g", b"int", b"9" * 5000)
