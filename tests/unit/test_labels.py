@@ -108,26 +108,6 @@ def test_cut_takes_a_nearest_label(
         assert all_pairs[got.rows[0]] == max(all_pairs)
 
 
-def test_nltk_agrees(
-    folder: Path, offsets: dict[str, int], wordnet: WordNet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reader = pytest.importorskip("nltk.corpus.reader.wordnet")
-    monkeypatch.setattr("nltk.data.path", [str(folder)])  # it reads only below its own path
-    for part in ("verb", "adj", "adv"):
-        (folder / f"index.{part}").write_text("")
-        (folder / f"data.{part}").write_text("")
-        (folder / f"{part}.exc").write_text("")
-    (folder / "noun.exc").write_text("")
-    (folder / "lexnames").write_text("03\tnoun.Tops\t1\n" * 45)
-    theirs = reader.WordNetCorpusReader(str(folder), None)
-    synsets = {at: theirs.synset_from_pos_and_offset("n", at) for at in offsets.values()}
-    for one in synsets:
-        assert wordnet.name(one) == synsets[one].name()
-        for other in synsets:
-            want = synsets[one].path_similarity(synsets[other])
-            assert wordnet.similarity(one, other) == pytest.approx(want)
-
-
 def test_senses_are_in_the_order_of_the_index(wordnet: WordNet, offsets: dict[str, int]) -> None:
     assert wordnet.senses("Crane") == (offsets["lifter"], offsets["crane"])
     assert wordnet.find("crane.n.02") == (offsets["crane"],)
