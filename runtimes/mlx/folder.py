@@ -57,6 +57,9 @@ class Folder(Closeable):
         self._forms = forms
         self._files = {name: file for file in opened for name in file.entries}
 
+    def shape(self, name: str) -> Shape:
+        return self.places[name].shape
+
     def form(self, name: str) -> Form:
         return self._forms[self.places[name].tensor]
 

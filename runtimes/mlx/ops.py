@@ -3,15 +3,14 @@
 T new positions, S rows of the cache, H query heads, G kv heads, R = H / G, W head width.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import mlx.core as mx
 
 from edge.nn.rope import attention_factor, frequencies
-from edge.spec import LayerSpec, Norm, Rope
+from edge.spec import LayerSpec, Rope
 from edge_runtimes.mlx.cache import Rows
-from edge_runtimes.mlx.weights import Weights
+from edge_runtimes.mlx.shared import SharedMlxOps
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,38 +37,14 @@ class Rotation:
 
 
 @dataclass(slots=True)
-class MlxOps:
-    """Builds a graph; nothing is computed before `mx.eval`.
-
-    `votes`: by layer, where they are asked for, what attention each row of the cache gets from each head:
+class MlxOps(SharedMlxOps):
+    """`votes`: by layer, where they are asked for, what attention each row of the cache gets from each head:
     [H, S].
     """
 
-    weights: Weights
     rows: Rows
     last_only: bool
     votes: dict[int, mx.array] | None = None
-
-    def embed(self, name: str, tokens: mx.array) -> mx.array:
-        return self.weights.table(name).rows(tokens, self.weights.dtype)
-
-    def add_norm(
-        self, x: mx.array, d: mx.array | None, name: str, norm: Norm
-    ) -> tuple[mx.array, mx.array]:
-        x = x if d is None else x + d
-        weight = self.weights.vector(name)
-        if norm.kind == "layer":
-            return x, mx.fast.layer_norm(x, weight, self.weights.vector(f"{name}.bias"), norm.eps)
-        return x, mx.fast.rms_norm(x, weight, norm.eps)
-
-    def add(self, x: mx.array, d: mx.array) -> mx.array:
-        return x + d
-
-    def linear(
-        self, x: mx.array, *names: str, biased: Collection[str] = ()
-    ) -> tuple[mx.array, ...]:
-        stacks = self.weights.stacks(names, biased=biased)
-        return tuple(part for stack in stacks for part in stack(x))
 
     def rope(self, rope: Rope, context: int) -> Rotation:
         lengths = mx.array(1 / frequencies(rope, context))
@@ -88,8 +63,8 @@ class MlxOps:
         q, k, v = (_heads(a, layer.head_width) for a in (q, k, v))
         if layer.qk_norm is not None:
             at = f"layers.{index}.attn."
-            q = mx.fast.rms_norm(q, self.weights.vector(at + "q_norm"), layer.qk_norm)
-            k = mx.fast.rms_norm(k, self.weights.vector(at + "k_norm"), layer.qk_norm)
+            q = mx.fast.rms_norm(q, self.weights.value(at + "q_norm"), layer.qk_norm)
+            k = mx.fast.rms_norm(k, self.weights.value(at + "k_norm"), layer.qk_norm)
         q, k = rope(q, self.rows.offset), rope(k, self.rows.offset)
         k, v, mask = self.rows.append(index, k, v, layer)
         if self.votes is not None:

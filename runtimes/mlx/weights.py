@@ -12,8 +12,10 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
+from edge.names import Shape
+from edge.typing import U8
 from edge_runtimes.mlx.computing import TYPES, activations
-from edge_runtimes.mlx.folder import Folder, Form, Kind
+from edge_runtimes.mlx.folder import Form, Kind
 
 _STORED = {mx.bfloat16: mx.uint16, mx.float16: mx.uint16}  # numpy has no bfloat16 to write into
 
@@ -97,25 +99,46 @@ class Stack:
         return tuple(mx.split(out, self.ends[:-1], axis=-1)) if len(self.ends) > 1 else (out,)
 
 
+class Stored(Protocol):
+    """Where weights lie; each has a name, a shape and a form, and its rows can be read as bytes."""
+
+    def shape(self, name: str) -> Shape: ...
+
+    def form(self, name: str) -> Form: ...
+
+    def forms(self) -> set[Form]:
+        """Of all matrices."""
+        ...
+
+    def width(self, name: str, kind: Kind) -> int:
+        """Bytes of a stored row."""
+        ...
+
+    def read(self, name: str, kind: Kind, out: U8) -> None:
+        """Every row of a weight: out [N, bytes of a row]."""
+        ...
+
+
 class Weights:
     """Every weight, read when it is first asked for.
 
     `dtype` is that of activations; `exact`: it is float32, and so are all weights that are floats.
     """
 
-    def __init__(self, folder: Folder, *, exact: bool) -> None:
-        forms = folder.forms()
-        self._folder = folder
+    def __init__(self, stored: Stored, *, exact: bool) -> None:
+        forms = stored.forms()
+        self._stored = stored
         self._widen = exact
         packed = any(form.bits for form in forms)
         self.dtype = TYPES[activations((form.number for form in forms), packed=packed, exact=exact)]
         self._stacks: dict[tuple[str, ...], tuple[Stack, ...]] = {}
-        self._vectors: dict[str, mx.array] = {}
+        self._values: dict[str, mx.array] = {}
+        self._kernels: dict[str, mx.array] = {}
 
     def stacks(self, names: tuple[str, ...], *, biased: Collection[str] = ()) -> tuple[Stack, ...]:
         """One product for all of these, if they are stored alike, else one for each."""
         if names not in self._stacks:
-            alike = len({self._folder.form(name) for name in names}) == 1
+            alike = len({self._stored.form(name) for name in names}) == 1
             groups = [names] if alike else [(name,) for name in names]
             self._stacks[names] = tuple(self._stack(group, biased) for group in groups)
         return self._stacks[names]
@@ -129,19 +152,32 @@ class Weights:
     def table(self, name: str) -> Matrix:
         return self.stacks((name,))[0].matrix
 
-    def vector(self, name: str) -> mx.array:
-        if name not in self._vectors:
-            values = self._array((name,), "weight", TYPES[self._folder.form(name).number])
-            self._vectors[name] = _ready(values.flatten().astype(self.dtype))
-        return self._vectors[name]
+    def value(self, name: str) -> mx.array:
+        """A weight of any shape, in the type of activations; of a packed matrix what its codes mean."""
+        if name not in self._values:
+            self._values[name] = _ready(self._value(name))
+        return self._values[name]
+
+    def kernel(self, name: str) -> mx.array:
+        """A convolution's [O, C / groups, k...] as MLX takes it: [O, k..., C / groups]."""
+        if name not in self._kernels:
+            turned = mx.moveaxis(self._value(name), 1, -1)
+            self._kernels[name] = _ready(mx.contiguous(turned))
+        return self._kernels[name]
+
+    def _value(self, name: str) -> mx.array:
+        shape, form = self._stored.shape(name), self._stored.form(name)
+        if form.bits is not None:
+            return self.table(name).rows(mx.arange(shape[0]), self.dtype)
+        return self._array((name,), "weight", TYPES[form.number]).reshape(shape).astype(self.dtype)
 
     def _stack(self, names: tuple[str, ...], biased: Collection[str]) -> Stack:
-        heights = [self._folder.places[name].shape[0] for name in names]
-        matrix = self._matrix(names, self._folder.form(names[0]))
+        heights = [self._stored.shape(name)[0] for name in names]
+        matrix = self._matrix(names, self._stored.form(names[0]))
         if not any(name in biased for name in names):
             return Stack(matrix, tuple(accumulate(heights)))
         added = [  # zeros for who has none
-            self.vector(f"{name}.bias") if name in biased else mx.zeros(height, self.dtype)
+            self.value(f"{name}.bias") if name in biased else mx.zeros(height, self.dtype)
             for name, height in zip(names, heights, strict=True)
         ]
         return Stack(matrix, tuple(accumulate(heights)), _ready(mx.concatenate(added)))
@@ -160,13 +196,13 @@ class Weights:
 
     def _array(self, names: Sequence[str], kind: Kind, dtype: mx.Dtype) -> mx.array:
         """The rows of these weights on top of each other, read without a copy."""
-        heights = [self._folder.places[name].shape[0] for name in names]
-        width = self._folder.width(names[0], kind)
+        heights = [self._stored.shape(name)[0] for name in names]
+        width = self._stored.width(names[0], kind)
         out = mx.empty((sum(heights), width // dtype.size), _STORED.get(dtype, dtype))
         mx.eval(out)
         raw = np.array(out, copy=False).view(np.uint8)
         for name, end, height in zip(names, accumulate(heights), heights, strict=True):
-            self._folder.read(name, kind, raw[end - height : end])
+            self._stored.read(name, kind, raw[end - height : end])
         return out.view(dtype)
 
 
