@@ -17,6 +17,7 @@ from edge.typing import U8
 from edge_runtimes.mlx.computing import TYPES, activations
 from edge_runtimes.mlx.folder import Form, Kind
 
+Names = tuple[str, ...]
 _STORED = {mx.bfloat16: mx.uint16, mx.float16: mx.uint16}  # numpy has no bfloat16 to write into
 
 
@@ -131,22 +132,23 @@ class Weights:
         self._widen = exact
         packed = any(form.bits for form in forms)
         self.dtype = TYPES[activations((form.number for form in forms), packed=packed, exact=exact)]
-        self._stacks: dict[tuple[str, ...], tuple[Stack, ...]] = {}
+        self._stacks: dict[tuple[Names, Names], tuple[Stack, ...]] = {}  # names, and who has a bias
         self._values: dict[str, mx.array] = {}
         self._kernels: dict[str, mx.array] = {}
 
     def stacks(self, names: tuple[str, ...], *, biased: Collection[str] = ()) -> tuple[Stack, ...]:
         """One product for all of these, if they are stored alike, else one for each."""
-        if names not in self._stacks:
+        key = names, tuple(name for name in names if name in biased)
+        if key not in self._stacks:
             alike = len({self._stored.form(name) for name in names}) == 1
             groups = [names] if alike else [(name,) for name in names]
-            self._stacks[names] = tuple(self._stack(group, biased) for group in groups)
-        return self._stacks[names]
+            self._stacks[key] = tuple(self._stack(group, biased) for group in groups)
+        return self._stacks[key]
 
     def first(self, name: str, rows: int) -> "Weights":
         """The same weights, but only the first rows of one matrix."""
         other, matrix = copy(self), self.table(name)
-        other._stacks = {**self._stacks, (name,): (Stack(matrix.first(rows), (rows,)),)}
+        other._stacks = {**self._stacks, ((name,), ()): (Stack(matrix.first(rows), (rows,)),)}
         return other
 
     def table(self, name: str) -> Matrix:

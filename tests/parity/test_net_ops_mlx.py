@@ -104,3 +104,15 @@ def test_a_packed_table_is_looked_up_by_ids_of_any_shape() -> None:
     ids = np.int32([[1, 0, 8], [2, 2, 3]])
     got = MlxNetOps(Weights(stored, exact=True)).embed("table", mx.array(ids))
     near({"rows": got}, {"rows": stored.meant["table"][ids]}, 1e-6)
+
+
+def test_a_weight_serves_with_its_bias_and_without() -> None:
+    """As a table that is also the last product, with a bias of its own."""
+    weights, x = {"w": random(6, 8), "w.bias": random(6)}, random(2, 8)
+    mine, want = ops(weights), NumpyNetOps(weights.__getitem__)
+    for biased in ((), ("w",), ()):
+        (got,), (expected,) = (
+            mine.linear(mx.array(x), "w", biased=biased),
+            want.linear(x, "w", biased=biased),
+        )
+        near({"out": got}, {"out": expected}, 1e-6)
