@@ -9,7 +9,6 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from edge.typing import F32
 
 _DIMENSIONS = 8  # the most of a tensor: a product of a million sizes takes minutes
 HEADER_LIMIT = 32 << 20  # bytes: 300,000 tensors
-_BLOCK = 1 << 22  # bytes of a tensor that are compared at a time
 _FLOATS: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 SIZES = {**_FLOATS, "U32": 4, "U8": 1}  # bytes of what is read here: codes are no floats
 
@@ -77,13 +75,13 @@ class SafetensorsFile(Closeable):
                 fix="use a checkpoint in F32, F16 or BF16, not a quantized one",
             )
         size = entry.row_bytes
-        raw = _read(self._file, entry.start + start * size, (stop - start) * size, self.path)
-        block = _as_f32(raw, entry.dtype).reshape(stop - start, *entry.shape[1:])
+        raw = read_at(self._file, entry.start + start * size, (stop - start) * size, self.path)
+        block = as_f32(raw, entry.dtype).reshape(stop - start, *entry.shape[1:])
         return block[::step]
 
     def raw(self, name: str, span: range) -> bytearray:
         """These bytes of a tensor, as they are stored."""
-        return _read(self._file, self.entries[name].start + span.start, len(span), self.path)
+        return read_at(self._file, self.entries[name].start + span.start, len(span), self.path)
 
     def fill(self, name: str, row: int, out: memoryview) -> None:
         """Bytes of a tensor as they are stored, from the start of a row, into all of a buffer."""
@@ -96,20 +94,6 @@ class SafetensorsFile(Closeable):
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def same(paths: Iterable[Path], first: str, second: str) -> bool:
-    """Whether two tensors of these files are one, bit for bit; a few megabytes of them are read at a
-    time.
-    """
-    with ExitStack() as stack:
-        files = [stack.enter_context(SafetensorsFile(path)) for path in paths]
-        holders = {name: file for file in files for name in file.entries}
-        entry = holders[first].entries[first]
-        if not entry.alike(holders[second].entries[second]):
-            return False
-        parts = (range(entry.nbytes)[at : at + _BLOCK] for at in range(0, entry.nbytes, _BLOCK))
-        return all(holders[first].raw(first, p) == holders[second].raw(second, p) for p in parts)
 
 
 def wide_first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -211,7 +195,7 @@ def _no_gap(places: Iterable[tuple[Entry, int]], *, start: int, size: int, where
         raise _damaged(where, f"{size - at:,} bytes belong to no tensor")
 
 
-def _read(file: int, start: int, size: int, path: Path) -> bytearray:
+def read_at(file: int, start: int, size: int, path: Path) -> bytearray:
     buffer = bytearray(size)
     _fill(file, start, memoryview(buffer), path)
     return buffer
@@ -227,7 +211,7 @@ def _fill(file: int, start: int, view: memoryview, path: Path) -> None:
         done += got
 
 
-def _as_f32(raw: bytearray, dtype: str) -> F32:
+def as_f32(raw: bytearray, dtype: str) -> F32:
     if dtype == "F32":
         return np.frombuffer(raw, "<f4")
     if dtype == "BF16":  # a bfloat16 is the upper half of a float32

@@ -1,7 +1,7 @@
 """A Hugging Face folder as canonical weights, read a block of rows at a time.
 
 Nothing but the block is in memory, whatever the model's size. Inputs may be links into a hub's
-cache; no code of the folder is ever run, and no pickle is read.
+cache; no code of the folder is ever run: a pickle is read as data.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,9 @@ from edge.errors import Unsupported
 from edge.families import Family, family_of
 from edge.files.closeable import Closeable
 from edge.files.config import Config
-from edge.files.safetensors import SafetensorsFile, same
+from edge.files.weightfile import WeightFile, open_weights, same
 from edge.names import Location, Shape
-from edge.source.headers import Headers, weight_files
+from edge.source.headers import Headers, checkpoint_files
 from edge.spec import DecoderSpec, longest
 from edge.typing import F32, I64
 
@@ -34,17 +34,17 @@ class Checkpoint(Closeable):
     spec: DecoderSpec
     places: Mapping[str, Location]
     files: tuple[Path, ...]  # of weights
-    _open: Mapping[str, SafetensorsFile]  # by tensor
+    _open: Mapping[str, WeightFile]  # by tensor
 
     @classmethod
     def open(cls, folder: Path, *, context: int | None = None) -> "Checkpoint":
         """Read the config and every header; `context` is the longest sequence, if not the model's own."""
         config = Config.load(folder / "config.json")
         family = family_of(config)
-        paths = weight_files(folder)
-        opened: list[SafetensorsFile] = []
+        paths = checkpoint_files(folder)
+        opened: list[WeightFile] = []
         try:
-            opened.extend(SafetensorsFile(path) for path in paths)
+            opened.extend(open_weights(path) for path in paths)
             entries = {file.path.name: file.entries for file in opened}
             headers = Headers(config, entries, same=partial(same, paths))
             spec = with_context(headers.spec(), context)

@@ -15,13 +15,31 @@ from typing import Any
 from edge.errors import Damaged, Unsupported
 from edge.families import Family, family_of
 from edge.files.config import Config, is_plain, read_json
-from edge.files.safetensors import Entry, SafetensorsFile, same
+from edge.files.safetensors import Entry
+from edge.files.weightfile import open_weights, same
 from edge.names import Shape
 from edge.spec import DecoderSpec
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _FLOATS = ("F32", "F16", "BF16", "F64")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What the files of a checkpoint are called."""
+
+    singles: tuple[str, ...]
+    index: str
+    ending: str
+
+
+_SAFETENSORS = _Layout((SINGLE,), INDEX, ".safetensors")
+_TORCH = _Layout(
+    ("pytorch_model.bin", "pytorch_model.pt", "pytorch_model.pth"),
+    "pytorch_model.bin.index.json",
+    ".bin",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +58,9 @@ class Headers:
     @classmethod
     def of(cls, folder: Path) -> "Headers":
         """Of a checkpoint on this machine."""
-        files, paths = {}, weight_files(folder)
+        files, paths = {}, checkpoint_files(folder)
         for path in paths:
-            with SafetensorsFile(path) as file:
+            with open_weights(path) as file:
                 files[path.name] = file.entries
         config = Config.load(folder / "config.json")
         return cls(config, files, strings=_strings(folder), same=partial(same, paths))
@@ -101,39 +119,56 @@ def _strings(folder: Path) -> int | None:
     return file.read_bytes().count(b'"') // 2 if file.is_file() else None
 
 
-def weight_files(folder: Path) -> tuple[Path, ...]:
-    """A checkpoint's safetensors files, each of which exists. A single file comes before an index
-    beside it, as in transformers.
-    """
-    if (folder / SINGLE).is_file():
-        return (folder / SINGLE,)
-    if (folder / INDEX).is_file():
-        names = shards(read_json(folder / INDEX), str(folder / INDEX))
-        lost = [name for name in names if not (folder / name).is_file()]
-        if lost:
-            raise Damaged(
-                f"{folder} lacks {lost[0]}, which its index names", fix="complete the download"
-            )
-        return tuple(folder / name for name in names)
-    pickled = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-        p.name for p in folder.glob("*.pth")
-    )
+def checkpoint_files(folder: Path) -> tuple[Path, ...]:
+    """A checkpoint's files of weights, each of which exists: safetensors first, then torch's."""
+    for layout in (_SAFETENSORS, _TORCH):
+        if found := _found(folder, layout):
+            return found
+    pickled = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pth")))
     if pickled:
         raise Unsupported(
-            f"{folder} holds pickled weights ({pickled[0]}); loading a pickle runs code, so edge does not",
-            fix="get the checkpoint's safetensors files",
+            f"{folder} holds pickled weights of another name ({pickled[0]})",
+            fix=f"get its safetensors files, or call a torch file of all weights {_TORCH.singles[0]}",
         )
     raise Damaged(f"{folder} has no {SINGLE} and no {INDEX}", fix="get the complete checkpoint")
 
 
-def shards(index: Mapping[str, Any], where: str) -> tuple[str, ...]:
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """A checkpoint's safetensors files, for what reads no others."""
+    files = checkpoint_files(folder)
+    if not files[0].name.endswith(_SAFETENSORS.ending):
+        raise Unsupported(
+            f"{folder} holds pickled weights ({files[0].name}), which are not read here",
+            fix="get the checkpoint's safetensors files",
+        )
+    return files
+
+
+def _found(folder: Path, layout: _Layout) -> tuple[Path, ...]:
+    """A single file comes before an index beside it, as in transformers."""
+    for single in layout.singles:
+        if (folder / single).is_file():
+            return (folder / single,)
+    if not (folder / layout.index).is_file():
+        return ()
+    where = folder / layout.index
+    names = shards(read_json(where), str(where), layout.ending)
+    lost = [name for name in names if not (folder / name).is_file()]
+    if lost:
+        raise Damaged(
+            f"{folder} lacks {lost[0]}, which its index names", fix="complete the download"
+        )
+    return tuple(folder / name for name in names)
+
+
+def shards(index: Mapping[str, Any], where: str, ending: str = ".safetensors") -> tuple[str, ...]:
     """The files that an index names: plain names of files beside it."""
     table = index.get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
         raise Damaged(f"{where} has no weight_map", fix="get the file again")
     names = sorted(set(table.values()))
     for name in names:
-        if not is_plain(name) or not name.endswith(".safetensors"):
+        if not is_plain(name) or not name.endswith(ending):
             raise Damaged(
                 f"{where} names {name!r:.80}, not a file beside it",
                 fix="do not trust this checkpoint",
