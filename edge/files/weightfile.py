@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol, Self
 
 from edge.files.safetensors import Entry, SafetensorsFile
@@ -28,7 +29,12 @@ class WeightFile(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *args: object) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
 OPENERS: Mapping[str, Callable[[Path], WeightFile]] = {
