@@ -16,8 +16,9 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.spec import DecoderSpec, LayerSpec, parts
 from edge_converters.coreml.calls import Call, ranged, static
+from edge_converters.coreml.emitter import stand_in
 from edge_converters.coreml.entries import Entry, entries
-from edge_converters.coreml.ops import KEYS, VALUES, MilOps, stand_in
+from edge_converters.coreml.ops import KEYS, VALUES, MilOps
 from edge_converters.coreml.toolkit import ct, mb, mil, types
 from edge_converters.coreml.weight_file import WeightFile
 
