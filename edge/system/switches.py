@@ -66,6 +66,7 @@ LIBRARIES: Mapping[str, Library] = {
             "numpy",
             "onnx",
             "onnx-ir",
+            "pillow",
             "platformdirs",
         ),
         SILENT,

@@ -54,6 +54,7 @@ TOOLKITS = {
     "tiktoken": ("edge/prove/judges.py",),
     "llguidance": ("edge/decode/grammar.py", "edge/decode/_trial.py"),
     "typer": ("edge/command/",),
+    "PIL": ("edge/vision/",),
     "platformdirs": ("edge/system/home.py",),
 }
 
@@ -308,7 +309,17 @@ def test_code_is_loaded_by_name_only_from_this_project() -> None:
     assert users - metadata <= folders
 
 
-HEAVY = {"onnxruntime", "onnx_ir", "torch", "transformers", "tokenizers", "jinja2", "numpy", "yaml"}
+HEAVY = {
+    "PIL",
+    "onnxruntime",
+    "onnx_ir",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "jinja2",
+    "numpy",
+    "yaml",
+}
 HEAVY |= {"rich", "edge_converters", "edge_runtimes", "safetensors", "ml_dtypes"}
 
 
