@@ -526,6 +526,29 @@ def _read_gguf(folder: Path, content: bytes) -> None:
             file.rows(name, 0, min(2, tensor.rows))
 
 
+def _pictures() -> Sequence[bytes]:
+    """Each format that Pillow can write, tiny."""
+    import io
+
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    out = []
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, kind, exif=exif)
+        out.append(stream.getvalue())
+    return out
+
+
+def _read_picture(folder: Path, content: bytes) -> None:
+    from edge.vision.pictures import open_picture
+
+    open_picture(content)
+
+
 def _gguf_parts() -> Sequence[bytes]:
     import gguf_files as made
 
@@ -694,6 +717,7 @@ READERS: dict[str, Reader] = {
     "models.lock": Reader(kind="json", seeds=_pins, read=_read_pins, words=JSON_WORDS),
     "request": Reader(kind="json", seeds=_asks, read=_read_ask, words=JSON_WORDS),
     "gguf": Reader(kind="bytes", seeds=_ggufs, read=_read_gguf),
+    "picture": Reader(kind="bytes", seeds=_pictures, read=_read_picture),
     "gguf part": Reader(kind="bytes", seeds=_gguf_parts, read=_read_gguf_part),
     "gguf text": Reader(kind="bytes", seeds=_gguf_texts, read=_read_gguf_text),
     "importance": Reader(
