@@ -14,8 +14,9 @@ import numpy as np
 
 from edge.errors import Unsupported
 from edge.files.closeable import Closeable
+from edge.files.opcodes import LIMIT, Call
 from edge.files.safetensors import SIZES, Entry, as_f32, read_at
-from edge.files.unpickled import LIMIT, ORDERED, Call, read
+from edge.files.unpickled import ORDERED, named, read
 from edge.files.zipped import Record, apart, damaged, directory, place
 from edge.typing import F32
 
@@ -242,19 +243,16 @@ def _counts(value: object) -> tuple[int, ...]:
 
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 48:
-        raise ValueError(f"{value!r:.40} is no size")
+        raise ValueError(f"a {type(value).__name__} is no size, or it is too large")
     return value
 
 
 _NAMES: Mapping[str, object] = {
-    **{
-        call.name: call
-        for call in (
-            ORDERED,
-            Call("torch._utils._rebuild_tensor_v2", _view),
-            Call("torch._utils._rebuild_parameter", _parameter),
-            Call("torch.Size", _size),
-        )
-    },
+    **named(
+        ORDERED,
+        Call("torch._utils._rebuild_tensor_v2", _view),
+        Call("torch._utils._rebuild_parameter", _parameter),
+        Call("torch.Size", _size),
+    ),
     **{f"torch.{name}Storage": _Kind(dtype) for name, dtype in _KINDS.items()},
 }
