@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fuzzing import torches, vision
 from support import ROOT, config_of, converted, dividing, safetensors, tiny, weights_of
 
 from edge.source import registry
@@ -310,29 +311,6 @@ def _read_ranks(folder: Path, content: bytes) -> None:
     Tokenizer.load(folder).encode(_SAID, special=True)
 
 
-def _wordnets() -> Sequence[bytes]:
-    import tempfile
-
-    from wordnets import ANIMALS, written
-
-    with tempfile.TemporaryDirectory() as name:
-        written(Path(name), ANIMALS)
-        return [b"\0".join((Path(name) / f"{x}.noun").read_bytes() for x in ("index", "data"))]
-
-
-def _read_wordnet(folder: Path, content: bytes) -> None:
-    from edge.vision.wordnet import WordNet
-
-    index, _, data = content.partition(b"\0")
-    (folder / "index.noun").write_bytes(index)
-    (folder / "data.noun").write_bytes(data)
-    wordnet = WordNet.load(folder)
-    for word in ("golden retriever", "crane", "Fido"):
-        for offset in wordnet.senses(word):
-            wordnet.name(offset)
-            wordnet.above(offset)
-
-
 # requests
 
 
@@ -526,29 +504,6 @@ def _read_gguf(folder: Path, content: bytes) -> None:
             file.rows(name, 0, min(2, tensor.rows))
 
 
-def _pictures() -> Sequence[bytes]:
-    """Each format that Pillow can write, tiny."""
-    import io
-
-    from PIL import Image
-
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    out = []
-    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, kind, exif=exif)
-        out.append(stream.getvalue())
-    return out
-
-
-def _read_picture(folder: Path, content: bytes) -> None:
-    from edge.vision.pictures import open_picture
-
-    open_picture(content)
-
-
 def _gguf_parts() -> Sequence[bytes]:
     import gguf_files as made
 
@@ -694,7 +649,10 @@ READERS: dict[str, Reader] = {
         kind="text", seeds=_ranks, read=_read_ranks, words=(b"==", b"\n", b" ", b"YQ== 0\n")
     ),
     "wordnet": Reader(
-        kind="text", seeds=_wordnets, read=_read_wordnet, words=(b" @ ", b"\n", b" n ", b"99999999")
+        kind="text",
+        seeds=vision.wordnets,
+        read=vision.read_wordnet,
+        words=(b" @ ", b"\n", b" n ", b"99999999"),
     ),
     "recipe": Reader(
         kind="text", seeds=_recipes, read=_read_recipe, words=(b"-g", b"int", b"9" * 5000)
@@ -717,7 +675,11 @@ READERS: dict[str, Reader] = {
     "models.lock": Reader(kind="json", seeds=_pins, read=_read_pins, words=JSON_WORDS),
     "request": Reader(kind="json", seeds=_asks, read=_read_ask, words=JSON_WORDS),
     "gguf": Reader(kind="bytes", seeds=_ggufs, read=_read_gguf),
-    "picture": Reader(kind="bytes", seeds=_pictures, read=_read_picture),
+    "torch": Reader(kind="bytes", seeds=torches.files, read=torches.read_file, words=torches.WORDS),
+    "pickle": Reader(
+        kind="bytes", seeds=torches.pickles, read=torches.read_pickle, words=torches.WORDS
+    ),
+    "picture": Reader(kind="bytes", seeds=vision.pictures, read=vision.read_picture),
     "gguf part": Reader(kind="bytes", seeds=_gguf_parts, read=_read_gguf_part),
     "gguf text": Reader(kind="bytes", seeds=_gguf_texts, read=_read_gguf_text),
     "importance": Reader(
