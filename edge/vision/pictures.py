@@ -6,6 +6,7 @@ and a colour profile is ignored. What differs from them is said at its place: or
 """
 
 import io
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ SIDE = 32_768
 RATIO = (
     200  # of the sides, as in Qwen2-VL's own code: resized to a shortest side, more fills memory
 )
+# Pillow logs what it cannot read; the error says it. Whoever wants its log sets a handler.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 _ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
 
 

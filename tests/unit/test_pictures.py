@@ -1,6 +1,9 @@
 """Pictures become upright RGB whatever they are stored as, or one error; Pillow and numpy are the oracles."""
 
 import io
+import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 pytest.importorskip("PIL", reason="needs '.[vision]'")
 from PIL import Image, ImageOps
+from support import ROOT, environment
 
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.vision import pictures
@@ -190,3 +194,27 @@ def test_a_text_that_unpacks_to_too_much() -> None:
     info.add_text("bomb", "a" * (3 << 20), zip=True)
     with pytest.raises(Damaged, match="cannot be decoded"):
         open_picture(stored(Image.fromarray(COLOURS), pnginfo=info))
+
+
+def test_what_pillow_logs_is_in_the_error_alone() -> None:
+    """A TIFF of 2,048 samples a pixel: Pillow writes that to stderr where nobody handles its log, as here
+    pytest does. So in a process of its own.
+    """
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(buffer, "TIFF")
+    samples = struct.pack("<HHI", 277, 3, 1)
+    head, tail = buffer.getvalue().split(samples)
+    code = """
+import sys
+from edge.errors import EdgeError
+from edge.vision.pictures import open_picture
+try:
+    open_picture(sys.stdin.buffer.read())
+except EdgeError:
+    print("refused")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=head + samples + struct.pack("<H", 2048) + tail[2:],
+        cwd=ROOT, env=environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout.split(), done.stderr) == ([b"refused"], b"")
