@@ -14,10 +14,9 @@ from typing import Any
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.net import NetConfig, NetSpec
 from edge.spec import DecoderSpec, LayerSpec
-from edge.typing import F32
+from edge.typing import F32, Shape
 
 Spec = DecoderSpec | NetSpec
-Shape = tuple[int, ...]
 Rows = tuple[range, ...]
 # Buffers that older code saved with the weights, whatever holds them: angles, masks.
 _INERT = (

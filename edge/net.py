@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from edge.errors import Damaged, EdgeError
-
-Shape = tuple[int, ...]
+from edge.typing import Shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

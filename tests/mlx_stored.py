@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edge.names import Shape
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor
-from edge.typing import F32, U8
+from edge.typing import F32, U8, Shape
 from edge_converters.mlx.pack import packed, pieces
 from edge_runtimes.mlx.folder import Form, Kind
 

@@ -15,12 +15,11 @@ import numpy as np
 
 from edge.errors import Unsupported
 from edge.files.datafile import DataFile
-from edge.names import Shape
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.methods import methods
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, FP16, FP32, Float, QTensor, Scheme, float_bytes
-from edge.typing import F32, AnyArray
+from edge.typing import F32, AnyArray, Shape
 from edge_converters.coreml.pack import Together, parts
 
 ALIGN = 64

@@ -10,8 +10,8 @@ from edge.gguf.architectures import Architecture, TensorRows, places, stacks
 from edge.gguf.keys import Keys, rope_tensors, text
 from edge.gguf.kinds import ALIGNMENT, BY_NAME, MAGIC, Kind
 from edge.gguf.shards import file_names, keys_of
-from edge.names import Shape
 from edge.spec import DecoderSpec
+from edge.typing import Shape
 
 VERSION = 3
 

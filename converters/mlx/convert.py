@@ -10,11 +10,12 @@ from pathlib import Path
 from edge.contracts import About
 from edge.errors import Unsupported
 from edge.files.datafile import Mode
-from edge.names import Shape, shapes
+from edge.names import shapes
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, Scheme
 from edge.spec import DecoderSpec
+from edge.typing import Shape
 from edge_converters.mlx.pack import GROUPS, pieces
 from edge_converters.mlx.tensors import MlxTensors
 from edge_converters.mlx.writer import MlxWriter

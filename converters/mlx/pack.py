@@ -9,10 +9,9 @@ from math import prod
 import numpy as np
 
 from edge.files.safetensors import SIZES
-from edge.names import Shape
 from edge.quant.tensor import Float, QTensor, Scheme, float_bytes, rounded
 from edge.quant.unfit import Unfit, first_wrong
-from edge.typing import F32, U8
+from edge.typing import F32, U8, Shape
 
 GROUPS = (32, 64, 128)
 TYPES: dict[Float, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}

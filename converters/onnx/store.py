@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edge.files.datafile import DataFile
-from edge.names import Shape
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor, Scheme, float_bytes
-from edge.typing import F32, U8
+from edge.typing import F32, U8, Shape
 
 ALIGN = 4096  # a page: each region can be mapped by itself
 DATA = "model.onnx.data"

@@ -13,10 +13,10 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 from edge.errors import Unsupported
-from edge.names import Shape
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import BF16, FP16, FP32, Scheme
+from edge.typing import Shape
 from edge_converters.onnx.store import DATA, Make, Matrix, Region, Store
 
 MS = "com.microsoft"  # the domain of ONNX Runtime's own kernels

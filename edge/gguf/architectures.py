@@ -14,9 +14,9 @@ import numpy as np
 from edge.errors import Unsupported
 from edge.families import Architecture as Architecture  # the row, which converters may know
 from edge.families import architectures
-from edge.names import Shape, shapes
+from edge.names import shapes
 from edge.spec import DecoderSpec, DynamicNtk, LayerSpec, LongRope
-from edge.typing import I64
+from edge.typing import I64, Shape
 
 _NAMES = {
     "embed": "token_embd", "norm": "output_norm", "head": "output", "attn.norm": "attn_norm",

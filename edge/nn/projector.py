@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge.errors import Damaged
-from edge.net import Port, Shape, Size
+from edge.net import Port, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
 from edge.nn.vit import MOST, TILES
 from edge.ops import Array
 from edge.spec import Norm
+from edge.typing import Shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,11 +16,8 @@ def matrix(start: int, stop: int, rule: Rule) -> F32:
     """
     kind, _, aligned = rule.partition("-")
     places = np.arange(stop, dtype=np.float64)
-    if aligned:
-        at = places * ((start - 1) / (stop - 1) if stop > 1 else 0.0)
-    else:
-        at = (places + 0.5) * (start / stop) - 0.5
-        at = np.maximum(at, 0.0) if kind == "bilinear" else at
+    between = (start - 1) / max(stop - 1, 1)
+    at = places * between if aligned else (places + 0.5) * (start / stop) - 0.5
     first = np.floor(at).astype(np.int64)
     offsets = (0, 1) if kind == "bilinear" else (-1, 0, 1, 2)
     out = np.zeros((stop, start))

@@ -1,31 +1,28 @@
-"""Networks over shapes alone: which weights a definition asks for, and how much of what it makes is alive at
-once. Nothing is computed.
+"""Networks over shapes alone: which weights a definition asks for, and which shapes come out. Nothing is
+computed.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import prod
 
-from edge.net import NetSpec, Shape
+from edge.net import NetSpec
 from edge.nn.composed import Composed
 from edge.nn.networks import define
 from edge.ops import Act, Fold, Pair
 from edge.spec import Norm
-from edge.typing import F32
+from edge.typing import F32, Shape
 
 
 @dataclass(slots=True)
 class ShapeOps(Composed[Shape]):
-    """An array is its shape. `shapes`: of every weight; `asked`: those that were; `made`: numbers that each
-    operation makes, in the order of use.
-    """
+    """An array is its shape. `shapes`: of every weight; `asked`: those that were."""
 
     shapes: dict[str, Shape]
     asked: list[str] = field(default_factory=list)
-    made: list[int] = field(default_factory=list)
 
     def embed(self, name: str, tokens: Shape) -> Shape:
-        return self._made(*tokens, *self.param(name)[1:])
+        return (*tokens, *self.param(name)[1:])
 
     def add_norm(self, x: Shape, d: Shape | None, name: str, norm: Norm) -> tuple[Shape, Shape]:
         x = x if d is None else self.add(x, d)
@@ -41,7 +38,7 @@ class ShapeOps(Composed[Shape]):
             _same(x[-1], columns, name)
             if name in biased:
                 _same(self.param(f"{name}.bias"), (rows,), name)
-            out.append(self._made(*x[:-1], rows))
+            out.append((*x[:-1], rows))
         return tuple(out)
 
     def param(self, name: str) -> Shape:
@@ -49,7 +46,7 @@ class ShapeOps(Composed[Shape]):
         return self.shapes[name]
 
     def const(self, key: str, shape: Shape, make: Callable[[], F32]) -> Shape:
-        return self._made(*shape)
+        return shape
 
     def conv(
         self, x: Shape, name: str, *, stride: int = 1, pad: tuple[int, int] = (0, 0),
@@ -61,37 +58,36 @@ class ShapeOps(Composed[Shape]):
             _same(self.param(f"{name}.bias"), (rows,), name)
         sizes = zip(x[1:-1], kernel, strict=True)
         spans = [(n + sum(pad) - dilation * (k - 1) - 1) // stride + 1 for n, k in sizes]
-        return self._made(x[0], *spans, rows)
+        return (x[0], *spans, rows)
 
     def matmul(self, a: Shape, b: Shape) -> Shape:
         _same(a[-1], b[-2], "a product")
-        return self._made(*_broadcast(a[:-2], b[:-2]), a[-2], b[-1])
+        return (*_broadcast(a[:-2], b[:-2]), a[-2], b[-1])
 
     def attention(
         self, q: Shape, k: Shape, v: Shape, *, heads: int, scale: float | None = None,
         keep: Shape | None = None, bias: Shape | None = None,
     ) -> Shape:  # fmt: skip
-        self._made(heads, q[1], k[1])  # scores of one of the batch, where a kernel keeps them
-        return self._made(*q[:-1], v[-1])
+        return (*q[:-1], v[-1])
 
     def act(self, x: Shape, kind: Act) -> Shape:
-        return self._made(*x)
+        return x
 
     def pair(self, kind: Pair, x: Shape, y: Shape | float) -> Shape:
-        return self._made(*(_broadcast(x, y) if isinstance(y, tuple) else x))
+        return _broadcast(x, y) if isinstance(y, tuple) else x
 
     def norm(self, x: Shape, name: str | None, norm: Norm) -> Shape:
         if name is not None:
             for part in ("", ".bias") if norm.kind == "layer" else ("",):
                 _same(self.param(name + part), x[-1:], name)
-        return self._made(*x)
+        return x
 
     def softmax(self, x: Shape) -> Shape:
-        return self._made(*x)
+        return x
 
     def fold(self, x: Shape, kind: Fold, axis: int) -> Shape:
         axis %= len(x)
-        return self._made(*x[:axis], 1, *x[axis + 1 :])
+        return (*x[:axis], 1, *x[axis + 1 :])
 
     def reshape(self, x: Shape, *sizes: int) -> Shape:
         known = [x[i] if size == 0 else size for i, size in enumerate(sizes)]
@@ -101,39 +97,35 @@ class ShapeOps(Composed[Shape]):
         return tuple(known)
 
     def transpose(self, x: Shape, *order: int) -> Shape:
-        return self._made(*(x[i] for i in order))
+        return tuple(x[i] for i in order)
 
     def concat(self, *xs: Shape, axis: int = -1) -> Shape:
         axis %= len(xs[0])
-        return self._made(*xs[0][:axis], sum(x[axis] for x in xs), *xs[0][axis + 1 :])
+        return (*xs[0][:axis], sum(x[axis] for x in xs), *xs[0][axis + 1 :])
 
     def split(self, x: Shape, *sizes: int, axis: int = -1) -> tuple[Shape, ...]:
         axis %= len(x)
         _same(sum(sizes), x[axis], f"parts of {x}")
-        return tuple(self._made(*x[:axis], size, *x[axis + 1 :]) for size in sizes)
+        return tuple((*x[:axis], size, *x[axis + 1 :]) for size in sizes)
 
     def pad(self, x: Shape, axis: int, before: int, after: int) -> Shape:
-        return self._made(*x[:axis], x[axis] + before + after, *x[axis + 1 :])
+        return (*x[:axis], x[axis] + before + after, *x[axis + 1 :])
 
     def spread(self, x: Shape, like: Shape) -> Shape:
-        return self._made(like[0], *x)
+        return (like[0], *x)
 
     def take(self, x: Shape, rows: Shape) -> Shape:
-        return self._made(*rows, x[-1])
+        return (*rows, x[-1])
 
     def top_k(self, x: Shape, k: int) -> tuple[Shape, Shape]:
-        return self._made(*x[:-1], k), self._made(*x[:-1], k)
+        return (*x[:-1], k), (*x[:-1], k)
 
     def cumsum(self, x: Shape) -> Shape:
-        return self._made(*x)
-
-    def _made(self, *shape: int) -> Shape:
-        self.made.append(prod(shape))
-        return shape
+        return x
 
 
 def traced(spec: NetSpec, **sizes: int) -> tuple[ShapeOps, dict[str, Shape]]:
-    """A network at these sizes -> what its definition asked for and made, and its outputs' shapes."""
+    """A network at these sizes -> what its definition asked for, and its outputs' shapes."""
     ops = ShapeOps(dict(spec.config.shapes()))
     shapes = {
         port.name: tuple(sizes[n] if isinstance(n, str) else n for n in port.shape)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from math import prod
 
 from edge.errors import Damaged
-from edge.net import Port, Shape, Size
+from edge.net import Port, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
 from edge.ops import Array
 from edge.spec import Norm
+from edge.typing import Shape
 
 MOST = 1 << 20  # of any number
 _FIX = "correct the numbers in config.json"

@@ -16,10 +16,10 @@ from edge.families import Family, family_of
 from edge.files.closeable import Closeable
 from edge.files.config import Config
 from edge.files.weightfile import WeightFile, open_weights, same
-from edge.names import Location, Shape
+from edge.names import Location
 from edge.source.headers import Headers, checkpoint_files
 from edge.spec import DecoderSpec, longest
-from edge.typing import F32, I64
+from edge.typing import F32, I64, Shape
 
 LONGEST = 1 << 20  # tokens of a context that nobody asked for: half a gigabyte of rotary tables
 BLOCK = 1 << 18  # weights that are read at a time: their float32 stays in a core's cache

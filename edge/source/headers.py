@@ -17,8 +17,8 @@ from edge.families import Family, family_of
 from edge.files.config import Config, is_plain, read_json
 from edge.files.safetensors import Entry
 from edge.files.weightfile import open_weights, same
-from edge.names import Shape
 from edge.spec import DecoderSpec
+from edge.typing import Shape
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

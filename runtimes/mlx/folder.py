@@ -17,11 +17,11 @@ from edge.errors import Damaged, Unsupported
 from edge.files.closeable import Closeable
 from edge.files.config import Config
 from edge.files.safetensors import Entry, SafetensorsFile
-from edge.names import Location, Shape
+from edge.names import Location
 from edge.quant.tensor import Float
 from edge.source.headers import Headers, weight_files
 from edge.spec import DecoderSpec
-from edge.typing import U8
+from edge.typing import U8, Shape
 
 BITS, GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
 _FLOATS: dict[str, Float] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}

@@ -12,8 +12,7 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
-from edge.names import Shape
-from edge.typing import U8
+from edge.typing import U8, Shape
 from edge_runtimes.mlx.computing import TYPES, activations
 from edge_runtimes.mlx.folder import Form, Kind
 

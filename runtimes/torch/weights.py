@@ -15,10 +15,11 @@ import torch.nn.functional as F
 
 from edge.errors import Damaged
 from edge.files.safetensors import SafetensorsFile
-from edge.names import Shape, shapes
+from edge.names import shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec
+from edge.typing import Shape
 from edge_runtimes.torch.lowbit import Codes, Int4Product, has_kernel
 from edge_runtimes.torch.shared import Matrix
 
