@@ -65,12 +65,16 @@ class Config:
             raise self._wrong(key, f"a list of integers from {low}")
         return tuple(values)
 
-    def numbers(self, key: str) -> tuple[float, ...]:
+    def numbers(self, key: str, *, zero: bool = False) -> tuple[float, ...]:
+        """Positive ones; `zero`: that, too."""
         values = self._list(key)
         if any(
-            isinstance(v, bool) or not isinstance(v, int | float) or not 0 < v < 1e6 for v in values
+            isinstance(v, bool)
+            or not isinstance(v, int | float)
+            or not (0 < v < 1e6 or (zero and v == 0))
+            for v in values
         ):
-            raise self._wrong(key, "a list of positive numbers")
+            raise self._wrong(key, "a list of positive numbers" + (" or zeros" if zero else ""))
         return tuple(float(v) for v in values)
 
     def table(self, key: str) -> "Config | None":

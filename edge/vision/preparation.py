@@ -135,7 +135,7 @@ def read_preparation(config: Mapping[str, Any]) -> Preparation:
         crop=_crop(fields) if crops else None,
         halves="down",
         scale=fields.number("rescale_factor", 1 / 255) if rescales else 1.0,
-        mean=_colour(fields, "image_mean") if normalises else (0.0, 0.0, 0.0),
+        mean=_colour(fields, "image_mean", zero=True) if normalises else (0.0, 0.0, 0.0),
         std=_colour(fields, "image_std") if normalises else (1.0, 1.0, 1.0),
     )
 
@@ -169,8 +169,8 @@ def _exactly(table: Config) -> Size:
     return table.integer("height"), table.integer("width")
 
 
-def _colour(fields: Config, key: str) -> Colour:
-    values = fields.numbers(key)
+def _colour(fields: Config, key: str, *, zero: bool = False) -> Colour:
+    values = fields.numbers(key, zero=zero)
     if len(values) != 3:
         raise Damaged(
             f"{fields.where}: {key} has {len(values)} numbers, not 3", fix="correct the field"

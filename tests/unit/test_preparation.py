@@ -86,6 +86,13 @@ def test_a_config_is_read() -> None:
     assert read_preparation({}) == Preparation(halves="down")
 
 
+def test_a_mean_may_be_zero() -> None:
+    found = read_preparation({"image_mean": [0.0] * 3, "image_std": [1, 1, 1]})
+    assert found.mean == (0.0, 0.0, 0.0)
+    with pytest.raises(Damaged, match="image_std"):
+        read_preparation({"image_mean": [0.0] * 3, "image_std": [0.0] * 3})
+
+
 def test_one_number_is_what_its_processor_takes_it_for() -> None:
     one = {"size": 224, "resample": 3}
     clip = {**one, "feature_extractor_type": "CLIPFeatureExtractor"}
