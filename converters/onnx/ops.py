@@ -3,21 +3,22 @@
 B sequences, T new positions, S rows of the cache, H query heads, G kv heads, W head width.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.tape import Tape
 
 from edge.errors import Unsupported
 from edge.nn.rope import tables
-from edge.spec import BlockSparse, LayerSpec, Norm, Rope
+from edge.spec import BlockSparse, LayerSpec, Rope
 from edge.typing import F32
+from edge_converters.onnx.emitter import Emitter
 from edge_converters.onnx.sparse import bias
-from edge_converters.onnx.weights import MS, Weights
+from edge_converters.onnx.store import Matrix
+from edge_converters.onnx.weights import MS
 
 WINDOW = 64  # the most rows whose queries are given out
 
@@ -40,12 +41,10 @@ class Lengths:
     total: ir.Value  # int32 scalar
 
 
-@dataclass(slots=True)
-class OnnxOps:
-    """Emits into `tape`, as do its `weights`."""
+@dataclass(slots=True, kw_only=True)
+class OnnxOps(Emitter):
+    """The operations of a decoder."""
 
-    tape: Tape
-    weights: Weights
     rows_wanted: Literal["last", "all"] | ir.Value  # or how many last ones, [1]
     positions: ir.Value  # [B, T]
     lengths: Mapping[int, Lengths]  # by layer
@@ -58,49 +57,14 @@ class OnnxOps:
     _packed: dict[ir.Value, ir.Value] = field(default_factory=dict)  # first part -> what was split
     _biases: dict[tuple[BlockSparse, int], ir.Value] = field(default_factory=dict)
 
-    def embed(self, name: str, tokens: ir.Value) -> ir.Value:
-        return self.weights.looked_up(name, tokens)
+    def _matrix(self, names: tuple[str, ...]) -> Matrix:
+        """Of a head that drafts, the first rows."""
+        matrix = Emitter._matrix(self, names)
+        return matrix if self.vocab is None else matrix.first(self.vocab)
 
-    def add_norm(
-        self, x: ir.Value, d: ir.Value | None, name: str, norm: Norm
-    ) -> tuple[ir.Value, ir.Value]:
-        kind, learned = "SimplifiedLayerNormalization", [self.weights.vector(name)]
-        if norm.kind == "layer":
-            kind, learned = "LayerNormalization", [*learned, self.weights.vector(f"{name}.bias")]
-        if d is None:
-            attributes = {"axis": -1, "epsilon": norm.eps, "stash_type": 1}
-            return x, self._op(kind, [x, *learned], attributes)
-        normed, _, _, total = self.tape.op_multi_out(
-            f"Skip{kind}",
-            [x, d, *learned],
-            {"epsilon": norm.eps},
-            num_outputs=4,
-            domain=MS,
-        )
-        return total, normed
-
-    def add(self, x: ir.Value, d: ir.Value) -> ir.Value:
-        return self._op("Add", [x, d])
-
-    def linear(
-        self, x: ir.Value, *names: str, biased: Collection[str] = ()
-    ) -> tuple[ir.Value, ...]:
-        if len({self.weights.recipe.scheme(name) for name in names}) > 1:
-            return tuple(out for name in names for out in self.linear(x, name, biased=biased))
-        matrix = self.weights.matrix(*names)
-        if self.vocab is not None:
-            matrix = matrix.first(self.vocab)
-        out = self.weights.product(x, matrix)
-        if any(name in biased for name in names):
-            out = self._op("Add", [out, self.weights.biases(names, biased)])
-        if len(names) == 1:
-            return (out,)
-        heights = [self.weights.store.rows(name) for name in names]
-        sizes = self.weights.constant("split." + ".".join(map(str, heights)), heights)
-        parts = tuple(
-            self.tape.op_multi_out("Split", [out, sizes], {"axis": -1}, num_outputs=len(names))
-        )
-        self._packed[parts[0]] = out
+    def _parts(self, x: ir.Value, sizes: tuple[int, ...], axis: int = -1) -> tuple[ir.Value, ...]:
+        parts = Emitter._parts(self, x, sizes, axis)
+        self._packed[parts[0]] = x
         return parts
 
     def rope(self, rope: Rope, context: int) -> Rotation:
@@ -222,7 +186,7 @@ class OnnxOps:
         )
         attributes = {"axis": -1, "epsilon": layer.qk_norm, "stash_type": 1}
         normed = self._op(
-            "SimplifiedLayerNormalization", [split, self.weights.vector(name)], attributes
+            "SimplifiedLayerNormalization", [split, self.weights.value(name)], attributes
         )
         return self._op("Reshape", [normed, self.weights.constant("flat", [0, 0, -1])])
 
@@ -243,15 +207,6 @@ class OnnxOps:
         partial = rope.width != layer.head_width
         attributes = {"num_heads": heads, "rotary_embedding_dim": rope.width if partial else 0}
         return self._op("RotaryEmbedding", [x, rope.positions, rope.cos, rope.sin], attributes, MS)
-
-    def _op(
-        self,
-        kind: str,
-        inputs: list[ir.Value],
-        attributes: dict[str, Any] | None = None,
-        domain: str = "",
-    ) -> ir.Value:
-        return self.tape.op(kind, inputs, attributes, domain=domain)
 
 
 def rotates_inside(layer: LayerSpec, rotated: int) -> bool:

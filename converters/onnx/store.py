@@ -72,7 +72,7 @@ class Store:
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._shapes = shapes
         self._matrices: dict[tuple[tuple[str, ...], Scheme], Matrix] = {}
-        self._vectors: dict[str, Region] = {}
+        self._values: dict[str, Region] = {}
         self._constants: dict[str, tuple[Region, int, Make]] = {}
         self._stacks: dict[str, list[tuple[Matrix, int]]] = {}  # where a weight's rows begin
         self.nbytes = 0
@@ -93,11 +93,14 @@ class Store:
     def rows(self, name: str) -> int:
         return self._shapes[name][0]
 
-    def vector(self, name: str) -> Region:
-        """A weight of one row, in float32."""
-        if name not in self._vectors:
-            self._vectors[name] = self._claim(4 * int(np.prod(self._shapes[name])))
-        return self._vectors[name]
+    def shape(self, name: str) -> Shape:
+        return self._shapes[name]
+
+    def value(self, name: str) -> Region:
+        """A weight in float32: a vector, or a table or kernel that is not multiplied with as a matrix."""
+        if name not in self._values:
+            self._values[name] = self._claim(4 * int(np.prod(self._shapes[name])))
+        return self._values[name]
 
     def constant(self, key: str, shape: Shape, make: Make) -> Region:
         """An array of float32 that no checkpoint holds; it is made when it is written."""
@@ -108,8 +111,9 @@ class Store:
     def put(self, data: DataFile, recipe: Recipe, name: str, row: int, block: F32) -> int:
         """Store rows of a weight wherever they belong -> how many bytes they became."""
         done = 0
-        if name in self._vectors:
-            done += data.put(self._vectors[name].offset + 4 * row, block.astype(np.float32))
+        if name in self._values:
+            at = self._values[name].at(row, self.rows(name))
+            done += data.put(at, block.astype(np.float32))
         for matrix, first in self._stacks.get(name, ()):
             done += _put(
                 data, matrix, first + row, recipe.stored(name, block, matrix.scheme, row=row)

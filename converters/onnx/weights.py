@@ -92,14 +92,15 @@ class Weights:
     def product(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         return self._dense(x, matrix) if matrix.scheme.is_float else self._low_bit(x, matrix)
 
-    def vector(self, name: str) -> ir.Value:
-        region = self.store.vector(name)
-        return self._stored(name, region, ir.DataType.FLOAT, [region.nbytes // 4])
+    def value(self, name: str) -> ir.Value:
+        """A weight in float32, of its own shape: a vector, a table, a kernel."""
+        shape = list(self.store.shape(name))
+        return self._stored(name, self.store.value(name), ir.DataType.FLOAT, shape)
 
     def biases(self, names: tuple[str, ...], biased: Collection[str]) -> ir.Value:
         """End to end, zeros for who has none; ONNX Runtime joins constants once, when it loads."""
         vectors = [
-            self.vector(f"{name}.bias") if name in biased else self._zeros(self.store.rows(name))
+            self.value(f"{name}.bias") if name in biased else self._zeros(self.store.rows(name))
             for name in names
         ]
         return vectors[0] if len(vectors) == 1 else self.tape.op("Concat", vectors, {"axis": 0})
