@@ -45,17 +45,17 @@ class Emitter:
     ) -> tuple[ir.Value, ...]:
         if len({self.weights.recipe.scheme(name) for name in names}) > 1:
             return tuple(out for name in names for out in self.linear(x, name, biased=biased))
-        out = self.weights.product(x, self._matrix(names))
+        out = self.weights.product(x, self._stack(names))
         if any(name in biased for name in names):
             out = self._op("Add", [out, self.weights.biases(names, biased)])
         if len(names) == 1:
             return (out,)
-        return self._parts(out, tuple(self.weights.store.rows(name) for name in names))
+        return self._cut(out, tuple(self.weights.store.rows(name) for name in names))
 
-    def _matrix(self, names: tuple[str, ...]) -> Matrix:
+    def _stack(self, names: tuple[str, ...]) -> Matrix:
         return self.weights.matrix(*names)
 
-    def _parts(self, x: ir.Value, sizes: tuple[int, ...], axis: int = -1) -> tuple[ir.Value, ...]:
+    def _cut(self, x: ir.Value, sizes: tuple[int, ...], axis: int = -1) -> tuple[ir.Value, ...]:
         """Of these sizes, along an axis."""
         given = self.weights.constant("split." + ".".join(map(str, sizes)), list(sizes))
         return tuple(

@@ -57,13 +57,13 @@ class OnnxOps(Emitter):
     _packed: dict[ir.Value, ir.Value] = field(default_factory=dict)  # first part -> what was split
     _biases: dict[tuple[BlockSparse, int], ir.Value] = field(default_factory=dict)
 
-    def _matrix(self, names: tuple[str, ...]) -> Matrix:
+    def _stack(self, names: tuple[str, ...]) -> Matrix:
         """Of a head that drafts, the first rows."""
-        matrix = Emitter._matrix(self, names)
+        matrix = Emitter._stack(self, names)
         return matrix if self.vocab is None else matrix.first(self.vocab)
 
-    def _parts(self, x: ir.Value, sizes: tuple[int, ...], axis: int = -1) -> tuple[ir.Value, ...]:
-        parts = Emitter._parts(self, x, sizes, axis)
+    def _cut(self, x: ir.Value, sizes: tuple[int, ...], axis: int = -1) -> tuple[ir.Value, ...]:
+        parts = Emitter._cut(self, x, sizes, axis)
         self._packed[parts[0]] = x
         return parts
 
