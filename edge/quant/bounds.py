@@ -58,8 +58,8 @@ def by_tables(weights: F32, scheme: Scheme) -> float:
 
 def by_steps(weights: F32, scheme: Scheme) -> float:
     """Half a step each, a whole one at an end that no code reaches."""
-    assert scheme.group is not None
-    grouped = _grouped(weights, scheme.group)
+    width = scheme.width(weights.shape[1])
+    grouped = _grouped(weights, width)
     low, high = (part.astype(np.float64) for part in (grouped.min(axis=2), grouped.max(axis=2)))
     size = np.maximum(high, -low)  # [N, J]
     if scheme.zero == "middle":
@@ -75,7 +75,7 @@ def by_steps(weights: F32, scheme: Scheme) -> float:
     above, below = (ends.astype(np.float32)[:, :, None] for ends in (high + reach, low - reach))
     beyond = (grouped > above) | (grouped < below)
     ends = beyond.sum(axis=2) if scheme.zero != "minimum" else 0
-    return float((scheme.group * half**2 + ends * (whole**2 - half**2)).sum())
+    return float((width * half**2 + ends * (whole**2 - half**2)).sum())
 
 
 def by_levels(weights: F32, scheme: Scheme) -> float:

@@ -1,5 +1,5 @@
 """What precision each weight gets: `fp32`, `fp16`, `bf16`, ggml's own `q4_0`, …,
-`[method-]intB[-gG][-asym|-min][-fp16|-bf16]`, `[method-]lutB[-gR][-fp16|-bf16]`, or `method[-gG][-fp16|-bf16]`.
+`[method-]intB[-gG|-row][-asym|-min][-fp16|-bf16]`, `[method-]lutB[-gR][-fp16|-bf16]`, or `method[-gG][-fp16|-bf16]`.
 
 `int4-g64-asym` has a zero for each group, `-min` a minimum, a last `-fp16` scales of that type; in
 `lut4-g16` a code is an entry of a table that 16 rows share; `nf4` is a method whose levels are its own,
@@ -20,7 +20,7 @@ import numpy as np
 from edge.errors import EdgeError
 from edge.quant import ggml
 from edge.quant.methods import Method, methods
-from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, Zero, rounded
+from edge.quant.tensor import FLOATS, ROW, Float, QTensor, Scheme, Zero, rounded
 from edge.quant.unfit import Unfit, first_wrong
 from edge.typing import F32
 
@@ -28,7 +28,7 @@ _ZEROS: Mapping[str | None, Zero] = {None: "middle", "asym": "integer", "min": "
 _NUMBERS: Mapping[str | None, Float] = {None: "fp32", **{name: name for name in FLOATS}}
 _USUAL = {"int": "rtn", "lut": "kmeans"}  # who rounds, where no method is named
 _FORM = re.compile(
-    r"(?!.*lut.*-(?:asym|min))(?:([a-z][a-z0-9]*)-)?(int|lut)([0-9]{1,4})(?:-g([0-9]{1,4}))?(?:-(asym|min))?(?:-(fp32|fp16|bf16))?"
+    r"(?!.*lut.*-(?:asym|min))(?:([a-z][a-z0-9]*)-)?(int|lut)([0-9]{1,4})(?:-g([0-9]{1,4})|-(row))?(?:-(asym|min))?(?:-(fp32|fp16|bf16))?"
 )
 _OWN = re.compile(r"([a-z][a-z0-9]*)(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
 
@@ -159,11 +159,15 @@ def _scheme(text: str) -> Scheme:
     if text in named():
         return named()[text]
     if match := _FORM.fullmatch(text):
-        name, kind, bits, group, zero, number = match.groups()
+        name, kind, bits, group, row, zero, number = match.groups()
         method = _method(text, name or _USUAL[kind], kind)
         strategy: Zero = "table" if kind == "lut" else _ZEROS[zero]
         wished = Scheme(
-            int(bits), int(group or method.group), strategy, _NUMBERS[number], method.name
+            int(bits),
+            ROW if row else int(group or method.group),
+            strategy,
+            _NUMBERS[number],
+            method.name,
         )
         return _made(text, wished, method)
     if (match := _OWN.fullmatch(text)) and match[1] in _of_kind(""):
@@ -211,10 +215,12 @@ def _made(text: str, wished: Scheme, method: Method) -> Scheme:
         for name in ("bits", "group", "zero", "number")
     )
     group = "a table for {} rows" if wished.zero == "table" else "groups of {}"
-    fix = f"with {method.name} use {_or(bits)} bits, {group.format(_or(groups))}"
+    some = _or(size for size in groups if size != ROW)
+    fix = f"with {method.name} use {_or(bits)} bits, {group.format(some)}"
     fix += "" if wished.zero in zeros else ", and no zeros of that kind"
     fix += "" if wished.number in numbers else f", numbers in {_or(numbers)}"
-    raise EdgeError(f"recipe {text!r}: {wished.bits} bits, {group.format(wished.group)}", fix=fix)
+    what = "a scale a row" if wished.group == ROW else group.format(wished.group)
+    raise EdgeError(f"recipe {text!r}: {wished.bits} bits, {what}", fix=fix)
 
 
 def _or(values: Iterable[object]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.quant.bounds import by_steps
 from edge.quant.methods import Method, grid
-from edge.quant.tensor import QTensor, Scheme, rounded
+from edge.quant.tensor import ROW, QTensor, Scheme, rounded
 from edge.typing import F32
 
 
@@ -28,12 +28,12 @@ def in_groups(weights: F32, scheme: Scheme) -> F32:
     """[N, K] -> [N, J, group]; a short last group is filled with its last value where a minimum is
     sought, else with zeros.
     """
-    assert scheme.group is not None
     rows, columns = weights.shape
-    if columns % scheme.group:
+    width = scheme.width(columns)
+    if columns % width:
         mode = "edge" if scheme.zero == "minimum" else "constant"
-        weights = np.pad(weights, ((0, 0), (0, -columns % scheme.group)), mode=mode)  # type: ignore[call-overload]
-    return weights.reshape(rows, -1, scheme.group)
+        weights = np.pad(weights, ((0, 0), (0, -columns % width)), mode=mode)  # type: ignore[call-overload]
+    return weights.reshape(rows, -1, width)
 
 
 def _middle(grouped: F32, scheme: Scheme, columns: int) -> QTensor:
@@ -78,5 +78,11 @@ def inverse(scales: F32) -> F32:
 
 
 METHOD = Method(
-    name="rtn", schemes=grid("rtn", bits=(2, 3, 4, 5, 6, 8)), quantize=quantize, bound=by_steps
+    name="rtn",
+    schemes=(
+        *grid("rtn", bits=(2, 3, 4, 5, 6, 8)),
+        *grid("rtn", bits=(8,), groups=(ROW,), zeros=("middle",)),
+    ),
+    quantize=quantize,
+    bound=by_steps,
 )

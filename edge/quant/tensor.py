@@ -18,9 +18,13 @@ _SUFFIX: dict[Zero, str] = {
 _BYTES: dict[Float, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
+ROW = 0  # the group of a whole row
+
+
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A precision: a float, or integers of `bits` with one scale for each `group` of a row's columns.
+    """A precision: a float, or integers of `bits` with one scale for each `group` of a row's columns, or
+    for the row (`ROW`).
 
     `zero`: which code means zero. The middle one; one of its own for each group; or none, each group
     having a minimum in its place; or a code means an entry of a table, which `group` rows share; or one
@@ -53,8 +57,12 @@ class Scheme:
 
     def groups(self, columns: int) -> int:
         """Groups of one row; the last may be shorter."""
+        return -(-columns // self.width(columns))
+
+    def width(self, columns: int) -> int:
+        """Columns of a group in rows of so many."""
         assert self.group is not None
-        return -(-columns // self.group)
+        return self.group or columns
 
     def nbytes(self, rows: int, columns: int) -> int:
         """Bytes of a stored matrix, scales and zeros included."""
@@ -71,7 +79,8 @@ class Scheme:
             self.zero, 0
         )
         levels = scale << self.bits if self.zero == "levels" else 0
-        return rows * (groups * (self.group * self.bits // 8 + scale) + zeros) + levels
+        codes = self.width(columns) * self.bits // 8
+        return rows * (groups * (codes + scale) + zeros) + levels
 
     def __str__(self) -> str:
         if self.is_float:
@@ -83,7 +92,8 @@ class Scheme:
             return f"{self.method}-g{self.group}{number}"
         method = "" if self.method == "rtn" else f"{self.method}-"
         zero = _SUFFIX.get(self.zero, f"-{self.zero}")
-        return f"{method}{self.kind}{self.bits}-g{self.group}{zero}{number}"
+        group = "-row" if self.group == ROW else f"-g{self.group}"
+        return f"{method}{self.kind}{self.bits}{group}{zero}{number}"
 
 
 FP32, FP16, BF16 = Scheme(32), Scheme(16, number="fp16"), Scheme(16, number="bf16")

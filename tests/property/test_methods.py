@@ -90,10 +90,11 @@ def meant(made: QTensor, row: int, column: int) -> float:
     assert scheme.group is not None
     if scheme.zero == "table":
         return float(made.scales[row // scheme.group, code])
-    scale = float(made.scales[row, column // scheme.group])
+    width = scheme.width(made.columns)
+    scale = float(made.scales[row, column // width])
     if scheme.zero == "levels":
         return levels_of(scheme)[code] * scale
-    zero = None if made.zeros is None else float(made.zeros[row, column // scheme.group])
+    zero = None if made.zeros is None else float(made.zeros[row, column // width])
     if scheme.zero == "minimum":
         assert zero is not None
         return code * scale + zero
@@ -130,8 +131,8 @@ def near_by_steps(w: np.ndarray, made: QTensor) -> Iterator[tuple[float, float]]
     scheme = made.scheme
     assert scheme.group is not None
     for row in range(len(w)):
-        for start in range(0, w.shape[1], scheme.group):
-            group = [float(v) for v in w[row, start : start + scheme.group]]
+        for start in range(0, w.shape[1], scheme.width(w.shape[1])):
+            group = [float(v) for v in w[row, start : start + scheme.width(w.shape[1])]]
             one = step(group, scheme)
             for i, value in enumerate(group):
                 exact = scheme.zero == "minimum" or min(abs(value - e) for e in ends(group)) > one
@@ -174,8 +175,8 @@ def near_by_levels(w: np.ndarray, made: QTensor) -> Iterator[tuple[float, float]
     levels = methods()[scheme.method].levels
     largest = max(map(abs, levels))
     for row in range(len(w)):
-        for start in range(0, w.shape[1], scheme.group):
-            group = [float(v) for v in w[row, start : start + scheme.group]]
+        for start in range(0, w.shape[1], scheme.width(w.shape[1])):
+            group = [float(v) for v in w[row, start : start + scheme.width(w.shape[1])]]
             unit = max(map(abs, group)) / largest
             for i, value in enumerate(group):
                 best = min(abs(value - level * unit) for level in levels)
