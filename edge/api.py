@@ -1,37 +1,43 @@
 """What each command does, as one function: the command line parses, calls one of these, and prints."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge import targets
 from edge.artifact import integrity, network
 from edge.artifact.manifest import Artifact, for_later
-from edge.convert.conversion import convert_all, prepare
-from edge.convert.options import Options, with_exits
+from edge.convert.conversion import convert_all, open_subject, prepare
+from edge.convert.options import Options, refuse_given, usual
 from edge.errors import EdgeError, Unsupported
 from edge.files.texts import text_of
 from edge.gguf.foreign import artifact_at, folder_only
+from edge.measure import net_bench, net_plan
 from edge.measure.bench import Text, Timing, bench
 from edge.measure.evaluate import Evaluation, evaluate
 from edge.measure.inspection import inspect
+from edge.measure.net_bench import NetTiming
+from edge.measure.net_plan import NetPlan
 from edge.measure.plan import Plan, plan
+from edge.net import NetSpec
+from edge.prove import networks
 from edge.prove.verify import TOKENS, verify
 from edge.quant.listing import list_recipes
 from edge.run import opening
+from edge.run.classifier import Classifier, load_classifier
 from edge.run.first_use import artifact_of
 from edge.run.model import Chat, Model, Wish, load, prompt_ids, vocabulary
 from edge.run.strategy import PLAIN, Strategy
 from edge.source import registry
-from edge.source.checkpoint import Checkpoint
-from edge.source.headers import Headers
+from edge.source.headers import Headers, config_of
 from edge.source.listing import list_models
 from edge.source.naming import Named, resolve
 from edge.source.removal import remove
 from edge.system.progress import Progress, silent
 from edge.text.chat import ChatTemplate
 from edge.text.tokenizer import Tokenizer
+from edge.vision.pictures import open_picture
 
 if TYPE_CHECKING:
     pass
@@ -56,14 +62,19 @@ __all__ += ["load", "open_model", "remove", "verify_artifact"]
 
 
 def convert_model(
-    model: str, to: str | None, out: Path | None, options: Options, progress: Progress | None = None
+    model: str,
+    to: str | None,
+    out: Path | None,
+    options: Options,
+    progress: Progress | None = None,
+    say: Say = lambda _: None,
 ) -> list[Artifact]:
     """Convert a registry id or a checkpoint folder to one target or several (`onnx,mlx`). Of a model
     that was trained with exits, those are kept if no others are asked for.
     """
     named = resolve(model)
-    source, options = named.checkpoint(), _with_exits(options, named)
-    return convert_all(source, _outs(source, to, out, options), options, progress)
+    source, options = _asked(options, named)
+    return convert_all(source, _outs(source, to, out, options), options, progress, say)
 
 
 def plan_conversion(
@@ -71,11 +82,17 @@ def plan_conversion(
 ) -> list[dict[str, Any]]:
     """What `convert_model` would write: nothing is."""
     named = resolve(model)
-    source, options = named.checkpoint(), _with_exits(options, named)
-    with Checkpoint.open(source, context=options.context) as opened:
-        checkpoint = with_exits(opened, options.exits, options.draft_vocab)
-        tasks = prepare(checkpoint, _outs(source, to, out, options), options)
+    source, options = _asked(options, named)
+    subject = open_subject(source, options)
+    with subject.checkpoint:
+        _, tasks = prepare(subject, _outs(source, to, out, options), options)
         return [task.json() for task in tasks]
+
+
+def _asked(options: Options, model: Named) -> tuple[Path, Options]:
+    """The checkpoint of a model, and its options with what is usual of such a model."""
+    source = model.checkpoint()
+    return source, usual(_with_exits(options, model), config_of(source))
 
 
 def _with_exits(options: Options, model: Named) -> Options:
@@ -185,7 +202,12 @@ def verify_artifact(
         return _verify_module(folder, against, tokens, say)
     artifact = Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
-    report = verify(artifact, source, tokens=tokens or TOKENS, progress=progress)
+    report: Verdict
+    if isinstance(artifact.manifest.spec, NetSpec):
+        _no_tokens(folder, tokens)
+        report = networks.verify(artifact, source, progress=progress)
+    else:
+        report = verify(artifact, source, tokens=tokens or TOKENS, progress=progress)
     with for_later(say):
         artifact.record(report.json())
     return report
@@ -228,10 +250,16 @@ def serve_model(
 
 def plan_model(
     model: str, to: str, options: Options, *, threads: int | None, strategy: Strategy = PLAIN
-) -> list[Plan]:
+) -> list[Plan] | list[NetPlan]:
     """What converting and running a model will take, before any of it is done: for each target."""
     named = resolve(model)
     options, headers = _with_exits(options, named), _headers(named)
+    if headers.family.network is not None:
+        if strategy != PLAIN:
+            raise EdgeError(
+                "a network that is no decoder has no cache", fix="leave out its options"
+            )
+        return [net_plan.plan(headers, target, options) for target in _names(to)]
     return [
         plan(headers, target, options, threads=threads, strategy=strategy) for target in _names(to)
     ]
@@ -261,26 +289,66 @@ def pull_model(model: str, *, say: Say) -> dict[str, Any]:
     return {"path": str(folder), **found}
 
 
+def open_classifier(
+    model: str,
+    options: Options,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    unchecked: bool = False,
+    reference: bool = False,
+    progress: Progress | None = None,
+) -> Classifier:
+    """A network whose rows have names; `options`: of the conversion that a checkpoint is run by."""
+    folder = artifact_of(resolve(model), progress, runtime, options)
+    artifact = artifact_at(folder)
+    return load_classifier(artifact, threads=threads, unchecked=unchecked, reference=reference)
+
+
+def classify(classifier: Classifier, images: Sequence[Path], top: int) -> list[dict[str, Any]]:
+    """What each picture shows: its labels with their scores, likeliest first."""
+    found = []
+    for image in images:
+        picture = open_picture(image)
+        answers = classifier.classify(picture, top=top)
+        shown = {"file": str(image), "width": picture.width, "height": picture.height}
+        labels = [asdict(answer) for answer in answers]
+        found.append({"labels": labels, "images": [shown], "notes": list(picture.notes)})
+    return found
+
+
 def bench_artifact(
     folder: Path,
     *,
-    prompt: int,
-    new: int,
+    prompt: int | None,
+    new: int | None,
     threads: int | None,
     rounds: int,
     strategy: Strategy = PLAIN,
     text: Path | None = None,
-) -> Timing:
-    """`text`: a file that the prompts are pieces of."""
+) -> Timing | NetTiming:
+    """`text`: a file that the prompts are pieces of. A network that is no decoder has none of them."""
     artifact = artifact_at(folder)
+    if isinstance(artifact.manifest.spec, NetSpec):
+        refuse_given(
+            "a network that is no decoder reads and writes no tokens",
+            {"--prompt": prompt, "--new": new, "--text": text},
+        )
+        if replace(strategy, reference=False) != PLAIN:
+            raise EdgeError(
+                "a network that is no decoder has no cache", fix="leave out its options"
+            )
+        return net_bench.bench(
+            artifact, threads=threads, rounds=rounds, reference=strategy.reference
+        )
     said = None
     if text is not None:
         tokenizer, _ = vocabulary(artifact)
         said = Text(tokenizer.encode(text_of(text), special=False), tokenizer.bos_id)
     return bench(
         artifact,
-        prompt=prompt,
-        new=new,
+        prompt=512 if prompt is None else prompt,
+        new=128 if new is None else new,
         threads=threads,
         rounds=rounds,
         strategy=strategy,
@@ -390,12 +458,16 @@ def inspect_path(path: Path) -> dict[str, Any]:
 def _verify_module(folder: Path, against: str | None, tokens: int | None, say: Say) -> Verdict:
     from edge.via import optimum
 
+    _no_tokens(folder, tokens)
+    source = _origin(folder, network.read(folder).name, against)
+    return optimum.verify(folder, source, say=say)
+
+
+def _no_tokens(folder: Path, tokens: int | None) -> None:
     if tokens is not None:
         raise EdgeError(
             f"{folder} is no decoder: it has no greedy tokens", fix="leave out --tokens"
         )
-    source = _origin(folder, network.read(folder).name, against)
-    return optimum.verify(folder, source, say=say)
 
 
 def _origin(folder: Path, name: str, against: str | None) -> Path:

@@ -5,17 +5,21 @@ offer more. `edge.targets` finds them.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from edge.families import Family
 from edge.files.datafile import Mode
-from edge.protocols import Decoder
+from edge.names import Spec
+from edge.net import NetSpec
+from edge.protocols import Decoder, Net
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, QTensor, Scheme
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec, cache_bytes
 from edge.text.ids import SpecialIds
 from edge.typing import F32, I64
+
+Kind_co = TypeVar("Kind_co", bound=Spec, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,9 @@ class About:
 
 
 # What fast kernels round the inputs of a product to: int8 with a scale for each of the weights'
-# groups; ggml's blocks of 32 with a scale in fp16, q8_1 with a rounded sum too; or a float.
-Rounding = Literal["int8", "q8_0", "q8_1", "fp16", "bf16"]
+# groups; ggml's blocks of 32 with a scale in fp16, q8_1 with a rounded sum too; or a float. u8: codes of one
+# scale and one zero for all of an input.
+Rounding = Literal["int8", "q8_0", "q8_1", "fp16", "bf16", "u8"]
 
 
 def as_they_are(_scheme: Scheme) -> None:
@@ -116,11 +121,11 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-class Layout(Protocol):
+class Layout(Protocol[Kind_co]):
     """Where everything of an artifact will lie, known from shapes alone."""
 
     @property
-    def spec(self) -> DecoderSpec:
+    def spec(self) -> Kind_co:
         """The spec; its context shortened to where the target computes something else, and of all ids
         where drafts cannot be of fewer.
         """
@@ -140,13 +145,15 @@ class Converter(Protocol):
     """What a package in `converters` offers.
 
     One whose ecosystem's library makes types of its own has `LIBRARY`, that package, and
-    `mixed(mixture, spec, known_as, *, calibrated)`: the type of each matrix of a mixture, by name.
+    `mixed(mixture, spec, known_as, *, calibrated)`: the type of each matrix of a mixture, by name. One
+    that takes networks that are no decoders has `net_layout` and `net_memory`: the same of a `NetSpec`; and
+    `NET_ALIASES`, where short names mean others there.
     """
 
     TOOLS: tuple[str, ...]  # packages whose versions the manifest records
     ALIASES: Mapping[str, str]  # what the short names of recipes mean here
 
-    def layout(self, spec: DecoderSpec, recipe: Recipe) -> Layout:
+    def layout(self, spec: DecoderSpec, recipe: Recipe) -> Layout[DecoderSpec]:
         """Refuses by name what the target cannot hold."""
         ...
 
@@ -187,6 +194,18 @@ class Opening:
     reference: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NetOpening:
+    """What a network is opened over, and how: as `Opening`."""
+
+    folder: Path
+    spec: NetSpec
+    _: KW_ONLY
+    threads: int | None = None
+    exact: bool = False
+    reference: bool = False
+
+
 class Runtime(Protocol):
     """What a package in `runtimes` offers.
 
@@ -196,7 +215,9 @@ class Runtime(Protocol):
 
     One that does not run on every system has `check`, which refuses the others, and may have
     `open_reference(opening)`: a slow decoder in numpy, for proof anywhere. One whose artifacts hold types
-    that only a library makes has `stored(folder, spec)`.
+    that only a library makes has `stored(folder, spec)`. One that runs networks that are no decoders has
+    `open_net(opening)`, which gives an `edge.protocols.Net` over a `NetOpening`, and `net_memory(spec,
+    recipe, activations)`: the peak of a run whose widest operation takes so many bytes.
     """
 
     def open(self, opening: Opening) -> Decoder:
@@ -207,7 +228,7 @@ class Runtime(Protocol):
         """How a decoder that was opened so computes."""
         ...
 
-    def read_back(self, folder: Path, spec: DecoderSpec, recipe: Recipe) -> Rows:
+    def read_back(self, folder: Path, spec: Spec, recipe: Recipe) -> Rows:
         """What the files of an artifact mean."""
         ...
 
@@ -247,6 +268,12 @@ class Oracle(Protocol):
         """`spec`: one of the parts of the checkpoint's, if not the whole. `stored`: weights that the
         recipe's own rules do not make.
         """
+        ...
+
+    def net_oracle(
+        self, checkpoint: Checkpoint, recipe: Recipe, *, numerics: Numerics = PLAIN
+    ) -> Net:
+        """The same of a network that is no decoder."""
         ...
 
     def importance(

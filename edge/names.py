@@ -25,6 +25,18 @@ _INERT = (
 )
 
 
+def decoder_of(spec: Spec, name: str) -> DecoderSpec:
+    """The spec of what must be a decoder of text; refuses a network of another kind. `name`: the model's."""
+    if isinstance(spec, DecoderSpec):
+        return spec
+    ports = (*spec.config.inputs, *spec.config.outputs)
+    raise Unsupported(
+        f"{name} is no decoder of text but a network of the kind {spec.kind}, from and to "
+        f"{', '.join(port.name for port in ports)}",
+        fix="give edge run a picture with --image; or name a language model",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One of the weights in a fused tensor: `split` gives the rows of each, in order."""
@@ -37,8 +49,8 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Made:
     """A small weight that no tensor is as it lies: a kernel as a matrix, a norm that is folded into it, a
-    table with the class token. `shapes`: of the tensors, by a network's config; `make`: the weight of
-    that config and of the tensors, whole and in float32.
+    table with the class token. `shapes`: of the tensors, by a network's config, where -1 is any size;
+    `make`: the weight of that config and of the tensors, whole and in float32.
     """
 
     tensors: tuple[str, ...]
@@ -90,11 +102,13 @@ class FusedTensor:
 @dataclass(frozen=True, slots=True)
 class NameMap:
     """canonical name -> tensor name or `Part`; `{i}` stands for the layer. `ignore`: tensors that
-    carry no weight, beside the buffers of any family.
+    carry no weight, beside the buffers of any family. `optional`: what names begin with that a checkpoint
+    of the bare model lacks.
     """
 
     entries: Mapping[str, str | Part | Made]
     ignore: tuple[str, ...] = ()
+    optional: str = ""
 
     def places(self, spec: Spec) -> dict[str, Location]:
         """Every canonical weight of the spec -> its place."""
@@ -102,6 +116,8 @@ class NameMap:
 
     def check(self, spec: Spec, found: Mapping[str, Shape]) -> dict[str, Location]:
         """The places, once the checkpoint holds exactly these tensors in these shapes."""
+        if self.optional and not any(name.startswith(self.optional) for name in found):
+            return self._bare().check(spec, found)
         places, head = self.places(spec), ""
         if isinstance(spec, DecoderSpec):
             embed, head = self.ends
@@ -119,7 +135,7 @@ class NameMap:
                 fix=fix,
             )
         for name, shape in needed.items():
-            if found[name] != shape:
+            if not _fits(found[name], shape):
                 raise Damaged(
                     f"tensor {name} has shape {list(found[name])}, but config.json makes it {list(shape)}",
                     fix="check that config.json and the weights belong together",
@@ -135,10 +151,29 @@ class NameMap:
         assert isinstance(head, str)
         return embed, head
 
+    def _bare(self) -> "NameMap":
+        """The same of a checkpoint whose names have no beginning."""
+
+        def without(name: str) -> str:
+            return name.removeprefix(self.optional)
+
+        def bare(entry: str | Part | Made) -> str | Part | Made:
+            if isinstance(entry, str):
+                return without(entry)
+            if isinstance(entry, Part):
+                return replace(entry, tensor=without(entry.tensor))
+            return replace(entry, tensors=tuple(map(without, entry.tensors)))
+
+        entries = {name: bare(entry) for name, entry in self.entries.items()}
+        return replace(self, entries=entries, optional="")
+
     def _place(self, name: str, shape: Shape, spec: Spec) -> Location:
         match = re.match(r"([a-z]+)\.(\d+)(?=\.|$)", name)
         index = int(match[2]) if match else -1
-        entry = self._entry(re.sub(r"^([a-z]+)\.\d+(?=\.|$)", r"\1.{i}", name))
+        if name not in self.entries:
+            entry = self._entry(re.sub(r"^([a-z]+)\.\d+(?=\.|$)", r"\1.{i}", name))
+        else:
+            entry = self.entries[name]
         if isinstance(entry, str):
             return Location(entry.replace("{i}", str(index)), shape, shape)
         if isinstance(entry, Made):
@@ -189,6 +224,19 @@ def stored(places: Mapping[str, Location]) -> dict[str, FusedTensor]:
 def shapes(spec: Spec) -> dict[str, Shape]:
     """Every weight of a model -> its shape, in the order of use. A matrix is [out, in]."""
     return _decoder_shapes(spec) if isinstance(spec, DecoderSpec) else dict(spec.config.shapes())
+
+
+def own_places(spec: Spec) -> dict[str, Location]:
+    """Every weight under its canonical name, spelt as parameters of modules are: NAME.weight, NAME.bias."""
+    return {
+        name: Location(name if name.endswith(".bias") else f"{name}.weight", shape, shape)
+        for name, shape in shapes(spec).items()
+    }
+
+
+def tied(spec: Spec, name: str) -> bool:
+    """Whether a weight is a decoder's embedding and its head."""
+    return isinstance(spec, DecoderSpec) and spec.tied and name == "embed"
 
 
 def _decoder_shapes(spec: DecoderSpec) -> dict[str, Shape]:
@@ -260,6 +308,12 @@ def interleaved_split(layer: LayerSpec) -> tuple[Rows, ...]:
 def _stacked(*heights: int) -> tuple[Rows, ...]:
     cuts = itertools.accumulate(heights, initial=0)
     return tuple((range(start, stop),) for start, stop in itertools.pairwise(cuts))
+
+
+def _fits(found: Shape, wanted: Shape) -> bool:
+    return len(found) == len(wanted) and all(
+        want in (-1, size) for size, want in zip(found, wanted, strict=True)
+    )
 
 
 def _some(names: Collection[str]) -> str:

@@ -91,6 +91,17 @@ def check(config: NetConfig) -> None:
         )
 
 
+def batch_of(config: NetConfig) -> str | None:
+    """The size that is the first axis of every port and lies nowhere else: its rows know nothing of each
+    other, so that a target may take them one by one.
+    """
+    ports = (*config.inputs, *config.outputs)
+    firsts = {port.shape[0] if port.shape else 1 for port in ports}
+    inner = {size for port in ports for size in port.shape[1:]}
+    (name,) = firsts if len(firsts) == 1 else (1,)
+    return name if isinstance(name, str) and name not in inner else None
+
+
 def sizes_of(config: NetConfig, inputs: Mapping[str, Shape]) -> dict[str, int]:
     """The sizes that a call chooses, from its inputs' shapes; refuses inputs that are not the ports."""
     ports = {port.name: port for port in config.inputs}

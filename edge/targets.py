@@ -8,10 +8,13 @@ import pkgutil
 import platform
 from collections.abc import Mapping
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
-from edge.contracts import Converter, Oracle, Runtime, Trainer
+from edge.contracts import Converter, Layout, Oracle, Runtime, Trainer
 from edge.errors import EdgeError, Unsupported
+from edge.names import Spec
+from edge.quant.recipe import Recipe
+from edge.spec import DecoderSpec
 
 _OURS = ("edge", "edge_converters", "edge_runtimes")
 _BEST = {"Darwin": ("mlx", "onnx"), "Linux": ("onnx",)}  # fastest first
@@ -26,6 +29,25 @@ def runtime(target: str) -> Runtime:
     if "open" not in vars(module):
         raise EdgeError(f"the target {target!r} runs no artifacts", fix="use the target onnx")
     return cast(Runtime, module)
+
+
+def layout(target: str, spec: Spec, recipe: Recipe) -> Layout[Spec]:
+    """Where an artifact of whatever kind of model will lie."""
+    if isinstance(spec, DecoderSpec):
+        return converter(target).layout(spec, recipe)
+    made = offered("converters", target, "net_layout", "hold networks that are no decoders of text")
+    return cast("Layout[Spec]", made(spec, recipe))
+
+
+def offered(kind: str, target: str, name: str, what: str) -> Any:
+    """What a target's package of a kind has under a name; refuses one that has nothing there."""
+    found = vars(_find(kind, target)).get(name)
+    if found is None:
+        able = offering(kind, name)
+        raise Unsupported(
+            f"{target} cannot {what}", fix=f"use an artifact of {' or '.join(able) or 'onnx'}"
+        )
+    return found
 
 
 def refusal(target: str) -> EdgeError | None:

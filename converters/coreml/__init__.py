@@ -1,5 +1,13 @@
 """Core ML: Ops that emit MIL, one weight file, and several functions over it."""
 
-from edge_converters.coreml.convert import ALIASES, FIXED_CACHES, TOOLS, layout, memory
+from edge_converters.coreml.convert import (
+    ALIASES,
+    FIXED_CACHES,
+    TOOLS,
+    layout,
+    memory,
+    net_layout,
+    net_memory,
+)
 
-__all__ = ["ALIASES", "FIXED_CACHES", "TOOLS", "layout", "memory"]
+__all__ = ["ALIASES", "FIXED_CACHES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]

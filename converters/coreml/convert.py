@@ -1,18 +1,24 @@
 """A checkpoint -> one .mlpackage, or several where one would be too large for the Neural Engine."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from edge.contracts import About
 from edge.errors import Damaged
 from edge.files.datafile import DataFile, Mode
-from edge.names import shapes
+from edge.names import Spec, shapes
+from edge.net import NetSpec, batch_of
 from edge.nn.decoder import head_name
+from edge.nn.networks import define
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32
 from edge_converters.coreml.entries import entries
 from edge_converters.coreml.export import WEIGHTS, model, write
 from edge_converters.coreml.graph import Chunk, number_of, program
+from edge_converters.coreml.net_graph import net_program
 from edge_converters.coreml.toolkit import ct
 from edge_converters.coreml.weight_file import WeightFile, refuse
 
@@ -27,21 +33,19 @@ ALIASES = {
 # byte more, and all of it runs on the CPU without a word. Measured, not documented: release notes of
 # eeANE 1.6.1 (github.com/xhighhongo41/eeANE). The rest is room for the program.
 LIMIT = (1 << 30) - (48 << 20)
+Kind = TypeVar("Kind", bound=Spec)
 BASE = 358_000_000  # bytes: interpreter, numpy, coremltools, a tokenizer, blocks in flight
 
 
-class CoreMlLayout:
-    """Packages, weight files and programs, from shapes alone."""
+@dataclass(frozen=True, slots=True)
+class CoreMlLayout(Generic[Kind]):
+    """Packages by the names of their folders, weight files and programs, from shapes alone."""
 
-    def __init__(self, spec: DecoderSpec, recipe: Recipe, *, limit: int) -> None:
-        self.spec, self.recipe = spec, recipe
-        number = number_of(recipe)
-        self.chunks = chunks(spec, recipe, limit)
-        self.weights = [WeightFile(shapes(spec), number) for _ in self.chunks]
-        self.programs = [
-            program(spec, recipe, weights, chunk)
-            for weights, chunk in zip(self.weights, self.chunks, strict=True)
-        ]
+    spec: Kind
+    recipe: Recipe
+    folders: Sequence[str]
+    weights: Sequence[WeightFile]
+    programs: Sequence[Any]
 
     @property
     def nbytes(self) -> int:
@@ -54,9 +58,9 @@ class CoreMlLayout:
 class CoreMlWriter:
     """`edge.contracts.Writer`: the weight files, then programs and manifests."""
 
-    def __init__(self, layout: CoreMlLayout, folder: Path, about: About, mode: Mode) -> None:
+    def __init__(self, layout: CoreMlLayout[Any], folder: Path, about: About, mode: Mode) -> None:
         self._layout, self._about, self._mode = layout, about, mode
-        self._folders = [folder / chunk.folder for chunk in layout.chunks]
+        self._folders = [folder / name for name in layout.folders]
         self._data = []
         for package, weights in zip(self._folders, layout.weights, strict=True):
             file = package / WEIGHTS
@@ -100,8 +104,29 @@ class CoreMlWriter:
         }
 
 
-def layout(spec: DecoderSpec, recipe: Recipe) -> CoreMlLayout:
-    return CoreMlLayout(spec, recipe, limit=LIMIT)
+def layout(spec: DecoderSpec, recipe: Recipe) -> CoreMlLayout[DecoderSpec]:
+    cut = chunks(spec, recipe, LIMIT)
+    weights = [WeightFile(shapes(spec), number_of(recipe)) for _ in cut]
+    programs = [program(spec, recipe, w, chunk) for w, chunk in zip(weights, cut, strict=True)]
+    return CoreMlLayout(spec, recipe, [chunk.folder for chunk in cut], weights, programs)
+
+
+def net_layout(spec: NetSpec, recipe: Recipe) -> CoreMlLayout[NetSpec]:
+    """One package of one function. Its batch is one: a batch of more is as many calls."""
+    weights = WeightFile(shapes(spec), number_of(recipe))
+    batch = batch_of(spec.config)
+    sizes = {size.name: 1 if size.name == batch else size for size in spec.config.sizes}
+
+    def call(ops: Any, **inputs: Any) -> Mapping[str, Any]:
+        return define(ops, spec, **inputs)
+
+    made = net_program(call, spec.config.inputs, sizes, recipe, weights)
+    return CoreMlLayout(spec, recipe, ["model.mlpackage"], [weights], [made])
+
+
+def net_memory(spec: NetSpec) -> int:
+    """Peak resident bytes of a conversion: some for each operation of the program."""
+    return BASE + 20_000 * len(spec.config.shapes())
 
 
 def memory(spec: DecoderSpec) -> int:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from edge.names import Spec
 from edge.quant.tensor import Scheme
 from edge.spec import DecoderSpec, Llama3Scaling, LongRope
 from edge.text.ids import SpecialIds
@@ -15,10 +16,19 @@ Json = dict[str, Any]
 _THETA, _PARTIAL = "rope_theta", "partial_rotary_factor"
 
 
-def config(source: Mapping[str, Any], spec: DecoderSpec, packing: Json | None) -> Json:
+def config(source: Mapping[str, Any], spec: Spec, packing: Json | None) -> Json:
     """The source's config with rotary settings in their older spelling, the only one that mlx-lm
     reads, and with what its defaults get wrong. `packing`: how matrices are packed.
     """
+    out = _rotary(source, spec) if isinstance(spec, DecoderSpec) else dict(source)
+    for key in ("quantization", "quantization_config"):
+        out.pop(key, None)
+        if packing is not None:
+            out[key] = packing
+    return out
+
+
+def _rotary(source: Mapping[str, Any], spec: DecoderSpec) -> Json:
     new, old = source.get("rope_parameters"), source.get("rope_scaling")
     table = new if isinstance(new, dict) else old if isinstance(old, dict) else {}
     out = {key: value for key, value in source.items() if key != "rope_parameters"}
@@ -30,10 +40,6 @@ def config(source: Mapping[str, Any], spec: DecoderSpec, packing: Json | None) -
     if isinstance(spec.rope.scaling, LongRope):
         out["original_max_position_embeddings"] = spec.rope.scaling.original_context
     out["tie_word_embeddings"] = spec.tied
-    for key in ("quantization", "quantization_config"):
-        out.pop(key, None)
-        if packing is not None:
-            out[key] = packing
     return out
 
 

@@ -6,11 +6,14 @@ Tensors keep the names that the checkpoint gives them, fused ones stay fused: so
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from edge.contracts import About
 from edge.errors import Unsupported
 from edge.files.datafile import Mode
-from edge.names import shapes
+from edge.names import Spec, own_places, shapes, tied
+from edge.net import NetSpec
+from edge.nn.tracing import matrices
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, Scheme
@@ -24,6 +27,7 @@ BASE = 97_000_000  # bytes: interpreter, numpy, blocks in flight
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
 
+Kind = TypeVar("Kind", bound=Spec)
 _BITS = (2, 3, 4, 5, 6, 8)
 HELD: tuple[Held, ...] = (
     *map(exactly, FLOATS.values()),
@@ -44,19 +48,24 @@ HELD: tuple[Held, ...] = (
 )
 
 
-def layout(spec: DecoderSpec, recipe: Recipe) -> "MlxLayout":
+def layout(spec: DecoderSpec, recipe: Recipe) -> "MlxLayout[DecoderSpec]":
     return MlxLayout(spec, recipe)
 
 
-def memory(spec: DecoderSpec) -> int:
+def net_layout(spec: NetSpec, recipe: Recipe) -> "MlxLayout[NetSpec]":
+    """Under canonical names: no library of MLX's loads these networks by those of a checkpoint."""
+    return MlxLayout(spec, recipe)
+
+
+def memory(spec: Spec) -> int:
     """Peak resident bytes of a conversion, however large its weights."""
     return BASE
 
 
-class MlxLayout:
+class MlxLayout(Generic[Kind]):
     """How every weight is stored."""
 
-    def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
+    def __init__(self, spec: Kind, recipe: Recipe) -> None:
         self.spec, self.recipe = spec, recipe
         self.schemes = {name: self._scheme(name, shape) for name, shape in shapes(spec).items()}
         self.nbytes = sum(
@@ -66,16 +75,18 @@ class MlxLayout:
         )
 
     def open(self, folder: Path, about: About, mode: Mode = "write") -> MlxWriter:
-        tensors = MlxTensors.of(self.spec, self.recipe, self.schemes, about.family.names)
+        decoder = isinstance(self.spec, DecoderSpec)
+        places = about.family.names.places(self.spec) if decoder else own_places(self.spec)
+        tensors = MlxTensors.of(self.spec, self.recipe, self.schemes, places)
         return MlxWriter(tensors, folder, about, mode)
 
     def _scheme(self, name: str, shape: Shape) -> Scheme:
         """A vector has the type of the body's scales, as mlx-lm computes in one type."""
-        if len(shape) == 1:
+        if name not in matrices(self.spec):
             refuse_unheld("mlx", name, self.recipe.body, HELD)
             return FLOATS[self.recipe.body.number]
         scheme = self.recipe.scheme(name, by_row=name == "embed")
-        if name == "embed" and self.spec.tied and scheme != self.recipe.scheme(name):
+        if tied(self.spec, name) and scheme != self.recipe.scheme(name):
             raise Unsupported(
                 "the head of this model is its embedding, and MLX stores it once",
                 fix="give --embed and --head the same precision",

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from edge.errors import Unsupported
 from edge.files.safetensors import Tensor
-from edge.names import Location, NameMap
+from edge.names import Location, Spec
+from edge.nn.tracing import matrices
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
-from edge.spec import DecoderSpec
 from edge_converters.mlx.config import quantization
 from edge_converters.mlx.pack import Piece, pieces
 
@@ -17,17 +17,21 @@ from edge_converters.mlx.pack import Piece, pieces
 class MlxTensors:
     """`places`: the tensor that each weight lies in; `schemes`: by the tensor's name, in which precision."""
 
-    spec: DecoderSpec
+    spec: Spec
     recipe: Recipe
     places: Mapping[str, Location]
     schemes: Mapping[str, Scheme]
 
     @classmethod
     def of(
-        cls, spec: DecoderSpec, recipe: Recipe, schemes: Mapping[str, Scheme], names: NameMap
+        cls,
+        spec: Spec,
+        recipe: Recipe,
+        schemes: Mapping[str, Scheme],
+        places: Mapping[str, Location],
     ) -> "MlxTensors":
         """Refuses two precisions in one fused tensor."""
-        places, found = names.places(spec), dict[str, Scheme]()
+        found = dict[str, Scheme]()
         for name, place in places.items():
             if found.setdefault(place.tensor, schemes[name]) != schemes[name]:
                 together = [other for other in places if places[other].tensor == place.tensor]
@@ -48,8 +52,9 @@ class MlxTensors:
 
     def packing(self) -> dict[str, object] | None:
         """What config.json says of matrices."""
-        matrices = (place.tensor for place in self.places.values() if len(place.shape) == 2)
-        return quantization({n.removesuffix(".weight"): self.schemes[n] for n in matrices})
+        known = matrices(self.spec)
+        tensors = (place.tensor for name, place in self.places.items() if name in known)
+        return quantization({n.removesuffix(".weight"): self.schemes[n] for n in tensors})
 
 
 def name_of(tensor: str, piece: Piece) -> str:

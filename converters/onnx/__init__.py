@@ -1,7 +1,7 @@
 """ONNX: Ops that emit a graph, one data file, and several small graphs over it."""
 
-from edge_converters.onnx.convert import ALIASES, TOOLS, OnnxLayout, memory
+from edge_converters.onnx.convert import ALIASES, NET_ALIASES, TOOLS, layout, memory, net_layout
 
-layout = OnnxLayout  # the name that `edge.contracts.Converter` gives it
+net_memory = memory
 
-__all__ = ["ALIASES", "TOOLS", "layout", "memory"]
+__all__ = ["ALIASES", "NET_ALIASES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]

@@ -3,36 +3,42 @@ loads.
 """
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import onnx_ir as ir
 
 from edge.contracts import About
 from edge.files.datafile import DataFile, Mode
-from edge.names import shapes
+from edge.names import Spec, shapes
+from edge.net import NetSpec
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32
-from edge_converters.onnx.graph import STEP, emit, entries
+from edge_converters.onnx.graph import EXACT, STEP, emit, entries
+from edge_converters.onnx.net_graph import emit_network
 from edge_converters.onnx.store import DATA, Store
 
 BASE = 157_000_000  # bytes: interpreter, numpy, the ONNX writer, graphs, blocks in flight
 TOOLS = ("onnx-ir", "onnxruntime")
 ALIASES = {"int4": "rtn-int4-g32", "int8": "rtn-int8-g32"}
+NET_ALIASES = {"int8": "rtn-int8-row"}  # the kernel for one row loses to floats where rows are many
+Kind = TypeVar("Kind", bound=Spec)
 
 
-class OnnxLayout:
-    """The data file's layout and every graph over it, from shapes alone."""
+@dataclass(frozen=True, slots=True)
+class OnnxLayout(Generic[Kind]):
+    """The data file's layout and every graph over it, from shapes alone. `beside`: files of text that
+    others read.
+    """
 
-    def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
-        self.spec, self.recipe = spec, recipe
-        self.store = Store(shapes(spec))
-        self.models = {
-            label + entry.file: emit(part, recipe, self.store, entry)
-            for label, part in parts(spec).items()
-            for entry in entries(part)
-        }
+    spec: Kind
+    recipe: Recipe
+    store: Store
+    models: Mapping[str, ir.Model]
+    beside: Callable[[Kind, About], Mapping[str, str]]
 
     @property
     def nbytes(self) -> int:
@@ -42,10 +48,30 @@ class OnnxLayout:
         return OnnxWriter(self, folder, about, mode)
 
 
-class OnnxWriter:
-    """`edge.contracts.Writer`: the data file, then the graphs and genai_config.json."""
+def layout(spec: DecoderSpec, recipe: Recipe) -> OnnxLayout[DecoderSpec]:
+    store = Store(shapes(spec))
+    models = {
+        label + entry.file: emit(part, recipe, store, entry)
+        for label, part in parts(spec).items()
+        for entry in entries(part)
+    }
+    return OnnxLayout(spec, recipe, store, models, _genai)
 
-    def __init__(self, layout: OnnxLayout, folder: Path, about: About, mode: Mode) -> None:
+
+def net_layout(spec: NetSpec, recipe: Recipe) -> OnnxLayout[NetSpec]:
+    """Two graphs: by the fast kernels, and by those that round nothing."""
+    store = Store(shapes(spec))
+    models = {
+        file: emit_network(spec, recipe, store, exact=exact)
+        for file, exact in ((STEP.file, False), (EXACT.file, True))
+    }
+    return OnnxLayout(spec, recipe, store, models, lambda _spec, _about: {})
+
+
+class OnnxWriter:
+    """`edge.contracts.Writer`: the data file, then the graphs and what lies beside them."""
+
+    def __init__(self, layout: OnnxLayout[Any], folder: Path, about: About, mode: Mode) -> None:
         self._layout, self._folder, self._about = layout, folder, about
         self._compare = mode == "compare"
         self._data = DataFile(folder / DATA, layout.nbytes, mode)
@@ -64,15 +90,18 @@ class OnnxWriter:
             return
         for name, model in self._layout.models.items():
             ir.save(model, self._folder / name)
-        config = genai_config(self._layout.spec, self._about)
-        if config is not None:
-            text = json.dumps(config, indent=1) + "\n"
-            (self._folder / "genai_config.json").write_text(text)
+        for name, text in self._layout.beside(self._layout.spec, self._about).items():
+            (self._folder / name).write_text(text)
 
 
-def memory(spec: DecoderSpec) -> int:
+def memory(spec: Spec) -> int:
     """Peak resident bytes of a conversion: blocks of rows, whatever the model."""
     return BASE
+
+
+def _genai(spec: DecoderSpec, about: About) -> dict[str, str]:
+    config = genai_config(spec, about)
+    return {} if config is None else {"genai_config.json": json.dumps(config, indent=1) + "\n"}
 
 
 def genai_config(spec: DecoderSpec, about: About) -> dict[str, Any] | None:

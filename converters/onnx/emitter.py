@@ -43,7 +43,8 @@ class Emitter:
     def linear(
         self, x: ir.Value, *names: str, biased: Collection[str] = ()
     ) -> tuple[ir.Value, ...]:
-        if len({self.weights.recipe.scheme(name) for name in names}) > 1:
+        alike = len({self.weights.recipe.scheme(name) for name in names}) == 1
+        if len(names) > 1 and not (alike and self.weights.stacks(names[0])):
             return tuple(out for name in names for out in self.linear(x, name, biased=biased))
         out = self.weights.product(x, self._stack(names))
         if any(name in biased for name in names):

@@ -12,7 +12,7 @@ from edge.quant.recipe import Recipe
 from edge_converters.onnx.graph import IR_VERSION, OPSETS
 from edge_converters.onnx.net_ops import OnnxNetOps
 from edge_converters.onnx.store import Store
-from edge_converters.onnx.weights import Weights
+from edge_converters.onnx.weights import NET_MATRICES, Weights
 
 _TYPES = {"float": ir.DataType.FLOAT, "int": ir.DataType.INT64}
 Define = Callable[..., Mapping[str, ir.Value]]  # (ops, **inputs) -> outputs by name
@@ -38,7 +38,9 @@ def emit(
 ) -> ir.Model:
     """`exact`: with float activations where fast kernels round them."""
     tape = Tape()
-    ops = OnnxNetOps(tape=tape, weights=Weights(tape, store, recipe, exact=exact))
+    ops = OnnxNetOps(
+        tape=tape, weights=Weights(tape, store, recipe, exact=exact, held=NET_MATRICES)
+    )
     given = {port.name: _declared(ir.Value(name=port.name), port) for port in inputs}
     found = call(ops, **given)
     # What goes in may come out as it is, which a graph refuses.

@@ -8,12 +8,13 @@ K columns, J groups of a row.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 
 from edge.files.datafile import DataFile
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import QTensor, Scheme, float_bytes
+from edge.quant.tensor import ROW, QTensor, Scheme, float_bytes
 from edge.typing import F32, U8, Shape
 
 ALIGN = 4096  # a page: each region can be mapped by itself
@@ -75,6 +76,9 @@ class Store:
         self._values: dict[str, Region] = {}
         self._constants: dict[str, tuple[Region, int, Make]] = {}
         self._stacks: dict[str, list[tuple[Matrix, int]]] = {}  # where a weight's rows begin
+        self._turning: dict[str, U8] = {}  # codes [K, N] of which not all rows have come
+        self._missing: dict[str, int] = {}
+        self._lock = Lock()
         self.nbytes = 0
 
     def matrix(self, names: tuple[str, ...], scheme: Scheme) -> Matrix:
@@ -115,10 +119,29 @@ class Store:
             at = self._values[name].at(row, self.rows(name))
             done += data.put(at, block.astype(np.float32))
         for matrix, first in self._stacks.get(name, ()):
-            done += _put(
-                data, matrix, first + row, recipe.stored(name, block, matrix.scheme, row=row)
-            )
+            stored = recipe.stored(name, block, matrix.scheme, row=row)
+            put = self._put_turned if matrix.scheme.group == ROW else _put
+            done += put(data, matrix, first + row, stored)
         return done
+
+    def _put_turned(self, data: DataFile, matrix: Matrix, row: int, stored: F32 | QTensor) -> int:
+        """Codes [K, N], written once all rows are there: a row of theirs holds one of each of ours."""
+        assert isinstance(stored, QTensor)
+        assert matrix.scales is not None
+        name, count = matrix.name, len(stored.codes)
+        with self._lock:
+            if name not in self._turning:
+                self._turning[name] = np.empty((matrix.columns, matrix.rows), np.uint8)
+                self._missing[name] = matrix.rows
+            whole = self._turning[name]
+        whole[:, row : row + count] = stored.codes.T
+        done = data.put(matrix.scales.at(row, matrix.rows), stored.scales)
+        with self._lock:
+            self._missing[name] -= count
+            if self._missing[name]:
+                return done
+            del self._turning[name], self._missing[name]
+        return done + data.put(matrix.values.at(0, 1), whole)
 
     def put_constants(self, data: DataFile) -> None:
         for region, rows, make in self._constants.values():
@@ -138,7 +161,7 @@ def _sizes(rows: int, columns: int, scheme: Scheme) -> tuple[int, int, int]:
         return scheme.nbytes(rows, columns), 0, 0
     groups = scheme.groups(columns)
     zeros = {"middle": 0, "integer": -(-groups * scheme.bits // 8), "minimum": 4 * groups}
-    codes = groups * scheme.group * scheme.bits // 8
+    codes = groups * scheme.width(columns) * scheme.bits // 8
     return rows * codes, rows * groups * 4, rows * zeros[scheme.zero]
 
 

@@ -15,7 +15,7 @@ from onnx_ir.tape import Tape
 from edge.errors import Unsupported
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import BF16, FP16, FP32, Scheme
+from edge.quant.tensor import BF16, FP16, FP32, ROW, Scheme
 from edge.typing import Shape
 from edge_converters.onnx.store import DATA, Make, Matrix, Region, Store
 
@@ -48,14 +48,30 @@ MATRICES: tuple[Held, ...] = (  # MatMulNBits
 )
 
 
+# DynamicQuantizeMatMul, whose scale of the inputs is of all of them together: for networks that see all of
+# an input at once, a decoder's answer would hang on how many tokens came with it.
+NET_MATRICES: tuple[Held, ...] = (
+    *MATRICES,
+    Held(
+        what="integers of 8 bits with a scale a row",
+        bits=(8,),
+        group=(ROW,),
+        zero=("middle",),
+        number=("fp32", "fp16", "bf16"),
+    ),
+)
+_MIDDLE = 128  # the code of zero
+
+
 @dataclass(slots=True)
 class Weights:
-    """Emits into `tape`; what is stored lies where `store` says."""
+    """Emits into `tape`; what is stored lies where `store` says. `held`: what is multiplied by."""
 
     tape: Tape
     store: Store
     recipe: Recipe
     exact: bool  # float activations instead of int8 ones
+    held: tuple[Held, ...] = MATRICES
     _made: dict[str, ir.Value] = field(default_factory=dict)
 
     def looked_up(self, name: str, tokens: ir.Value) -> ir.Value:
@@ -86,11 +102,17 @@ class Weights:
     def matrix(self, *names: str) -> Matrix:
         """The stacked rows of matrices of one scheme."""
         scheme = self.recipe.scheme(names[0])
-        refuse_unheld("onnx", names[0], scheme, MATRICES)
+        refuse_unheld("onnx", names[0], scheme, self.held)
         return self.store.matrix(names, scheme)
 
     def product(self, x: ir.Value, matrix: Matrix) -> ir.Value:
+        if matrix.scheme.group == ROW:
+            return self._by_row(x, matrix)
         return self._dense(x, matrix) if matrix.scheme.is_float else self._low_bit(x, matrix)
+
+    def stacks(self, name: str) -> bool:
+        """Whether a matrix and others of its scheme are one product."""
+        return self.recipe.scheme(name).group != ROW
 
     def value(self, name: str) -> ir.Value:
         """A weight in float32, of its own shape: a vector, a table, a kernel."""
@@ -138,6 +160,23 @@ class Weights:
         }
         given = [x, codes, *self._scales(name, matrix)]
         return self.tape.op("MatMulNBits", given, attributes, domain=MS)
+
+    def _by_row(self, x: ir.Value, matrix: Matrix) -> ir.Value:
+        """Unsigned codes [K, N]: signed ones overflow the 16 bits in which processors without VNNI add."""
+        assert matrix.scales is not None
+        name, rows = f"{matrix.name}.{matrix.scheme}", matrix.rows
+        shape = [matrix.columns, rows]
+        codes = self._stored(name + ".codes.turned", matrix.values, ir.DataType.UINT8, shape)
+        scales = self._stored(name + ".scales", matrix.scales, ir.DataType.FLOAT, [rows])
+        zeros = self.constant(
+            f"middles.{rows}", np.full(rows, _MIDDLE, np.uint8), ir.DataType.UINT8
+        )
+        if not self.exact:
+            return self.tape.op("DynamicQuantizeMatMul", [x, codes, scales, zeros], domain=MS)
+        # Not DequantizeLinear: ONNX Runtime makes a product of it that rounds its inputs again.
+        floats = self.tape.op("Cast", [codes], {"to": ir.DataType.FLOAT})
+        weight = self.tape.op("Mul", [self.tape.op("Sub", [floats, self.number(_MIDDLE)]), scales])
+        return self.tape.op("MatMul", [x, weight])
 
     def _scales(self, name: str, matrix: Matrix) -> list[ir.Value]:
         """Scales [N, J], and zeros where they are not the middle code: [N, bytes of J codes], or floats

@@ -2,6 +2,7 @@
 
 from edge_converters.torch.layout import ALIASES, TOOLS, TorchLayout, memory
 
-layout = TorchLayout  # the name that `edge.contracts.Converter` gives it
+layout = net_layout = TorchLayout  # the names that `edge.contracts.Converter` gives them
+net_memory = memory
 
-__all__ = ["ALIASES", "TOOLS", "layout", "memory"]
+__all__ = ["ALIASES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]

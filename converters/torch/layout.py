@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from edge.contracts import About
 from edge.files.datafile import DataFile, Mode
 from edge.files.safetensors import Tensor, header_of, wide_first
-from edge.names import shapes
+from edge.names import Spec, shapes, tied
+from edge.nn.tracing import matrices
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.methods import methods
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, FP32, QTensor, Scheme, float_bytes
-from edge.spec import DecoderSpec
 from edge.typing import F32, U8
 
 FILE = "model.safetensors"
@@ -46,6 +47,7 @@ HELD: tuple[Held, ...] = (
         number=tuple(FLOATS),
     ),
 )
+Kind = TypeVar("Kind", bound=Spec)
 _FLOATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
 
@@ -58,15 +60,15 @@ class StoredCopy:
     scheme: Scheme
 
 
-class TorchLayout:
+class TorchLayout(Generic[Kind]):
     """Where each tensor will lie; refuses what torch does not hold here."""
 
-    def __init__(self, spec: DecoderSpec, recipe: Recipe) -> None:
+    def __init__(self, spec: Kind, recipe: Recipe) -> None:
         self.spec, self.recipe = spec, recipe
         self.stored: dict[str, list[StoredCopy]] = {}
         tensors: dict[str, Tensor] = {}
         for name, shape in shapes(spec).items():
-            self.stored[name] = list(_stored(name, len(shape), spec, recipe))
+            self.stored[name] = list(_stored(name, spec, recipe))
             for stored in self.stored[name]:
                 tensors |= _tensors(stored, shape)
         self.tensors = wide_first(tensors)
@@ -80,7 +82,7 @@ class TorchLayout:
 class TorchWriter:
     """`edge.contracts.Writer`: the tensors, then the header that names them."""
 
-    def __init__(self, layout: TorchLayout, folder: Path, mode: Mode) -> None:
+    def __init__(self, layout: TorchLayout[Any], folder: Path, mode: Mode) -> None:
         self._layout = layout
         self._data = DataFile(folder / FILE, layout.nbytes, mode)
         self.sync, self.close = self._data.sync, self._data.close
@@ -107,18 +109,18 @@ class TorchWriter:
                 self._data.put(offset, float_bytes(levels, stored.scheme.number))
 
 
-def memory(spec: DecoderSpec) -> int:
+def memory(spec: Spec) -> int:
     """Peak resident bytes of a conversion, however large its weights."""
     return BASE
 
 
-def _stored(name: str, dimensions: int, spec: DecoderSpec, recipe: Recipe) -> Iterator[StoredCopy]:
-    if dimensions == 1:
+def _stored(name: str, spec: Spec, recipe: Recipe) -> Iterator[StoredCopy]:
+    if name not in matrices(spec):
         yield StoredCopy(name, name, FP32)
         return
     scheme = recipe.scheme(name, by_row=name == "embed")
     yield StoredCopy(name, name, scheme)
-    if name == "embed" and spec.tied and recipe.scheme(name) != scheme:
+    if tied(spec, name) and recipe.scheme(name) != scheme:
         yield StoredCopy(name, "head", recipe.scheme(name))
 
 

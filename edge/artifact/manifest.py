@@ -14,8 +14,12 @@ from edge.errors import Damaged, Unsupported
 from edge.files.config import Config, is_plain, read_json
 from edge.files.hashing import sha256
 from edge.files.records import read
+from edge.names import Spec, decoder_of
+from edge.net import NetSpec
+from edge.nn.networks import read_spec
 from edge.quant.recipe import Recipe, parse
 from edge.spec import MATRICES, DecoderSpec
+from edge.vision.settings import VisionSettings, read_settings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,7 +41,7 @@ class Manifest:
     embed: str
     head: str
     overrides: Mapping[str, str]  # pattern of names -> precision
-    spec: DecoderSpec
+    spec: Spec
     bos: int | None  # starts a text
     stop: tuple[int, ...]  # any of these ends an answer
     repository: str | None  # where the source was pulled from, and at which commit
@@ -47,7 +51,23 @@ class Manifest:
     tools: Mapping[str, str]  # package -> version
     calibration: Mapping[str, Any] | None = None  # what an importance matrix was made from
     verified: Mapping[str, Any] | None = None  # the last result of `edge verify`
+    vision: VisionSettings | None = None  # how it is shown pictures, if it is
+    changes: Mapping[str, Any] | None = None  # fields of the source's config that were to be others
     schema: int = SCHEMA
+
+    @property
+    def decoder(self) -> DecoderSpec:
+        """Its spec; refuses what is no decoder of text."""
+        return decoder_of(self.spec, self.name)
+
+    @property
+    def network(self) -> NetSpec:
+        """Its spec; refuses a decoder of text."""
+        if isinstance(self.spec, NetSpec):
+            return self.spec
+        raise Unsupported(
+            f"{self.name} is a decoder of text", fix="name a model that sees pictures"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +179,8 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
             "`edge inspect` shows its inputs and outputs",
         )
     spec, verified = config.table("spec"), config.table("verified")
-    calibration = config.table("calibration")
+    calibration, vision = config.table("calibration"), config.table("vision")
+    changes = config.table("changes")
     if spec is None:
         raise Damaged(f"{file} holds no spec", fix="convert again")
     return Manifest(
@@ -170,7 +191,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         embed=config.text("embed"),
         head=config.text("head"),
         overrides=_strings(config, "overrides"),
-        spec=read(DecoderSpec, _of_today(spec)),
+        spec=read_spec(spec) if spec.has("kind") else read(DecoderSpec, _of_today(spec)),
         bos=config.integer("bos", low=0) if config.has("bos") else None,
         stop=config.integers("stop", low=0) if config.data.get("stop") else (),
         repository=config.text("repository") if config.has("repository") else None,
@@ -180,6 +201,8 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         tools=_strings(config, "tools"),
         calibration=None if calibration is None else calibration.data,
         verified=None if verified is None else verified.data,
+        vision=None if vision is None else read_settings(vision),
+        changes=None if changes is None else changes.data,
     )
 
 

@@ -7,7 +7,7 @@ import typer
 
 from edge.command.app import app, say
 from edge.command.arguments import calibration
-from edge.command.options import ConversionOptions, Json, spread
+from edge.command.options import ConversionOptions, Json, PictureOptions, spread
 from edge.command.printing import VERIFIED, show, show_each, show_rows
 from edge.errors import EdgeError
 
@@ -28,6 +28,7 @@ def convert(
         typer.Option("--out", "-o", help="The artifact's folder; of several targets, theirs."),
     ] = None,
     conversion: ConversionOptions,
+    pictures: PictureOptions,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -59,6 +60,7 @@ def convert(
     Example: edge convert ./phi-3-mini-4k --to onnx --quant int4 -o artifacts/phi-3
     Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
     Example: edge convert ./llama-3.2-1b --to gguf --quant iq3_xs --calibrate wiki.train.raw
+    Example: edge convert ./catlip-b --quant int8 --labels vocab.json --classes mine.txt --wordnet ./dict
     Example: edge convert ./bert-base --to onnx --via optimum -o artifacts/bert
     """
     from edge import api
@@ -66,18 +68,21 @@ def convert(
 
     if via is not None:
         asked = conversion.asked() | {"--tokenizer": tokenizer is not None, "--dry-run": dry_run}
-        asked |= {"--calibrate": calibrate is not None}
+        asked |= {"--calibrate": calibrate is not None} | pictures.asked()
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=say)
         show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
         return
     options = conversion.options(
-        calibrate=calibration(calibrate, calibrate_tokens), tokenizer=tokenizer, force=force
+        calibrate=calibration(calibrate, calibrate_tokens),
+        tokenizer=tokenizer,
+        force=force,
+        **pictures.given(),
     )
     if dry_run:
         tasks = api.plan_conversion(model, to, out, options)
         show_each(tasks, as_json, [f"{task['path']} {task['bytes']} bytes" for task in tasks])
         return
-    artifacts = api.convert_model(model, to, out, options, bar)
+    artifacts = api.convert_model(model, to, out, options, bar, say)
     results = [
         {
             "path": str(artifact.folder),

@@ -29,11 +29,13 @@ def bench(
     ],
     *,
     prompt: Annotated[
-        int, typer.Option("--prompt", "-p", min=1, help="Tokens of the prompt.")
-    ] = 512,
+        int | None,
+        typer.Option("--prompt", "-p", min=1, help="Tokens of the prompt; 512 if left out."),
+    ] = None,
     new: Annotated[
-        int, typer.Option("--new", "-n", min=1, help="Tokens to decode after it.")
-    ] = 128,
+        int | None,
+        typer.Option("--new", "-n", min=1, help="Tokens to decode after it; 128 if left out."),
+    ] = None,
     decoding: DecodingOptions,
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
@@ -55,7 +57,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth. Several
-    are measured one after another and compared in a table.
+    are measured one after another and compared in a table. Of a network that is no decoder: seconds of
+    a call of its smallest size.
 
     \b
     Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
@@ -43,13 +44,45 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PictureOptions:
+    """What a network that sees pictures is converted with: of `convert`, and of a first `run`."""
+
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="What each row of a head means: a text, a line a row, or JSON."),
+    ] = None
+    wordnet: Annotated[
+        Path | None,
+        typer.Option(help="A folder of WordNet 3.0, which gives labels such as n02084071 names."),
+    ] = None
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Cut the head to these classes, a line each, without training."),
+    ] = None
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels of a picture's side, if not the model's own.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """As `edge.convert` takes them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def asked(self) -> dict[str, bool]:
+        """Which of them were given, by the names that a user knows."""
+        return {
+            f"--{name.replace('_', '-')}": value is not None for name, value in self.given().items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ConversionOptions:
     """What a conversion is asked to keep, and in which precision: of `convert`, and of its `plan`."""
 
     quant: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16, bf16, int8, int4, q4_0, q4_k_m, … or [method-]intB[-gG][-asym|-min]; int4."
+            help="fp32, fp16, bf16, int8, int4, q4_0, q4_k_m, … or [method-]intB[-gG][-asym|-min]; "
+            "int4, or int8 for a network that is no decoder."
         ),
     ] = None
     embed: Annotated[str | None, typer.Option(help="Precision of the embedding, if another.")] = (
@@ -91,7 +124,7 @@ class ConversionOptions:
         from edge.convert.options import Options
 
         return Options(
-            quant="int4" if self.quant is None else self.quant,
+            quant=self.quant,
             embed=self.embed,
             head=self.head,
             overrides=pairs(self.override or [], "PATTERN=SCHEME"),

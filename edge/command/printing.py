@@ -25,6 +25,7 @@ VERIFIED = {
     "same_template": "template",
     "differing_bytes": "bytes differing",
     "logits_error": "logits error",
+    "error": "outputs error",
     "fast_error": "fast error",
     "first_differing": "first diverging",
     "nbytes": "bytes",
@@ -35,6 +36,8 @@ TIMED = {
     "path": "artifact",
     "prefill_tps": "prefill tok/s",
     "decode_tps": "decode tok/s",
+    "seconds": "s a call",
+    "gflops": "GFLOP/s",
     "load_seconds": "load s",
     "artifact_mb": "artifact MB",
     "cache_mb": "cache MB",
@@ -106,7 +109,8 @@ def show_rows(
     if len(rows) == 1:
         show(found[0], as_json)
     else:
-        show({"artifacts": rows}, as_json, table(rows, columns))
+        named = {key: name for key, name in columns.items() if any(key in row for row in rows)}
+        show({"artifacts": rows}, as_json, table(rows, named))
 
 
 def shares(rows: list[dict[str, Any]]) -> str:

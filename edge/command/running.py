@@ -10,6 +10,7 @@ import typer
 
 from edge.command.app import app, say
 from edge.command.arguments import answer_form, read_prompt, split_prompt
+from edge.command.classifying import ImageOptions, classify
 from edge.command.options import CompactingOptions, DecodingOptions, Json, Threads, spread
 from edge.errors import EdgeError, steady
 
@@ -56,6 +57,7 @@ def run(
     grammar: Annotated[
         Path | None, typer.Option(help="A file: the answer follows this Lark grammar.")
     ] = None,
+    shown: ImageOptions,
     decoding: DecodingOptions,
     fast: Annotated[
         bool,
@@ -83,11 +85,17 @@ def run(
     Example: edge run artifacts/phi-3 "A cat, as JSON." --json-schema cat.schema.json
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --fast
     Example: edge run Llama-3.2-1B-Instruct-Q4_K_M.gguf "Why is the sky blue?"
+    Example: edge run ./catlip-b --image dog.jpg --labels vocab.json --top 5
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
     Example: edge run artifacts/phi-3 --snapkv 1024 --snapkv-for reuse --snapkv-prefill 512
     """
     from edge.text.rendering import get_ready
 
+    if shown.image:
+        how = {"runtime": runtime, "threads": threads, "unchecked": unchecked}
+        classify(first, second, shown, decoding, as_json=as_json, **how)
+        return
+    shown.refuse_alone()
     if not raw:
         get_ready()  # beside all that is imported and read for the model
     from edge import api

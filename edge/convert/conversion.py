@@ -5,13 +5,14 @@ their source.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 from edge import targets
 from edge.artifact import importance_matrix
@@ -19,23 +20,19 @@ from edge.artifact.manifest import Artifact, Manifest, files_of, write_manifest
 from edge.artifact.publishing import check_place, partial_of, publishing
 from edge.contracts import About, Converter, Layout
 from edge.convert.calibration import Calibration, measure
-from edge.convert.mixtures import resolved, tools
+from edge.convert.decoders import DecoderSubject
+from edge.convert.mixtures import tools
+from edge.convert.networks import NetSubject
 from edge.convert.one_pass import Job, Journal, one_pass
-from edge.convert.options import (
-    Options,
-    of_their_own,
-    recipe_for,
-    refuse_fewer,
-    refuse_longer,
-    with_caches,
-    with_exits,
-)
-from edge.convert.text_files import copy_text, text_files
+from edge.convert.options import Options, recipe_for
 from edge.errors import EdgeError
+from edge.families import family_of
 from edge.files.datafile import Mode
 from edge.files.hashing import sha256
+from edge.names import Spec
 from edge.quant.recipe import Recipe, word
-from edge.source.checkpoint import Checkpoint, refuse_unasked
+from edge.source.checkpoint import Checkpoint
+from edge.source.headers import config_of
 from edge.source.pull import pin_of
 from edge.system import processors
 from edge.system.memory import give_back
@@ -43,6 +40,56 @@ from edge.system.progress import Progress, silent
 from edge.system.units import size
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import vocabulary_of
+from edge.vision.settings import VisionSettings
+
+Say = Callable[[str], None]
+
+
+def _unsaid(_note: str) -> None: ...
+
+
+class Subject(Protocol):
+    """What is converted, opened as `Options` ask for it; an option that this kind of model has no use for
+    is refused. `files`: of the source beside its weights; `notes`: what a user should know.
+    """
+
+    @property
+    def checkpoint(self) -> Checkpoint: ...
+
+    @property
+    def files(self) -> Sequence[Path]: ...
+
+    @property
+    def vision(self) -> VisionSettings | None: ...
+
+    @property
+    def changes(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def asked(self, outs: Iterable[str]) -> Self:
+        """The same for these targets."""
+        ...
+
+    def recipe(self, recipe: Recipe, target: str) -> Recipe:
+        """A recipe with what this kind of model makes of it."""
+        ...
+
+    def layout(self, target: str, recipe: Recipe) -> Layout[Spec]: ...
+
+    def copy(self, folder: Path) -> SpecialIds:
+        """Put beside the weights what belongs there; broken files are found before any work."""
+        ...
+
+
+AnySubject = TypeVar("AnySubject", bound=Subject)
+
+
+def open_subject(source: Path, options: Options) -> Subject:
+    """By what the config says that the model is."""
+    network = family_of(config_of(source)).network is not None
+    return NetSubject.open(source, options) if network else DecoderSubject.open(source, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +100,7 @@ class Task:
     target: str
     converter: Converter
     recipe: Recipe
-    layout: Layout
+    layout: Layout[Spec]
     key: str  # of everything that its bytes depend on
 
     def begun(self, folder: Path) -> bool:
@@ -72,36 +119,43 @@ class Task:
 
 
 def convert(
-    source: Path, out: Path, options: Options, progress: Progress | None = None
+    source: Path, out: Path, options: Options, progress: Progress | None = None, say: Say = _unsaid
 ) -> Artifact:
     """Convert a checkpoint folder; `out` appears when all of it is there."""
-    return convert_all(source, {options.target: out}, options, progress)[0]
+    return convert_all(source, {options.target: out}, options, progress, say)[0]
 
 
 def convert_all(
-    source: Path, outs: Mapping[str, Path], options: Options, progress: Progress | None = None
+    source: Path,
+    outs: Mapping[str, Path],
+    options: Options,
+    progress: Progress | None = None,
+    say: Say = _unsaid,
 ) -> list[Artifact]:
     """Convert to several targets in one pass over the checkpoint: target -> folder of its artifact."""
     progress = progress or silent
-    with Checkpoint.open(source, context=options.context) as opened, ExitStack() as stack:
-        checkpoint = with_exits(opened, options.exits, options.draft_vocab)
-        tasks = prepare(checkpoint, outs, options)
-        text = text_files(source, options.tokenizer)
+    with ExitStack() as stack:
+        subject = open_subject(source, options)
+        stack.enter_context(subject.checkpoint)
+        subject, tasks = prepare(subject, outs, options)
+        checkpoint = subject.checkpoint
+        for note in subject.notes:
+            say(note)
         folders = [
             stack.enter_context(publishing(task.out, force=options.force, keep=task.begun))
             for task in tasks
         ]
-        ids = [copy_text(folder, text, checkpoint.spec.vocab) for folder in folders]
+        ids = [subject.copy(folder) for folder in folders]
         give_back()  # what reading the tokenizer took
         calibration = _calibrate(checkpoint, tasks, folders, options.calibrate, progress)
         _write(checkpoint, tasks, folders, ids, progress)
-        inputs = [*checkpoint.files, *text]
+        inputs = [*checkpoint.files, *subject.files]
         hashes = _hashes(inputs, progress)
         for task, folder, special in zip(tasks, folders, ids, strict=True):
             outputs = files_of(folder)
             found = _hashes(outputs, progress)
             manifest = replace(
-                _manifest(task, checkpoint, special),
+                _manifest(task, subject, special),
                 calibration=calibration if task.recipe.mixture is not None else None,
                 source={path.name: hashes[path] for path in inputs},
                 files={path.relative_to(folder).as_posix(): found[path] for path in outputs},
@@ -110,35 +164,22 @@ def convert_all(
     return [Artifact.open(task.out) for task in tasks]
 
 
-def prepare(checkpoint: Checkpoint, outs: Mapping[str, Path], options: Options) -> list[Task]:
-    """What each target will write; refuses before anything is begun."""
-    if options.tokenizer and vocabulary_of(options.tokenizer) is None:
-        raise EdgeError(f"{options.tokenizer} has no tokenizer.json", fix="name the folder of one")
-    spec = with_caches(checkpoint.spec, options.snapkv_rows, outs)
-    checkpoint = replace(checkpoint, spec=spec)
+def prepare(
+    subject: AnySubject, outs: Mapping[str, Path], options: Options
+) -> tuple[AnySubject, list[Task]]:
+    """What each target will write, of what; refuses before anything is begun."""
+    subject, config = subject.asked(outs), subject.checkpoint.config
     tasks = []
     for target, out in outs.items():
         converter = targets.converter(target)
-        recipe = recipe_for(options, converter)
-        recipe.check(checkpoint.places)
-        recipe = resolved(
-            recipe,
-            target,
-            checkpoint.spec,
-            checkpoint.family.known_as,
-            calibrated=options.calibrate is not None,
-            own=of_their_own(options),
-        )
-        refuse_unasked(checkpoint.spec, options.context)
-        layout = converter.layout(checkpoint.spec, recipe)
-        refuse_longer(layout, target, options.context)
-        refuse_fewer(layout, target, options.draft_vocab)
-        key = _key(checkpoint, target, recipe, converter, options.calibrate)
+        recipe = subject.recipe(recipe_for(options, converter, config), target)
+        layout = subject.layout(target, recipe)
+        key = _key(subject, target, recipe, converter, options.calibrate)
         tasks.append(Task(out, target, converter, recipe, layout, key))
     if options.calibrate is not None:
-        _check_calibration(options, tasks, options.tokenizer or checkpoint.folder)
+        _check_calibration(options, tasks, options.tokenizer or subject.checkpoint.folder)
     _room(tasks)
-    return tasks
+    return subject, tasks
 
 
 def _check_calibration(options: Options, tasks: Sequence[Task], tokenizer: Path) -> None:
@@ -166,7 +207,7 @@ def _calibrate(
     if calibration is None:
         return None
     wanting = [f for task, f in zip(tasks, folders, strict=True) if task.recipe.mixture is not None]
-    windows = calibration.windows(wanting[0], checkpoint.spec.context)
+    windows = calibration.windows(wanting[0], checkpoint.decoder.context)
     lacking = [folder for folder in wanting if not (folder / importance_matrix.FILE).is_file()]
     if lacking:
         table = measure(checkpoint, windows, progress)
@@ -198,7 +239,8 @@ def _write(
             job.journal.close()
 
 
-def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
+def _manifest(task: Task, subject: Subject, ids: SpecialIds) -> Manifest:
+    checkpoint = subject.checkpoint
     pin, recipe = pin_of(checkpoint.folder), task.recipe
     return Manifest(
         target=task.target,
@@ -216,22 +258,26 @@ def _manifest(task: Task, checkpoint: Checkpoint, ids: SpecialIds) -> Manifest:
         source={},
         files={},
         tools=_versions(tools(task.converter, recipe)),
+        vision=subject.vision,
+        changes=subject.changes,
     )
 
 
 def _key(
-    checkpoint: Checkpoint,
+    subject: Subject,
     target: str,
     recipe: Recipe,
     converter: Converter,
     calibration: Calibration | None,
 ) -> str:
     """Changes with whatever the artifact's bytes depend on; reads no weights."""
+    checkpoint = subject.checkpoint
     files = [checkpoint.folder / "config.json", *checkpoint.files]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     versions = _versions(tools(converter, recipe))
     text = None if calibration is None else [calibration.sha256, calibration.tokens]
-    facts = [target, repr(recipe), asdict(checkpoint.spec), stats, versions, text]
+    vision = None if subject.vision is None else asdict(subject.vision)
+    facts = [target, repr(recipe), asdict(checkpoint.spec), stats, versions, text, vision]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,6 +8,8 @@ from edge import targets
 from edge.contracts import Converter, Layout
 from edge.convert.calibration import Calibration
 from edge.errors import EdgeError, Unsupported
+from edge.families import family_of
+from edge.files.config import Config
 from edge.quant.recipe import Recipe, parse
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec, sees_all
@@ -21,11 +23,13 @@ class Options:
     names fit a pattern; `calibrate`: a text, for an importance matrix; `exits`: layers after which drafts
     may stop; `draft_vocab`: the first ids, of which alone such drafts are (0: all; None: as `with_exits`
     says); `snapkv_rows`: of small caches, where a target fixes sizes; `tokenizer`: a folder, if the
-    source lacks one.
+    source lacks one. Of networks that see pictures, `labels`: a file of what each row of the head means,
+    which `wordnet`, a folder, gives names; `classes`: a file of those that the head is cut to;
+    `image_size`: pixels of a picture's side.
     """
 
     target: str = "onnx"
-    quant: str = "int4"
+    quant: str | None = None  # None: `usual`
     embed: str | None = None
     head: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -35,17 +39,35 @@ class Options:
     draft_vocab: int | None = None
     snapkv_rows: tuple[int, ...] = ()
     tokenizer: Path | None = None
+    labels: Path | None = None
+    wordnet: Path | None = None
+    classes: Path | None = None
+    image_size: int | None = None
     force: bool = False
 
 
-def recipe_for(options: Options, converter: Converter) -> Recipe:
-    """The recipe that was asked for, in what its short names mean to a target."""
+def usual(options: Options, config: Config) -> Options:
+    """With a recipe where none was asked for: 4 bits for a decoder, whose every token reads all weights; 8 for
+    a network that multiplies many rows by them at once.
+    """
+    return options if options.quant else replace(options, quant=_usual(config))
+
+
+def _usual(config: Config) -> str:
+    return "int4" if family_of(config).network is None else "int8"
+
+
+def recipe_for(options: Options, converter: Converter, config: Config) -> Recipe:
+    """The recipe that was asked for of a model of this config, in what its short names mean to a target."""
+    aliases = converter.ALIASES
+    if family_of(config).network is not None:
+        aliases = {**aliases, **vars(converter).get("NET_ALIASES", {})}
     return parse(
-        options.quant,
+        options.quant or _usual(config),
         embed=options.embed,
         head=options.head,
         overrides=options.overrides,
-        aliases=converter.ALIASES,
+        aliases=aliases,
     )
 
 
@@ -58,7 +80,7 @@ def with_exits(
     checkpoint: Checkpoint, exits: tuple[int, ...], draft_vocab: int | None = None
 ) -> Checkpoint:
     """The same weights as a model that may stop early (`early`)."""
-    return replace(checkpoint, spec=early(checkpoint.spec, exits, draft_vocab))
+    return replace(checkpoint, spec=early(checkpoint.decoder, exits, draft_vocab))
 
 
 def early(spec: DecoderSpec, exits: tuple[int, ...], draft_vocab: int | None = None) -> DecoderSpec:
@@ -109,7 +131,14 @@ def with_caches(spec: DecoderSpec, rows: tuple[int, ...], outs: Iterable[str]) -
     return replace(spec, snapkv_rows=tuple(sorted(set(rows))))
 
 
-def refuse_longer(layout: Layout, target: str, context: int | None) -> None:
+def refuse_given(problem: str, given: Mapping[str, object], *, fix: str | None = None) -> None:
+    """Options that a model has no use for are not ignored; `given`: by the names that a user knows."""
+    names = [name for name, value in given.items() if value not in (None, ())]
+    if names:
+        raise EdgeError(f"{' and '.join(names)}: {problem}", fix=fix or "leave it out")
+
+
+def refuse_longer(layout: Layout[DecoderSpec], target: str, context: int | None) -> None:
     """A context that the target does not compute right is not silently shortened."""
     longest = layout.spec.context
     if context is not None and longest < context:
@@ -119,7 +148,7 @@ def refuse_longer(layout: Layout, target: str, context: int | None) -> None:
         )
 
 
-def refuse_fewer(layout: Layout, target: str, draft_vocab: int | None) -> None:
+def refuse_fewer(layout: Layout[DecoderSpec], target: str, draft_vocab: int | None) -> None:
     """Drafts of fewer ids that were asked for are not silently drafts of all."""
     spec = layout.spec
     if draft_vocab not in (None, 0, spec.vocab) and spec.draft_vocab is None:

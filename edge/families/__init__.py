@@ -15,8 +15,10 @@ from typing import Literal
 from edge.errors import Unsupported
 from edge.families._fields import Fields
 from edge.files.config import Config
-from edge.names import NameMap
+from edge.names import NameMap, Spec
+from edge.net import NetSpec
 from edge.spec import DecoderSpec, MatrixName
+from edge.vision.settings import VisionSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,22 +45,31 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """What one kind of checkpoint is. `fields`: of its config; `decoder`: what they say, once they are
-    checked; `known_as`: the names that other ecosystems give it; `gguf`: what llama.cpp computes under
-    that name, unless another family says so.
+    """What one kind of checkpoint is. `fields`: of its config; `decoder` or else `network`: what they say,
+    once they are checked; `known_as`: the names that other ecosystems give it; `gguf`: what llama.cpp
+    computes under that name, unless another family says so; `vision`: how it is shown pictures, where a
+    checkpoint does not say.
     """
 
     name: str
     model_types: tuple[str, ...]
     fields: Fields
-    decoder: Callable[[Config], DecoderSpec]
     names: NameMap
+    decoder: Callable[[Config], DecoderSpec] | None = None
+    network: Callable[[Config], NetSpec] | None = None
     known_as: Mapping[str, str] = field(default_factory=dict)
     gguf: Architecture | None = None
+    vision: Callable[[Config], VisionSettings] | None = None
 
-    def spec(self, config: Config) -> DecoderSpec:
+    def spec(self, config: Config) -> Spec:
         """What a config says; refuses each field whose value is not computed."""
-        return self.decoder(self.fields.checked(config))
+        made = self.decoder or self.network
+        assert made is not None, f"{self.name} is no decoder and no network"
+        return made(self.fields.checked(config))
+
+    def shown(self, config: Config) -> VisionSettings | None:
+        """How a model of this config is shown pictures, if it is."""
+        return None if self.vision is None else self.vision(self.fields.checked(config))
 
 
 @cache
@@ -69,6 +80,11 @@ def families() -> tuple[Family, ...]:
     )
     found = (importlib.import_module(f"{__name__}.{name}") for name in modules)
     return tuple(module.FAMILY for module in found if "FAMILY" in vars(module))
+
+
+def decoders() -> tuple[Family, ...]:
+    """Those that are decoders of text."""
+    return tuple(family for family in families() if family.decoder is not None)
 
 
 @cache

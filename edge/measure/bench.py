@@ -97,7 +97,7 @@ def bench(
     is part of the prompt. `text`: what the prompts are pieces of; else they are ids that are no text.
     """
     manifest = artifact.manifest
-    spec = manifest.spec
+    spec = manifest.decoder
     if prompt + new > spec.context:
         raise EdgeError(
             f"{prompt} + {new} tokens do not fit the context of {spec.context}",

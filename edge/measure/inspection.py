@@ -9,7 +9,9 @@ from edge.artifact.manifest import Artifact, is_artifact
 from edge.errors import EdgeError
 from edge.gguf.foreign import artifact_at, kinds_of
 from edge.gguf.shards import GGUFModel
-from edge.names import shapes
+from edge.names import Spec, shapes
+from edge.net import NetSpec, Port
+from edge.nn.tracing import least, traced
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
 
@@ -27,7 +29,7 @@ def inspect(path: Path) -> dict[str, Any]:
             return {
                 "kind": "checkpoint",
                 "family": checkpoint.family.name,
-                **_spec(checkpoint.spec),
+                **_numbers(checkpoint.spec),
                 "files": {file.name: file.stat().st_size for file in checkpoint.files},
             }
     if not path.exists():
@@ -51,7 +53,7 @@ def _file(path: Path) -> dict[str, Any]:
             "embed": manifest.embed,
             "head": manifest.head,
             "types": kinds_of(file),
-            **_spec(manifest.spec),
+            **_numbers(manifest.spec),
             "tokenizer": " ".join(str(part)[:60] for part in tokens),
             "chat_template": "tokenizer.chat_template" in file,
             "bytes": path.stat().st_size,
@@ -68,7 +70,7 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
         "recipe": manifest.recipe,
         "embed": manifest.embed,
         "head": manifest.head,
-        **_spec(manifest.spec),
+        **_numbers(manifest.spec),
         "bytes": artifact.nbytes,
         "files": {name: (artifact.folder / name).stat().st_size for name in manifest.files},
         "verified": None if manifest.verified is None else manifest.verified.get("passed"),
@@ -93,8 +95,25 @@ def _module(folder: Path, found: network.Network) -> dict[str, Any]:
     }
 
 
-def _shape(port: network.Port) -> str:
+def _shape(port: network.Port | Port) -> str:
     return f"{port.type}[{', '.join(map(str, port.shape))}]"
+
+
+def _numbers(spec: Spec) -> dict[str, Any]:
+    return _spec(spec) if isinstance(spec, DecoderSpec) else _network(spec)
+
+
+def _network(spec: NetSpec) -> dict[str, Any]:
+    """Of a network that is no decoder; its work is that of the smallest call."""
+    config = spec.config
+    return {
+        "network": spec.kind,
+        "parameters": parameters(spec),
+        "inputs": {port.name: _shape(port) for port in config.inputs},
+        "outputs": {port.name: _shape(port) for port in config.outputs},
+        "sizes": {size.name: [size.least, size.most] for size in config.sizes},
+        "gflop": round(2 * traced(spec, **least(spec))[0].work / 1e9, 3),
+    }
 
 
 def _spec(spec: DecoderSpec) -> dict[str, Any]:
@@ -117,7 +136,7 @@ def _spec(spec: DecoderSpec) -> dict[str, Any]:
     }
 
 
-def parameters(spec: DecoderSpec) -> int:
+def parameters(spec: Spec) -> int:
     """How many weights a spec has; a tied head counts once."""
     total = 0
     for shape in shapes(spec).values():

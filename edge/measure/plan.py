@@ -25,11 +25,12 @@ from edge.errors import Unsupported
 from edge.families import family_of
 from edge.measure.bench import bytes_per_token, read_bandwidth
 from edge.measure.inspection import parameters
+from edge.names import decoder_of
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS
 from edge.run.opening import offered_by, refuse_parts
 from edge.run.strategy import PLAIN, Strategy
-from edge.source.checkpoint import LONGEST, refuse_unasked, with_context
+from edge.source.checkpoint import LONGEST, refuse_unasked, shortened
 from edge.source.headers import Headers
 from edge.spec import DecoderSpec, cache_bytes
 from edge.system import processors
@@ -37,7 +38,7 @@ from edge.system.table import fields
 from edge.system.units import count, size
 
 DEFAULT_TOKENS = 2048  # of a sequence, where none is asked for
-_SPARE = 0.9  # share of the memory that a run may take
+SPARE = 0.9  # share of the memory that a run may take
 _TOKEN = 430  # bytes that the tokenizer's library keeps of each: its text, its merges, both ways
 _STRING = 270  # bytes that its parser takes for each string of the file, until it has read them all
 _STRINGS = 3.1  # a token: itself and two merges, seen in BPE of 32,000 and of 128,256 tokens
@@ -114,7 +115,7 @@ def plan(
     cache = _cache(spec, tokens, use, number)
     read = bytes_per_token(spec, recipe) + cache
     speed = read_bandwidth(processors.threads(threads))
-    room = int(_SPARE * _memory())
+    room = int(SPARE * machine_memory())
     return Plan(
         target=target,
         family=headers.family.name,
@@ -128,7 +129,7 @@ def plan(
         convert_bytes=converter.memory(spec) + max(0, _reading(headers, spec) - _IN_FLIGHT),
         run_bytes=run(tokens),
         cache_bytes=cache,
-        memory_bytes=_memory(),
+        memory_bytes=machine_memory(),
         fits=run(tokens) <= room,
         largest_context=_largest(spec.context, run, room),
         bytes_per_token=read,
@@ -137,19 +138,18 @@ def plan(
     )
 
 
-def _layout(headers: Headers, target: str, options: Options) -> tuple[Layout, Recipe]:
+def _layout(headers: Headers, target: str, options: Options) -> tuple[Layout[DecoderSpec], Recipe]:
     """As `edge convert` makes it, from shapes alone; refuses what the target cannot hold."""
     family, context = family_of(headers.config), options.context
-    spec = headers.spec()
-    places = family.names.check(spec, headers.shapes())
-    headers.floats_only(place.tensor for place in places.values())
+    places = headers.places()
+    spec = decoder_of(headers.spec(), headers.config.where)
     refuse_unasked(spec, context)
     if context is not None and (context > spec.context or spec.context > LONGEST):
-        spec = with_context(spec, context)  # refuses more than the model can have
+        spec = shortened(spec, context)  # refuses more than the model can have
     spec = early(spec, options.exits, options.draft_vocab)
     spec = with_caches(spec, options.snapkv_rows, [target])
     converter = targets.converter(target)
-    recipe = recipe_for(options, converter)
+    recipe = recipe_for(options, converter, headers.config)
     recipe.check(places)
     recipe = resolved(
         recipe, target, spec, family.known_as, calibrated=None, own=of_their_own(options)
@@ -204,5 +204,5 @@ def _largest(context: int, run: Callable[[int], int], room: int) -> int:
     return low
 
 
-def _memory() -> int:
+def machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

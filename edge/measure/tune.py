@@ -69,7 +69,7 @@ def fastest(
 
 def candidates(artifact: Artifact, prompt: Sequence[int]) -> Iterator[Strategy]:
     """Plain decoding, and every lossless strategy that the artifact and the prompt allow."""
-    spec = artifact.manifest.spec
+    spec = artifact.manifest.decoder
     yield PLAIN
     for exit_ in spec.exits:
         for draft in (3, 7, 15):  # odd: kernels take rows in pairs, and one more than the draft
@@ -100,7 +100,7 @@ def _try(
     clock: Callable[[], float],
 ) -> Tried:
     source = opened(artifact, strategy, threads=threads)
-    room = artifact.manifest.spec.context - len(prompt) - 1
+    room = artifact.manifest.decoder.context - len(prompt) - 1
     made = generate(source, prompt, max_tokens=max(1, min(TOKENS, room)), clock=clock)
     for _ in made:
         pass

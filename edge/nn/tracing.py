@@ -4,24 +4,33 @@ computed.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
 
+from edge.names import Spec, shapes
 from edge.net import NetSpec
 from edge.nn.composed import Composed
 from edge.nn.networks import define
 from edge.ops import Act, Fold, Pair
-from edge.spec import Norm
+from edge.spec import DecoderSpec, Norm
 from edge.typing import F32, Shape
 
 
 @dataclass(slots=True)
 class ShapeOps(Composed[Shape]):
-    """An array is its shape. `shapes`: of every weight; `asked`: those that were."""
+    """An array is its shape. `shapes`: of every weight; `asked`: those that were; `matrices`: of them what x
+    is multiplied by, or rows are looked up in; `work`: multiplications of products; `largest`: numbers in
+    the arrays of the widest of them.
+    """
 
     shapes: dict[str, Shape]
     asked: list[str] = field(default_factory=list)
+    matrices: set[str] = field(default_factory=set)
+    work: int = 0
+    largest: int = 0
 
     def embed(self, name: str, tokens: Shape) -> Shape:
+        self.matrices.add(name)
         return (*tokens, *self.param(name)[1:])
 
     def add_norm(self, x: Shape, d: Shape | None, name: str, norm: Norm) -> tuple[Shape, Shape]:
@@ -39,6 +48,8 @@ class ShapeOps(Composed[Shape]):
             if name in biased:
                 _same(self.param(f"{name}.bias"), (rows,), name)
             out.append((*x[:-1], rows))
+            self.matrices.add(name)
+            self._count(prod(x) * rows, x, out[-1])
         return tuple(out)
 
     def param(self, name: str) -> Shape:
@@ -58,16 +69,22 @@ class ShapeOps(Composed[Shape]):
             _same(self.param(f"{name}.bias"), (rows,), name)
         sizes = zip(x[1:-1], kernel, strict=True)
         spans = [(n + sum(pad) - dilation * (k - 1) - 1) // stride + 1 for n, k in sizes]
-        return (x[0], *spans, rows)
+        out = (x[0], *spans, rows)
+        self._count(prod(out) * columns * prod(kernel), x, out)
+        return out
 
     def matmul(self, a: Shape, b: Shape) -> Shape:
         _same(a[-1], b[-2], "a product")
-        return (*_broadcast(a[:-2], b[:-2]), a[-2], b[-1])
+        out = (*_broadcast(a[:-2], b[:-2]), a[-2], b[-1])
+        self._count(prod(out) * a[-1], a, b, out)
+        return out
 
     def attention(
         self, q: Shape, k: Shape, v: Shape, *, heads: int, scale: float | None = None,
         keep: Shape | None = None, bias: Shape | None = None,
     ) -> Shape:  # fmt: skip
+        scores = (q[0], heads, q[1], k[1])
+        self._count(q[0] * q[1] * k[1] * (q[2] + v[2]), q, k, v, scores)
         return (*q[:-1], v[-1])
 
     def act(self, x: Shape, kind: Act) -> Shape:
@@ -123,6 +140,10 @@ class ShapeOps(Composed[Shape]):
     def cumsum(self, x: Shape) -> Shape:
         return x
 
+    def _count(self, work: int, *arrays: Shape) -> None:
+        self.work += work
+        self.largest = max(self.largest, sum(map(prod, arrays)))
+
 
 def traced(spec: NetSpec, **sizes: int) -> tuple[ShapeOps, dict[str, Shape]]:
     """A network at these sizes -> what its definition asked for, and its outputs' shapes."""
@@ -132,6 +153,19 @@ def traced(spec: NetSpec, **sizes: int) -> tuple[ShapeOps, dict[str, Shape]]:
         for port in spec.config.inputs
     }
     return ops, dict(define(ops, spec, **shapes))
+
+
+def least(spec: NetSpec) -> dict[str, int]:
+    """Every size at its smallest."""
+    return {size.name: size.least for size in spec.config.sizes}
+
+
+@cache
+def matrices(spec: Spec) -> frozenset[str]:
+    """Weights whose precision a recipe chooses: what is multiplied by, or looked up in."""
+    if isinstance(spec, DecoderSpec):
+        return frozenset(name for name, shape in shapes(spec).items() if len(shape) == 2)
+    return frozenset(traced(spec, **least(spec))[0].matrices)
 
 
 def _broadcast(x: Shape, y: Shape) -> Shape:

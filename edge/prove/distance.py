@@ -14,10 +14,11 @@ from threading import Lock
 import numpy as np
 
 from edge.contracts import Rows
+from edge.names import Spec, tied
+from edge.nn.tracing import matrices
 from edge.prove.logits import LARGEST
 from edge.quant.bounds import FULL, most, squares
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
 from edge.typing import F32
 
 
@@ -67,14 +68,14 @@ class Distances:
     """`edge.contracts.Writer` that writes nothing: it hears of every block of the checkpoint."""
 
     stored: Rows
-    spec: DecoderSpec
+    spec: Spec
     recipe: Recipe
     differing: int = 0
     _sums: dict[str, _Sums] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def put(self, name: str, row: int, block: F32) -> int:
-        if block.ndim == 2:
+        if name in matrices(self.spec):
             for label, by_row in self._uses(name).items():
                 self._add(label, name, row, block, by_row=by_row)
         return 0
@@ -92,7 +93,7 @@ class Distances:
 
     def _uses(self, name: str) -> Mapping[str, bool]:
         """What a matrix is stored as, and whether that is looked up by row: a tied table is two."""
-        if name == "embed" and self.spec.tied:
+        if tied(self.spec, name):
             return {"embed": True, "head": False}
         return {name: name == "embed"}
 

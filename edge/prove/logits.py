@@ -50,19 +50,31 @@ class Forced:
 
     def proof(self, got: F32, chosen: Sequence[int], tps: float) -> Proof:
         """Of a decoder's logits at the same positions [T, V], and the tokens that it chose."""
-        if not (self._sound(got) and self._sound(self.want)):
-            return Proof(LARGEST, self.tolerance, 0, 0, None, tps)
-        want, errors = (
-            self._allowed(self.want),
-            errors_of(self._allowed(got), self._allowed(self.want)),
-        )
-        error, bound, least = float(errors.max()), self.tolerance, 0.0
-        if self._sound(self.pure):
-            moved = np.minimum(errors_of(want, self._allowed(self.pure)), MOST)
-            if np.median(moved) > 0:
-                error, bound = float(np.median(errors)), max(bound, _apart(moved))
-                least = 2 * float(moved.max())  # a position may be moved farther than the median
+        error, bound = self.error(got)
+        if error == LARGEST:
+            return Proof(error, bound, 0, 0, None, tps)
+        # A position may be moved farther than the median.
+        moved = self._moved()
+        least = 2 * float(moved.max()) if np.median(moved) > 0 else 0.0
         return Proof(error, bound, *self._choices(chosen, max(bound, least)), tps)
+
+    def error(self, got: F32) -> tuple[float, float]:
+        """Of logits at the same positions [T, V], and its bound: of the worst, or where rounding moves
+        the oracle, of the median.
+        """
+        if not (self._sound(got) and self._sound(self.want)):
+            return LARGEST, self.tolerance
+        errors, moved = errors_of(self._allowed(got), self._allowed(self.want)), self._moved()
+        if np.median(moved) > 0:
+            return float(np.median(errors)), max(self.tolerance, _apart(moved))
+        return float(errors.max()), self.tolerance
+
+    def _moved(self) -> F64:
+        """How far rounding moves the oracle, by position; nothing is known of one that is no number."""
+        if not self._sound(self.pure):
+            return np.zeros(1)
+        moved = errors_of(self._allowed(self.want), self._allowed(self.pure))
+        return np.minimum(moved, MOST)
 
     def _choices(self, chosen: Sequence[int], explained: float) -> tuple[int, int, int | None]:
         """Where the oracle would have chosen otherwise: by more than an error of so much explains, by
@@ -83,6 +95,16 @@ class Forced:
 
     def _allowed(self, logits: F32) -> F32:
         return np.delete(logits, list(self.forbidden), axis=1) if self.forbidden else logits
+
+
+def outputs_error(
+    got: Sequence[F32], want: Sequence[F32], pure: Sequence[F32], tolerance: float
+) -> tuple[float, float]:
+    """Of outputs [R, D] each, that of an oracle which rounds alike and of one which does not round: the
+    error and its bound, as of logits.
+    """
+    found = [Forced(w, p, tolerance).error(g) for g, w, p in zip(got, want, pure, strict=True)]
+    return max(found, key=lambda pair: pair[0] / pair[1])
 
 
 def _apart(moved: F64) -> float:

@@ -7,7 +7,6 @@ into a product, to int8 or to a short float, are compared with an oracle that ro
 (`edge.prove.logits`). V vocabulary, T positions.
 """
 
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,20 +15,19 @@ import numpy as np
 
 from edge import targets
 from edge.artifact.manifest import Artifact, recipe_of
-from edge.contracts import PLAIN, About, Numerics
-from edge.convert.one_pass import Job, one_pass
+from edge.contracts import PLAIN, Numerics
 from edge.errors import EdgeError
 from edge.protocols import Decoder
 from edge.prove import texts
-from edge.prove.distance import Distance, Distances, farthest
+from edge.prove.distance import Distance, farthest
 from edge.prove.logits import Forced, Proof
 from edge.prove.texts import Judgement
+from edge.prove.weights import compared
 from edge.quant.recipe import Recipe
 from edge.run import opening
-from edge.source.checkpoint import Checkpoint, with_context
+from edge.source.checkpoint import Checkpoint
 from edge.spec import longest, parts
 from edge.system.progress import Progress, silent
-from edge.text.ids import SpecialIds
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
 
@@ -71,19 +69,18 @@ def verify(
     artifact: Artifact, source: Path, *, tokens: int = TOKENS, progress: Progress | None = None
 ) -> Report:
     """Compare an artifact with the checkpoint that it was made from."""
-    manifest = artifact.manifest
+    manifest, asked = artifact.manifest, artifact.manifest.decoder
     recipe = recipe_of(manifest)
-    if tokens >= manifest.spec.context:
+    if tokens >= asked.context:
         raise EdgeError(
-            f"{tokens} tokens and a prompt do not fit the context of {manifest.spec.context}",
+            f"{tokens} tokens and a prompt do not fit the context of {asked.context}",
             fix="give smaller --tokens",
         )
     with Checkpoint.open(source) as checkpoint:
-        context = min(longest(checkpoint.spec), manifest.spec.context)
-        asked = manifest.spec  # what a user may have asked of the conversion
+        context = min(longest(checkpoint.decoder), asked.context)
         spec = replace(
-            with_context(checkpoint.spec, context),
-            exits=asked.exits,
+            replace(checkpoint.decoder, context=context),
+            exits=asked.exits,  # what a user may have asked of the conversion
             draft_vocab=asked.draft_vocab,
             snapkv_rows=asked.snapkv_rows,
         )
@@ -94,10 +91,8 @@ def verify(
                 fix="give --against the checkpoint that the artifact was made from",
             )
         text = texts.prove(artifact, source)
-        differing, matrices = _weights(artifact, checkpoint, recipe, progress or silent)
-        numbers = [
-            _numbers(artifact, checkpoint, recipe, label, tokens) for label in parts(manifest.spec)
-        ]
+        differing, matrices = compared(artifact, checkpoint, recipe, progress or silent)
+        numbers = [_numbers(artifact, checkpoint, recipe, label, tokens) for label in parts(asked)]
     changed = artifact.check_hashes()
     exact, fast = ([part[i] for part in numbers] for i in (0, 1))
     worst, slow = (
@@ -135,29 +130,11 @@ def verify(
     )
 
 
-def _weights(
-    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, progress: Progress
-) -> tuple[int, tuple[Distance, ...]]:
-    """Stored bytes that are not what the checkpoint makes them, and how far what they mean is from it."""
-    manifest = artifact.manifest
-    layout = targets.converter(manifest.target).layout(manifest.spec, recipe)
-    about = About(
-        checkpoint.family, manifest.name, SpecialIds(manifest.bos, frozenset(manifest.stop))
-    )
-    with (
-        progress("stored weights", layout.nbytes) as advance,
-        closing(layout.open(artifact.folder, about, "compare")) as writer,
-        closing(Distances(opening.read_back(artifact, recipe), manifest.spec, recipe)) as distances,
-    ):
-        one_pass(checkpoint, [Job(writer), Job(distances)], advance)
-        return writer.differing, distances.every()
-
-
 def _numbers(
     artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, label: str, tokens: int
 ) -> tuple[Proof, Proof]:
     """The proofs of one part (`edge.spec.parts`), each with its own rotary tables: exact and fast."""
-    spec = parts(artifact.manifest.spec)[label]
+    spec = parts(artifact.manifest.decoder)[label]
     prompt = _prompt(artifact.folder, spec.vocab, spec.context - tokens)
     runtime, oracle = targets.runtime(artifact.manifest.target), targets.oracle()
     known: dict[Numerics, F32] = {}

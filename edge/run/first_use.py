@@ -7,16 +7,28 @@ from pathlib import Path
 from edge import targets
 from edge.artifact.manifest import Artifact, is_artifact
 from edge.convert.conversion import convert
-from edge.convert.options import Options
+from edge.convert.options import Options, usual
 from edge.errors import EdgeError
 from edge.gguf.foreign import TARGET as FILES
+from edge.source.headers import config_of
 from edge.source.naming import Named
 from edge.system.home import artifacts
 from edge.system.progress import Progress
 
 
-def artifact_of(model: Named, progress: Progress | None = None, runtime: str | None = None) -> Path:
-    """The folder of an artifact, or a GGUF file; `runtime`: of this target."""
+def artifact_of(
+    model: Named,
+    progress: Progress | None = None,
+    runtime: str | None = None,
+    asked: Options | None = None,
+) -> Path:
+    """The folder of an artifact, or a GGUF file; `runtime`: of this target. `asked`: what a conversion is to
+    be made with; an artifact that is there has it, or not.
+    """
+    if asked not in (None, Options()) and model.kind in ("artifact", "file"):
+        raise EdgeError(
+            f"{model.name} is converted already", fix="give the options of pictures to edge convert"
+        )
     if model.path is not None and model.kind == "file":
         if runtime not in (None, FILES):
             raise EdgeError(
@@ -32,26 +44,34 @@ def artifact_of(model: Named, progress: Progress | None = None, runtime: str | N
                 fix=f"leave out --runtime, or name the checkpoint with --runtime {runtime}",
             )
         return model.path
-    source, options = model.checkpoint(), _options(model, runtime)
-    folder = artifacts() / f"{source.name}-{_fingerprint(source)}-{options.target}-{options.quant}"
+    source = model.checkpoint()
+    options = usual(_options(model, runtime, asked), config_of(source))
+    name = f"{source.name}-{_fingerprint(source, options)}-{options.target}-{options.quant}"
+    folder = artifacts() / name
     if not is_artifact(folder):
         convert(source, folder, options, progress)
     return folder
 
 
-def _options(model: Named, runtime: str | None) -> Options:
+def _options(model: Named, runtime: str | None, asked: Options | None) -> Options:
     """What the registry says of this model; this machine's best where it says nothing."""
     entry = model.entry
     wished = (runtime, None if entry is None else entry.target)
     target = next((name for name in wished if name is not None), None) or targets.best()
-    options = Options(target=target, exits=model.exits)
+    options = replace(asked or Options(), target=target, exits=model.exits)
     return options if entry is None else replace(options, quant=entry.quant)
 
 
-def _fingerprint(source: Path) -> str:
-    """Changes when a file of the checkpoint does; reads no weights."""
+def _fingerprint(source: Path, options: Options) -> str:
+    """Changes when a file of the checkpoint does, or one that an option names; reads no weights."""
     digest = hashlib.sha256(str(source.resolve()).encode())
-    for file in sorted(source.iterdir()):
+    asked = [options.labels, options.wordnet, options.classes]
+    given = [path for path in asked if path is not None]
+    for path in given:
+        digest.update(f"{path.resolve()}\n".encode())
+    if options.image_size is not None:
+        digest.update(f"image {options.image_size}\n".encode())
+    for file in [*sorted(source.iterdir()), *given]:
         status = file.stat()
         digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:8]

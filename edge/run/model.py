@@ -135,7 +135,7 @@ class Model:
     def cache_mb(self) -> float:
         """What those rows take."""
         rows, number = cache_of(self.decoder)
-        return cache_bytes(self.artifact.manifest.spec, rows, number=number) / 1e6
+        return cache_bytes(self.artifact.manifest.decoder, rows, number=number) / 1e6
 
     @cached_property
     def vocabulary(self) -> "Vocabulary":
@@ -206,13 +206,14 @@ def load(
     `means` says how tokens are decoded; without `turns`, nothing is made ready for a conversation.
     """
     artifact = artifact_at(Path(path))
+    spec = artifact.manifest.decoder  # refuses a network of another kind
     if not unchecked and artifact.file is None:
         integrity.check(artifact)
     targets.runtime(artifact.manifest.target)  # before anything is read for it
     # First, for reading takes more than it keeps.
     tokenizer, template = vocabulary(artifact, turns=turns)
     source = opened(artifact, strategy, threads=threads, exact=exact)
-    tokenizer.check(artifact.manifest.spec.vocab)  # no id past the embedding's rows
+    tokenizer.check(spec.vocab)  # no id past the embedding's rows
     return Model(artifact, tokenizer, template, source)
 
 

@@ -6,11 +6,11 @@ from typing import TypeVar, cast
 
 from edge import targets
 from edge.artifact.manifest import Artifact
-from edge.contracts import Opening, Rows, StoredWeights
+from edge.contracts import NetOpening, Opening, Rows, StoredWeights
 from edge.decode.exits import ExitDecoder, Halves
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import Unsupported
-from edge.protocols import Decoder, EarlyExit, Evictable, Roundable
+from edge.protocols import Decoder, EarlyExit, Evictable, Net, Roundable
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 
@@ -46,12 +46,38 @@ def open_reference(artifact: Artifact, *, exact: bool) -> Decoder:
 
 def open_proof(artifact: Artifact, label: str, *, exact: bool) -> Decoder:
     """A decoder of one part, for a proof: a reference evaluation where the runtime does not run."""
-    target, part = artifact.manifest.target, parts(artifact.manifest.spec)[label]
+    target, part = artifact.manifest.target, parts(artifact.manifest.decoder)[label]
     opening = replace(_plainly(artifact), spec=part, part=label, exact=exact)
     if targets.refusal(target) is None:
         return targets.runtime(target).open(opening)
     door = _offered(artifact, "open_reference", "be proved on this system")
     return cast("Door[Decoder]", door)(replace(opening, reference=True))
+
+
+def open_net(
+    artifact: Artifact,
+    *,
+    threads: int | None = None,
+    exact: bool = False,
+    reference: bool = False,
+) -> Net:
+    """The network of an artifact that is no decoder."""
+    door = _offered(artifact, "open_net", "run networks that are no decoders of text")
+    _refuse_numpy(artifact, reference)
+    opening = NetOpening(
+        artifact.folder,
+        artifact.manifest.network,
+        threads=threads,
+        exact=exact,
+        reference=reference,
+    )
+    return cast("Callable[[NetOpening], Net]", door)(opening)
+
+
+def open_net_proof(artifact: Artifact, *, exact: bool) -> Net:
+    """For a proof: a reference evaluation where the runtime does not run."""
+    away = targets.refusal(artifact.manifest.target) is not None
+    return open_net(artifact, exact=exact, reference=away)
 
 
 def open_evictable(
@@ -69,7 +95,7 @@ def open_evictable(
 def open_rounding(artifact: Artifact, *, threads: int | None) -> Roundable:
     """A decoder of an artifact whose cache may go over to int8, if its runtime offers one."""
     door = _offered(artifact, "open_rounding", "round its cache to int8")
-    refuse_parts(artifact.manifest.spec, "int8 cache")
+    refuse_parts(artifact.manifest.decoder, "int8 cache")
     return cast("Door[Roundable]", door)(replace(_plainly(artifact), threads=threads))
 
 
@@ -80,7 +106,7 @@ def open_exits(
     `reference`: in numpy.
     """
     door = _offered(artifact, "open_exits", "stop after its first layers")
-    refuse_parts(artifact.manifest.spec, "early exits")
+    refuse_parts(artifact.manifest.decoder, "early exits")
     opening = replace(_plainly(artifact), threads=threads, reference=reference)
     if exit_ not in opening.spec.exits:
         kept = ", ".join(map(str, opening.spec.exits)) or "none"
@@ -93,7 +119,7 @@ def open_exits(
 
 
 def _plainly(artifact: Artifact) -> Opening:
-    return Opening(artifact.place, artifact.manifest.spec)
+    return Opening(artifact.place, artifact.manifest.decoder)
 
 
 def _by_part(door: Door[Inner], opening: Opening) -> Callable[[str, DecoderSpec], Inner]:
@@ -122,10 +148,5 @@ def _offered(artifact: Artifact, name: str, what: str) -> Callable[..., object]:
 
 def offered_by(target: str, name: str, what: str) -> Callable[..., object]:
     """What a runtime has under a name; refuses one that has nothing there."""
-    offered = vars(targets.runtime(target)).get(name)
-    if offered is None:
-        able = targets.offering("runtimes", name)
-        raise Unsupported(
-            f"{target} cannot {what}", fix=f"use an artifact of {' or '.join(able) or 'onnx'}"
-        )
-    return cast("Callable[..., object]", offered)
+    targets.runtime(target)  # refuses a target that runs nothing
+    return cast("Callable[..., object]", targets.offered("runtimes", target, name, what))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from edge.families import Family, family_of
 from edge.files.closeable import Closeable
 from edge.files.config import Config
 from edge.files.weightfile import WeightFile, open_weights, same
-from edge.names import Location
-from edge.source.headers import Headers, checkpoint_files
+from edge.names import Location, Spec, decoder_of
+from edge.source.headers import Headers, checkpoint_files, config_of
 from edge.spec import DecoderSpec, longest
 from edge.typing import F32, I64, Shape
 
@@ -30,16 +31,25 @@ class Checkpoint(Closeable):
     """An open checkpoint whose tensors are exactly those of its spec."""
 
     folder: Path
+    config: Config
     family: Family
-    spec: DecoderSpec
+    spec: Spec
     places: Mapping[str, Location]
     files: tuple[Path, ...]  # of weights
     _open: Mapping[str, WeightFile]  # by tensor
 
     @classmethod
-    def open(cls, folder: Path, *, context: int | None = None) -> "Checkpoint":
-        """Read the config and every header; `context` is the longest sequence, if not the model's own."""
-        config = Config.load(folder / "config.json")
+    def open(
+        cls,
+        folder: Path,
+        *,
+        context: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> "Checkpoint":
+        """Read the config and every header; `context` is the longest sequence, if not the model's own;
+        `changes`: other fields that its config is to have.
+        """
+        config = config_of(folder, changes)
         family = family_of(config)
         paths = checkpoint_files(folder)
         opened: list[WeightFile] = []
@@ -48,14 +58,18 @@ class Checkpoint(Closeable):
             entries = {file.path.name: file.entries for file in opened}
             headers = Headers(config, entries, same=partial(same, paths))
             spec = with_context(headers.spec(), context)
-            places = family.names.check(spec, headers.shapes())
-            headers.floats_only(place.tensor for place in places.values())
+            places = headers.places(spec)
         except BaseException:
             for file in opened:
                 file.close()
             raise
         holders = {name: file for file in opened for name in file.entries}
-        return cls(folder, family, spec, places, paths, holders)
+        return cls(folder, config, family, spec, places, paths, holders)
+
+    @property
+    def decoder(self) -> DecoderSpec:
+        """Its spec; refuses what is no decoder of text."""
+        return decoder_of(self.spec, str(self.folder))
 
     def shape(self, name: str) -> Shape:
         return self.places[name].shape
@@ -63,8 +77,12 @@ class Checkpoint(Closeable):
     def blocks(self, name: str) -> Iterator[F32]:
         """A weight from its first row to its last, in blocks of whole rows as float32."""
         place = self.places[name]
-        file = self._open[place.tensor]
         step = max(1, BLOCK // max(1, int(np.prod(place.shape[1:]))))
+        if place.made is not None:
+            made = self._made(place)
+            yield from (made[at : at + step] for at in range(0, len(made), step))
+            return
+        file = self._open[place.tensor]
         for rows in place.rows or (range(place.stored[0]),):
             for at in range(0, len(rows), step):
                 part = rows[at : at + step]
@@ -81,15 +99,33 @@ class Checkpoint(Closeable):
         """A whole weight as float32."""
         return np.concatenate(list(self.blocks(name)))
 
+    def _made(self, place: Location) -> F32:
+        """A weight that no tensor is as it lies."""
+        tensors = []
+        for name in place.tensors:
+            file = self._open[name]
+            shape = file.entries[name].shape
+            tensors.append(file.rows(name, 0, shape[0]).reshape(shape))
+        made = place.make(*tensors)
+        assert made.shape == place.shape, f"{place.tensor}: {made.shape}, not {place.shape}"
+        return made.astype(np.float32, copy=False)
+
     def close(self) -> None:
         for file in set(self._open.values()):
             file.close()
 
 
-def with_context(spec: DecoderSpec, context: int | None) -> DecoderSpec:
+def with_context(spec: Spec, context: int | None) -> Spec:
     """The spec with another context, which fixes rotary tables and the largest cache."""
     if context is None:
         return spec
+    if not isinstance(spec, DecoderSpec):
+        raise Unsupported("only a decoder of text has a context", fix="leave out --context")
+    return shortened(spec, context)
+
+
+def shortened(spec: DecoderSpec, context: int) -> DecoderSpec:
+    """The same of a decoder; refuses more than the model has."""
     most = longest(spec)
     if not 1 <= context <= most:
         raise Unsupported(

@@ -17,6 +17,7 @@ from edge.families import Family, family_of
 from edge.files.config import Config, is_plain, read_json
 from edge.files.safetensors import Entry
 from edge.files.weightfile import open_weights, same
+from edge.names import Location, Spec
 from edge.spec import DecoderSpec
 from edge.typing import Shape
 
@@ -56,29 +57,37 @@ class Headers:
     same: Callable[[str, str], bool] = lambda _first, _second: True
 
     @classmethod
-    def of(cls, folder: Path) -> "Headers":
-        """Of a checkpoint on this machine."""
+    def of(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> "Headers":
+        """Of a checkpoint on this machine; `changes`: fields that its config is to have."""
         files, paths = {}, checkpoint_files(folder)
         for path in paths:
             with open_weights(path) as file:
                 files[path.name] = file.entries
-        config = Config.load(folder / "config.json")
+        config = config_of(folder, changes)
         return cls(config, files, strings=_strings(folder), same=partial(same, paths))
 
     @property
     def family(self) -> Family:
         return family_of(self.config)
 
-    def spec(self) -> DecoderSpec:
+    def spec(self) -> Spec:
         """What the config says, but that a head which lies beside a tied embedding and differs from it
         is one of its own: transformers reads it so.
         """
         spec, found = self.family.spec(self.config), self.entries()
+        if not isinstance(spec, DecoderSpec):
+            return spec
         embed, head = self.family.names.ends
         if not (spec.tied and embed in found and head in found):
             return spec
         self.floats_only((embed, head))
         return spec if self.same(embed, head) else replace(spec, tied=False)
+
+    def places(self, spec: Spec | None = None) -> dict[str, Location]:
+        """Where each weight lies, once its tensors are those of its config, and floats."""
+        found = self.family.names.check(spec or self.spec(), self.shapes())
+        self.floats_only(name for place in found.values() for name in place.tensors)
+        return found
 
     def entries(self) -> dict[str, Entry]:
         """Every tensor; a name that two files hold is refused."""
@@ -111,6 +120,12 @@ class Headers:
                     f"tensor {name} is of type {entries[name].dtype}: the checkpoint is quantized already",
                     fix="convert from the original checkpoint in F32, F16 or BF16",
                 )
+
+
+def config_of(folder: Path, changes: Mapping[str, Any] | None = None) -> Config:
+    """A checkpoint's config, with fields that are to be others."""
+    config = Config.load(folder / "config.json")
+    return config if not changes else Config({**config.data, **changes}, config.where)
 
 
 def _strings(folder: Path) -> int | None:

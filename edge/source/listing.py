@@ -63,7 +63,7 @@ def _artifacts() -> list[Row]:
             manifest = Artifact.open(folder).manifest
             row |= {
                 "family": manifest.family,
-                "context": manifest.spec.context,
+                "context": getattr(manifest.spec, "context", None),
                 "recipe": manifest.recipe,
                 "target": manifest.target,
             }

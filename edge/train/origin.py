@@ -121,7 +121,7 @@ def _continued(folder: Path, *, told: bool) -> Origin:
             fix="train it on a text",
         )
     with Checkpoint.open(folder) as checkpoint:
-        spec, tensors = checkpoint.spec, stored(checkpoint.places)
+        spec, tensors = checkpoint.decoder, stored(checkpoint.places)
     Tokenizer.load(folder).check(spec.vocab)
     headers = Headers.of(folder)
     kept = {

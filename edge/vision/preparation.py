@@ -4,7 +4,7 @@ Filters are Pillow's, always with antialiasing; sizes are rounded as torchvision
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from edge.files.config import Config
 from edge.typing import F32, U8
 from edge.vision.pictures import PIXELS, Picture
 
+_SIDE = 1 << 15  # pixels
 Filter = Literal["bilinear", "bicubic"]
 Size = tuple[int, int]  # height, width
 Colour = tuple[float, float, float]
@@ -53,6 +54,25 @@ DINOV2 = Preparation(
     mean=_IMAGENET_MEAN,
     std=_IMAGENET_STD,
 )
+
+
+def size_of(preparation: Preparation) -> Size | None:
+    """Height and width of what comes out, where that is the same for every picture."""
+    if preparation.crop is not None:
+        return preparation.crop
+    return None if isinstance(preparation.resize, int) else preparation.resize
+
+
+def at_size(preparation: Preparation, size: Size) -> Preparation:
+    """The same for pictures of another size: what is cut away keeps its share."""
+    crop, resize = preparation.crop, preparation.resize
+    if crop is None or resize is None:
+        return replace(preparation, resize=size, crop=None)
+    scales = [new / old for new, old in zip(size, crop, strict=True)]
+    if isinstance(resize, int):
+        return replace(preparation, resize=round(resize * max(scales)), crop=size)
+    height, width = (round(old * scale) for old, scale in zip(resize, scales, strict=True))
+    return replace(preparation, resize=(height, width), crop=size)
 
 
 def prepare(picture: Picture, preparation: Preparation) -> F32:
@@ -138,6 +158,31 @@ def read_preparation(config: Mapping[str, Any]) -> Preparation:
         mean=_colour(fields, "image_mean", zero=True) if normalises else (0.0, 0.0, 0.0),
         std=_colour(fields, "image_std") if normalises else (1.0, 1.0, 1.0),
     )
+
+
+def stored(table: Config) -> Preparation:
+    """What `dataclasses.asdict` wrote of one."""
+    resize = table.data.get("resize")
+    halves, how = table.text("halves"), table.text("filter")
+    if halves not in ("even", "down") or how not in ("bilinear", "bicubic"):
+        raise Damaged(f"{table.where} is no preparation", fix="convert again with this edge")
+    return Preparation(
+        resize=_pair(table, "resize") if isinstance(resize, list) else
+        table.integer("resize", high=_SIDE) if resize is not None else None,
+        filter="bicubic" if how == "bicubic" else "bilinear",
+        crop=_pair(table, "crop") if table.has("crop") else None,
+        halves="down" if halves == "down" else "even",
+        scale=table.number("scale"),
+        mean=_colour(table, "mean", zero=True),
+        std=_colour(table, "std"),
+    )  # fmt: skip
+
+
+def _pair(table: Config, key: str) -> Size:
+    sides = table.integers(key)
+    if len(sides) != 2 or max(sides) > _SIDE:
+        raise Damaged(f"{table.where}: {key} is no height and width", fix="correct the field")
+    return sides[0], sides[1]
 
 
 def _size(fields: Config) -> int | Size:

@@ -4,23 +4,27 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from edge.contracts import Numerics, Opening
+from edge.contracts import NetOpening, Numerics, Opening
 from edge.errors import Unsupported
 from edge.quant.recipe import Recipe
 from edge_runtimes.coreml.decoder import CoreMlDecoder
 from edge_runtimes.coreml.exits import ExitCoreMlDecoder
 from edge_runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
 from edge_runtimes.coreml.memory import memory
+from edge_runtimes.coreml.network import CoreMlNet, net_memory
+from edge_runtimes.coreml.network import evaluated as evaluated_net
 from edge_runtimes.coreml.reference import evaluated, open_reference
 from edge_runtimes.coreml.stored import CoreMlRows
 
 __all__ = [
     "check",
     "memory",
+    "net_memory",
     "numerics",
     "open",
     "open_evictable",
     "open_exits",
+    "open_net",
     "open_reference",
     "read_back",
 ]
@@ -38,6 +42,15 @@ def open_evictable(opening: Opening) -> FlexibleCoreMlDecoder:
 
 def open_exits(opening: Opening, *, exit_: int) -> ExitCoreMlDecoder:
     return ExitCoreMlDecoder(opening.spec, _callers(opening), opening.part, exit_=exit_)
+
+
+def open_net(opening: NetOpening) -> CoreMlNet:
+    if opening.reference:
+        return evaluated_net(opening)
+    check()
+    from edge_runtimes.coreml.native import predicted_net
+
+    return predicted_net(opening)
 
 
 def _callers(opening: Opening) -> Sequence[Keeper]:

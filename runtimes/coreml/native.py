@@ -12,10 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edge.contracts import Opening
+from edge.contracts import NetOpening, Opening
 from edge.typing import AnyArray
 from edge_runtimes.coreml.agreement import agree, caches
 from edge_runtimes.coreml.decoder import packages
+from edge_runtimes.coreml.network import CoreMlNet, checked
 from edge_runtimes.coreml.program import Program
 from edge_runtimes.coreml.toolkit import ct
 
@@ -80,6 +81,13 @@ class Predicted:
 
     def _with(self, state: str) -> tuple[str, ...]:
         return next(names for names in self._declared.values() if state in names)
+
+
+def predicted_net(opening: NetOpening) -> CoreMlNet:
+    """A network's package for Core ML: on every unit, for it has no states."""
+    package, program = checked(opening)
+    model = Predicted(package, program, EXACT_UNITS if opening.exact else "ALL", part="")
+    return CoreMlNet(opening.spec, lambda inputs: model.call("main", inputs))
 
 
 def predicted(opening: Opening) -> list[Predicted]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import Damaged
+from edge.names import Spec
 from edge.quant.bits import spread
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
 from edge.typing import F32, AnyArray
 from edge_runtimes.coreml.blobs import Blobs
 from edge_runtimes.coreml.decoder import packages
@@ -21,7 +21,7 @@ from edge_runtimes.coreml.program import Constant, Op, Program
 class CoreMlRows:
     """`edge.contracts.Rows`: what makes a weight in the program bears its name."""
 
-    def __init__(self, folder: Path, _spec: DecoderSpec, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, _spec: Spec, recipe: Recipe) -> None:
         self._recipe = recipe
         self._made = {
             op.outputs[0][0]: (op, program.blobs)

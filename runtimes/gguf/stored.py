@@ -15,7 +15,7 @@ from edge.gguf.architectures import TensorRows, architecture, places
 from edge.gguf.blocks import can_dequantize, dequantize, has_minimum, unpack
 from edge.gguf.kinds import Kind
 from edge.gguf.shards import GGUFModel, file_names
-from edge.names import shapes
+from edge.names import Spec, decoder_of, shapes
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor
 from edge.quant.unfit import first_wrong
@@ -105,9 +105,9 @@ class StoredWeights(Closeable):
         return raw.reshape(last - first, -1)[rows - first]
 
 
-def read_back(folder: Path, spec: DecoderSpec, _recipe: Recipe) -> StoredWeights:
+def read_back(folder: Path, spec: Spec, _recipe: Recipe) -> StoredWeights:
     """A file says the type of each tensor itself."""
-    return StoredWeights(folder, spec)
+    return StoredWeights(folder, decoder_of(spec, str(folder)))
 
 
 def _at(place: TensorRows, rows: I64) -> I64:

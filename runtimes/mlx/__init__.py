@@ -4,11 +4,14 @@ from edge_runtimes.mlx.computing import memory, numerics
 from edge_runtimes.mlx.decoder import MlxDecoder
 from edge_runtimes.mlx.exits import ExitMlxDecoder
 from edge_runtimes.mlx.flexible import FlexibleMlxDecoder
+from edge_runtimes.mlx.network import MlxNet, net_memory
 from edge_runtimes.mlx.stored import MlxRows
 
 open = MlxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleMlxDecoder
 open_exits = ExitMlxDecoder
+open_net = MlxNet
 read_back = MlxRows
 
-__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits", "read_back"]
+__all__ = ["memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]
+__all__ += ["open_net", "read_back"]

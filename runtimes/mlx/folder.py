@@ -17,10 +17,11 @@ from edge.errors import Damaged, Unsupported
 from edge.files.closeable import Closeable
 from edge.files.config import Config
 from edge.files.safetensors import Entry, SafetensorsFile
-from edge.names import Location
+from edge.names import Location, Spec, own_places
+from edge.net import NetSpec
+from edge.nn.tracing import matrices
 from edge.quant.tensor import Float
 from edge.source.headers import Headers, weight_files
-from edge.spec import DecoderSpec
 from edge.typing import U8, Shape
 
 BITS, GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
@@ -41,7 +42,7 @@ class Form:
 class Folder(Closeable):
     """An open folder that holds exactly the weights of a spec."""
 
-    def __init__(self, folder: Path, spec: DecoderSpec) -> None:
+    def __init__(self, folder: Path, spec: Spec) -> None:
         config = Config.load(folder / "config.json")
         opened: list[SafetensorsFile] = []
         try:
@@ -54,7 +55,7 @@ class Folder(Closeable):
             for file in opened:
                 file.close()
             raise
-        self._forms = forms
+        self._forms, self._matrices = forms, matrices(spec)
         self._files = {name: file for file in opened for name in file.entries}
 
     def shape(self, name: str) -> Shape:
@@ -65,7 +66,7 @@ class Folder(Closeable):
 
     def forms(self) -> set[Form]:
         """Of all matrices."""
-        return {self.form(name) for name, place in self.places.items() if len(place.shape) == 2}
+        return {self.form(name) for name in self._matrices}
 
     def width(self, name: str, kind: Kind) -> int:
         """Bytes of a stored row."""
@@ -105,8 +106,10 @@ def _pick(file: SafetensorsFile, tensor: str, rows: range, out: U8) -> None:
 
 
 def _places(
-    headers: Headers, spec: DecoderSpec, found: Mapping[str, Shape], folder: Path
+    headers: Headers, spec: Spec, found: Mapping[str, Shape], folder: Path
 ) -> dict[str, Location]:
+    if isinstance(spec, NetSpec):
+        return _own_places(spec, found, folder)
     names = headers.family.names
     try:
         return names.check(spec, found)
@@ -114,6 +117,19 @@ def _places(
         raise Damaged(
             f"{folder / 'config.json'} is of another model than edge.json", fix="convert again"
         ) from None
+
+
+def _own_places(spec: NetSpec, found: Mapping[str, Shape], folder: Path) -> dict[str, Location]:
+    """Of a network that is no decoder: no library of MLX's names its weights."""
+    places = own_places(spec)
+    wanted = {place.tensor: place.stored for place in places.values()}
+    if wanted != found:
+        wrong = sorted(wanted.items() ^ found.items())[0][0]
+        raise Damaged(
+            f"{folder} is of another network than its edge.json: see {wrong!r:.80}",
+            fix="convert again",
+        )
+    return places
 
 
 def _forms(

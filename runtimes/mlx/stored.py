@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.files.closeable import Closeable
+from edge.names import Spec
 from edge.quant.bits import codes, floats, spread
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
 from edge.typing import F32, U8
 from edge_runtimes.mlx.folder import Folder, Kind
 
@@ -18,7 +18,7 @@ from edge_runtimes.mlx.folder import Folder, Kind
 class MlxRows(Closeable):
     """`edge.contracts.Rows`: config.json says how each tensor is packed."""
 
-    def __init__(self, folder: Path, spec: DecoderSpec, _recipe: Recipe) -> None:
+    def __init__(self, folder: Path, spec: Spec, _recipe: Recipe) -> None:
         self._folder = Folder(folder, spec)
 
     def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:

@@ -4,21 +4,25 @@ from edge_runtimes.onnx.decoder import OnnxDecoder
 from edge_runtimes.onnx.exits import ExitOnnxDecoder
 from edge_runtimes.onnx.flexible import FlexibleOnnxDecoder
 from edge_runtimes.onnx.memory import memory, numerics
+from edge_runtimes.onnx.network import OnnxNet, net_memory
 from edge_runtimes.onnx.rounding import RoundingOnnxDecoder
 from edge_runtimes.onnx.stored import OnnxRows
 
 open = OnnxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleOnnxDecoder
 open_exits = ExitOnnxDecoder
+open_net = OnnxNet
 read_back = OnnxRows
 open_rounding = RoundingOnnxDecoder
 
 __all__ = [
     "memory",
+    "net_memory",
     "numerics",
     "open",
     "open_evictable",
     "open_exits",
+    "open_net",
     "open_rounding",
     "read_back",
 ]

@@ -114,7 +114,7 @@ class Call:
         try:
             self._session.run_with_iobinding(self._binding)
         except RuntimeError as error:
-            raise _refused(self._file, error) from None
+            raise refused(self._file, error) from None
         return self._out[:rows]
 
     def _fed(self, x: Sequence[int] | F32) -> AnyArray:
@@ -152,7 +152,7 @@ def open_call(folder: Path, entry: Entry, spec: DecoderSpec, options: ort.Sessio
     except EdgeError:
         raise
     except Exception as error:  # onnxruntime has no public base class
-        raise _refused(file, error) from None
+        raise refused(file, error) from None
     return Call(file, session, spec, entry)
 
 
@@ -164,7 +164,7 @@ def queries_width(spec: DecoderSpec, index: int) -> int:
     return heads * layer.head_width
 
 
-def _refused(file: Path, error: Exception) -> Damaged:
+def refused(file: Path, error: Exception) -> Damaged:
     reason = str(error).splitlines()[0][:300]
     return Damaged(f"onnxruntime refuses {file}: {reason}", fix="convert again")
 

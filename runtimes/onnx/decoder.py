@@ -38,7 +38,7 @@ class OnnxDecoder:
         self.spec = spec = opening.spec
         self.capacity = spec.context
         self._folder = opening.folder
-        self._options = _options(opening.threads, alone=alone)
+        self._options = session_options(opening.threads, alone=alone)
         self._exact = opening.exact
         self._biased = biased(spec)
         files = (EXACT, EXACT) if opening.exact else (STEP, SCORE)
@@ -172,7 +172,7 @@ def buffer(like: AnyArray, rows: int) -> AnyArray:
     return np.zeros((*like.shape[:2], rows, like.shape[3]), like.dtype)
 
 
-def _options(threads: int | None, *, alone: bool) -> ort.SessionOptions:
+def session_options(threads: int | None, *, alone: bool) -> ort.SessionOptions:
     """`alone`: threads wait between calls without sleep, for no other session wants their cores."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what it logs as an error, it also raises

@@ -9,13 +9,15 @@ makes of a chunk of the prompt is not used again within the layer.
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from edge.contracts import PLAINLY, Numerics, Rounding, Use
 from edge.names import shapes
+from edge.net import NetSpec
 from edge.nn.decoder import head_name
 from edge.quant.recipe import Recipe
-from edge.quant.tensor import FP32, Scheme
+from edge.quant.tensor import FP32, ROW, Scheme
 from edge.spec import DecoderSpec
 from edge_runtimes.onnx.decoder import ANSWER, CHUNK, FIRST_ROWS, biased, chunk
 
@@ -31,7 +33,11 @@ def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
 
 
 def _inputs(scheme: Scheme) -> Rounding | None:
-    """The fast kernels round to int8, but where zeros are floats: there weights are unpacked."""
+    """The fast kernels round to int8, but where zeros are floats: there weights are unpacked. With a scale
+    a row, to unsigned codes of one scale.
+    """
+    if scheme.group == ROW:
+        return "u8"
     return None if scheme.is_float or scheme.zero == "minimum" else "int8"
 
 
@@ -106,8 +112,8 @@ class _Matrix:
 
     @property
     def _codes(self) -> int:
-        assert self.scheme.group is not None
-        return self.rows * self._groups * self.scheme.group * self.scheme.bits // 8
+        width = self.scheme.width(self.columns)
+        return self.rows * self._groups * width * self.scheme.bits // 8
 
     @property
     def _scales(self) -> int:
@@ -121,6 +127,13 @@ class _Matrix:
     @property
     def _groups(self) -> int:
         return self.scheme.groups(self.columns)
+
+
+def packed_bytes(spec: NetSpec, recipe: Recipe, names: Collection[str]) -> int:
+    """What the matrices of a network that is no decoder take, and the largest besides while it is packed."""
+    known = shapes(spec)
+    matrices = [_Matrix(recipe.scheme(name), *known[name]) for name in names]
+    return sum(matrix.kept for matrix in matrices) + max(m.while_packed for m in matrices)
 
 
 def _matrices(spec: DecoderSpec, recipe: Recipe) -> list[_Matrix]:

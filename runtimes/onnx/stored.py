@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import Damaged
-from edge.names import shapes
+from edge.names import Spec, shapes
 from edge.quant.bits import codes, floats, spread
 from edge.quant.recipe import Recipe
+from edge.quant.tensor import ROW
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32, U8
 from edge_runtimes.onnx.external import check, regions
@@ -24,16 +25,20 @@ MODEL = "model.onnx"
 class OnnxRows:
     """`edge.contracts.Rows`: the graph says where each matrix lies, by name; several may be stacked."""
 
-    def __init__(self, folder: Path, spec: DecoderSpec, recipe: Recipe) -> None:
-        file = folder / f"{next(iter(parts(spec)))}{MODEL}"
+    def __init__(self, folder: Path, spec: Spec, recipe: Recipe) -> None:
+        label = next(iter(parts(spec))) if isinstance(spec, DecoderSpec) else ""
+        file = folder / f"{label}{MODEL}"
         check(file)
         self._regions, self._recipe, self._shapes = regions(file), recipe, shapes(spec)
         self._stacks = dict(self._stacked())
+        self._kept: dict[str, tuple[U8, F32]] = {}  # the turned matrix that was asked for last
 
     def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:
         scheme, columns = self._recipe.scheme(name, by_row=by_row), self._shapes[name][1]
         stack, first, height = self._stacks.get(name, (name, 0, 1))
         form, ending = f"{stack}.{scheme}", ".codes" if by_row else ".codes.blocked"
+        if scheme.group == ROW:
+            return self._turned(form, start, stop)
 
         def part(key: str) -> U8:
             if key not in self._regions:
@@ -47,6 +52,21 @@ class OnnxRows:
         zeros = part(f"{form}.zeros") if f"{form}.zeros" in self._regions else None
         packed, scales = part(form + ending), part(f"{form}.scales")
         return _meant(packed, scales, zeros, scheme.bits, scheme.group)[:, :columns]
+
+    def _turned(self, form: str, start: int, stop: int) -> F32:
+        """Of codes [K, N] with a scale a row."""
+        if form not in self._kept:
+            where = [self._regions.get(f"{form}.{part}") for part in ("codes.turned", "scales")]
+            if None in where:
+                raise Damaged(f"{MODEL} holds no {form}", fix="convert again")
+            codes, scales = (
+                _read(path, at, (1, size))[0] for path, at, size in filter(None, where)
+            )
+            self._kept = {form: (codes.reshape(-1, len(scales) // 4), scales.view("<f4"))}
+        whole, steps = self._kept[form]
+        values = whole[:, start:stop].T.astype(np.float32) - 128
+        found: F32 = values * steps[start:stop, None]
+        return found
 
     def close(self) -> None:
         """Nothing stays open."""

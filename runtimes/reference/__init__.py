@@ -1,6 +1,6 @@
 """The oracle: every model in plain numpy."""
 
-from edge_runtimes.reference.decoder import oracle
+from edge_runtimes.reference.decoder import net_oracle, oracle
 from edge_runtimes.reference.importance import importance
 
-__all__ = ["importance", "oracle"]
+__all__ = ["importance", "net_oracle", "oracle"]

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 
 from edge.contracts import PLAIN, Numerics, Rounding, StoredWeights
-from edge.names import shapes
+from edge.net import NetSpec
 from edge.nn.decoder import decoder
+from edge.nn.tracing import matrices
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
@@ -16,6 +17,7 @@ from edge.source import finite
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray
+from edge_runtimes.reference.net import ReferenceNet
 from edge_runtimes.reference.ops import Cache, NumpyOps, Tables
 from edge_runtimes.reference.products import Products
 
@@ -112,21 +114,33 @@ def oracle(
     """The checkpoint through a recipe's rounding, or weights as they are stored, computed as `numerics`
     says.
     """
-
-    def how(name: str) -> tuple[Rounding, int] | None:
-        scheme = recipe.scheme(name)
-        kind = numerics.inputs(scheme)
-        return None if kind is None else (kind, scheme.group or 0)
-
     if stored is not None:
         weights: Weights = stored
         blocks = stored.blocks
     else:
         weights = checkpoint_weights(checkpoint, recipe, vectors=numerics.vectors)
         blocks = partial(_blocks, checkpoint, recipe)
-    products = Products(weights, blocks, how)
+    products = Products(weights, blocks, partial(_inputs, recipe, numerics))
     cache = Cache(numerics.cache)
-    return ReferenceDecoder(spec or checkpoint.spec, weights, product=products, cache=cache)
+    return ReferenceDecoder(spec or checkpoint.decoder, weights, product=products, cache=cache)
+
+
+def net_oracle(
+    checkpoint: Checkpoint, recipe: Recipe, *, numerics: Numerics = PLAIN
+) -> ReferenceNet:
+    """The same of a network that is no decoder."""
+    assert isinstance(checkpoint.spec, NetSpec), "a decoder's oracle is `oracle`"
+    weights = checkpoint_weights(checkpoint, recipe, vectors=numerics.vectors)
+    how = partial(_inputs, recipe, numerics)
+    products = Products(weights, partial(_blocks, checkpoint, recipe), how)
+    return ReferenceNet(checkpoint.spec, lambda name: weights(name, None), products)
+
+
+def _inputs(recipe: Recipe, numerics: Numerics, name: str) -> tuple[Rounding, int] | None:
+    """What the inputs of a product are rounded to, and in groups of how many columns."""
+    scheme = recipe.scheme(name)
+    kind = numerics.inputs(scheme)
+    return None if kind is None else (kind, scheme.group or 0)
 
 
 def checkpoint_weights(
@@ -135,11 +149,11 @@ def checkpoint_weights(
     """The checkpoint's weights, through a recipe's rounding if one is given. Nothing is kept in
     memory.
     """
-    known = shapes(checkpoint.spec)
+    known = matrices(checkpoint.spec)
 
     def weight(name: str, rows: I64 | None) -> F32:
         scheme = FLOATS[vectors]
-        if recipe is not None and len(known[name]) == 2:
+        if recipe is not None and name in known:
             scheme = recipe.scheme(name, by_row=rows is not None)
         if recipe is not None and scheme.zero == "table" and scheme.group is not None:
             return _tabled(checkpoint, recipe, name, scheme, rows)

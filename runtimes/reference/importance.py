@@ -28,7 +28,7 @@ def importance(
         sums[name] = sums.get(name, 0) + squares
         return x @ weights(name, None).T
 
-    spec = checkpoint.spec
+    spec = checkpoint.decoder
     for window in windows:
         ops: Ops[AnyArray, Tables] = NumpyOps(weights, Cache(), 0, False, product)
         tokens = np.asarray(window, np.int64)

@@ -9,7 +9,7 @@ from math import erf
 
 import numpy as np
 
-from edge.net import NetSpec, sizes_of
+from edge.net import NetSpec, batch_of, sizes_of
 from edge.nn.composed import Composed
 from edge.nn.networks import define
 from edge.ops import Act, Fold, Pair
@@ -56,16 +56,21 @@ class ReferenceNet:
     product: Callable[[F32, str], F32] | None = None
 
     def __call__(self, **inputs: AnyArray) -> dict[str, F32]:
-        sizes_of(self.spec.config, {name: x.shape for name, x in inputs.items()})
-        return dict(define(NumpyNetOps(self.weight, self.product), self.spec, **inputs))
+        config = self.spec.config
+        sizes = sizes_of(config, {name: x.shape for name, x in inputs.items()})
+        batch = sizes.get(batch_of(config) or "", 1)
+        return dict(define(NumpyNetOps(self.weight, self.product, batch), self.spec, **inputs))
 
 
 @dataclass(slots=True)
 class NumpyNetOps(Composed[AnyArray]):
-    """`weight(name)` gives a weight; `product(x, name)`: x times it, transposed, if not plainly."""
+    """`weight(name)` gives a weight; `product(x, name)`: x [batch, rows, K] times it, transposed, if not
+    plainly: it may round each of the batch by itself.
+    """
 
     weight: Callable[[str], F32]
     product: Callable[[F32, str], F32] | None = None
+    batch: int = 1
 
     def embed(self, name: str, tokens: I64) -> F32:
         return self.weight(name)[tokens]
@@ -173,7 +178,10 @@ class NumpyNetOps(Composed[AnyArray]):
         return np.cumsum(x, axis=-1, dtype=np.float32)
 
     def _product(self, x: F32, name: str) -> F32:
-        return x @ self.weight(name).T if self.product is None else self.product(x, name)
+        if self.product is None:
+            return x @ self.weight(name).T
+        out = self.product(x.reshape(self.batch, -1, x.shape[-1]), name)
+        return out.reshape(*x.shape[:-1], -1)
 
 
 def convolved(

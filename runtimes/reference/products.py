@@ -26,7 +26,12 @@ class Products:
     how: Callable[[str], tuple[Rounding, int] | None]
 
     def __call__(self, x: F32, name: str) -> F32:
+        """x [T, K], or [batch, T, K] where each of a batch is rounded by itself -> [T or batch T, N]."""
         how = self.how(name)
+        if how == ("u8", 0) and x.ndim == 3:
+            x = np.stack([_unsigned(part) for part in x])
+            how = None
+        x = x.reshape(-1, x.shape[-1])
         if how is None:
             return x @ self.weight(name, None).T
         inputs = round_inputs(x, *how)
@@ -50,9 +55,23 @@ def round_inputs(x: F32, kind: Rounding, group: int) -> F32:
     """x [T, K] as a kernel sees it: floats of a type, or int8 with one scale a group."""
     if kind == "fp16" or kind == "bf16":
         return rounded(x, kind)
+    if kind == "u8":
+        return _unsigned(x)
     steps, scales = _int8(x, group if kind == "int8" else BLOCK)
     scales = scales if kind == "int8" else rounded(scales, "fp16")
     return (steps * scales).reshape(len(x), -1)[:, : x.shape[1]]
+
+
+def _unsigned(x: F32) -> F32:
+    """As ONNX's DynamicQuantizeLinear: 256 steps from the least to the most of all of x, zero among them."""
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+    scale = np.float32((np.float32(high) - np.float32(low)) / np.float32(255))
+    if scale == 0:
+        return x
+    zero = np.rint(np.clip(-np.float32(low) / scale, 0, 255))
+    codes = np.clip(np.rint(x / scale) + zero, 0, 255)
+    out: F32 = (codes - zero).astype(np.float32) * scale
+    return out
 
 
 def lost_sums(x: F32, inputs: F32) -> F32:

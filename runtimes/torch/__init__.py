@@ -4,11 +4,14 @@ from edge_runtimes.torch.decoder import TorchDecoder, numerics
 from edge_runtimes.torch.exits import ExitTorchDecoder
 from edge_runtimes.torch.flexible import FlexibleTorchDecoder
 from edge_runtimes.torch.memory import memory
+from edge_runtimes.torch.network import TorchNet, net_memory
 from edge_runtimes.torch.stored import TorchRows
 
 open = TorchDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleTorchDecoder
 open_exits = ExitTorchDecoder
+open_net = TorchNet
 read_back = TorchRows
 
-__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits", "read_back"]
+__all__ = ["memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]
+__all__ += ["open_net", "read_back"]

@@ -118,7 +118,7 @@ class Int4Product:
         return other
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
-        flat = x.flatten(0, -2)  # [T, K]
+        flat = x.flatten(0, -2).contiguous()  # [T, K]
         if len(flat) >= _DENSE_ROWS:
             return self.table.product(x)
         outs = [

@@ -10,10 +10,9 @@ import numpy as np
 from edge.errors import Damaged
 from edge.files.closeable import Closeable
 from edge.files.safetensors import SafetensorsFile
-from edge.names import shapes
+from edge.names import Spec, shapes
 from edge.quant.bits import codes, spread
 from edge.quant.recipe import Recipe
-from edge.spec import DecoderSpec
 from edge.typing import F32, U8
 from edge_runtimes.torch.weights import FILE
 
@@ -21,7 +20,7 @@ from edge_runtimes.torch.weights import FILE
 class TorchRows(Closeable):
     """`edge.contracts.Rows`: what lies there says how; a group's size is the recipe's."""
 
-    def __init__(self, folder: Path, spec: DecoderSpec, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, spec: Spec, recipe: Recipe) -> None:
         self._file = SafetensorsFile(folder / FILE)
         self._recipe, self._shapes = recipe, shapes(spec)
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 
 from edge.errors import Damaged
 from edge.files.safetensors import SafetensorsFile
-from edge.names import shapes
+from edge.names import Spec, shapes
+from edge.nn.tracing import matrices
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec
@@ -61,15 +62,15 @@ def first(weight: Weight, rows: int) -> Weight:
 
 
 def load(
-    folder: Path, spec: DecoderSpec, recipe: Recipe, *, dtype: torch.dtype, device: torch.device
+    folder: Path, spec: Spec, recipe: Recipe, *, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Weight]:
     """Every weight of a spec, ready for products in `dtype`."""
     file = _File(folder / FILE, dtype, device)
     out: dict[str, Weight] = {}
     for name, shape in shapes(spec).items():
-        if len(shape) == 1:
+        if name not in matrices(spec):
             out[name] = file.tensor(name, "fp32", shape)
-        elif name == "embed":
+        elif name == "embed" and isinstance(spec, DecoderSpec):
             out[name] = _table(file, shape, spec, recipe)
         else:
             out[name] = file.matrix(name, shape, recipe.scheme(name))

@@ -16,12 +16,12 @@ from cases import CASES
 from support import config_of, spec_of, weights_of
 
 from edge.errors import Damaged, Unsupported
-from edge.families import families, family_of
+from edge.families import decoders, family_of
 from edge.files.config import Config
 
 transformers = pytest.importorskip("transformers")
 
-FAMILIES = {family.name: family for family in families()}
+FAMILIES = {family.name: family for family in decoders()}
 CLASSES = {
     name: getattr(transformers, case.own)
     for name, case in CASES.items()

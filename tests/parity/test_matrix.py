@@ -14,7 +14,7 @@ from edge import targets
 from edge.convert.conversion import convert
 from edge.convert.options import Options
 from edge.errors import Unsupported
-from edge.families import families
+from edge.families import decoders
 from edge.prove.verify import verify
 
 COMMON = ("fp32", "fp16", "int8", "int4")
@@ -41,7 +41,7 @@ MATRIX = [
 
 
 def test_every_family_is_in_the_matrix() -> None:
-    assert {family.name for family in families()} == set(CONFIGS)
+    assert {family.name for family in decoders()} == set(CONFIGS)
 
 
 @pytest.mark.parametrize(("family", "target", "recipe"), MATRIX)

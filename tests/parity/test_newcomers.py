@@ -1,4 +1,5 @@
-"""What adding a family touches: a file in edge/families, one in tests/cases, an entry of models.yaml.
+"""What adding a family touches: a file in edge/families, one in tests/cases, an entry of models.yaml. And a
+network that is no decoder: a file in edge/nn, one in edge/families, one in tests/towers.
 
 In a copy of this tree, with nothing else written, the project's own tests find the newcomers, convert tiny
 checkpoints of theirs to each target and prove them.
@@ -14,6 +15,11 @@ import pytest
 from support import ROOT, environment
 
 FAMILIES = ("nova", "lyra", "vega")
+NETWORK = {  # a network that the project has not
+    "mixer.py": "edge/nn/mixer.py",
+    "mixer_family.py": "edge/families/mixer.py",
+    "mixer_tower.py": "tests/towers/mixer.py",
+}
 NEWCOMERS = Path(__file__).parents[1] / "newcomers"
 KEPT = ("edge", "converters", "runtimes", "tests", "docs", "models.yaml", "pyproject.toml")
 # Tests that know every family by itself, and the words of those that are asked of the new ones.
@@ -44,6 +50,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for family in FAMILIES:
         shutil.copyfile(NEWCOMERS / f"{family}.py", copy / "edge" / "families" / f"{family}.py")
         shutil.copyfile(NEWCOMERS / f"{family}_case.py", copy / "tests" / "cases" / f"{family}.py")
+    for name, place in NETWORK.items():
+        shutil.copyfile(NEWCOMERS / name, copy / place)
     with (copy / "models.yaml").open("a") as registry:
         registry.write((NEWCOMERS / "models.yaml").read_text())
     return copy
@@ -77,7 +85,7 @@ def test_a_family_is_one_file_a_case_and_an_entry(tree: Path) -> None:
     added = {
         f"{folder}/{name}.py" for folder in ("edge/families", "tests/cases") for name in FAMILIES
     }
-    assert changed == {"models.yaml", *added}
+    assert changed == {"models.yaml", *added, *NETWORK.values()}
 
 
 def same(path: Path, original: Path) -> bool:
@@ -93,6 +101,16 @@ def test_the_tests_of_families_find_it_and_pass(tree: Path, file: str) -> None:
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) >= len(FAMILIES)
+
+
+def test_a_network_is_one_file_and_runs_on_every_target(tree: Path) -> None:
+    """In full and in low precision: converted, proved, and equal to plain torch."""
+    words = "(mixer and not published) or every_family"
+    done = ran(tree, "tests/parity/test_towers.py", "-k", words)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 4 * 4 + 2  # targets, precisions; its reference, and who knows it
 
 
 @pytest.mark.parametrize("left_out", ["tests/cases/nova.py", "models.yaml"])

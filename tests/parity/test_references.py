@@ -17,7 +17,7 @@ import edge.nn.decoder
 import edge.nn.rope
 import edge.nn.sparse
 import edge_runtimes.reference.ops
-from edge.families import families
+from edge.families import decoders
 from edge.nn.decoder import segment
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
@@ -98,7 +98,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Case]:
 
 
 def test_every_family_has_a_reference_and_a_case() -> None:
-    names = {family.name for family in families()}
+    names = {family.name for family in decoders()}
     assert set(CASES) == names
     assert {family for family, _ in VARIANTS.values()} == names
     assert len(VARIANTS) == sum(len(case.variants) for case in CASES.values())

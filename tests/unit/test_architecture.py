@@ -63,13 +63,16 @@ TOOLKITS = {
 ROOMS = (
     *("errors", "typing", "system", "files"),
     *("spec", "net", "names", "ops", "protocols"),
-    *("families", "nn", "quant", "artifact", "source", "text", "vision"),
+    *("nn", "vision", "families", "quant", "artifact", "source", "text"),
     *("contracts", "decode", "targets", "gguf"),
     *("convert", "run", "data", "prove", "measure"),
     *("train", "serve", "via", "api", "command"),
 )
-# The checkpoint reader asks which family a config is of; a family knows only spec and names.
-INNER = {"families": {"errors", "typing", "spec", "names", "files", "families"}}
+# The checkpoint reader asks which family a config is of; a family knows only what a model is in numbers, its
+# names, and how it is shown pictures.
+INNER = {
+    "families": {"errors", "typing", "spec", "net", "names", "files", "nn", "vision", "families"}
+}
 
 FOLDERS = ("edge_converters", "edge_runtimes", "converters", "runtimes")
 TARGET_NAMES = {"onnx", "onnxruntime", "mlx", "gguf", "coreml", "llama_cpp", "genai", "torch"}

@@ -15,7 +15,7 @@ from edge.convert.conversion import convert
 from edge.convert.one_pass import Job, one_pass
 from edge.convert.options import Options
 from edge.errors import Unsupported
-from edge.families import Family, families
+from edge.families import Family, decoders
 from edge.files.safetensors import SafetensorsFile
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
@@ -313,4 +313,4 @@ def test_a_folder_says_what_its_source_leaves_to_the_familys_code(
 
 
 def families_by_name() -> dict[str, Family]:
-    return {family.name: family for family in families()}
+    return {family.name: family for family in decoders()}

@@ -52,7 +52,7 @@ def test_the_largest_context_is_the_last_that_fits(monkeypatch: pytest.MonkeyPat
         return plan(headers(CONFIG), "onnx", Options(quant="int4", context=tokens), threads=1)
 
     room = planned(wanted).run_bytes
-    monkeypatch.setattr(planning, "_memory", lambda: int(room / planning._SPARE) + 1)
+    monkeypatch.setattr(planning, "machine_memory", lambda: int(room / planning.SPARE) + 1)
     assert planned(wanted).fits
     largest = planned(wanted).largest_context
     assert wanted <= largest < 1000

@@ -1,0 +1,85 @@
+"""What is converted where a model is a decoder of text: its tokenizer beside it, caches, exits, mixtures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge import targets
+from edge.contracts import Layout
+from edge.convert.mixtures import resolved
+from edge.convert.options import (
+    Options,
+    of_their_own,
+    refuse_fewer,
+    refuse_given,
+    refuse_longer,
+    with_caches,
+    with_exits,
+)
+from edge.convert.text_files import copy_text, text_files
+from edge.errors import EdgeError
+from edge.names import Spec
+from edge.quant.recipe import Recipe
+from edge.source.checkpoint import Checkpoint, refuse_unasked
+from edge.text.ids import SpecialIds
+from edge.text.vocabulary import vocabulary_of
+from edge.vision.settings import VisionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSubject:
+    """`edge.convert.conversion.Subject` of a decoder."""
+
+    checkpoint: Checkpoint
+    options: Options
+    files: Sequence[Path]
+    vision: VisionSettings | None = None
+    changes: None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, source: Path, options: Options) -> "DecoderSubject":
+        refuse_given(
+            "a decoder of text sees no pictures",
+            {
+                "--labels": options.labels,
+                "--wordnet": options.wordnet,
+                "--classes": options.classes,
+                "--image-size": options.image_size,
+            },
+        )
+        opened = Checkpoint.open(source, context=options.context)
+        try:
+            checkpoint = with_exits(opened, options.exits, options.draft_vocab)
+            return cls(checkpoint, options, text_files(source, options.tokenizer))
+        except BaseException:
+            opened.close()
+            raise
+
+    def asked(self, outs: Iterable[str]) -> "DecoderSubject":
+        tokenizer = self.options.tokenizer
+        if tokenizer and vocabulary_of(tokenizer) is None:
+            raise EdgeError(f"{tokenizer} has no tokenizer.json", fix="name the folder of one")
+        spec = with_caches(self.checkpoint.decoder, self.options.snapkv_rows, outs)
+        return replace(self, checkpoint=replace(self.checkpoint, spec=spec))
+
+    def recipe(self, recipe: Recipe, target: str) -> Recipe:
+        recipe.check(self.checkpoint.places)
+        return resolved(
+            recipe,
+            target,
+            self.checkpoint.decoder,
+            self.checkpoint.family.known_as,
+            calibrated=self.options.calibrate is not None,
+            own=of_their_own(self.options),
+        )
+
+    def layout(self, target: str, recipe: Recipe) -> Layout[Spec]:
+        refuse_unasked(self.checkpoint.decoder, self.options.context)
+        layout = targets.converter(target).layout(self.checkpoint.decoder, recipe)
+        refuse_longer(layout, target, self.options.context)
+        refuse_fewer(layout, target, self.options.draft_vocab)
+        return layout
+
+    def copy(self, folder: Path) -> SpecialIds:
+        return copy_text(folder, self.files, self.checkpoint.decoder.vocab)

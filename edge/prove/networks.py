@@ -1,0 +1,146 @@
+"""Proof that an artifact of a network that is no decoder is its source: files, stored weights, labels, and
+outputs on seeded inputs at the least, a middle and the largest size of a call.
+
+As for decoders: the exact twin carries the tight bound, kernels that round what goes into a product are
+compared with an oracle that rounds alike (`edge.prove.logits`). R rows of an output, D numbers in each.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edge import targets
+from edge.artifact.manifest import Artifact, recipe_of
+from edge.contracts import PLAIN
+from edge.convert.networks import as_made
+from edge.errors import EdgeError
+from edge.net import NetSpec
+from edge.nn.tracing import traced
+from edge.prove.distance import Distance, farthest
+from edge.prove.logits import outputs_error
+from edge.prove.weights import compared
+from edge.run import opening
+from edge.system.progress import Progress, silent
+from edge.typing import F32, AnyArray
+
+# Products of one call of the oracle, which numpy takes about a minute for on two cores: a call of the largest
+# size is cut to what that allows, and the report says which sizes were run.
+WORK = 1 << 41
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetReport:
+    """Every figure of a verification. Errors of outputs are max |difference| / max |output| of a row, or
+    what sets its numbers apart if that is less.
+    """
+
+    passed: bool
+    changed_files: tuple[str, ...]
+    differing_bytes: int  # of stored weights
+    farthest_matrix: Distance  # from the source's floats, by its bound
+    sizes: tuple[Mapping[str, int], ...]  # of the calls that were compared
+    error: float  # of the exact twin, its worst row
+    tolerance: float
+    fast_error: float  # of the fast kernels, the median row
+    fast_tolerance: float
+    nbytes: int  # of the artifact
+    matrices: tuple[Distance, ...]
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def verify(artifact: Artifact, source: Path, *, progress: Progress | None = None) -> NetReport:
+    """Compare an artifact with the checkpoint that it was made from."""
+    manifest, spec = artifact.manifest, artifact.manifest.network
+    recipe = recipe_of(manifest)
+    with as_made(source, manifest) as checkpoint:
+        if checkpoint.spec != spec:
+            raise EdgeError(
+                f"{source} is another model than {artifact.folder}: their numbers differ",
+                fix="give --against the checkpoint that the artifact was made from",
+            )
+        differing, matrices = compared(artifact, checkpoint, recipe, progress or silent)
+        runtime, oracle = targets.runtime(manifest.target), targets.oracle()
+        sizes, proofs = tuple(calls(spec)), list[tuple[tuple[float, float], tuple[float, float]]]()
+        ways = [runtime.numerics(recipe, exact=exact) for exact in (True, False)]
+        pure = oracle.net_oracle(checkpoint, recipe, numerics=replace(ways[0], inputs=PLAIN.inputs))
+        alike = oracle.net_oracle(checkpoint, recipe, numerics=ways[1])
+        nets = [opening.open_net_proof(artifact, exact=exact) for exact in (True, False)]
+        for number, size in enumerate(sizes):
+            inputs = seeded(spec, size, number)
+            plain = _rows(pure(**inputs))
+            rounds = ways[1] != replace(ways[0], tolerance=ways[1].tolerance)
+            wants = plain, _rows(alike(**inputs)) if rounds else plain
+            exact, fast = (
+                outputs_error(_rows(net(**inputs)), want, plain, way.tolerance)
+                for net, want, way in zip(nets, wants, ways, strict=True)
+            )
+            proofs.append((exact, fast))
+    changed = artifact.check_hashes()
+    worst, slow = (max((pair[i] for pair in proofs), key=lambda p: p[0] / p[1]) for i in (0, 1))
+    good = (
+        not changed
+        and differing == 0
+        and all(matrix.near for matrix in matrices)
+        and all(error <= bound for pair in proofs for error, bound in pair)
+    )
+    return NetReport(
+        passed=good,
+        changed_files=changed,
+        differing_bytes=differing,
+        farthest_matrix=farthest(matrices),
+        sizes=sizes,
+        error=worst[0],
+        tolerance=worst[1],
+        fast_error=slow[0],
+        fast_tolerance=slow[1],
+        nbytes=artifact.nbytes,
+        matrices=matrices,
+    )
+
+
+def calls(spec: NetSpec) -> Iterator[dict[str, int]]:
+    """Sizes of the calls to compare: every size at its least, in a middle, and at its most; as large as
+    the work of the oracle allows.
+    """
+    seen: list[dict[str, int]] = []
+    for share in (0.0, 0.5, 1.0):
+        found = _within(spec, share)
+        if found not in seen:
+            seen.append(found)
+            yield found
+
+
+def _within(spec: NetSpec, share: float) -> dict[str, int]:
+    """So far from the least to the most of each size; halved until it is not too much work."""
+    while True:
+        sizes = {
+            size.name: size.least + round(share * (size.most - size.least))
+            for size in spec.config.sizes
+        }
+        if share < 1e-3 or traced(spec, **sizes)[0].work <= WORK:
+            return sizes
+        share /= 2
+
+
+def seeded(spec: NetSpec, sizes: Mapping[str, int], seed: int) -> dict[str, AnyArray]:
+    """Inputs of these sizes: normal numbers, or ids of small tables."""
+    rng = np.random.default_rng(seed)
+
+    def made(shape: list[int], kind: str) -> AnyArray:
+        if kind == "int":
+            return rng.integers(0, 2, shape)
+        return rng.standard_normal(shape).astype(np.float32)
+
+    return {
+        port.name: made([n if isinstance(n, int) else sizes[n] for n in port.shape], port.type)
+        for port in spec.config.inputs
+    }
+
+
+def _rows(outputs: Mapping[str, F32]) -> list[F32]:
+    """Each output as rows: [R, D]."""
+    return [outputs[name].reshape(-1, outputs[name].shape[-1]) for name in sorted(outputs)]

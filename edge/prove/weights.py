@@ -1,0 +1,32 @@
+"""What an artifact stores, against what its checkpoint makes of it: bytes, and how far their meaning is."""
+
+from contextlib import closing
+
+from edge import targets
+from edge.artifact.manifest import Artifact
+from edge.contracts import About
+from edge.convert.one_pass import Job, one_pass
+from edge.prove.distance import Distance, Distances
+from edge.quant.recipe import Recipe
+from edge.run import opening
+from edge.source.checkpoint import Checkpoint
+from edge.system.progress import Progress
+from edge.text.ids import SpecialIds
+
+
+def compared(
+    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, progress: Progress
+) -> tuple[int, tuple[Distance, ...]]:
+    """Stored bytes that are not what the checkpoint makes them, and how far what they mean is from it."""
+    manifest = artifact.manifest
+    layout = targets.layout(manifest.target, manifest.spec, recipe)
+    about = About(
+        checkpoint.family, manifest.name, SpecialIds(manifest.bos, frozenset(manifest.stop))
+    )
+    with (
+        progress("stored weights", layout.nbytes) as advance,
+        closing(layout.open(artifact.folder, about, "compare")) as writer,
+        closing(Distances(opening.read_back(artifact, recipe), manifest.spec, recipe)) as distances,
+    ):
+        one_pass(checkpoint, [Job(writer), Job(distances)], advance)
+        return writer.differing, distances.every()

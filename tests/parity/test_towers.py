@@ -1,0 +1,185 @@
+"""Families of vision towers: their checkpoints under published names against code that is not ours, then every
+one on every target in every precision, proved by `edge verify` itself.
+
+`pytest tests/parity/test_towers.py --record docs/parity.json` keeps the errors for the README.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Recorder
+from support import nothing_left
+from towers import TOWERS, pictures
+
+from edge import targets
+from edge.artifact.manifest import Artifact
+from edge.convert.conversion import convert
+from edge.convert.options import Options
+from edge.errors import Damaged, EdgeError, Unsupported
+from edge.families import families, family_of
+from edge.files.config import Config
+from edge.measure.inspection import parameters
+from edge.prove.networks import verify
+from edge.quant.recipe import parse
+from edge.run.opening import open_net_proof
+from edge.source.checkpoint import Checkpoint
+from edge_runtimes.reference import net_oracle
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+TARGETS = ("coreml", "mlx", "onnx", "torch")
+RECIPES = ("fp32", "fp16", "int8", "int4")
+OWN = {
+    "onnx": ("rtn-int8-g32", "bf16"),
+    "coreml": ("lut4-g1-fp16",),
+    "mlx": ("bf16",),
+    "torch": ("bf16", "nf4"),
+}
+VARIANTS = [
+    (family, name, fields)
+    for family, tower in TOWERS.items()
+    for name, fields in {"tiny": {}, **tower.variants}.items()
+]
+
+
+def apart(got: np.ndarray, want: np.ndarray) -> float:
+    assert got.shape == want.shape
+    return float(np.abs(got - want).max() / np.abs(want).max())
+
+
+def test_every_family_of_networks_is_here() -> None:
+    assert {family.name for family in families() if family.network is not None} == set(TOWERS)
+
+
+@pytest.mark.parametrize(("family", "name", "fields"), VARIANTS)
+def test_a_checkpoint_is_what_others_compute(
+    family: str, name: str, fields: dict[str, Any], tmp_path: Path
+) -> None:
+    tower = TOWERS[family]
+    reference = tower.write(tmp_path / "it", **fields)
+    image = pictures({**tower.tiny, **fields})
+    with Checkpoint.open(tmp_path / "it") as checkpoint:
+        (got,) = net_oracle(checkpoint, parse("fp32"))(image=image).values()
+    assert apart(got, reference(image)) <= 5e-6
+
+
+@pytest.mark.parametrize("family", TOWERS)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_target_is_its_source(
+    family: str, target: str, recipe: str, tmp_path: Path, record: Recorder
+) -> None:
+    proved(family, target, recipe, tmp_path, record)
+
+
+@pytest.mark.parametrize(("target", "recipe"), [(t, r) for t, some in OWN.items() for r in some])
+def test_and_in_what_a_target_has_of_its_own(
+    target: str, recipe: str, tmp_path: Path, record: Recorder
+) -> None:
+    proved("vit", target, recipe, tmp_path, record)
+
+
+def proved(family: str, target: str, recipe: str, folder: Path, record: Recorder) -> None:
+    tower = TOWERS[family]
+    reference = tower.write(folder / "source")
+    artifact = convert(folder / "source", folder / "out", Options(target=target, quant=recipe))
+    report = verify(artifact, folder / "source")
+    record(family=family, target=target, recipe=recipe, error=report.error)
+    assert report.passed, report
+    image = pictures(tower.tiny)
+    (got,) = open_net_proof(artifact, exact=True)(image=image).values()
+    if recipe == "fp32":
+        assert apart(got, reference(image)) <= 5e-6
+    else:  # far enough to show that bits were taken away, near enough to be the same network
+        assert 1e-7 < apart(got, reference(image)) < 0.5
+
+
+@pytest.mark.parametrize("family", TOWERS)
+def test_gguf_refuses_by_name(family: str, tmp_path: Path) -> None:
+    TOWERS[family].write(tmp_path / "source")
+    with pytest.raises(Unsupported, match="gguf cannot hold networks that are no decoders"):
+        convert(tmp_path / "source", tmp_path / "out", Options(target="gguf", quant="fp16"))
+    assert nothing_left(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [(f, name) for f, tower in TOWERS.items() for name in tower.published]
+)
+def test_published_configs_have_the_published_sizes(family: str, name: str) -> None:
+    fields, count = TOWERS[family].published[name]
+    config = Config(fields, "config.json")
+    assert family_of(config).name == family
+    assert parameters(family_of(config).spec(config)) == pytest.approx(count, rel=5e-3)
+
+
+def test_a_changed_byte_of_the_weights_fails_the_proof(tmp_path: Path) -> None:
+    TOWERS["vit"].write(tmp_path / "source")
+    artifact = convert(tmp_path / "source", tmp_path / "out", Options(target="torch", quant="fp32"))
+    file = artifact.folder / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 0x40
+    file.write_bytes(content)
+    report = verify(Artifact.open(artifact.folder), tmp_path / "source")
+    assert not report.passed
+    assert report.differing_bytes > 0
+    assert report.changed_files == ("model.safetensors",)
+
+
+def test_a_proof_against_another_source_is_refused(tmp_path: Path) -> None:
+    TOWERS["vit"].write(tmp_path / "source")
+    TOWERS["vit"].write(tmp_path / "other", num_labels=8)
+    artifact = convert(tmp_path / "source", tmp_path / "out", Options(target="torch", quant="fp32"))
+    with pytest.raises(EdgeError, match="another model"):
+        verify(artifact, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act"),
+        ({"num_channels": 1}, "num_channels"),
+        ({"image_size": 18}, "no whole patches"),
+        ({"architectures": ["ViTForMaskedImageModeling"]}, "architectures"),
+        ({"num_attention_heads": 5}, "heads"),
+        ({"num_hidden_layers": 100_000}, "num_hidden_layers"),
+        ({"patch_size": [4, 2]}, "patch_size"),
+        ({"hidden_size": 1 << 40}, "hidden_size"),
+    ],
+)
+def test_what_is_not_computed_is_refused_by_name(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    TOWERS["vit"].write(tmp_path / "it")
+    file = tmp_path / "it" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises((Damaged, Unsupported), match=words):
+        convert(tmp_path / "it", tmp_path / "out", Options(target="onnx", quant="fp32"))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_killed_conversion_goes_on(target: str, tmp_path: Path) -> None:
+    """Twice the same, and by two targets in one pass."""
+    TOWERS["catlip"].write(tmp_path / "source")
+    one = convert(tmp_path / "source", tmp_path / "a", Options(target=target, quant="int8"))
+    two = convert(tmp_path / "source", tmp_path / "b", Options(target=target, quant="int8"))
+    assert one.manifest.files == two.manifest.files
+
+
+def test_positions_of_another_size_are_those_of_transformers(tmp_path: Path) -> None:
+    """DINOv2's own code resizes them at each call."""
+    tower = TOWERS["dinov2"]
+    reference = tower.write(tmp_path / "it")
+    with Checkpoint.open(tmp_path / "it", changes={"image_size": 24}) as checkpoint:
+        image = pictures({"image_size": 24})
+        (got,) = net_oracle(checkpoint, parse("fp32"))(image=image).values()
+    assert apart(got, reference(image)) <= 5e-6
+
+
+def test_names_of_targets(tmp_path: Path) -> None:
+    """Whoever holds networks runs them, too."""
+    assert set(targets.offering("converters", "net_layout")) == set(TARGETS)
+    assert set(targets.offering("runtimes", "open_net")) == set(TARGETS)

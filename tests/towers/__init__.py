@@ -1,0 +1,88 @@
+"""What the tests know of each family of vision towers, one file a family: a `TOWER`, found by the file's name,
+which is the family's.
+"""
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Fields = Mapping[str, Any]
+State = Mapping[str, np.ndarray]
+Reference = Callable[[np.ndarray], np.ndarray]  # pictures [B, H, W, 3] -> what the network gives
+
+# Widths that divide into groups of 64, and a picture of sixteen patches.
+TINY: Fields = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 128,
+    "image_size": 16,
+    "patch_size": 4,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tower:
+    """`made`: a config's fields -> tensors under published names, and the same network by code that is not
+    ours. `variants`: other fields, by what they are. `published`: configs of published checkpoints, with
+    their parameters.
+    """
+
+    tiny: Fields
+    made: Callable[[Fields], tuple[State, Reference]]
+    variants: Mapping[str, Fields] = field(default_factory=dict)
+    published: Mapping[str, tuple[Fields, int]] = field(default_factory=dict)
+
+    def write(self, folder: Path, **changes: Any) -> Reference:
+        """A checkpoint of random weights in a folder, and what it computes."""
+        from safetensors.numpy import save_file
+
+        fields = {**self.tiny, **changes}
+        state, reference = self.made(fields)
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(fields))
+        save_file(
+            {name: np.ascontiguousarray(value) for name, value in state.items()},
+            folder / "model.safetensors",
+        )
+        return reference
+
+
+def pictures(fields: Fields, count: int = 2, seed: int = 1) -> np.ndarray:
+    """Numbers of the size that a network takes: [count, side, side, 3]."""
+    side = fields["image_size"]
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, side, side, 3)).astype(np.float32)
+
+
+def shaken(model: Any) -> State:
+    """A torch model with random numbers wherever it begins with zeros and ones, and what it holds then."""
+    import torch
+
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            spread = 0.2 if weight.ndim < 2 else 0.5 / weight[0].numel() ** 0.5
+            weight.copy_((weight.ndim < 2) * 0.7 + spread * torch.randn_like(weight))
+    model.eval()
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def channels_first(image: np.ndarray) -> Any:
+    import torch
+
+    return torch.tensor(image.transpose(0, 3, 1, 2).copy())
+
+
+def _found() -> dict[str, Tower]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return {name: importlib.import_module(f"towers.{name}").TOWER for name in names}
+
+
+TOWERS = _found()
