@@ -34,6 +34,7 @@ from edge.source.headers import Headers, config_of
 from edge.source.listing import list_models
 from edge.source.naming import Named, resolve
 from edge.source.removal import remove
+from edge.source.taken import taken_in
 from edge.system.progress import Progress, silent
 from edge.text.chat import ChatTemplate
 from edge.text.tokenizer import Tokenizer
@@ -274,11 +275,15 @@ def _headers(model: Named) -> Headers:
     return headers_of(model.kept, model.source)
 
 
-def pull_model(model: str, *, say: Say) -> dict[str, Any]:
-    """Fetch a model of the registry, or any owner/name of the hub."""
+def pull_model(model: str, *, say: Say, file: Path | None = None) -> dict[str, Any]:
+    """Fetch a model of the registry, or any owner/name of the hub; `file`: weights that the user has, of a
+    model that is published as a file alone.
+    """
     from edge.source.pull import pull, read_pins
 
     named = resolve(model)
+    if file is not None or (named.entry is not None and named.entry.url is not None):
+        return taken_in(named.entry, file)
     if named.entry is not None and named.entry.package is not None:
         raise EdgeError(f"{model} ships with edge: there is nothing to fetch", fix="edge run it")
     if named.source is None:

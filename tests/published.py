@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cases import CASES, sized
+from towers import TOWERS
 
 Fields = Mapping[str, Any]
 
@@ -210,4 +211,5 @@ PUBLISHED: Mapping[str, Fields] = {
         for kind in ("", "-base", "-chat", "-chat-sft")
         if (size, kind) != ("1.8b", "-base")  # which is the plain one
     },
+    **{name: fields for tower in TOWERS.values() for name, (fields, _) in tower.published.items()},
 }

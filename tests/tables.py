@@ -77,6 +77,35 @@ def speed() -> str:
     return "\n".join(lines).strip()
 
 
+def towers() -> str:
+    """Vision towers beside torch, and what their conversions take."""
+    record = json.loads((ROOT / "docs" / "towers.json").read_text())
+    lines = []
+    for name, found in record.get("speed", {}).items():
+        lines += [f"**{name}**, one picture, 2 threads, {found['gflop']:.0f} GFLOP", ""]
+        lines += ["| engine | s | least to most | of torch |", "|---|---|---|---|"]
+        for engine, row in found["engines"].items():
+            spread = f"{row['least']:.2f} to {row['most']:.2f}"
+            lines.append(f"| {engine} | {row['seconds']:.2f} | {spread} | {row['of_torch']:.2f} |")
+        lines += ["", f"{found['machine']}; {found['rounds']} rounds, in turn.", ""]
+    for name, rows in record.get("memory", {}).items():
+        lines += [
+            f"**{name}**, converting",
+            "",
+            "| to | MB resident, planned | MB on disk, planned | s |",
+        ]
+        lines.append("|---|---|---|---|")
+        for what, row in rows.items():
+            if not isinstance(row, dict) or "convert_mb" not in row:
+                continue
+            lines.append(
+                f"| {what} | {row['convert_mb']:.0f}, {row['planned_convert_mb']:.0f} | "
+                f"{row['artifact_mb']:.0f}, {row['planned_disk_mb']:.0f} | {row['seconds']:.0f} |"
+            )
+        lines += ["", str(rows["machine"]), ""]
+    return "\n".join(lines).strip()
+
+
 def decoding() -> str:
     """What caches, exits and drafts bring: medians, and least to most of the rounds."""
     lines = []
@@ -264,6 +293,7 @@ PARTS = {
     "decoding": decoding,
     "footprint": footprint,
     "plan": plan,
+    "towers": towers,
     "grammar": grammar,
     "fuzz": fuzz,
     "layerskip": layerskip,

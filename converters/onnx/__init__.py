@@ -1,7 +1,13 @@
 """ONNX: Ops that emit a graph, one data file, and several small graphs over it."""
 
-from edge_converters.onnx.convert import ALIASES, NET_ALIASES, TOOLS, layout, memory, net_layout
-
-net_memory = memory
+from edge_converters.onnx.convert import (
+    ALIASES,
+    NET_ALIASES,
+    TOOLS,
+    layout,
+    memory,
+    net_layout,
+    net_memory,
+)
 
 __all__ = ["ALIASES", "NET_ALIASES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]

@@ -5,6 +5,7 @@ loads.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +15,9 @@ from edge.contracts import About
 from edge.files.datafile import DataFile, Mode
 from edge.names import Spec, shapes
 from edge.net import NetSpec
+from edge.nn.tracing import matrices
 from edge.quant.recipe import Recipe
+from edge.quant.tensor import ROW
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32
 from edge_converters.onnx.graph import EXACT, STEP, emit, entries
@@ -24,6 +27,7 @@ from edge_converters.onnx.store import DATA, Store
 BASE = 157_000_000  # bytes: interpreter, numpy, the ONNX writer, graphs, blocks in flight
 TOOLS = ("onnx-ir", "onnxruntime")
 ALIASES = {"int4": "rtn-int4-g32", "int8": "rtn-int8-g32"}
+SIGNED = "signed.onnx"
 NET_ALIASES = {"int8": "rtn-int8-row"}  # the kernel for one row loses to floats where rows are many
 Kind = TypeVar("Kind", bound=Spec)
 
@@ -59,12 +63,16 @@ def layout(spec: DecoderSpec, recipe: Recipe) -> OnnxLayout[DecoderSpec]:
 
 
 def net_layout(spec: NetSpec, recipe: Recipe) -> OnnxLayout[NetSpec]:
-    """Two graphs: by the fast kernels, and by those that round nothing."""
+    """Two graphs: by the fast kernels, and by those that round nothing; and where codes have a scale a row,
+    one for processors that multiply signed bytes.
+    """
     store = Store(shapes(spec))
     models = {
-        file: emit_network(spec, recipe, store, exact=exact)
-        for file, exact in ((STEP.file, False), (EXACT.file, True))
+        STEP.file: emit_network(spec, recipe, store),
+        EXACT.file: emit_network(spec, recipe, store, exact=True),
     }
+    if any(recipe.scheme(name).group == ROW for name in matrices(spec)):
+        models[SIGNED] = emit_network(spec, recipe, store, signed=True)
     return OnnxLayout(spec, recipe, store, models, lambda _spec, _about: {})
 
 
@@ -97,6 +105,12 @@ class OnnxWriter:
 def memory(spec: Spec) -> int:
     """Peak resident bytes of a conversion: blocks of rows, whatever the model."""
     return BASE
+
+
+def net_memory(spec: NetSpec) -> int:
+    """The same of a network; matrices whose codes have a scale a row are turned, some at a time."""
+    shapes_ = shapes(spec)
+    return BASE + 3 * max((prod(shapes_[name]) for name in matrices(spec)), default=0)
 
 
 def _genai(spec: DecoderSpec, about: About) -> dict[str, str]:

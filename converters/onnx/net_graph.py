@@ -18,13 +18,16 @@ _TYPES = {"float": ir.DataType.FLOAT, "int": ir.DataType.INT64}
 Define = Callable[..., Mapping[str, ir.Value]]  # (ops, **inputs) -> outputs by name
 
 
-def emit_network(spec: NetSpec, recipe: Recipe, store: Store, *, exact: bool = False) -> ir.Model:
+def emit_network(
+    spec: NetSpec, recipe: Recipe, store: Store, *, exact: bool = False, signed: bool = False
+) -> ir.Model:
     """The graph of a network; its weights are claims on the store."""
 
     def call(ops: OnnxNetOps, **inputs: ir.Value) -> Mapping[str, ir.Value]:
         return define(ops, spec, **inputs)
 
-    return emit(call, spec.config.inputs, spec.config.outputs, recipe, store, exact=exact)
+    config = spec.config
+    return emit(call, config.inputs, config.outputs, recipe, store, exact=exact, signed=signed)
 
 
 def emit(
@@ -35,11 +38,13 @@ def emit(
     store: Store,
     *,
     exact: bool = False,
+    signed: bool = False,
 ) -> ir.Model:
-    """`exact`: with float activations where fast kernels round them."""
+    """`exact`: with float activations where fast kernels round them; `signed`: by products of signed bytes."""
     tape = Tape()
     ops = OnnxNetOps(
-        tape=tape, weights=Weights(tape, store, recipe, exact=exact, held=NET_MATRICES)
+        tape=tape,
+        weights=Weights(tape, store, recipe, exact=exact, held=NET_MATRICES, signed=signed),
     )
     given = {port.name: _declared(ir.Value(name=port.name), port) for port in inputs}
     found = call(ops, **given)

@@ -72,6 +72,7 @@ class Weights:
     recipe: Recipe
     exact: bool  # float activations instead of int8 ones
     held: tuple[Held, ...] = MATRICES
+    signed: bool = False  # bytes for processors that add products of signed ones without overflow
     _made: dict[str, ir.Value] = field(default_factory=dict)
 
     def looked_up(self, name: str, tokens: ir.Value) -> ir.Value:
@@ -162,7 +163,10 @@ class Weights:
         return self.tape.op("MatMulNBits", given, attributes, domain=MS)
 
     def _by_row(self, x: ir.Value, matrix: Matrix) -> ir.Value:
-        """Unsigned codes [K, N]: signed ones overflow the 16 bits in which processors without VNNI add."""
+        """Codes [K, N]. Products of signed ones are several times faster where a processor has them, and
+        overflow where it adds them in 16 bits: x86 without VNNI. So the codes lie there unsigned, which is
+        right everywhere, and another graph takes them signed, once, when it is loaded.
+        """
         assert matrix.scales is not None
         name, rows = f"{matrix.name}.{matrix.scheme}", matrix.rows
         shape = [matrix.columns, rows]
@@ -171,6 +175,12 @@ class Weights:
         zeros = self.constant(
             f"middles.{rows}", np.full(rows, _MIDDLE, np.uint8), ir.DataType.UINT8
         )
+        if self.signed and not self.exact:
+            # code - 128 in a byte: another highest bit, read as a sign.
+            middle = self.constant("middle", _MIDDLE, ir.DataType.UINT8)
+            moved = self.tape.op("BitwiseXor", [codes, middle])
+            signed = self.tape.op("Cast", [moved], {"to": ir.DataType.INT8})
+            return self.tape.op("DynamicQuantizeMatMul", [x, signed, scales], domain=MS)
         if not self.exact:
             return self.tape.op("DynamicQuantizeMatMul", [x, codes, scales, zeros], domain=MS)
         # Not DequantizeLinear: ONNX Runtime makes a product of it that rounds its inputs again.

@@ -1,6 +1,7 @@
 """Commands about what there is, here and on the hub: pull, rm, list."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,10 @@ from edge.command.printing import listed, recipe_table, show
 @app.command("pull")
 def pull(
     model: Annotated[str, typer.Argument(help="An id of the registry, or owner/name on the hub.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Weights that you have, of a model that is published as a file alone."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a checkpoint: pinned from the first pull on, checked, and resumed if it was cut off.
@@ -21,10 +26,11 @@ def pull(
 
     \b
     Example: edge pull phi-3-mini-4k
+    Example: edge pull catlip-b --file vit_base.pt
     """
     from edge import api
 
-    result = api.pull_model(model, say=say)
+    result = api.pull_model(model, say=say, file=file)
     show(result, as_json, str(result["path"]))
 
 

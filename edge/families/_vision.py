@@ -30,6 +30,11 @@ def image(config: Config) -> tuple[int, int]:
     if not isinstance(config.data.get("image_size"), list):
         return (config.integer("image_size", high=1 << 15),) * 2
     sides = config.integers("image_size")
+    if len(sides) > 2:
+        raise Damaged(
+            f"{config.where}: image_size has {len(sides)} numbers",
+            fix="write one, or height and width",
+        )
     return sides[0], sides[-1]
 
 

@@ -28,6 +28,7 @@ WANTED = (
     "added_tokens.json",
     "chat_template.jinja",
     "*.tiktoken",
+    "preprocessor_config.json",
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",

@@ -29,7 +29,7 @@ def _models() -> list[Row]:
             "licence": entry.licence,
             "gated": entry.gated,
             "exits": list(entry.exits),
-            "source": entry.source or "ships with edge",
+            "source": entry.source or entry.url or "ships with edge",
         }
         for entry in registry.entries().values()
     ]

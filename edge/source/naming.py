@@ -63,7 +63,7 @@ def resolve(name: str) -> Named:
     entry = find(name)
     found = _here(name, entry)
     source = entry.source if entry is not None else name if is_source(name) else None
-    if found is None and source is None:
+    if found is None and source is None and entry is None:
         raise nearest(name)
     if found is None:
         return Named(name=name, kind="hub", path=None, entry=entry, source=source)

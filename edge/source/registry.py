@@ -20,16 +20,20 @@ _LISTS = ("aliases", "exits")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One model. `package`: a checkpoint that ships with edge; else `source` is a repository on the
-    Hugging Face hub. `exits`: layers after which it was trained to draft (LayerSkip).
+    Hugging Face hub, or `url` a file of weights alone, which the user gets, and `config` the config.json
+    that it lacks. `exits`: layers after which it was trained to draft (LayerSkip). `context`: of a decoder
+    of text.
     """
 
     id: str
     family: str
     licence: str
-    context: int
+    context: int | None = None
     aliases: tuple[str, ...] = ()
     package: str | None = None
     source: str | None = None
+    url: str | None = None
+    config: Mapping[str, Any] | None = None
     parameters: int | None = None
     gated: bool = False
     target: str | None = None  # what `run` converts to on first use; else this machine's fastest
@@ -46,12 +50,19 @@ class Entry:
         """Whether its checkpoint is on this machine."""
         return self.package is not None or (self.folder / "config.json").is_file()
 
+    @property
+    def way(self) -> str:
+        """How its checkpoint comes here."""
+        if self.url is None:
+            return f"edge pull {self.id}"
+        return f"get {self.url}, then: edge pull {self.id} --file {self.url.rpartition('/')[2]}"
+
     def checkpoint(self) -> Path:
         """The folder of the checkpoint on this machine."""
         if not (self.folder / "config.json").is_file():
             if self.package is not None:
                 raise EdgeError(f"{self.id} is not in this installation", fix="install edge again")
-            raise EdgeError(f"{self.id} is not on this machine", fix=f"edge pull {self.id}")
+            raise EdgeError(f"{self.id} is not on this machine", fix=self.way)
         return self.folder
 
 

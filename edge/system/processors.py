@@ -5,6 +5,7 @@ Threads wait for one another at every matrix: two on one processor take longer t
 """
 
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -91,6 +92,15 @@ def environment() -> dict[str, str]:
     """For libraries that see an affinity mask but no quota: OpenBLAS, OpenMP."""
     found = here()
     return {"OMP_NUM_THREADS": str(found.count)} if found.count < len(found.mask) else {}
+
+
+def multiplies_bytes(root: Path = _ROOT) -> bool:
+    """Whether products of unsigned and signed bytes are added in 32 bits: by VNNI on x86, always elsewhere."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
+        return True
+    lines = (_read(root / "proc" / "cpuinfo") or "").splitlines()
+    flags = next((line.split(":")[-1].split() for line in lines if line.startswith("flags")), [])
+    return not {"avx_vnni", "avx512_vnni"}.isdisjoint(flags)
 
 
 def cores(mask: frozenset[int], root: Path = _ROOT) -> int:

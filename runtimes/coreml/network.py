@@ -1,6 +1,6 @@
 """A network's package behind `edge.protocols.Net`: Core ML on a Mac, numpy anywhere; its batch is one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from edge.contracts import NetOpening
 from edge.errors import Damaged, Unsupported
 from edge.names import shapes
-from edge.net import NetSpec
+from edge.net import NetSpec, Port
 from edge.nn.batches import one_by_one
 from edge.nn.tracing import matrices
 from edge.quant.recipe import Recipe
@@ -18,6 +18,7 @@ from edge_runtimes.coreml.decoder import packages
 from edge_runtimes.coreml.evaluator import Evaluator
 from edge_runtimes.coreml.memory import BASE
 from edge_runtimes.coreml.program import Program
+from edge_runtimes.coreml.types import TensorType
 
 _MAIN = "main"
 Call = Callable[[Mapping[str, AnyArray]], Mapping[str, AnyArray]]
@@ -54,11 +55,25 @@ def checked(opening: NetOpening) -> tuple[Path, Program]:
     (package,) = packages(opening.folder)[:1]
     program = Program.open(package)
     config = opening.spec.config
-    ports = [{port.name for port in side} for side in (config.inputs, config.outputs)]
     main = program.functions.get(_MAIN)
-    if main is None or [set(main.inputs), set(main.outputs)] != ports:
+    if main is None or not (
+        _agree(main.inputs, config.inputs) and _agree(main.results, config.outputs)
+    ):
         raise Damaged(f"{package} has other ports than its edge.json", fix="convert again")
     return package, program
+
+
+def _agree(kinds: Mapping[str, TensorType], ports: Sequence[Port]) -> bool:
+    """By name, and in every size that is a number."""
+    return kinds.keys() == {port.name for port in ports} and all(
+        len(kinds[port.name].shape) == len(port.shape)
+        and all(
+            got in (None, want)
+            for got, want in zip(kinds[port.name].shape, port.shape, strict=True)
+            if isinstance(want, int)
+        )
+        for port in ports
+    )
 
 
 def net_memory(spec: NetSpec, recipe: Recipe, activations: int) -> int:

@@ -19,6 +19,7 @@ from edge.net import NetSpec, Port
 from edge.nn.batches import one_by_one
 from edge.nn.tracing import matrices
 from edge.quant.recipe import Recipe
+from edge.system import processors
 from edge.system.memory import give_back
 from edge.typing import F32, AnyArray
 from edge_runtimes.onnx import external
@@ -26,6 +27,7 @@ from edge_runtimes.onnx.call import refused
 from edge_runtimes.onnx.decoder import EXACT, STEP, session_options
 from edge_runtimes.onnx.memory import BASE, packed_bytes
 
+SIGNED = "signed.onnx"
 _KINDS = {"float": "tensor(float)", "int": "tensor(int64)"}
 
 
@@ -34,7 +36,7 @@ class OnnxNet:
 
     def __init__(self, opening: NetOpening) -> None:
         self.spec = opening.spec
-        file = opening.folder / (EXACT if opening.exact else STEP)
+        file = opening.folder / (EXACT if opening.exact else _fast(opening.folder))
         external.check(file)
         options = session_options(opening.threads, alone=True)
         try:
@@ -65,6 +67,12 @@ def net_memory(spec: NetSpec, recipe: Recipe, activations: int) -> int:
     known = matrices(spec)
     others = sum(4 * prod(s) for name, s in shapes(spec).items() if name not in known)
     return BASE + packed_bytes(spec, recipe, known) + others + 3 * activations
+
+
+def _fast(folder: Path) -> str:
+    """The graph that this processor computes fastest, and right."""
+    signed = (folder / SIGNED).is_file() and processors.multiplies_bytes()
+    return SIGNED if signed else STEP
 
 
 def _numpy(port: Port) -> type[np.generic]:

@@ -5,7 +5,6 @@ B batch, T rows, S keys, H heads, W head width, C channels, O channels out, k ke
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from math import erf
 
 import numpy as np
 
@@ -15,11 +14,11 @@ from edge.nn.networks import define
 from edge.ops import Act, Fold, Pair
 from edge.spec import Norm
 from edge.typing import F32, I64, AnyArray
+from edge_runtimes.reference.error_function import erf
 from edge_runtimes.reference.ops import layer_norm, rms_norm, silu
 
-_ERF = np.vectorize(erf, otypes=[np.float64])
 ACTS: Mapping[Act, Callable[[F32], AnyArray]] = {
-    "gelu": lambda x: 0.5 * x * (1 + _ERF(x * np.sqrt(0.5))),
+    "gelu": lambda x: 0.5 * x * (1 + erf(x * np.sqrt(0.5))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     "relu": lambda x: np.maximum(x, 0),
     "silu": silu,

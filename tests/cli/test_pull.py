@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import Edge
 from hub import SHA, Hub, serving
 from support import tiny
+from towers import TOWERS
+from towers.catlip import random
 
 from edge.source import registry
 
@@ -114,3 +117,35 @@ def test_a_download_that_was_cut_off_is_listed_as_such(hub: Hub, edge: Edge, sou
     folder = Path(edge("pull", source, "--json").json["path"])
     (folder.parent.parent / "models.lock").unlink()
     assert "not complete: pull it again" in edge("list").out
+
+
+def test_a_file_of_weights_alone_becomes_a_checkpoint(
+    edge: Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CatLIP's: the user gets the file; what is no such file is refused, and nothing is left."""
+    torch = pytest.importorskip("torch")
+    entry = registry.entries()["catlip-b"]
+    said = edge("convert", "catlip-b")
+    assert said.code == 2
+    assert str(entry.url) in said.err
+    assert "--file vit_base.pt" in said.err
+    tiny_one = replace(entry, config=dict(TOWERS["catlip"].tiny))
+    entries = {**registry.entries(), "catlip-b": tiny_one}
+    monkeypatch.setattr(registry, "entries", lambda: entries)
+    wrong, right = tmp_path / "wrong.pt", tmp_path / "vit_base.pt"
+    torch.save({"a": torch.zeros(2)}, wrong)
+    torch.save(random(TOWERS["catlip"].tiny), right)
+    assert edge("pull", "catlip-b").code == 2
+    for file, words in ((wrong, "does not match its config"), (tmp_path / "none.pt", "no file")):
+        done = edge("pull", "catlip-b", "--file", file)
+        assert done.code in (2, 4)
+        assert words in done.err
+        assert not tiny_one.here()
+    done = edge("pull", "catlip-b", "--file", right, "--json")
+    assert done.code == 0, done.err
+    digest = hashlib.sha256(right.read_bytes()).hexdigest()
+    assert done.json["files"] == {"pytorch_model.pt": digest}
+    assert edge("inspect", done.json["path"], "--json").json["family"] == "catlip"
+    again = edge("pull", "catlip-b", "--file", right)
+    assert "here already" in again.err
+    assert edge("pull", "phi-3-mini-4k", "--file", right).code == 2

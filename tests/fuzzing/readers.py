@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzzing import torches, vision
+from fuzzing import networks, torches, vision
 from support import ROOT, config_of, converted, dividing, safetensors, tiny, weights_of
 
 from edge.source import registry
@@ -89,12 +89,14 @@ def _read_weights(folder: Path, content: bytes) -> None:
 
 def _configs() -> Sequence[bytes]:
     from support import CONFIGS
+    from towers import TOWERS
 
     llama3 = {"type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     more = [config_of("llama", rope_scaling={**llama3, "original_max_position_embeddings": 32})]
     factors = [1.0] * 8
     long = {"type": "longrope", "short_factor": factors, "long_factor": factors}
     more.append(config_of("phi3", rope_scaling=long, original_max_position_embeddings=32))
+    more += [dict(tower.tiny) for tower in TOWERS.values()]
     return [json.dumps(config).encode() for config in (*map(dict, CONFIGS.values()), *more)]
 
 
@@ -103,11 +105,12 @@ def _read_config(folder: Path, content: bytes) -> None:
     from edge.families import family_of
     from edge.files.config import Config
     from edge.names import shapes
+    from edge.net import NetSpec
 
     (folder / "config.json").write_bytes(content)
     config = Config.load(folder / "config.json")
     spec = family_of(config).spec(config)
-    if len(spec.layers) < 2000:
+    if isinstance(spec, NetSpec) or len(spec.layers) < 2000:
         shapes(spec)
 
 
@@ -685,5 +688,18 @@ READERS: dict[str, Reader] = {
     "importance": Reader(
         kind="safetensors", seeds=_importances, read=_read_importance, words=JSON_WORDS
     ),
+    "preparation": Reader(
+        kind="json",
+        seeds=networks.preparations,
+        read=networks.read_preparation,
+        words=JSON_WORDS,
+    ),
+    "labels": Reader(
+        kind="json", seeds=networks.labels, read=networks.read_labels, words=JSON_WORDS
+    ),
     **_runners(),
+    **{
+        name: Reader(kind=kind, seeds=seeds, read=read, words=JSON_WORDS if kind == "json" else ())
+        for name, (kind, seeds, read) in networks.runners().items()
+    },
 }

@@ -129,3 +129,24 @@ def test_threads_are_bounded_before_memory_is_taken_for_them(
     monkeypatch.setattr(bench.np, "ones", lambda size, kind: taken.append(size) or EMPTY)
     bench.read_bandwidth(processors.MOST)
     assert len(taken) == processors.here().count, "256 MB each"
+
+
+@pytest.mark.parametrize(
+    ("flags", "machine", "able"),
+    [
+        ("fpu avx2 avx_vnni", "x86_64", True),
+        ("fpu avx512f avx512_vnni amx_int8", "x86_64", True),
+        ("fpu avx2 avx512f", "x86_64", False),
+        (None, "x86_64", False),  # where nothing says so, what is right everywhere is taken
+        (None, "aarch64", True),
+        (None, "arm64", True),
+    ],
+)
+def test_products_of_signed_bytes_are_trusted_where_they_do_not_overflow(
+    flags: str | None, machine: str, able: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    if flags is not None:
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc" / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert processors.multiplies_bytes(tmp_path) is able
