@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge.errors import Damaged, EdgeError
+from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import LIMIT, Config, is_plain, parse_json
 from edge.files.safetensors import Entry, header_size, parse_header
 from edge.source.headers import INDEX, SINGLE, Headers, shards
@@ -32,6 +32,11 @@ WANTED = (
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",
+)
+PICKLED = (  # where there is no safetensors file: read as data here, as well
+    "pytorch_model.bin",
+    "pytorch_model-*-of-*.bin",
+    "pytorch_model.bin.index.json",
 )
 _PEEK = 4096  # bytes of a tensor that are compared in one place
 _AT_ONCE = 8  # headers that are asked for together
@@ -59,10 +64,14 @@ class Repository:
             raise Damaged(f"the hub gave another revision of {source}", fix="try again later")
         sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
         wanted = sorted(name for name in sizes if _is_wanted(name))
-        if "config.json" not in wanted or not any(name.endswith(".safetensors") for name in wanted):
+        if not any(map(_is_safe, wanted)):
+            wanted = sorted(name for name in sizes if _is_wanted(name, *PICKLED))
+        if "config.json" not in wanted or not any(
+            _is_safe(name) or name.endswith(".bin") for name in wanted
+        ):
             raise EdgeError(
-                f"{source} has no config.json with safetensors weights",
-                fix="pull a repository that has them; edge reads no pickles",
+                f"{source} has no config.json with weights in safetensors or torch's files",
+                fix="pull a repository that has them",
             )
         return cls(source, str(info.sha), {name: sizes[name] for name in wanted})
 
@@ -86,6 +95,11 @@ class Repository:
         kilobytes where a head lies beside a tied embedding.
         """
         config = Config(self._json("config.json"), "config.json")
+        if not any(map(_is_safe, self.files)):
+            raise Unsupported(
+                f"{self.source} has torch's files alone, whose tensors are not told from afar",
+                fix=f"edge pull {self.source}, and plan then",
+            )
         names = self._weights()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = dict(zip(names, pool.map(self._header, names), strict=True))
@@ -184,9 +198,13 @@ def is_commit(revision: str) -> bool:
     return re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
-def _is_wanted(name: str) -> bool:
+def _is_wanted(name: str, *more: str) -> bool:
     """A file of the repository's own folder: a pattern's star would match a path, too."""
-    return is_plain(name) and any(fnmatch(name, pattern) for pattern in WANTED)
+    return is_plain(name) and any(fnmatch(name, pattern) for pattern in (*WANTED, *more))
+
+
+def _is_safe(name: str) -> bool:
+    return name.endswith(".safetensors")
 
 
 def _endpoint() -> str | None:

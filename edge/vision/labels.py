@@ -11,6 +11,7 @@ from typing import Any
 from edge.errors import Damaged, EdgeError
 from edge.files.config import read_json
 from edge.files.texts import text_of
+from edge.files.unpickled import plain
 from edge.vision.wordnet import WordNet, normal
 
 SIZE = 24320  # rows of the published heads
@@ -51,7 +52,14 @@ class Vocabulary:
 
     @classmethod
     def read(cls, file: Path, *, size: int = SIZE) -> "Vocabulary":
-        """From a JSON object or list under `labels`, or from a text of one label a line."""
+        """From the published pickle, which is read as data; from a JSON object, or an object or list under
+        `labels` in it; or from a text of one label a line.
+        """
+        if file.suffix in (".pkl", ".pickle"):
+            kept = plain(file)
+            if not isinstance(kept, dict | list):
+                raise Damaged(f"{file} holds no mapping of labels and no list", fix=_FIX)
+            return cls.of(kept, size=size)
         if file.suffix == ".json":
             value = read_json(file)
             held = value.get("labels")

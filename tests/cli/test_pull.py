@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Edge
 from hub import SHA, Hub, serving
+from safetensors.numpy import load_file
 from support import tiny
 from towers import TOWERS
 from towers.catlip import random
@@ -149,3 +150,29 @@ def test_a_file_of_weights_alone_becomes_a_checkpoint(
     again = edge("pull", "catlip-b", "--file", right)
     assert "here already" in again.err
     assert edge("pull", "phi-3-mini-4k", "--file", right).code == 2
+
+
+def test_torch_files_are_pulled_where_there_is_nothing_else(
+    edge: Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And are read as data; a plan cannot list their tensors from afar, and says so."""
+    torch = pytest.importorskip("torch")
+    TOWERS["vit"].write(tmp_path / "source")
+    weights = load_file(tmp_path / "source" / "model.safetensors")
+    torch.save({name: torch.tensor(value) for name, value in weights.items()}, tmp_path / "weights")
+    files = {
+        "config.json": (tmp_path / "source" / "config.json").read_bytes(),
+        "pytorch_model.bin": (tmp_path / "weights").read_bytes(),
+        "modeling.py": b"raise SystemExit",
+    }
+    with serving(files) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        planned = edge("plan", "some/model")
+        assert planned.code == 3
+        assert "not told from afar" in planned.err
+        done = edge("pull", "some/model", "--json")
+        assert done.code == 0, done.err
+        assert done.json["files"].keys() == {"config.json", "pytorch_model.bin"}
+        out = tmp_path / "out"
+        assert edge("convert", "some/model", "--to", "torch", "-o", out).code == 0
+        assert edge("verify", out, "--against", "some/model").code == 0

@@ -22,6 +22,7 @@ from edge.errors import Damaged, EdgeError, Unsupported
 from edge.families import families, family_of
 from edge.files.config import Config
 from edge.measure.inspection import parameters
+from edge.nn.resizing import matrix
 from edge.prove.networks import verify
 from edge.quant.recipe import parse
 from edge.run.opening import open_net_proof
@@ -177,6 +178,31 @@ def test_positions_of_another_size_are_those_of_transformers(tmp_path: Path) -> 
         image = pictures({"image_size": 24})
         (got,) = net_oracle(checkpoint, parse("fp32"))(image=image).values()
     assert apart(got, reference(image)) <= 5e-6
+
+
+def test_positions_of_a_picture_that_is_no_square(tmp_path: Path) -> None:
+    """Height and width were taken for each other elsewhere (facebookresearch/dinov2#333, #506)."""
+    tower = TOWERS["dinov2"]
+    reference = tower.write(tmp_path / "it")
+    with Checkpoint.open(tmp_path / "it", changes={"image_size": [12, 20]}) as checkpoint:
+        rng = np.random.default_rng(3)
+        image = rng.standard_normal((2, 12, 20, 3)).astype(np.float32)
+        (got,) = net_oracle(checkpoint, parse("fp32"))(image=image).values()
+    assert apart(got, reference(image)) <= 5e-6
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [(14, 61), (14, 115), (14, 122), *((37, n) for n in (39, 43, 78, 86, 115, 123))],
+)
+def test_sizes_whose_scale_does_not_come_back(start: int, stop: int) -> None:
+    """A float of n / start times start is not n for these (facebookresearch/dinov2#378)."""
+    import torch
+
+    x = torch.randn(1, 3, start, start, generator=torch.Generator().manual_seed(0))
+    want = torch.nn.functional.interpolate(x, size=(stop, stop), mode="bicubic")[0].numpy()
+    by = matrix(start, stop, "bicubic")
+    assert apart(np.einsum("as,bt,cst->cab", by, by, x[0].numpy()), want) <= 5e-6
 
 
 def test_names_of_targets(tmp_path: Path) -> None:

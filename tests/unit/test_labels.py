@@ -1,7 +1,8 @@
 """Labels of CatLIP's head, WordNet's nouns, and the cut of the head to classes by name."""
 
 import json
-from collections import deque
+import pickle
+from collections import Counter, deque
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,18 @@ def test_a_hostile_index_is_one_clear_error(tmp_path: Path, line: bytes, message
 def test_a_folder_without_wordnet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"index\.noun cannot be read"):
         WordNet.load(tmp_path)
+
+
+def test_the_published_pickle_is_read_as_data(tmp_path: Path) -> None:
+    """A Counter, the most frequent first, as `collections.Counter` is pickled."""
+    file = tmp_path / "vocab.pkl"
+    counts = Counter({"n5928118": 9, "n2084071": 7, "a word": 3, "n1740": 1})
+    file.write_bytes(pickle.dumps(counts))
+    found = Vocabulary.read(file, size=3)
+    assert [label.name for label in found.labels] == ["n05928118", "n02084071", "a word"]
+    file.write_bytes(pickle.dumps(7))
+    with pytest.raises(Damaged, match="no mapping of labels"):
+        Vocabulary.read(file, size=3)
+    file.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(EdgeError, match="system"):
+        Vocabulary.read(file, size=3)
