@@ -126,7 +126,7 @@ def net_layout(spec: NetSpec, recipe: Recipe) -> CoreMlLayout[NetSpec]:
 
 def net_memory(spec: NetSpec) -> int:
     """Peak resident bytes of a conversion: some for each operation of the program."""
-    return BASE + 20_000 * len(spec.config.shapes())
+    return BASE + 80_000 * len(spec.config.shapes())
 
 
 def memory(spec: DecoderSpec) -> int:
