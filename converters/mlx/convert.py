@@ -24,6 +24,7 @@ from edge_converters.mlx.tensors import MlxTensors
 from edge_converters.mlx.writer import MlxWriter
 
 BASE = 97_000_000  # bytes: interpreter, numpy, blocks in flight
+_PICTURES = 12_000_000  # bytes: modules, labels
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
 
@@ -60,6 +61,11 @@ def net_layout(spec: NetSpec, recipe: Recipe) -> "MlxLayout[NetSpec]":
 def memory(spec: Spec) -> int:
     """Peak resident bytes of a conversion, however large its weights."""
     return BASE
+
+
+def net_memory(spec: NetSpec) -> int:
+    """The same of a network, with what pictures need."""
+    return BASE + _PICTURES
 
 
 class MlxLayout(Generic[Kind]):

@@ -125,7 +125,9 @@ class Store:
         return done
 
     def _put_turned(self, data: DataFile, matrix: Matrix, row: int, stored: F32 | QTensor) -> int:
-        """Codes [K, N], written once all rows are there: a row of theirs holds one of each of ours."""
+        """Codes [K, N] as signed bytes, written once all rows are there: a row of theirs holds one of each
+        of ours.
+        """
         assert isinstance(stored, QTensor)
         assert matrix.scales is not None
         name, count = matrix.name, len(stored.codes)
@@ -134,7 +136,7 @@ class Store:
                 self._turning[name] = np.empty((matrix.columns, matrix.rows), np.uint8)
                 self._missing[name] = matrix.rows
             whole = self._turning[name]
-        whole[:, row : row + count] = stored.codes.T
+        whole[:, row : row + count] = stored.codes.T ^ np.uint8(128)  # code - 128
         done = data.put(matrix.scales.at(row, matrix.rows), stored.scales)
         with self._lock:
             self._missing[name] -= count

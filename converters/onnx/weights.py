@@ -163,30 +163,29 @@ class Weights:
         return self.tape.op("MatMulNBits", given, attributes, domain=MS)
 
     def _by_row(self, x: ir.Value, matrix: Matrix) -> ir.Value:
-        """Codes [K, N]. Products of signed ones are several times faster where a processor has them, and
-        overflow where it adds them in 16 bits: x86 without VNNI. So the codes lie there unsigned, which is
-        right everywhere, and another graph takes them signed, once, when it is loaded.
+        """Codes [K, N], which lie there as signed bytes. Products of such are several times faster where a
+        processor has them, and overflow where it adds them in 16 bits: x86 without VNNI. So the graph that
+        everybody takes makes them unsigned, once, when it is loaded; another one takes them as they are.
         """
         assert matrix.scales is not None
         name, rows = f"{matrix.name}.{matrix.scheme}", matrix.rows
         shape = [matrix.columns, rows]
-        codes = self._stored(name + ".codes.turned", matrix.values, ir.DataType.UINT8, shape)
+        codes = self._stored(name + ".codes.turned", matrix.values, ir.DataType.INT8, shape)
         scales = self._stored(name + ".scales", matrix.scales, ir.DataType.FLOAT, [rows])
+        if self.exact:
+            # Not DequantizeLinear: ONNX Runtime makes a product of it that rounds its inputs again.
+            floats = self.tape.op("Cast", [codes], {"to": ir.DataType.FLOAT})
+            return self.tape.op("MatMul", [x, self.tape.op("Mul", [floats, scales])])
+        if self.signed:
+            return self.tape.op("DynamicQuantizeMatMul", [x, codes, scales], domain=MS)
+        # code + 128 in a byte: the same bits but the highest.
+        middle = self.constant("middle", _MIDDLE, ir.DataType.UINT8)
+        same = self.tape.op("Cast", [codes], {"to": ir.DataType.UINT8})
+        unsigned = self.tape.op("BitwiseXor", [same, middle])
         zeros = self.constant(
             f"middles.{rows}", np.full(rows, _MIDDLE, np.uint8), ir.DataType.UINT8
         )
-        if self.signed and not self.exact:
-            # code - 128 in a byte: another highest bit, read as a sign.
-            middle = self.constant("middle", _MIDDLE, ir.DataType.UINT8)
-            moved = self.tape.op("BitwiseXor", [codes, middle])
-            signed = self.tape.op("Cast", [moved], {"to": ir.DataType.INT8})
-            return self.tape.op("DynamicQuantizeMatMul", [x, signed, scales], domain=MS)
-        if not self.exact:
-            return self.tape.op("DynamicQuantizeMatMul", [x, codes, scales, zeros], domain=MS)
-        # Not DequantizeLinear: ONNX Runtime makes a product of it that rounds its inputs again.
-        floats = self.tape.op("Cast", [codes], {"to": ir.DataType.FLOAT})
-        weight = self.tape.op("Mul", [self.tape.op("Sub", [floats, self.number(_MIDDLE)]), scales])
-        return self.tape.op("MatMul", [x, weight])
+        return self.tape.op("DynamicQuantizeMatMul", [x, unsigned, scales, zeros], domain=MS)
 
     def _scales(self, name: str, matrix: Matrix) -> list[ir.Value]:
         """Scales [N, J], and zeros where they are not the middle code: [N, bytes of J codes], or floats

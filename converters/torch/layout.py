@@ -18,6 +18,7 @@ from edge.contracts import About
 from edge.files.datafile import DataFile, Mode
 from edge.files.safetensors import Tensor, header_of, wide_first
 from edge.names import Spec, shapes, tied
+from edge.net import NetSpec
 from edge.nn.tracing import matrices
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.methods import methods
@@ -29,6 +30,7 @@ FILE = "model.safetensors"
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g32-bf16", "int8": "rtn-int8-g32-bf16"}  # what torch has kernels for
 BASE = 100_000_000  # bytes: interpreter, numpy, blocks in flight
+_PICTURES = 12_000_000  # bytes: modules, labels
 ALIGN = 64  # of the first tensor
 HELD: tuple[Held, ...] = (
     *map(exactly, FLOATS.values()),
@@ -112,6 +114,11 @@ class TorchWriter:
 def memory(spec: Spec) -> int:
     """Peak resident bytes of a conversion, however large its weights."""
     return BASE
+
+
+def net_memory(spec: NetSpec) -> int:
+    """The same of a network, with what pictures need."""
+    return BASE + _PICTURES
 
 
 def _stored(name: str, spec: Spec, recipe: Recipe) -> Iterator[StoredCopy]:

@@ -56,8 +56,10 @@ class NetSubject:
         checkpoint = Checkpoint.open(source, changes=changes)
         try:
             vision = settings(checkpoint, said)
+            notes = _resized(checkpoint)
             files = [source / name for name in ("config.json", PREPARATION)]
-            found = cls(checkpoint, [file for file in files if file.is_file()], vision, changes)
+            known = [file for file in files if file.is_file()]
+            found = cls(checkpoint, known, vision, changes, notes=notes)
             return found._labelled(options)
         except BaseException:
             checkpoint.close()
@@ -112,7 +114,8 @@ class NetSubject:
         )
         labels = [one.label for one in cuts]
         checkpoint = with_cut(self.checkpoint, vision.cut)
-        return replace(self, checkpoint=checkpoint, vision=vision, labels=labels, notes=notes)
+        every = (*self.notes, *notes)
+        return replace(self, checkpoint=checkpoint, vision=vision, labels=labels, notes=every)
 
 
 def floats_first(recipe: Recipe) -> Recipe:
@@ -195,6 +198,19 @@ def _image(spec: NetSpec) -> tuple[int, int] | None:
         if port.name == "image" and len(sizes) == 2:
             return sizes[0], sizes[1]
     return None
+
+
+def _resized(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Tables that lie there in another size: who did not ask for that may have a config of another model."""
+    notes = []
+    for name, place in checkpoint.places.items():
+        for tensor, wanted in place.tensors.items():
+            if -1 not in wanted:
+                continue
+            rows = checkpoint.stored(name)[tensor][wanted.index(-1)]
+            if place.shape[0] - rows not in (0, 1):  # with a row of the class token, or without
+                notes.append(f"{tensor} has {rows} rows, and {place.shape[0]} are made of them")
+    return tuple(notes)
 
 
 def _shown(source: Path, options: Options) -> tuple[Preparation | None, Mapping[str, Any] | None]:

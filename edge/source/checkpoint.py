@@ -71,6 +71,11 @@ class Checkpoint(Closeable):
         """Its spec; refuses what is no decoder of text."""
         return decoder_of(self.spec, str(self.folder))
 
+    def stored(self, name: str) -> dict[str, Shape]:
+        """The tensors that a weight is read from, as they are."""
+        tensors = self.places[name].tensors
+        return {tensor: self._open[tensor].entries[tensor].shape for tensor in tensors}
+
     def shape(self, name: str) -> Shape:
         return self.places[name].shape
 

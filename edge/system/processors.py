@@ -95,7 +95,9 @@ def environment() -> dict[str, str]:
 
 
 def multiplies_bytes(root: Path = _ROOT) -> bool:
-    """Whether products of unsigned and signed bytes are added in 32 bits: by VNNI on x86, always elsewhere."""
+    """Whether products of unsigned and signed bytes are added in 32 bits: by VNNI on x86, always elsewhere
+    (microsoft/onnxruntime#6004, #14642).
+    """
     if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
         return True
     lines = (_read(root / "proc" / "cpuinfo") or "").splitlines()

@@ -54,7 +54,7 @@ class OnnxRows:
         return _meant(packed, scales, zeros, scheme.bits, scheme.group)[:, :columns]
 
     def _turned(self, form: str, start: int, stop: int) -> F32:
-        """Of codes [K, N] with a scale a row."""
+        """Of signed codes [K, N] with a scale a row."""
         if form not in self._kept:
             where = [self._regions.get(f"{form}.{part}") for part in ("codes.turned", "scales")]
             if None in where:
@@ -64,7 +64,7 @@ class OnnxRows:
             )
             self._kept = {form: (codes.reshape(-1, len(scales) // 4), scales.view("<f4"))}
         whole, steps = self._kept[form]
-        values = whole[:, start:stop].T.astype(np.float32) - 128
+        values = whole[:, start:stop].T.view(np.int8).astype(np.float32)
         found: F32 = values * steps[start:stop, None]
         return found
 

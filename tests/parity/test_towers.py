@@ -4,7 +4,9 @@ one on every target in every precision, proved by `edge verify` itself.
 `pytest tests/parity/test_towers.py --record docs/parity.json` keeps the errors for the README.
 """
 
+import errno
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from towers import TOWERS, pictures
 
 from edge import targets
 from edge.artifact.manifest import Artifact
+from edge.artifact.publishing import partial_of
+from edge.convert import one_pass
 from edge.convert.conversion import convert
 from edge.convert.options import Options
 from edge.errors import Damaged, EdgeError, Unsupported
@@ -162,12 +166,31 @@ def test_what_is_not_computed_is_refused_by_name(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_killed_conversion_goes_on(target: str, tmp_path: Path) -> None:
-    """Twice the same, and by two targets in one pass."""
+def test_a_conversion_that_filled_the_disk_goes_on(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a matrix is written only once all of its rows are there."""
     TOWERS["catlip"].write(tmp_path / "source")
-    one = convert(tmp_path / "source", tmp_path / "a", Options(target=target, quant="int8"))
-    two = convert(tmp_path / "source", tmp_path / "b", Options(target=target, quant="int8"))
-    assert one.manifest.files == two.manifest.files
+    options = Options(target=target, quant="int8")
+    whole = convert(tmp_path / "source", tmp_path / "whole", options)
+    monkeypatch.setattr(one_pass, "_MARK", 1 << 10)  # a journal that is brought up to date often
+    marks, mark = 0, one_pass.Journal.mark
+
+    def stopped(journal: one_pass.Journal, names: Sequence[str]) -> None:
+        nonlocal marks
+        mark(journal, names)
+        marks += 1
+        if marks in (2, 4, 6):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(one_pass.Journal, "mark", stopped)
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            convert(tmp_path / "source", tmp_path / "out", options)
+        assert (partial_of(tmp_path / "out") / one_pass.JOURNAL).exists()
+    assert convert(tmp_path / "source", tmp_path / "out", options).manifest.files == (
+        whole.manifest.files
+    )
 
 
 def test_positions_of_another_size_are_those_of_transformers(tmp_path: Path) -> None:
@@ -203,6 +226,19 @@ def test_sizes_whose_scale_does_not_come_back(start: int, stop: int) -> None:
     want = torch.nn.functional.interpolate(x, size=(stop, stop), mode="bicubic")[0].numpy()
     by = matrix(start, stop, "bicubic")
     assert apart(np.einsum("as,bt,cst->cab", by, by, x[0].numpy()), want) <= 5e-6
+
+
+def test_a_config_of_another_size_is_said(tmp_path: Path) -> None:
+    """Weights of 577 positions under a config of 197 (Gourieff/ComfyUI-ReActor#20)."""
+    TOWERS["vit"].write(tmp_path / "it")
+    file = tmp_path / "it" / "config.json"
+    said: list[str] = []
+    convert(tmp_path / "it", tmp_path / "a", Options(target="torch"), say=said.append)
+    assert said == []
+    file.write_text(json.dumps({**json.loads(file.read_text()), "image_size": 24}))
+    convert(tmp_path / "it", tmp_path / "b", Options(target="torch"), say=said.append)
+    (note,) = said
+    assert "17 rows, and 37 are made" in note
 
 
 def test_names_of_targets(tmp_path: Path) -> None:
