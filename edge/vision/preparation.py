@@ -79,7 +79,7 @@ def prepare(picture: Picture, preparation: Preparation) -> F32:
     """-> [H, W, 3]. EdgeError if the crop is larger than what it is cut from, or the size too large."""
     rgb = picture.rgb
     if preparation.resize is not None:
-        rgb = _resized(rgb, resized_size(rgb.shape[:2], preparation.resize), preparation.filter)
+        rgb = resized(rgb, resized_size(rgb.shape[:2], preparation.resize), preparation.filter)
     if preparation.crop is not None:
         rgb = _cropped(rgb, preparation.crop, preparation.halves)
     mean = np.array(preparation.mean, np.float32)
@@ -98,7 +98,8 @@ def resized_size(size: Size, resize: int | Size) -> Size:
     return int(resize * height / width), resize
 
 
-def _resized(rgb: U8, size: Size, how: Filter) -> U8:
+def resized(rgb: U8, size: Size, how: Filter) -> U8:
+    """A picture [H, W, 3] at another height and width, by Pillow, whose filters smooth what becomes smaller."""
     from PIL import Image  # whoever opened the picture has it
 
     height, width = size

@@ -1,0 +1,66 @@
+"""Tiles of a picture as InternVL 1.5 cuts it (arXiv 2404.16821, 3.2): a grid whose shape is nearest to the
+picture's, tiles row by row, and the whole picture once more, small, where there is more than one tile.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from math import inf
+
+import numpy as np
+
+from edge.errors import EdgeError
+from edge.typing import U8
+from edge.vision.pictures import Picture
+from edge.vision.preparation import Filter, resized
+
+MOST = 40  # tiles, that a user may ask for: the paper's own largest
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    columns: int
+    rows: int
+
+    @property
+    def tiles(self) -> int:
+        """Of the grid, and the small picture after them."""
+        count = self.columns * self.rows
+        return count + 1 if count > 1 else 1
+
+
+def grid_of(width: int, height: int, *, side: int, most: int) -> Grid:
+    """The grid of at most so many tiles of `side` pixels whose shape is nearest to the picture's. Of two
+    grids of one shape the larger is taken if the picture has more than half of its pixels.
+    """
+    if not 1 <= most <= MOST:
+        raise EdgeError(f"at most {most} tiles", fix=f"give 1 to {MOST}")
+    # Floats, as the reference compares them: what is near in them decides.
+    shape, area = width / height, width * height
+    best, nearest = Grid(1, 1), inf
+    for grid in grids(most):
+        apart = abs(shape - grid.columns / grid.rows)
+        if apart < nearest:
+            best, nearest = grid, apart
+        elif apart == nearest and area > 0.5 * side * side * grid.columns * grid.rows:
+            best = grid
+    return best
+
+
+@cache
+def grids(most: int) -> tuple[Grid, ...]:
+    """Every grid of 1 to so many tiles, the fewest tiles first."""
+    every = itertools.product(range(1, most + 1), repeat=2)
+    found = [Grid(columns, rows) for columns, rows in every if columns * rows <= most]
+    return tuple(sorted(found, key=lambda grid: grid.columns * grid.rows))
+
+
+def tiles(picture: Picture, grid: Grid, *, side: int, how: Filter = "bicubic") -> Iterator[U8]:
+    """Each tile [side, side, 3], row by row, the small picture last; the picture is stretched to the grid."""
+    whole = resized(picture.rgb, (grid.rows * side, grid.columns * side), how)
+    for row, column in itertools.product(range(grid.rows), range(grid.columns)):
+        part = whole[row * side : (row + 1) * side, column * side : (column + 1) * side]
+        yield np.ascontiguousarray(part)
+    if grid.tiles > 1:
+        yield resized(picture.rgb, (side, side), how)
