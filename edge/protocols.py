@@ -46,6 +46,21 @@ class Decoder(Protocol):
 
 
 @runtime_checkable
+class Spliced(Decoder, Protocol):
+    """A decoder that takes rows in place of tokens: what another network made of a picture, between the rows
+    of a text. D model width.
+    """
+
+    def embed(self, tokens: Sequence[int]) -> F32:
+        """What tokens are before the first layer: [T, D]. Nothing is appended."""
+        ...
+
+    def prefill_rows(self, rows: F32) -> F32:
+        """Append rows [T, D], each at a position of its own -> logits [V] of the last."""
+        ...
+
+
+@runtime_checkable
 class Evictable(Decoder, Protocol):
     """A decoder whose cache may hold fewer rows than there are tokens. Each row keeps the rotation of
     its true position, and `length` stays the true position of the next token. H query heads, G kv

@@ -139,6 +139,7 @@ class DecoderSpec:
     snapkv_rows: tuple[
         int, ...
     ] = ()  # of caches beside the whole one, rising, for what SnapKV keeps
+    spliced: bool = False  # it takes rows for tokens, beside another network
 
     def __post_init__(self) -> None:
         if not self.layers:

@@ -1,5 +1,6 @@
 """Array types, named by what they hold."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,4 +11,5 @@ I8 = NDArray[np.int8]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 AnyArray = NDArray[Any]
+Fed = Sequence[int] | F32  # tokens [T], or rows [T, D] in their place
 Shape = tuple[int, ...]

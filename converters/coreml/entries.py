@@ -4,7 +4,7 @@ A sequence is read by functions of fixed lengths, for that is what the Neural En
 `promptN`, `scoreN` with logits of all N positions. A model with exits has, for one after layer E, `earlyE`
 (a token up to it), `draftE` (with logits there, too) and `lateE_N` (N rows from there on). One with small
 caches has `observeN`, which gives each layer's rotated queries, and for a cache of C rows functions whose
-names begin with `cutC_`, over a state of their own.
+names begin with `cutC_`, over a state of their own. One that takes rows for tokens has `rowsN`.
 """
 
 from collections.abc import Iterator
@@ -33,6 +33,7 @@ class Entry:
     all_logits: bool = False
     queries: bool = False
     rows: int | None = None  # of a small cache; None: the whole
+    embedded: bool = False  # rows go in for tokens
 
     @property
     def exits(self) -> bool:
@@ -63,6 +64,8 @@ def entries(spec: DecoderSpec) -> list[Entry]:
         out += _observations(spec)
     for rows in caches:
         out += _small(rows, fits)
+    if spec.spliced:
+        out += [Entry(name=f"rows{n}", length=n, embedded=True) for n in (1, *fits)]
     return out
 
 

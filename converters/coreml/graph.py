@@ -53,6 +53,8 @@ class Chunk:
 
     def takes_part(self, entry: Entry) -> bool:
         """Drafts end where the head lies; before it, what stops early is the same without logits."""
+        if entry.embedded:  # past the first package it is what reads a prompt
+            return self.first
         if entry.exits and entry.ends:
             return self.final
         return len(self.layers(entry)) > 0
@@ -189,7 +191,8 @@ class _Builder:
         return replace(self.spec, forbidden=tuple(i for i in self.spec.forbidden if i < count))
 
     def _input(self, entry: Entry) -> str:
-        return IDS if self.chunk.first and entry.start == 0 else HIDDEN
+        tokens = self.chunk.first and entry.start == 0 and not entry.embedded
+        return IDS if tokens else HIDDEN
 
     def _placeholder(self, entry: Entry) -> Any:
         if self._input(entry) == IDS:

@@ -29,7 +29,7 @@ class Entry:
     as drafts are of. `queries`: each layer gives out its last ones, for `edge.decode.snapkv`. `counted`:
     each layer's rows are inputs, so that caches may differ in length, and nothing is computed from a mask,
     which is what others' software gives. `rounded`: caches are of int8, and the scales of their channels
-    are inputs.
+    are inputs. `embedded`: a residual stream goes in where they are the first, too.
     """
 
     file: str
@@ -41,6 +41,7 @@ class Entry:
     start: int = 0
     stop: int | None = None  # None: the last layer
     drafts: bool = False
+    embedded: bool = False
 
 
 STEP = Entry(file="model.onnx", rows="last")
@@ -60,6 +61,9 @@ def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
         draft = Entry(file=f"draft-{at}.onnx", rows="last", stop=at, drafts=True, counted=True)
         finish = Entry(file=f"finish-{at}.onnx", rows="asked", start=at, counted=True)
         out += [draft, finish]
+    if spec.spliced:
+        rows = Entry(file="rows.onnx", rows="asked", embedded=True)
+        out += [rows, replace(rows, file="exact-rows.onnx", exact=True)]
     return tuple(out)
 
 
@@ -83,7 +87,9 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
         scales=_scales(spec, layers) if entry.rounded else {},
         queries={} if entry.queries else None,
     )
-    out = segment(ops, spec, x, start=entry.start, stop=stop, ends=not entry.drafts)
+    out = segment(
+        ops, spec, x, start=entry.start, stop=stop, ends=not entry.drafts, embedded=entry.embedded
+    )
     streams, width = [], spec.vocab
     if entry.drafts:
         streams = [_declare(out, "stream", ["batch", "new", spec.width])]
@@ -113,7 +119,7 @@ def emit(spec: DecoderSpec, recipe: Recipe, store: Store, entry: Entry) -> ir.Mo
 
 def _first(spec: DecoderSpec, entry: Entry) -> ir.Value:
     """What goes in: tokens, or the finished residual stream of the layers before."""
-    if entry.start == 0:
+    if entry.start == 0 and not entry.embedded:
         return _input("input_ids", ["batch", "new"])
     return _declare(ir.Value(name="hidden"), "hidden", ["batch", "new", spec.width])
 

@@ -51,6 +51,8 @@ class DecoderSubject:
         opened = Checkpoint.open(source, context=options.context)
         try:
             checkpoint = with_exits(opened, options.exits, options.draft_vocab)
+            spec = replace(checkpoint.decoder, spliced=options.spliced)
+            checkpoint = replace(checkpoint, spec=spec)
             return cls(checkpoint, options, text_files(source, options.tokenizer))
         except BaseException:
             opened.close()

@@ -22,10 +22,10 @@ class Options:
     """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
     names fit a pattern; `calibrate`: a text, for an importance matrix; `exits`: layers after which drafts
     may stop; `draft_vocab`: the first ids, of which alone such drafts are (0: all; None: as `with_exits`
-    says); `snapkv_rows`: of small caches, where a target fixes sizes; `tokenizer`: a folder, if the
-    source lacks one. Of networks that see pictures, `labels`: a file of what each row of the head means,
-    which `wordnet`, a folder, gives names; `classes`: a file of those that the head is cut to;
-    `image_size`: pixels of a picture's side.
+    says); `snapkv_rows`: of small caches, where a target fixes sizes; `spliced`: rows may go in for tokens;
+    `tokenizer`: a folder, if the source lacks one. Of networks that see pictures, `labels`: a file of what
+    each row of the head means, which `wordnet`, a folder, gives names; `classes`: a file of those that the
+    head is cut to; `image_size`: pixels of a picture's side.
     """
 
     target: str = "onnx"
@@ -38,6 +38,7 @@ class Options:
     exits: tuple[int, ...] = ()
     draft_vocab: int | None = None
     snapkv_rows: tuple[int, ...] = ()
+    spliced: bool = False
     tokenizer: Path | None = None
     labels: Path | None = None
     wordnet: Path | None = None

@@ -9,9 +9,12 @@ from edge.ops import Array, Ops, Rotation
 from edge.spec import DecoderSpec
 
 
-def decoder(ops: Ops[Array, Rotation], spec: DecoderSpec, tokens: Array) -> Array:
-    """tokens [T] -> logits [wanted rows, V]."""
-    return segment(ops, spec, tokens, start=0, stop=len(spec.layers), ends=True)
+def decoder(
+    ops: Ops[Array, Rotation], spec: DecoderSpec, x: Array, *, embedded: bool = False
+) -> Array:
+    """tokens [T], or what they are before the first layer, [T, D] -> logits [wanted rows, V]."""
+    count = len(spec.layers)
+    return segment(ops, spec, x, start=0, stop=count, ends=True, embedded=embedded)
 
 
 def segment(
@@ -22,11 +25,13 @@ def segment(
     start: int,
     stop: int,
     ends: bool,
+    embedded: bool = False,
 ) -> Array:
     """The layers from `start` up to `stop`, where a graph is cut: tokens [T], or a finished residual
-    stream [T, D] if it begins later -> a finished residual stream, or logits if the head `ends` it.
+    stream [T, D] if it begins later or is `embedded` -> a finished residual stream, or logits if the head
+    `ends` it.
     """
-    if start == 0:
+    if start == 0 and not embedded:
         x = embed(ops, spec, x)
     d: Array | None = None
     if start < stop:

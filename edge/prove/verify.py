@@ -83,6 +83,7 @@ def verify(
             exits=asked.exits,  # what a user may have asked of the conversion
             draft_vocab=asked.draft_vocab,
             snapkv_rows=asked.snapkv_rows,
+            spliced=asked.spliced,
         )
         checkpoint = replace(checkpoint, spec=spec)
         if checkpoint.spec != manifest.spec:

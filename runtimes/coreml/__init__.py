@@ -4,6 +4,7 @@ import platform
 import sys
 from collections.abc import Sequence
 
+from edge.artifact.manifest import Artifact, recipe_of
 from edge.contracts import NetOpening, Numerics, Opening
 from edge.errors import Unsupported
 from edge.quant.recipe import Recipe
@@ -14,6 +15,7 @@ from edge_runtimes.coreml.memory import memory
 from edge_runtimes.coreml.network import CoreMlNet, net_memory
 from edge_runtimes.coreml.network import evaluated as evaluated_net
 from edge_runtimes.coreml.reference import evaluated, open_reference
+from edge_runtimes.coreml.spliced import SplicedCoreMlDecoder
 from edge_runtimes.coreml.stored import CoreMlRows
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "open_exits",
     "open_net",
     "open_reference",
+    "open_spliced",
     "read_back",
 ]
 read_back = CoreMlRows
@@ -51,6 +54,12 @@ def open_net(opening: NetOpening) -> CoreMlNet:
     from edge_runtimes.coreml.native import predicted_net
 
     return predicted_net(opening)
+
+
+def open_spliced(opening: Opening) -> SplicedCoreMlDecoder:
+    recipe = recipe_of(Artifact.open(opening.folder).manifest)
+    table = CoreMlRows(opening.folder, opening.spec, recipe)
+    return SplicedCoreMlDecoder(opening.spec, _callers(opening), table, opening.part)
 
 
 def _callers(opening: Opening) -> Sequence[Keeper]:

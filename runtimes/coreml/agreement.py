@@ -14,7 +14,7 @@ from edge_runtimes.coreml.types import TensorType
 KEYS, VALUES = "keyCache", "valueCache"
 _INPUTS = {"inputIds", "hidden", "position", "rows", "last"}
 _CALLED = re.compile(
-    r"(cut\d{1,7}_)?(step|prompt\d{1,6}|score\d{1,6})"
+    r"(cut\d{1,7}_)?(step|prompt\d{1,6}|score\d{1,6})|rows\d{1,6}"
     r"|observe\d{1,6}|early\d{1,4}|draft\d{1,4}|late\d{1,4}_\d{1,4}"
 )
 _CUT = re.compile(r"cut(\d{1,7})_")

@@ -15,7 +15,7 @@ import numpy as np
 from edge.errors import Damaged
 from edge.spec import DecoderSpec
 from edge.system.cancellation import go_on
-from edge.typing import F32, AnyArray
+from edge.typing import F32, AnyArray, Fed
 
 FIX = "convert again"
 _CHUNK = re.compile(r"model(?:-(\d{5})-of-(\d{5}))?\.mlpackage")
@@ -68,8 +68,8 @@ class CoreMlDecoder:
         self._rows = 0 if length == 0 else self._rows - gone
         self._length = length
 
-    def _read(self, kind: str, tokens: Sequence[int], single: str = "step") -> list["Found"]:
-        """Append tokens -> what each call gave; `single`: the function that reads one."""
+    def _read(self, kind: str, tokens: Fed, single: str = "step") -> list["Found"]:
+        """Append tokens, or rows [T, D] -> what each call gave; `single`: the function that reads one."""
         assert 0 < len(tokens) <= self.capacity - self._length, (
             f"{len(tokens)} after {self._length} of {self.capacity}"
         )
@@ -97,14 +97,20 @@ class CoreMlDecoder:
         """Rows that a call may write."""
         return min(self.capacity - self._length, self._size - self._rows)
 
-    def _append(self, name: str, tokens: Sequence[int], length: int) -> "Found":
+    def _append(self, name: str, tokens: Fed, length: int) -> "Found":
         """Append tokens by one call -> logits of the last one, or of all of them, and the rest."""
-        ids = np.zeros((1, length), np.int32)
-        ids[0, : len(tokens)] = tokens
-        found = self._run((self._at + name,), ids, last=len(tokens) - 1)
+        x, also = self._padded(tokens, length), _later(name)
+        found = self._run((self._at + name, self._at + also), x, last=len(tokens) - 1)
         found["logits"] = logits_of(found, name)[: len(tokens)]
         self._more(len(tokens))
         return found
+
+    def _padded(self, fed: Fed, length: int) -> AnyArray:
+        rows = isinstance(fed, np.ndarray) and fed.ndim == 2
+        shape = (1, length, self.spec.width) if rows else (1, length)
+        x = np.zeros(shape, np.float32 if rows else np.int32)
+        x[0, : len(fed)] = fed
+        return x
 
     def _more(self, count: int) -> None:
         """So many tokens are in the cache now."""
@@ -143,6 +149,12 @@ class CoreMlDecoder:
         for name in names:
             if any(self._label + name not in caller.functions for caller in self._callers):
                 raise Damaged(f"the packages have no function {self._label}{name}", fix=FIX)
+
+
+def _later(name: str) -> str:
+    """The function that goes on in the packages after the first, where rows are a stream like any other."""
+    count = name.removeprefix("rows")
+    return name if count == name else "step" if count == "1" else f"prompt{count}"
 
 
 Found = dict[str, AnyArray]  # outputs by name

@@ -15,7 +15,7 @@ import numpy as np
 from edge.decode.snapkv import vote
 from edge.errors import Damaged, Unsupported
 from edge.spec import DecoderSpec
-from edge.typing import F32, I64, AnyArray
+from edge.typing import F32, I64, AnyArray, Fed
 from edge_runtimes.coreml.agreement import KEYS, VALUES, shares
 from edge_runtimes.coreml.decoder import FIX, Caller, CoreMlDecoder, Found
 
@@ -84,13 +84,13 @@ class FlexibleCoreMlDecoder(CoreMlDecoder):
         if length == 0:
             self._change(self.spec.context)
 
-    def _read(self, kind: str, tokens: Sequence[int], single: str = "step") -> list[Found]:
+    def _read(self, kind: str, tokens: Fed, single: str = "step") -> list[Found]:
         rows = self._rows + len(tokens)
         if rows > self._size:
             self._move(next((size for size in self._small if size >= rows), self.spec.context))
         return super()._read(kind, tokens, single)
 
-    def _append(self, name: str, tokens: Sequence[int], length: int) -> Found:
+    def _append(self, name: str, tokens: Fed, length: int) -> Found:
         found = super()._append(name, tokens, length)
         queries = [output for output in found if output.startswith("queries")]
         return found | {q: np.asarray(found[q], np.float32)[0, :, : len(tokens)] for q in queries}

@@ -9,6 +9,8 @@ from edge_runtimes.gguf.stored import StoredWeights, read_back
 open = GgufDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
 open_evictable = FlexibleGgufDecoder
 open_exits = ExitGgufDecoder
+open_spliced = GgufDecoder
 stored = StoredWeights
 
-__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits", "read_back", "stored"]
+__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits", "open_spliced"]
+__all__ += ["read_back", "stored"]

@@ -7,6 +7,7 @@ context of more rows, so that a model of a long context does not claim memory th
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from edge.gguf.shards import GGUFModel, file_names
 from edge.spec import DecoderSpec, LongRope
 from edge.system import processors
 from edge.system.cancellation import go_on
-from edge.typing import F32
+from edge.typing import F32, Fed
 from edge_runtimes.gguf.library import Context, Model, Watch
 from edge_runtimes.gguf.offload import gpu_layers
 from edge_runtimes.gguf.state import prove
+from edge_runtimes.gguf.stored import StoredWeights
 
 FIRST_ROWS, ANSWER = 512, 256  # rows of a new cache; rows kept free after a prompt
 _LOGITS = 1 << 24  # logits that a call for all positions holds at most
@@ -49,6 +51,7 @@ class GgufDecoder(Closeable):
         self._threads = processors.threads(opening.threads)
         self._exact = opening.exact
         self._outputs = max(outputs, min(512, _LOGITS // spec.vocab))
+        self._folder, self._table = opening.folder, cast("StoredWeights | None", None)
         self._length = 0  # tokens
         self._rows = 0  # of the cache
         self._context = self._open(min(FIRST_ROWS, spec.context), outputs=outputs)
@@ -70,6 +73,21 @@ class GgufDecoder(Closeable):
 
     def step(self, token: int) -> F32:
         return self._last((token,))
+
+    def embed(self, tokens: Sequence[int]) -> F32:
+        if self._table is None:
+            self._table = StoredWeights(self._folder, self.spec)
+        found = [self._table.rows("embed", t, t + 1, by_row=True) for t in tokens]
+        return np.concatenate(found) * np.float32(self.spec.embed_scale)
+
+    def prefill_rows(self, rows: F32) -> F32:
+        self.reserve(min(self._rows + len(rows) + ANSWER, self.capacity))
+        at, size = 0, self._context.batch
+        while len(rows) - at > size:
+            self._run(rows[at : at + size], outputs=0)
+            at += size
+            go_on()
+        return self._last(rows[at:])
 
     def score(self, tokens: Sequence[int]) -> F32:
         few = len(tokens) <= self._context.outputs
@@ -100,6 +118,8 @@ class GgufDecoder(Closeable):
 
     def close(self) -> None:
         self._context.close()
+        if self._table is not None:
+            self._table.close()
         if not self._closed:
             self._model.close()
         self._closed = True
@@ -114,11 +134,11 @@ class GgufDecoder(Closeable):
         prove(self._context.state(), self.spec)
         self.rewind(0)
 
-    def _last(self, tokens: Sequence[int]) -> F32:
+    def _last(self, tokens: Fed) -> F32:
         self._logits[:] = self._run(tokens, outputs=1)[0]
         return self._logits
 
-    def _run(self, tokens: Sequence[int], *, outputs: int) -> F32:
+    def _run(self, tokens: Fed, *, outputs: int) -> F32:
         total = self._length + len(tokens)
         assert len(tokens) > 0, "no tokens"
         assert total <= self.capacity, f"{len(tokens)} after {self._length} of {self.capacity}"

@@ -15,7 +15,7 @@ from edge.contracts import Opening
 from edge.files.closeable import Closeable
 from edge.gguf.shards import COUNT, TENSORS
 from edge.spec import DecoderSpec
-from edge.typing import F32
+from edge.typing import F32, Fed
 from edge_runtimes.gguf.decoder import FIRST_ROWS, Found, GgufDecoder, rotary
 from edge_runtimes.gguf.library import DRAFTS, Context, Model
 from edge_runtimes.gguf.offload import gpu_layers
@@ -65,9 +65,9 @@ class ExitGgufDecoder(GgufDecoder):
             self._first.close()
         super().close()
 
-    def _run(self, tokens: Sequence[int], *, outputs: int) -> F32:
-        logits = super()._run(tokens, outputs=outputs)
-        self._unread += tokens
+    def _run(self, fed: Fed, *, outputs: int) -> F32:
+        logits = super()._run(fed, outputs=outputs)
+        self._unread += map(int, fed)
         return logits
 
     def _catch_up(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from edge.contracts import Opening
 from edge.decode.snapkv import refuse_window, vote
 from edge.errors import Unsupported
-from edge.typing import F32, I64, U8
+from edge.typing import F32, I64, U8, Fed
 from edge_runtimes.gguf.decoder import ANSWER, GgufDecoder
 from edge_runtimes.gguf.library import BATCH, DRAFTS, Context
 from edge_runtimes.gguf.queries import Queries
@@ -71,10 +71,10 @@ class FlexibleGgufDecoder(GgufDecoder):
         if self._length == 0:
             self._rows = self._cut = 0
 
-    def _run(self, tokens: Sequence[int], *, outputs: int) -> F32:
+    def _run(self, fed: Fed, *, outputs: int) -> F32:
         if self._observing:
             self._move()
-        return super()._run(tokens, outputs=outputs)
+        return super()._run(fed, outputs=outputs)
 
     def _move(self, queries: Queries | None = None) -> None:
         """Into a context that shows queries, or back into one that does not; the old one goes first, so

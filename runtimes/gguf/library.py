@@ -12,7 +12,7 @@ import numpy as np
 
 from edge.errors import Damaged, EdgeError
 from edge.files.closeable import Closeable
-from edge.typing import F32, U8
+from edge.typing import F32, U8, Fed
 from edge_runtimes.gguf.buffers import leave_out_amx
 
 _ERROR, _CONTINUED = 4, 5  # levels of what the library logs; an error here is raised there
@@ -123,6 +123,7 @@ class Context(Closeable):
             token=_pointer(self._tokens, llama_cpp.llama_token),
             logits=_pointer(self._wanted, ctypes.c_int8),
         )
+        self._rows = llama_cpp.llama_batch(logits=_pointer(self._wanted, ctypes.c_int8))
         self.batch: int = params.n_batch
         _said.clear()
         self.pointer = llama_cpp.llama_init_from_model(model.pointer, params)
@@ -134,15 +135,23 @@ class Context(Closeable):
             )
         self._memory = llama_cpp.llama_get_memory(self.pointer)
 
-    def run(self, tokens: Sequence[int], *, outputs: int) -> F32:
-        """Append tokens -> logits of the last of them [R, V], in memory that the next call overwrites."""
-        count = len(tokens)
-        self._tokens[:count] = tokens
+    def run(self, fed: Fed, *, outputs: int) -> F32:
+        """Append tokens [T], or rows [T, D] -> logits of the last of them [R, V], in memory that the next
+        call overwrites.
+        """
+        count = len(fed)
         self._wanted[: count - outputs] = 0
         self._wanted[count - outputs : count] = 1
-        self._batch.n_tokens = count
+        if isinstance(fed, np.ndarray) and fed.ndim == 2:
+            fed = np.ascontiguousarray(fed, np.float32)  # kept until the call is over
+            batch = self._rows
+            batch.embd = _pointer(fed, ctypes.c_float)  # type: ignore[assignment]
+        else:
+            self._tokens[:count] = fed
+            batch = self._batch
+        batch.n_tokens = count
         _said.clear()
-        failed = llama_cpp.llama_decode(self.pointer, self._batch)
+        failed = llama_cpp.llama_decode(self.pointer, batch)
         if failed:
             reason = " ".join(_said)[:300]
             raise EdgeError(f"llama.cpp failed with {failed}: {reason}", fix="convert again")

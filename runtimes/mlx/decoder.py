@@ -14,10 +14,10 @@ import numpy as np
 
 from edge.contracts import Opening
 from edge.errors import Unsupported
-from edge.nn.decoder import decoder
+from edge.nn.decoder import decoder, embed
 from edge.spec import DecoderSpec
 from edge.system.cancellation import go_on
-from edge.typing import F32
+from edge.typing import F32, Fed
 from edge_runtimes.mlx.cache import Cache, Exactly, Whole
 from edge_runtimes.mlx.computing import chunk, on_cpu
 from edge_runtimes.mlx.folder import Folder
@@ -86,6 +86,21 @@ class MlxDecoder:
     def rewind(self, length: int) -> None:
         self._cache.rewind(length)
 
+    def embed(self, tokens: Sequence[int]) -> F32:
+        ops = MlxOps(self._weights, Exactly(self._cache, len(tokens)), last_only=False)
+        return np.array(embed(ops, self.spec, self._ids(tokens)).astype(mx.float32))
+
+    def prefill_rows(self, rows: F32) -> F32:
+        at = 0
+        while True:
+            end = min(at + chunk(self.length), len(rows))
+            logits = self._graph(rows[at:end], last_only=True)
+            if end == len(rows):
+                return self._evaluate(logits, end - at)[-1]
+            self._evaluate(None, end - at)
+            at = end
+            go_on()
+
     def _room(self, count: int) -> None:
         at = self._cache.length
         assert count > 0, "no tokens"
@@ -94,15 +109,18 @@ class MlxDecoder:
 
     def _graph(
         self,
-        tokens: Sequence[int],
+        fed: Fed,
         *,
         last_only: bool,
         votes: dict[int, mx.array] | None = None,
     ) -> mx.array:
-        """Append tokens -> logits [T or 1, V], of which nothing is computed yet."""
-        self._room(len(tokens))
-        ops = MlxOps(self._weights, Exactly(self._cache, len(tokens)), last_only, votes)
-        return decoder(ops, self.spec, self._ids(tokens))
+        """Append tokens [T], or rows [T, D] -> logits [T or 1, V], of which nothing is computed yet."""
+        self._room(len(fed))
+        ops = MlxOps(self._weights, Exactly(self._cache, len(fed)), last_only, votes)
+        if isinstance(fed, np.ndarray) and fed.ndim == 2:
+            x = mx.array(np.ascontiguousarray(fed)).astype(self._weights.dtype)
+            return decoder(ops, self.spec, x, embedded=True)
+        return decoder(ops, self.spec, self._ids(list(fed)))
 
     def _ids(self, tokens: Sequence[int]) -> mx.array:
         assert 0 <= min(tokens) <= max(tokens) < self.spec.vocab, "an id that is no token"

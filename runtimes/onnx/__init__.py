@@ -6,6 +6,7 @@ from edge_runtimes.onnx.flexible import FlexibleOnnxDecoder
 from edge_runtimes.onnx.memory import memory, numerics
 from edge_runtimes.onnx.network import OnnxNet, net_memory
 from edge_runtimes.onnx.rounding import RoundingOnnxDecoder
+from edge_runtimes.onnx.spliced import SplicedOnnxDecoder
 from edge_runtimes.onnx.stored import OnnxRows
 
 open = OnnxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
@@ -14,6 +15,7 @@ open_exits = ExitOnnxDecoder
 open_net = OnnxNet
 read_back = OnnxRows
 open_rounding = RoundingOnnxDecoder
+open_spliced = SplicedOnnxDecoder
 
 __all__ = [
     "memory",
@@ -24,5 +26,6 @@ __all__ = [
     "open_exits",
     "open_net",
     "open_rounding",
+    "open_spliced",
     "read_back",
 ]

@@ -2,7 +2,7 @@
 and allocates nothing. T tokens, S rows of the cache, D model width, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec
-from edge.typing import F32, I64, AnyArray
+from edge.typing import F32, I64, AnyArray, Fed
 from edge_runtimes.onnx import external
 
 Kinds = dict[str, object]  # inputs or outputs by name
@@ -22,7 +22,7 @@ class Entry:
     """What an entry point's graph does: these layers, then the head. `asked`: for how many last rows is an
     input. `queries`: each layer gives out its last ones. `drafts`: logits of the ids that drafts are of,
     of one row, and the stream after the layers. `counted`: the rows of each layer's cache are inputs, else
-    there is a mask. `rounded`: caches are of int8.
+    there is a mask. `rounded`: caches are of int8. `embedded`: a residual stream goes in, wherever it begins.
     """
 
     file: str
@@ -33,6 +33,12 @@ class Entry:
     counted: bool = False
     rounded: bool = False
     drafts: bool = False
+    embedded: bool = False
+
+    @property
+    def source(self) -> str:
+        """What goes in."""
+        return "hidden" if self.start or self.embedded else "input_ids"
 
     def width(self, spec: DecoderSpec) -> int:
         """Of a row of logits."""
@@ -51,7 +57,7 @@ class Call:
         self._file, self._session, self._spec, self._entry = file, session, spec, entry
         self._binding = session.io_binding()
         self._layers = entry.layers(spec)
-        self._source = "hidden" if entry.start else "input_ids"
+        self._source = entry.source
         self._width = entry.width(spec)
         self._mask = np.ones(0, np.int64)
         self._counts = np.zeros(
@@ -93,7 +99,7 @@ class Call:
         """Where the stream of the next call's tokens goes: [T, D]."""
         self._bind_output("stream", array, (1, *array.shape))
 
-    def run(self, x: Sequence[int] | F32, *, start: int, past: I64, rows: int) -> F32:
+    def run(self, x: Fed, *, start: int, past: I64, rows: int) -> F32:
         """Tokens [T], or a residual stream [T, D], at positions from `start` on, after `past` rows of each
         layer's cache -> logits of the last `rows`: a view that the next call overwrites.
         """
@@ -117,7 +123,7 @@ class Call:
             raise refused(self._file, error) from None
         return self._out[:rows]
 
-    def _fed(self, x: Sequence[int] | F32) -> AnyArray:
+    def _fed(self, x: Fed) -> AnyArray:
         if isinstance(x, np.ndarray):
             return np.ascontiguousarray(x)
         if len(self._tokens) < len(x):
@@ -172,7 +178,7 @@ def refused(file: Path, error: Exception) -> Damaged:
 def _agree(session: ort.InferenceSession, spec: DecoderSpec, file: Path, entry: Entry) -> None:
     """A manifest may lie: its spec must have the graph's inputs, outputs, caches and vocabulary."""
     ids, stream = ("tensor(int64)", None), ("tensor(float)", spec.width)
-    inputs: Kinds = {"hidden": stream} if entry.start else {"input_ids": ids}
+    inputs: Kinds = {entry.source: ids if entry.source == "input_ids" else stream}
     inputs["position_ids"] = ids
     outputs: Kinds = {"logits": ("tensor(float)", entry.width(spec))}
     if entry.drafts:

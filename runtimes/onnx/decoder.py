@@ -15,7 +15,7 @@ from edge.spec import DecoderSpec
 from edge.system import processors
 from edge.system.cancellation import go_on
 from edge.system.memory import give_back
-from edge.typing import F32, AnyArray
+from edge.typing import F32, AnyArray, Fed
 from edge_runtimes.onnx.call import Call, Entry, open_call
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
@@ -30,11 +30,11 @@ ANSWER = 256  # rows kept free after a prompt
 class OnnxDecoder:
     """One sequence over an artifact's folder.
 
-    If exact, by the twin with float activations. `step`: another graph, which has no such twin.
+    If exact, by the twin with float activations. `step`: another graph, which is that of the exact one where
+    it has any.
     """
 
     def __init__(self, opening: Opening, *, step: Entry | None = None, alone: bool = True) -> None:
-        assert step is None or not opening.exact
         self.spec = spec = opening.spec
         self.capacity = spec.context
         self._folder = opening.folder
@@ -116,15 +116,16 @@ class OnnxDecoder:
     def _chunk(self) -> int:
         return chunk(int(self._rows.max()) + CHUNK, self._biased)
 
-    def _run(self, entry: Entry, tokens: Sequence[int], *, last: bool) -> F32:
-        """Append tokens -> logits [T or 1, V]: a view that the next call overwrites."""
+    def _run(self, entry: Entry, tokens: Fed, *, last: bool) -> F32:
+        """Append tokens, or rows [T, D] -> logits [T or 1, V]: a view that the next call overwrites."""
         assert len(tokens) > 0, "no tokens"
         assert self._length + len(tokens) <= self.capacity, (
             f"{len(tokens)} after {self._length} of {self.capacity}"
         )
         self.reserve(len(tokens))
         call = self._call(entry)
-        rows = len(tokens) if self._exact or not last else 1
+        every = not last or (self._exact and not entry.asked)
+        rows = len(tokens) if every else 1
         logits = call.run(tokens, start=self._length, past=self._rows, rows=rows)
         self._more(len(tokens))
         return logits

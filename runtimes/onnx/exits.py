@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.contracts import Opening
-from edge.typing import F32
+from edge.typing import F32, Fed
 from edge_runtimes.onnx.call import Entry
 from edge_runtimes.onnx.decoder import OnnxDecoder
 
@@ -37,9 +37,9 @@ class ExitOnnxDecoder(OnnxDecoder):
     def late(self, left: Sequence[int]) -> F32:
         return self._finished(len(left), rows=len(left))
 
-    def _run(self, entry: Entry, tokens: Sequence[int], *, last: bool) -> F32:
+    def _run(self, entry: Entry, fed: Fed, *, last: bool) -> F32:
         """A chunk of a prompt, or rows to score: through both halves at once."""
-        count = len(tokens)
+        count, tokens = len(fed), list(map(int, fed))
         assert self._length + count <= self.capacity, "a full cache"
         if len(self._streams) < count:
             self._streams = np.zeros((count, self.spec.width), np.float32)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from functools import partial
+from typing import cast
 
 import numpy as np
 
 from edge.contracts import PLAIN, Numerics, Rounding, StoredWeights
 from edge.net import NetSpec
-from edge.nn.decoder import decoder
+from edge.nn.decoder import decoder, embed
 from edge.nn.tracing import matrices
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
@@ -16,7 +17,7 @@ from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
 from edge.source import finite
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
-from edge.typing import F32, I64, AnyArray
+from edge.typing import F32, I64, AnyArray, Fed
 from edge_runtimes.reference.net import ReferenceNet
 from edge_runtimes.reference.ops import Cache, NumpyOps, Tables
 from edge_runtimes.reference.products import Products
@@ -62,6 +63,14 @@ class ReferenceDecoder:
     def score(self, tokens: Sequence[int]) -> F32:
         return self._run(tokens, last_only=False)
 
+    def embed(self, tokens: Sequence[int]) -> F32:
+        found: F32 = embed(self._ops(last_only=False), self.spec, np.asarray(tokens, np.int64))
+        return found
+
+    def prefill_rows(self, rows: F32) -> F32:
+        row: F32 = self._run(rows, last_only=True)[-1]
+        return row
+
     def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
         votes: dict[int, F32] = {}
         logits = self._run(tokens, last_only=True, votes=votes)[-1]
@@ -84,18 +93,22 @@ class ReferenceDecoder:
         self._cache.rewind(self._rows)
         self._length = length
 
-    def _run(
-        self, tokens: Sequence[int], *, last_only: bool, votes: dict[int, F32] | None = None
-    ) -> F32:
-        assert 0 < len(tokens) <= self.capacity - self._length, (
-            f"{len(tokens)} after {self._length} of {self.capacity}"
+    def _run(self, fed: Fed, *, last_only: bool, votes: dict[int, F32] | None = None) -> F32:
+        """Append tokens [T], or rows [T, D]."""
+        assert 0 < len(fed) <= self.capacity - self._length, (
+            f"{len(fed)} after {self._length} of {self.capacity}"
         )
-        ops: Ops[AnyArray, Tables] = NumpyOps(
-            self._weights, self._cache, self._length, last_only, self._product, votes
-        )
-        logits = decoder(ops, self.spec, np.asarray(tokens, dtype=np.int64))
-        self._more(len(tokens))
+        rows = isinstance(fed, np.ndarray) and fed.ndim == 2
+        x: AnyArray = np.asarray(fed, np.float32 if rows else np.int64)
+        ops = self._ops(last_only=last_only, votes=votes)
+        logits = cast(F32, decoder(ops, self.spec, x, embedded=rows))
+        self._more(len(fed))
         return logits
+
+    def _ops(
+        self, *, last_only: bool, votes: dict[int, F32] | None = None
+    ) -> Ops[AnyArray, Tables]:
+        return NumpyOps(self._weights, self._cache, self._length, last_only, self._product, votes)
 
     def _more(self, count: int) -> None:
         """So many tokens are in every layer's cache now."""

@@ -11,7 +11,8 @@ open = TorchDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives
 open_evictable = FlexibleTorchDecoder
 open_exits = ExitTorchDecoder
 open_net = TorchNet
+open_spliced = TorchDecoder
 read_back = TorchRows
 
 __all__ = ["memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]
-__all__ += ["open_net", "read_back"]
+__all__ += ["open_net", "open_spliced", "read_back"]

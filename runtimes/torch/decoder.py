@@ -13,12 +13,12 @@ import torch
 from edge.artifact.manifest import Artifact, recipe_of
 from edge.contracts import Numerics, Opening
 from edge.errors import EdgeError, Unsupported
-from edge.nn.decoder import decoder
+from edge.nn.decoder import decoder, embed
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float
 from edge.system import processors
 from edge.system.cancellation import go_on
-from edge.typing import F32
+from edge.typing import F32, Fed
 from edge_runtimes.torch.cache import ANSWER, StaticCache
 from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.weights import DTYPES, load
@@ -59,6 +59,20 @@ class TorchDecoder:
     def step(self, token: int) -> F32:
         return self._run(self._last, (token,))[-1]
 
+    @torch.inference_mode()
+    def embed(self, tokens: Sequence[int]) -> F32:
+        return array(
+            embed(self._all, self.spec, torch.tensor([list(tokens)], device=self._device))[0]
+        )
+
+    def prefill_rows(self, rows: F32) -> F32:
+        self._cache.reserve(min(self.length + len(rows) + ANSWER, self.capacity))
+        for at in range(0, len(rows), CHUNK):
+            if at:
+                go_on()
+            logits = self._run(self._last, rows[at : at + CHUNK])
+        return logits[-1]
+
     def score(self, tokens: Sequence[int]) -> F32:
         chunks = (tokens[at : at + CHUNK] for at in range(0, len(tokens), CHUNK))
         return np.concatenate([self._run(self._all, chunk) for chunk in chunks])
@@ -67,21 +81,27 @@ class TorchDecoder:
         self._cache.rewind(length)
 
     @torch.inference_mode()
-    def _run(self, ops: TorchOps, tokens: Sequence[int]) -> F32:
-        """Append tokens -> logits [T or 1, V]."""
-        logits = decoder(ops, self.spec, self._ids(tokens))
-        self._cache.length += len(tokens)
+    def _run(self, ops: TorchOps, fed: Fed) -> F32:
+        """Append tokens [T], or rows [T, D] -> logits [T or 1, V]."""
+        rows = isinstance(fed, np.ndarray) and fed.ndim == 2
+        logits = decoder(ops, self.spec, self._fed(fed), embedded=rows)
+        self._cache.length += len(fed)
         return array(logits[0])
 
     def _ids(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Tokens that there is room for: [1, T]."""
-        count, at = len(tokens), self._cache.length
+        return self._fed(tokens)
+
+    def _fed(self, fed: Fed) -> torch.Tensor:
+        """Tokens or rows that there is room for: [1, T] or [1, T, D]."""
+        count, at = len(fed), self._cache.length
         assert count > 0, "no tokens"
         assert at + count <= self.capacity, f"{count} after {at} of {self.capacity}"
         if self._threads != torch.get_num_threads():
             torch.set_num_threads(self._threads)
         self._cache.reserve(at + count)
-        return torch.tensor([list(tokens)], device=self._device)
+        if isinstance(fed, np.ndarray):
+            return torch.tensor(np.ascontiguousarray(fed)[None], device=self._device)
+        return torch.tensor([list(fed)], device=self._device)
 
     def _use(self, cache: StaticCache) -> None:
         self._cache = cache

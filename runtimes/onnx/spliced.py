@@ -1,0 +1,63 @@
+"""A decoder that takes rows for tokens: `edge.protocols.Spliced`, over one session.
+
+Its graph begins after the embedding, whose rows are read from the data file as they are asked for: a second
+session for tokens would hold every weight twice. T tokens, D model width.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.artifact.manifest import Artifact, recipe_of
+from edge.contracts import Opening
+from edge.system.cancellation import go_on
+from edge.typing import F32
+from edge_runtimes.onnx.call import Entry
+from edge_runtimes.onnx.decoder import ANSWER, OnnxDecoder
+from edge_runtimes.onnx.stored import OnnxRows
+
+ROWS, EXACT_ROWS = "rows.onnx", "exact-rows.onnx"
+
+
+class SplicedOnnxDecoder(OnnxDecoder):
+    """As `OnnxDecoder`, of an artifact that was made for it; if exact, by the twin with float activations."""
+
+    def __init__(self, opening: Opening) -> None:
+        file = opening.part + (EXACT_ROWS if opening.exact else ROWS)
+        entry = Entry(file=file, asked=True, embedded=True)
+        recipe = recipe_of(Artifact.open(opening.folder).manifest)
+        self._table = OnnxRows(opening.folder, opening.spec, recipe)
+        super().__init__(opening, step=entry)
+        self._score = entry
+
+    def embed(self, tokens: Sequence[int]) -> F32:
+        found = [self._table.rows("embed", t, t + 1, by_row=True) for t in tokens]
+        return np.concatenate(found) * np.float32(self.spec.embed_scale)
+
+    def prefill(self, tokens: Sequence[int]) -> F32:
+        return self.prefill_rows(self.embed(tokens))
+
+    def prefill_rows(self, rows: F32) -> F32:
+        self.reserve(len(rows) + ANSWER)
+        at = 0
+        while True:
+            end = min(at + self._chunk(), len(rows))
+            logits = self._append(rows[at:end], last=True)
+            if end == len(rows):
+                return logits[-1]
+            at = end
+            go_on()
+
+    def step(self, token: int) -> F32:
+        return self._append(self.embed((token,)), last=True)[-1]
+
+    def score(self, tokens: Sequence[int]) -> F32:
+        out, at = [], 0
+        while at < len(tokens):
+            end = min(at + self._chunk(), len(tokens))
+            out.append(self._append(self.embed(tokens[at:end]), last=False).copy())
+            at = end
+        return out[0] if len(out) == 1 else np.concatenate(out)
+
+    def _append(self, rows: F32, *, last: bool) -> F32:
+        return self._run(self._step, np.ascontiguousarray(rows, np.float32), last=last)
