@@ -20,6 +20,7 @@ from edge.measure.inspection import inspect
 from edge.measure.net_bench import NetTiming
 from edge.measure.net_plan import NetPlan
 from edge.measure.plan import Plan, plan
+from edge.names import decoder_of
 from edge.net import NetSpec
 from edge.prove import networks
 from edge.prove.verify import TOKENS, verify
@@ -174,6 +175,7 @@ def fastest_strategy(
 
     folder_only(folder, "tuned")
     artifact = Artifact.open(folder)
+    decoder_of(artifact.manifest.spec, artifact.manifest.name)  # refuses what decodes no text
     integrity.check(artifact)
     tokenizer, template = Tokenizer.load(folder), ChatTemplate.load(folder)
     ids = prompt_ids(tokenizer, template, prompt, system=system, raw=raw)

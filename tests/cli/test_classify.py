@@ -187,6 +187,8 @@ def test_what_makes_no_sense_is_refused(
     photo, onnx = photos[0], artifacts / "onnx"
     for words, said in (
         (("run", onnx, "a prompt"), "no decoder of text"),
+        (("run", onnx, "a prompt", "--fast"), "no decoder of text"),
+        (("serve", onnx), "no decoder of text"),
         (("run", onnx, "a prompt", "--image", photo), "takes no prompt"),
         (("run", onnx, "--image", photo, "--layerskip", "2"), "decodes no tokens"),
         (("run", onnx, "--image", photo, "--classes", photo), "converted already"),
