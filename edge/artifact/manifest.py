@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "edge.json"
 MODULE = "module"  # the `kind` of a manifest that is no decoder's: `edge.artifact.network`
+PIPELINE = "pipeline"  # of one that is several networks': `edge.artifact.pipeline`
 SCHEMA = 1
 _LONGEST = 512  # letters of a file's name, its folders included
 
@@ -53,6 +54,7 @@ class Manifest:
     verified: Mapping[str, Any] | None = None  # the last result of `edge verify`
     vision: VisionSettings | None = None  # how it is shown pictures, if it is
     changes: Mapping[str, Any] | None = None  # fields of the source's config that were to be others
+    stage: str | None = None  # which of several networks of its source it is
     schema: int = SCHEMA
 
     @property
@@ -172,6 +174,11 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
             fix="convert again with this edge, or run it with the edge that made it",
         )
     config = Config(data, str(file))
+    if data.get("kind") == PIPELINE:
+        raise Unsupported(
+            f"{file.parent} is several networks, not one",
+            fix=f"name one of them: {file.parent / 'text'} and so on",
+        )
     if data.get("kind") == MODULE:
         raise Unsupported(
             f"{file.parent} is no decoder but {config.text('architecture')}, for {config.text('task')}",
@@ -203,6 +210,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         verified=None if verified is None else verified.data,
         vision=None if vision is None else read_settings(vision),
         changes=None if changes is None else changes.data,
+        stage=config.text("stage") if config.has("stage") else None,
     )
 
 

@@ -45,7 +45,7 @@ from edge.vision.settings import VisionSettings
 Say = Callable[[str], None]
 
 
-def _unsaid(_note: str) -> None: ...
+def unsaid(_note: str) -> None: ...
 
 
 class Subject(Protocol):
@@ -88,7 +88,7 @@ AnySubject = TypeVar("AnySubject", bound=Subject)
 
 def open_subject(source: Path, options: Options) -> Subject:
     """By what the config says that the model is."""
-    network = family_of(config_of(source)).network is not None
+    network = family_of(config_of(source, stage=options.stage)).network is not None
     return NetSubject.open(source, options) if network else DecoderSubject.open(source, options)
 
 
@@ -119,7 +119,7 @@ class Task:
 
 
 def convert(
-    source: Path, out: Path, options: Options, progress: Progress | None = None, say: Say = _unsaid
+    source: Path, out: Path, options: Options, progress: Progress | None = None, say: Say = unsaid
 ) -> Artifact:
     """Convert a checkpoint folder; `out` appears when all of it is there."""
     return convert_all(source, {options.target: out}, options, progress, say)[0]
@@ -130,7 +130,7 @@ def convert_all(
     outs: Mapping[str, Path],
     options: Options,
     progress: Progress | None = None,
-    say: Say = _unsaid,
+    say: Say = unsaid,
 ) -> list[Artifact]:
     """Convert to several targets in one pass over the checkpoint: target -> folder of its artifact."""
     progress = progress or silent
@@ -155,7 +155,7 @@ def convert_all(
             outputs = files_of(folder)
             found = _hashes(outputs, progress)
             manifest = replace(
-                _manifest(task, subject, special),
+                _manifest(task, subject, special, options.stage),
                 calibration=calibration if task.recipe.mixture is not None else None,
                 source={path.name: hashes[path] for path in inputs},
                 files={path.relative_to(folder).as_posix(): found[path] for path in outputs},
@@ -239,7 +239,7 @@ def _write(
             job.journal.close()
 
 
-def _manifest(task: Task, subject: Subject, ids: SpecialIds) -> Manifest:
+def _manifest(task: Task, subject: Subject, ids: SpecialIds, stage: str | None = None) -> Manifest:
     checkpoint = subject.checkpoint
     pin, recipe = pin_of(checkpoint.folder), task.recipe
     return Manifest(
@@ -260,6 +260,7 @@ def _manifest(task: Task, subject: Subject, ids: SpecialIds) -> Manifest:
         tools=_versions(tools(task.converter, recipe)),
         vision=subject.vision,
         changes=subject.changes,
+        stage=stage,
     )
 
 

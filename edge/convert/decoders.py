@@ -48,7 +48,7 @@ class DecoderSubject:
                 "--image-size": options.image_size,
             },
         )
-        opened = Checkpoint.open(source, context=options.context)
+        opened = Checkpoint.open(source, context=options.context, stage=options.stage)
         try:
             checkpoint = with_exits(opened, options.exits, options.draft_vocab)
             spec = replace(checkpoint.decoder, spliced=options.spliced)
@@ -84,4 +84,5 @@ class DecoderSubject:
         return layout
 
     def copy(self, folder: Path) -> SpecialIds:
-        return copy_text(folder, self.files, self.checkpoint.decoder.vocab)
+        config = None if self.options.stage is None else self.checkpoint.config.data
+        return copy_text(folder, self.files, self.checkpoint.decoder.vocab, config)

@@ -2,6 +2,7 @@
 mean, and a head that is cut to some classes.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,18 +49,20 @@ class NetSubject:
     changes: Mapping[str, Any] | None
     labels: Sequence[str] = ()
     notes: tuple[str, ...] = ()
+    own_config: bool = False  # where its source's is of several networks
 
     @classmethod
     def open(cls, source: Path, options: Options) -> "NetSubject":
         refuse_of_text(options)
         said, changes = _shown(source, options)
-        checkpoint = Checkpoint.open(source, changes=changes)
+        checkpoint = Checkpoint.open(source, changes=changes, stage=options.stage)
         try:
             vision = settings(checkpoint, said)
             notes = _resized(checkpoint)
             files = [source / name for name in ("config.json", PREPARATION)]
             known = [file for file in files if file.is_file()]
-            found = cls(checkpoint, known, vision, changes, notes=notes)
+            own = options.stage is not None
+            found = cls(checkpoint, known, vision, changes, notes=notes, own_config=own)
             return found._labelled(options)
         except BaseException:
             checkpoint.close()
@@ -78,6 +81,9 @@ class NetSubject:
     def copy(self, folder: Path) -> SpecialIds:
         for file in self.files:
             shutil.copyfile(file, folder / file.name)
+        if self.own_config:
+            text = json.dumps(dict(self.checkpoint.config.data), indent=1) + "\n"
+            (folder / "config.json").write_text(text)
         if self.labels:
             (folder / LABELS).write_text("".join(f"{label}\n" for label in self.labels))
         return SpecialIds(None, frozenset())
@@ -133,7 +139,7 @@ def floats_first(recipe: Recipe) -> Recipe:
 
 def as_made(source: Path, manifest: Manifest) -> Checkpoint:
     """The checkpoint as an artifact was made of it."""
-    checkpoint = Checkpoint.open(source, changes=manifest.changes)
+    checkpoint = Checkpoint.open(source, changes=manifest.changes, stage=manifest.stage)
     try:
         return with_cut(checkpoint, () if manifest.vision is None else manifest.vision.cut)
     except BaseException:
@@ -215,7 +221,7 @@ def _resized(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 def _shown(source: Path, options: Options) -> tuple[Preparation | None, Mapping[str, Any] | None]:
     """What a folder's own file says of pictures, and the config's field that a size of them changes."""
-    config = config_of(source)
+    config = config_of(source, stage=options.stage)
     file = source / PREPARATION
     said = read_preparation(read_json(file)) if file.is_file() else None
     if family_of(config).vision is None:

@@ -39,6 +39,7 @@ class Options:
     draft_vocab: int | None = None
     snapkv_rows: tuple[int, ...] = ()
     spliced: bool = False
+    stage: str | None = None  # of a checkpoint of several networks, which of them
     tokenizer: Path | None = None
     labels: Path | None = None
     wordnet: Path | None = None

@@ -1,8 +1,10 @@
 """A checkpoint's config and tokenizer files, as they go into an artifact."""
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import complete
@@ -19,10 +21,19 @@ TEXT_FILES = (
 )
 
 
-def copy_text(folder: Path, files: Sequence[Path], vocab: int) -> SpecialIds:
-    """Copy the config and the tokenizer's files; a broken tokenizer is found before any work."""
+def copy_text(
+    folder: Path,
+    files: Sequence[Path],
+    vocab: int,
+    config: Mapping[str, Any] | None = None,
+) -> SpecialIds:
+    """Copy the config and the tokenizer's files; a broken tokenizer is found before any work. `config`: in
+    place of the file's, where that is of several networks.
+    """
     for file in files:
         shutil.copyfile(file, folder / file.name)
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(dict(config), indent=1) + "\n")
     complete(folder)
     return _special_ids(folder, vocab)
 

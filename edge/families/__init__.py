@@ -7,12 +7,13 @@ it, what tests know of it into `tests/cases`, and its published checkpoints into
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
-from edge.errors import Unsupported
+from edge.errors import Damaged, Unsupported
 from edge.families._fields import Fields
 from edge.files.config import Config
 from edge.names import NameMap, Spec
@@ -72,14 +73,64 @@ class Family:
         return None if self.vision is None else self.vision(self.fields.checked(config))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One network of several in a checkpoint. `prefix`: what names of its tensors begin with there; `config`:
+    its own config.json, from that of the whole.
+    """
+
+    name: str
+    prefix: str
+    config: Callable[[Config], Config]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipeline:
+    """A kind of checkpoint that is several networks: together they hold every tensor of it. `settings`: what
+    an artifact keeps of how they work together.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    fields: Fields
+    stages: tuple[Stage, ...]
+    settings: Callable[[Config], Mapping[str, Any]] = lambda _config: {}
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def check(self, tensors: Iterable[str]) -> None:
+        """Refuse a checkpoint with a tensor that is of none of its networks."""
+        prefixes = tuple(stage.prefix for stage in self.stages)
+        unknown = sorted(name for name in tensors if not name.startswith(prefixes))
+        if unknown:
+            raise Damaged(
+                f"tensor {unknown[0]!r:.80} is of none of the networks of {self.name}",
+                fix="check that config.json and the weights belong together",
+            )
+
+
 @cache
 def families() -> tuple[Family, ...]:
     """Every family, by the files of this folder."""
-    modules = sorted(
-        module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_"
-    )
-    found = (importlib.import_module(f"{__name__}.{name}") for name in modules)
-    return tuple(module.FAMILY for module in found if "FAMILY" in vars(module))
+    return tuple(module.FAMILY for module in _modules() if "FAMILY" in vars(module))
+
+
+def _modules() -> list[ModuleType]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return [importlib.import_module(f"{__name__}.{name}") for name in names if name[0] != "_"]
+
+
+@cache
+def pipelines() -> tuple[Pipeline, ...]:
+    """Every kind of checkpoint that is several networks, by the files of this folder."""
+    return tuple(module.PIPELINE for module in _modules() if "PIPELINE" in vars(module))
+
+
+def pipeline_of(config: Config) -> Pipeline | None:
+    """The pipeline that a config.json is of, if it is of any."""
+    model_type = config.text("model_type")
+    return next((one for one in pipelines() if model_type in one.model_types), None)
 
 
 def decoders() -> tuple[Family, ...]:

@@ -76,7 +76,7 @@ def verify(
             f"{tokens} tokens and a prompt do not fit the context of {asked.context}",
             fix="give smaller --tokens",
         )
-    with Checkpoint.open(source) as checkpoint:
+    with Checkpoint.open(source, stage=manifest.stage) as checkpoint:
         context = min(longest(checkpoint.decoder), asked.context)
         spec = replace(
             replace(checkpoint.decoder, context=context),

@@ -79,6 +79,7 @@ class Model:
         self.tokenizer = tokenizer
         self.template = template
         self.source = source
+        self.stop_ids = tokenizer.stop_ids
         self.decoder = source.decoder if isinstance(source, Speculation) else source
         self._seen: list[int] = []  # what the cache held when the last reply began
         self._last: Generation | None = None
@@ -164,7 +165,7 @@ class Model:
             ids[keep:],
             sampling=wish.sampling,
             max_tokens=wish.max_tokens,
-            stop_ids=self.tokenizer.stop_ids,
+            stop_ids=self.stop_ids,
             seen=self._seen,
             constraint=form,
         )

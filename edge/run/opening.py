@@ -10,7 +10,7 @@ from edge.contracts import NetOpening, Opening, Rows, StoredWeights
 from edge.decode.exits import ExitDecoder, Halves
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import Unsupported
-from edge.protocols import Decoder, EarlyExit, Evictable, Net, Roundable
+from edge.protocols import Decoder, EarlyExit, Evictable, Net, Roundable, Spliced
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 
@@ -72,6 +72,26 @@ def open_net(
         reference=reference,
     )
     return cast("Callable[[NetOpening], Net]", door)(opening)
+
+
+def open_spliced(
+    artifact: Artifact,
+    *,
+    threads: int | None = None,
+    exact: bool = False,
+    reference: bool = False,
+) -> Spliced:
+    """A decoder of an artifact that takes rows for tokens, if it was made for that."""
+    door = _offered(artifact, "open_spliced", "take rows for tokens")
+    if not artifact.manifest.decoder.spliced:
+        raise Unsupported(
+            f"{artifact.folder} was not made to take rows for tokens",
+            fix="convert the pipeline again",
+        )
+    refuse_parts(artifact.manifest.decoder, "rows for tokens")
+    _refuse_numpy(artifact, reference)
+    opening = replace(_plainly(artifact), threads=threads, exact=exact, reference=reference)
+    return cast("Door[Spliced]", door)(opening)
 
 
 def open_net_proof(artifact: Artifact, *, exact: bool) -> Net:

@@ -16,9 +16,16 @@ from edge.errors import Unsupported
 from edge.families import Family, family_of
 from edge.files.closeable import Closeable
 from edge.files.config import Config
-from edge.files.weightfile import WeightFile, open_weights, same
+from edge.files.weightfile import WeightFile
 from edge.names import Location, Spec, decoder_of
-from edge.source.headers import Headers, checkpoint_files, config_of
+from edge.source.headers import (
+    Headers,
+    checkpoint_files,
+    config_of,
+    opened,
+    prefix_of,
+    same_below,
+)
 from edge.spec import DecoderSpec, longest
 from edge.typing import F32, I64, Shape
 
@@ -45,25 +52,27 @@ class Checkpoint(Closeable):
         *,
         context: int | None = None,
         changes: Mapping[str, Any] | None = None,
+        stage: str | None = None,
     ) -> "Checkpoint":
         """Read the config and every header; `context` is the longest sequence, if not the model's own;
-        `changes`: other fields that its config is to have.
+        `changes`: other fields that its config is to have; `stage`: of one of its networks.
         """
-        config = config_of(folder, changes)
+        config = config_of(folder, changes, stage)
         family = family_of(config)
         paths = checkpoint_files(folder)
-        opened: list[WeightFile] = []
+        files: list[WeightFile] = []
         try:
-            opened.extend(open_weights(path) for path in paths)
-            entries = {file.path.name: file.entries for file in opened}
-            headers = Headers(config, entries, same=partial(same, paths))
+            files.extend(opened(folder, path, stage) for path in paths)
+            entries = {file.path.name: file.entries for file in files}
+            alike = partial(same_below, paths, prefix_of(folder, stage))
+            headers = Headers(config, entries, same=alike)
             spec = with_context(headers.spec(), context)
             places = headers.places(spec)
         except BaseException:
-            for file in opened:
+            for file in files:
                 file.close()
             raise
-        holders = {name: file for file in opened for name in file.entries}
+        holders = {name: file for file in files for name in file.entries}
         return cls(folder, config, family, spec, places, paths, holders)
 
     @property

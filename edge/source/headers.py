@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import Damaged, Unsupported
-from edge.families import Family, family_of
+from edge.families import Family, Pipeline, family_of, pipeline_of
+from edge.files.below import Below
 from edge.files.config import Config, is_plain, read_json
 from edge.files.safetensors import Entry
-from edge.files.weightfile import open_weights, same
+from edge.files.weightfile import WeightFile, open_weights, same
 from edge.names import Location, Spec
 from edge.spec import DecoderSpec
 from edge.typing import Shape
@@ -57,14 +58,19 @@ class Headers:
     same: Callable[[str, str], bool] = lambda _first, _second: True
 
     @classmethod
-    def of(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> "Headers":
-        """Of a checkpoint on this machine; `changes`: fields that its config is to have."""
+    def of(
+        cls, folder: Path, changes: Mapping[str, Any] | None = None, stage: str | None = None
+    ) -> "Headers":
+        """Of a checkpoint on this machine; `changes`: fields that its config is to have; `stage`: of one of
+        its networks.
+        """
         files, paths = {}, checkpoint_files(folder)
         for path in paths:
-            with open_weights(path) as file:
+            with opened(folder, path, stage) as file:
                 files[path.name] = file.entries
-        config = config_of(folder, changes)
-        return cls(config, files, strings=_strings(folder), same=partial(same, paths))
+        config = config_of(folder, changes, stage)
+        alike = partial(same_below, paths, prefix_of(folder, stage))
+        return cls(config, files, strings=_strings(folder), same=alike)
 
     @property
     def family(self) -> Family:
@@ -122,10 +128,45 @@ class Headers:
                 )
 
 
-def config_of(folder: Path, changes: Mapping[str, Any] | None = None) -> Config:
-    """A checkpoint's config, with fields that are to be others."""
+def config_of(
+    folder: Path, changes: Mapping[str, Any] | None = None, stage: str | None = None
+) -> Config:
+    """A checkpoint's config, or that of one of its networks, with fields that are to be others."""
     config = Config.load(folder / "config.json")
+    if stage is not None:
+        config = _pipeline(config).stage(stage).config(_pipeline(config).fields.checked(config))
     return config if not changes else Config({**config.data, **changes}, config.where)
+
+
+def opened(folder: Path, path: Path, stage: str | None) -> WeightFile:
+    """A file of a checkpoint's weights, or what one of its networks has there."""
+    file = open_weights(path)
+    if stage is None:
+        return file
+    try:
+        _pipeline(Config.load(folder / "config.json")).check(file.entries)
+        return Below(file, prefix_of(folder, stage))
+    except BaseException:
+        file.close()
+        raise
+
+
+def prefix_of(folder: Path, stage: str | None) -> str:
+    """What names of a network's tensors begin with in its checkpoint."""
+    if stage is None:
+        return ""
+    return _pipeline(Config.load(folder / "config.json")).stage(stage).prefix
+
+
+def same_below(paths: Iterable[Path], prefix: str, first: str, second: str) -> bool:
+    return same(paths, prefix + first, prefix + second)
+
+
+def _pipeline(config: Config) -> Pipeline:
+    found = pipeline_of(config)
+    if found is None:
+        raise Damaged(f"{config.where} is of one network, not of several", fix="convert again")
+    return found
 
 
 def _strings(folder: Path) -> int | None:

@@ -95,6 +95,10 @@ class Tokenizer:
         )
         return Stream(partial(self._piece, skip_special), pieces_of(decoder, inside=inside)())
 
+    def id_of(self, token: str) -> int | None:
+        """The id of a whole token, special or not; None if there is none."""
+        return _id_of(self._library, token)
+
     def definition(self) -> str:
         """The whole tokenizer as a tokenizer.json, added tokens and their flags included."""
         text: str = self._library.to_str()

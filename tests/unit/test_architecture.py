@@ -65,7 +65,7 @@ ROOMS = (
     *("spec", "net", "names", "ops", "protocols"),
     *("nn", "vision", "families", "quant", "artifact", "source", "text"),
     *("contracts", "decode", "targets", "gguf"),
-    *("convert", "run", "data", "prove", "measure"),
+    *("convert", "run", "pipelines", "data", "prove", "measure"),
     *("train", "serve", "via", "api", "command"),
 )
 # The checkpoint reader asks which family a config is of; a family knows only what a model is in numbers, its

@@ -1,0 +1,67 @@
+"""An artifact of several networks: a folder with one artifact for each, and an `edge.json` that says which."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.artifact.manifest import MANIFEST, PIPELINE, SCHEMA, Artifact
+from edge.errors import Damaged
+from edge.files.config import Config, is_plain, read_json
+from edge.files.hashing import sha256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineManifest:
+    """What `edge.json` holds. `stages`: network -> hash of the edge.json of its folder, which is called so;
+    `settings`: how they work together, which the pipeline's own file reads.
+    """
+
+    family: str
+    name: str
+    stages: Mapping[str, str]
+    settings: Mapping[str, Any]
+    kind: str = PIPELINE
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineArtifact:
+    """A folder whose networks were found whole, each by its own manifest."""
+
+    folder: Path
+    manifest: PipelineManifest
+    stages: Mapping[str, Artifact]
+
+    @classmethod
+    def open(cls, folder: Path) -> "PipelineArtifact":
+        config = Config(read_json(folder / MANIFEST), str(folder / MANIFEST))
+        stages, settings = config.strings("stages"), config.table("settings")
+        if config.data.get("schema") != SCHEMA or not stages or settings is None:
+            raise Damaged(f"{config.where} is no pipeline of this edge", fix="convert again")
+        for name, digest in stages.items():
+            if not is_plain(name) or (folder / name).is_symlink():
+                raise Damaged(
+                    f"{config.where} names {name!r:.60}, no folder of it", fix="do not trust it"
+                )
+            if sha256(folder / name / MANIFEST) != digest:
+                raise Damaged(
+                    f"{folder / name} was changed since it became a part of {folder}",
+                    fix="convert again",
+                )
+        manifest = PipelineManifest(
+            family=config.text("family"),
+            name=config.text("name"),
+            stages=stages,
+            settings=settings.data,
+        )
+        return cls(folder, manifest, {name: Artifact.open(folder / name) for name in stages})
+
+    @property
+    def nbytes(self) -> int:
+        return sum(artifact.nbytes for artifact in self.stages.values())
+
+
+def is_pipeline(folder: Path) -> bool:
+    file = folder / MANIFEST
+    return file.is_file() and read_json(file).get("kind") == PIPELINE

@@ -1,0 +1,1 @@
+"""Models of several networks: one file a pipeline says what happens between them."""

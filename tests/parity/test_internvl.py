@@ -1,0 +1,237 @@
+"""InternVL from a checkpoint under the published names to an answer about pictures, on every target."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import internvls
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge.artifact.pipeline import PipelineArtifact
+from edge.convert.options import Options
+from edge.convert.pipelines import convert_pipeline
+from edge.errors import Damaged, EdgeError, Unsupported
+from edge.pipelines.internvl import InternVL, load_internvl
+from edge.quant.recipe import parse
+from edge.run.model import Wish
+from edge.source.checkpoint import Checkpoint
+from edge.vision.pictures import Picture
+from edge_runtimes.reference import oracle
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+MODULES = {"onnx": "onnxruntime", "mlx": "mlx.core", "torch": "torch", "coreml": "coremltools"}
+WAYS: Mapping[str, tuple[str, Mapping[str, tuple[str, str | None]]]] = {
+    **{target: (target, {}) for target in MODULES},
+    "gguf beside onnx": ("onnx", {"text": ("gguf", None)}),
+}
+TOKENS = 8
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+def picture(width: int, height: int, seed: int = 0) -> Picture:
+    rng = np.random.default_rng(seed)
+    return Picture(rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+# One tile, four and a small one, twelve and a small one.
+PICTURES = {"one": picture(9, 9), "five": picture(24, 24, 1), "thirteen": picture(64, 48, 2)}
+GRIDS = {"one": (1, 1), "five": (2, 2), "thirteen": (4, 3)}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, internvls.Rows]:
+    folder = tmp_path_factory.mktemp("internvl") / "mini"
+    return folder, internvls.write(folder)
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def model(
+    request: pytest.FixtureRequest,
+    source: tuple[Path, internvls.Rows],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> InternVL:
+    target, parts = WAYS[request.param]
+    pytest.importorskip(MODULES[target])
+    if parts:
+        pytest.importorskip("llama_cpp")
+    out = tmp_path_factory.mktemp("out") / "it"
+    made = convert_pipeline(source[0], out, Options(target=target, quant="fp32"), parts)
+    return load_internvl(made.folder, exact=True, reference=target == "coreml")
+
+
+def tiled(image: Picture, grid: tuple[int, int]) -> np.ndarray:
+    """Tiles and the small picture by Pillow alone: [N, side, side, 3], as the tower takes them."""
+    side, (columns, rows) = internvls.SIDE, grid
+    whole = Image.fromarray(image.rgb)
+    large = whole.resize((side * columns, side * rows), Image.Resampling.BICUBIC)
+    cut = [
+        large.crop((side * c, side * r, side * (c + 1), side * (r + 1)))
+        for r in range(rows)
+        for c in range(columns)
+    ]
+    cut += [whole.resize((side, side), Image.Resampling.BICUBIC)] if len(cut) > 1 else []
+    every = np.stack([np.asarray(tile, np.float64) / 255 for tile in cut])
+    return ((every - MEAN) / STD).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_rows_of_a_picture_are_those_of_torch(
+    model: InternVL, source: tuple[Path, internvls.Rows], name: str
+) -> None:
+    shown = model.look(PICTURES[name])
+    assert (shown.grid.columns, shown.grid.rows) == GRIDS[name]
+    want = source[1](tiled(PICTURES[name], GRIDS[name]))
+    assert len(shown.rows) == 4 * shown.grid.tiles
+    got = shown.rows.reshape(want.shape)
+    assert np.abs(got - want).max() / np.abs(want).max() <= 2e-5
+
+
+def prompt(question: str, images: Sequence[str]) -> str:
+    """As the reference spells it, a placeholder for each row."""
+    shown = "".join(
+        f"<img>{'<IMG_CONTEXT>' * 4 * count}</img>\n"
+        for count in ((c * r + 1 if c * r > 1 else 1) for c, r in (GRIDS[i] for i in images))
+    )
+    return (
+        f"<|im_start|>system\n{internvls.MESSAGE}<|im_end|>"
+        f"<|im_start|>user\n{shown}{question}<|im_end|><|im_start|>assistant\n"
+    )
+
+
+def greedy(source: Path, rows: np.ndarray, ids: Sequence[int], place: int) -> list[int]:
+    """In numpy: the tokens' rows from the table, the pictures' between them, one pass each."""
+    with Checkpoint.open(source, stage="text") as checkpoint:
+        decoder = oracle(checkpoint, parse("fp32"))
+        fed = decoder.embed(ids)
+        fed[np.array(ids) == place] = rows
+        logits, out = decoder.prefill_rows(fed), []
+        for _ in range(TOKENS):
+            out.append(int(logits.argmax()))
+            logits = decoder.step(out[-1])
+        return out
+
+
+@pytest.mark.parametrize("names", [(), ("one",), ("five",), ("thirteen",), ("five", "one", "five")])
+def test_greedy_tokens_are_those_of_numpy(
+    model: InternVL, source: tuple[Path, internvls.Rows], names: Sequence[str]
+) -> None:
+    wish = Wish(max_tokens=TOKENS)
+    answer = model.generate("What is it?", images=[PICTURES[name] for name in names], wish=wish)
+    for _ in answer:
+        pass
+    ids = model.tokenizer.encode(prompt("What is it?", names), special=True)
+    assert list(answer.generation.prompt) == ids
+    rows = [source[1](tiled(PICTURES[n], GRIDS[n])).reshape(-1, 64) for n in names]
+    place = model.tokenizer.id_of("<IMG_CONTEXT>")
+    assert place is not None
+    want = greedy(source[0], np.concatenate(rows) if rows else np.zeros((0, 64)), ids, place)
+    got = answer.generation.tokens
+    assert got == want[: len(got)]
+    assert len(got) == TOKENS or got[-1] in model._model.stop_ids
+
+
+def test_a_picture_may_stand_anywhere(model: InternVL) -> None:
+    first = model.prompt_ids("<image>\nWhat?", [4])
+    assert model.prompt_ids("What?", [4]) == first
+    between = model.prompt_ids("This <image> and <image>?", [4, 8])
+    text = model.tokenizer.decode(between, skip_special=False)
+    assert f"This <img>{'<IMG_CONTEXT>' * 4}</img> and <img>{'<IMG_CONTEXT>' * 8}</img>?" in text
+    with pytest.raises(EdgeError, match="2 times <image>, and there are 1"):
+        model.prompt_ids("<image> <image>", [4])
+    with pytest.raises(EdgeError, match="stands for pictures"):
+        model.prompt_ids("<IMG_CONTEXT>", [])
+
+
+def test_other_pictures_give_other_answers(model: InternVL) -> None:
+    """Not the placeholders are read, but what stands there; the same again is the same."""
+    logits = []
+    for seed in (5, 6, 5):
+        answer = model.generate("?", images=[picture(24, 24, seed)], wish=Wish(max_tokens=1))
+        list(answer)
+        model.decoder.rewind(model.decoder.length - 1)
+        logits.append(model.decoder.step(3).copy())
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3
+    np.testing.assert_allclose(logits[0], logits[2], atol=1e-5)
+
+
+def test_each_network_is_proved_against_its_part_of_the_source(
+    source: tuple[Path, internvls.Rows], tmp_path: Path
+) -> None:
+    from edge import api
+
+    parts = {"vision": ("onnx", "int8"), "text": ("onnx", "int4")}
+    made = convert_pipeline(source[0], tmp_path / "it", Options(target="onnx"), parts)
+    recipes = {name: stage.manifest.recipe for name, stage in made.stages.items()}
+    assert recipes == {
+        "vision": "rtn-int8-row",
+        "projector": "rtn-int8-row",
+        "text": "rtn-int4-g32",
+    }
+    for name, stage in made.stages.items():
+        assert stage.manifest.stage == name
+        report = api.verify_artifact(stage.folder, str(source[0]), tokens=None)
+        assert report.passed, (name, report)
+
+
+def changed(folder: Path, change: dict[str, Any]) -> None:
+    import json
+
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"downsample_ratio": 0.25}, "downsample_ratio"),
+        ({"select_layer": -4}, "select_layer"),
+        ({"template": "vicuna"}, "conversation 'vicuna'"),
+        ({"vision_config": None}, "no vision_config"),
+        ({"use_thumbnail": False}, "use_thumbnail"),
+        ({"ps_version": "v3"}, "ps_version"),
+    ],
+)
+def test_what_is_not_computed_is_refused(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    internvls.write(tmp_path / "it")
+    changed(tmp_path / "it", change)
+
+    def used() -> None:
+        options = Options(target="torch", quant="fp32")
+        load_internvl(convert_pipeline(tmp_path / "it", tmp_path / "out", options).folder)
+
+    with pytest.raises((Damaged, Unsupported), match=words):
+        used()
+
+
+def test_a_tensor_of_no_network_is_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    internvls.write(tmp_path / "it")
+    file = tmp_path / "it" / "model.safetensors"
+    save_file({**load_file(file), "extra.weight": np.zeros(3, np.float32)}, file)
+    with pytest.raises(Damaged, match=r"'extra\.weight' is of none"):
+        convert_pipeline(tmp_path / "it", tmp_path / "out", Options(target="torch", quant="fp32"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_that_was_exchanged_is_refused(
+    source: tuple[Path, internvls.Rows], tmp_path: Path
+) -> None:
+    made = convert_pipeline(source[0], tmp_path / "it", Options(target="torch", quant="fp32"))
+    file = made.folder / "vision" / "edge.json"
+    file.write_text(file.read_text() + " ")
+    with pytest.raises(Damaged, match="was changed since"):
+        PipelineArtifact.open(made.folder)
+
+
+def test_the_system_message_is_read_and_nothing_run(
+    source: tuple[Path, internvls.Rows], tmp_path: Path
+) -> None:
+    made = convert_pipeline(source[0], tmp_path / "it", Options(target="torch", quant="fp32"))
+    assert made.manifest.settings["system"] == internvls.MESSAGE
