@@ -29,6 +29,7 @@ class Guard:
             "/usr/share/zoneinfo",
             "/dev/null",
             *("/sys/devices/system/cpu", "/sys/fs/cgroup"),  # how many processors there are
+            "/proc/cpuinfo",  # and what they can do
         )
         self._found: list[str] = []
         self._on = False

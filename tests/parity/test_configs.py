@@ -10,7 +10,7 @@ from published import OPENELM, openelm
 from support import spec_of
 
 from edge.errors import EdgeError, Unsupported
-from edge.families import families, family_of
+from edge.families import decoders, family_of
 from edge.files.config import Config
 from edge.measure.inspection import parameters
 from edge.names import shapes
@@ -87,7 +87,7 @@ def test_what_is_not_supported_is_refused_by_field(assets: Path, file: str, fiel
 
 
 def test_every_published_config_of_a_family_is_read(assets: Path) -> None:
-    known = {kind for family in families() for kind in family.model_types}
+    known = {kind for family in decoders() for kind in family.model_types}
     files = [
         *(assets / "hf-config").glob("*/config.json"),
         *(assets / FROM_CODE).glob("*.config.json"),
