@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edge.system.switches import switch_off
 
 if TYPE_CHECKING:
-    from edge.run.loading import load as load
+    from edge.pipelines.loading import load as load
 
 __all__ = ["load"]
 
@@ -21,7 +21,7 @@ switch_off()  # at import: a library reads its switches when it is loaded
 def __getattr__(name: str) -> object:
     # Importing edge costs nothing; the runtime comes with the first use.
     if name == "load":
-        from edge.run.loading import load
+        from edge.pipelines.loading import load
 
         return load
     raise AttributeError(f"module 'edge' has no attribute {name!r}")

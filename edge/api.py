@@ -1,27 +1,32 @@
 """What each command does, as one function: the command line parses, calls one of these, and prints."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge import targets
 from edge.artifact import integrity, network
 from edge.artifact.manifest import Artifact, for_later
+from edge.artifact.pipeline import PipelineArtifact, is_pipeline
 from edge.convert.conversion import convert_all, open_subject, prepare
 from edge.convert.options import Options, refuse_given, usual
+from edge.convert.pipelines import convert_pipeline, is_of_several, parts_of
 from edge.errors import EdgeError, Unsupported
+from edge.families import pipeline_of
 from edge.files.texts import text_of
 from edge.gguf.foreign import artifact_at, folder_only
-from edge.measure import net_bench, net_plan
+from edge.measure import net_bench, net_plan, pipeline_plan
 from edge.measure.bench import Text, Timing, bench
 from edge.measure.evaluate import Evaluation, evaluate
 from edge.measure.inspection import inspect
 from edge.measure.net_bench import NetTiming
 from edge.measure.net_plan import NetPlan
+from edge.measure.pipeline_plan import PipelinePlan
 from edge.measure.plan import Plan, plan
 from edge.names import decoder_of
 from edge.net import NetSpec
+from edge.pipelines.internvl import InternVL, load_internvl
 from edge.prove import networks
 from edge.prove.verify import TOKENS, verify
 from edge.quant.listing import list_recipes
@@ -70,11 +75,14 @@ def convert_model(
     options: Options,
     progress: Progress | None = None,
     say: Say = lambda _: None,
-) -> list[Artifact]:
+) -> Sequence[Artifact | PipelineArtifact]:
     """Convert a registry id or a checkpoint folder to one target or several (`onnx,mlx`). Of a model
-    that was trained with exits, those are kept if no others are asked for.
+    that was trained with exits, those are kept if no others are asked for. One of several networks may have
+    each for a target of its own (`vision=onnx:int8,text=gguf:q4_0`).
     """
     named = resolve(model)
+    if is_of_several(named.checkpoint()):
+        return _convert_several(named.checkpoint(), to, out, options, progress, say)
     source, options = _asked(options, named)
     return convert_all(source, _outs(source, to, out, options), options, progress, say)
 
@@ -95,6 +103,29 @@ def _asked(options: Options, model: Named) -> tuple[Path, Options]:
     """The checkpoint of a model, and its options with what is usual of such a model."""
     source = model.checkpoint()
     return source, usual(_with_exits(options, model), config_of(source))
+
+
+def _convert_several(
+    source: Path,
+    to: str | None,
+    out: Path | None,
+    options: Options,
+    progress: Progress | None,
+    say: Say,
+) -> list[PipelineArtifact]:
+    """One artifact for each target of all networks; or one whose networks are placed."""
+    words = _names(to) if to is not None else [targets.best()]
+    parts = parts_of(words)
+    if parts is None:
+        outs = _outs(source, to, out, options)
+        return [
+            convert_pipeline(source, outs[t], replace(options, target=t), None, progress, say)
+            for t in words
+        ]
+    used = list(dict.fromkeys(target for target, _ in parts.values()))
+    folder = out or Path("artifacts") / f"{source.name}-{'-'.join(used)}"
+    options = replace(options, target=used[0])
+    return [convert_pipeline(source, folder, options, parts, progress, say)]
 
 
 def _with_exits(options: Options, model: Named) -> Options:
@@ -149,9 +180,16 @@ def open_model(
     strategy: Strategy = PLAIN,
     progress: Progress | None = None,
     turns: bool = True,
-) -> Model:
+) -> Model | InternVL:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     folder = ready(model, progress, runtime)
+    if is_pipeline(folder):
+        if replace(strategy, reference=False) != PLAIN:
+            raise EdgeError(
+                "a model that sees decodes plainly, as yet", fix="leave out the options of decoding"
+            )
+        how: Any = {"unchecked": unchecked, "reference": strategy.reference}
+        return load_internvl(folder, threads=threads, **how)
     return load(folder, threads=threads, unchecked=unchecked, strategy=strategy, turns=turns)
 
 
@@ -174,6 +212,8 @@ def fastest_strategy(
     from edge.measure.tune import fastest
 
     folder_only(folder, "tuned")
+    if is_pipeline(folder):
+        raise EdgeError("--fast is not of a model that sees", fix="leave it out")
     artifact = Artifact.open(folder)
     decoder_of(artifact.manifest.spec, artifact.manifest.name)  # refuses what decodes no text
     integrity.check(artifact)
@@ -203,6 +243,8 @@ def verify_artifact(
     folder_only(folder, "proved")
     if network.is_network(folder):
         return _verify_module(folder, against, tokens, say)
+    if is_pipeline(folder):
+        return _verify_several(folder, against, tokens, progress)
     artifact = Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
     report: Verdict
@@ -216,12 +258,50 @@ def verify_artifact(
     return report
 
 
+@dataclass(frozen=True, slots=True)
+class SeveralReport:
+    """A verification of each of several networks."""
+
+    passed: bool
+    networks: Mapping[str, Mapping[str, object]]
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def _verify_several(
+    folder: Path, against: str | None, tokens: int | None, progress: Progress | None
+) -> SeveralReport:
+    """Each network against its part of the checkpoint. A result is not kept: the whole names each part's
+    manifest by its hash.
+    """
+    artifact = PipelineArtifact.open(folder)
+    source = _origin(folder, artifact.manifest.name, against)
+    found: dict[str, Verdict] = {}
+    for name, stage in artifact.stages.items():
+        if isinstance(stage.manifest.spec, NetSpec):
+            found[name] = networks.verify(stage, source, progress=progress)
+        else:
+            found[name] = verify(stage, source, tokens=tokens or TOKENS, progress=progress)
+    return SeveralReport(
+        all(one.passed for one in found.values()), {name: one.json() for name, one in found.items()}
+    )
+
+
 def verify_files(
     folder: Path, against: str | None, progress: Progress | None = None
 ) -> integrity.Files:
     """Compare only hashes: the artifact's files and, with `against`, the inputs it was made from."""
     folder_only(folder, "compared with hashes")
     source = None if against is None else resolve(against).checkpoint()
+    if is_pipeline(folder):
+        stages = PipelineArtifact.open(folder).stages
+        return integrity.together(
+            {
+                name: integrity.compare(stage.folder, stage.manifest, source, progress or silent)
+                for name, stage in stages.items()
+            }
+        )
     manifest = (
         network.read(folder) if network.is_network(folder) else Artifact.open(folder).manifest
     )
@@ -248,15 +328,22 @@ def serve_model(
             fix="pip install 'edge-toolkit[serve]'",
         ) from None
     opened = open_model(model, threads=threads, strategy=strategy, progress=progress)
+    if isinstance(opened, InternVL):
+        raise Unsupported(
+            f"{opened.artifact.manifest.name} sees, and edge serve takes no pictures as yet",
+            fix="use edge run MODEL --image FILE",
+        )
     run(opened, host, port, key=key, names=names)
 
 
 def plan_model(
     model: str, to: str, options: Options, *, threads: int | None, strategy: Strategy = PLAIN
-) -> list[Plan] | list[NetPlan]:
+) -> list[Plan] | list[NetPlan] | list[PipelinePlan]:
     """What converting and running a model will take, before any of it is done: for each target."""
     named = resolve(model)
     options, headers = _with_exits(options, named), _headers(named)
+    if pipeline_of(headers.config) is not None:
+        return pipeline_plan.plans(headers, _names(to), options, threads=threads, strategy=strategy)
     if headers.family.network is not None:
         if strategy != PLAIN:
             raise EdgeError(
@@ -296,7 +383,7 @@ def pull_model(model: str, *, say: Say, file: Path | None = None) -> dict[str, A
     return {"path": str(folder), **found}
 
 
-def open_classifier(
+def open_seeing(
     model: str,
     options: Options,
     *,
@@ -305,11 +392,33 @@ def open_classifier(
     unchecked: bool = False,
     reference: bool = False,
     progress: Progress | None = None,
-) -> Classifier:
-    """A network whose rows have names; `options`: of the conversion that a checkpoint is run by."""
+) -> Classifier | InternVL:
+    """A network whose rows have names, or several that answer about pictures; `options`: of the conversion
+    that a checkpoint is run by.
+    """
     folder = artifact_of(resolve(model), progress, runtime, options)
-    artifact = artifact_at(folder)
-    return load_classifier(artifact, threads=threads, unchecked=unchecked, reference=reference)
+    how: Any = {"threads": threads, "unchecked": unchecked, "reference": reference}
+    if is_pipeline(folder):
+        return load_internvl(folder, **how)
+    return load_classifier(artifact_at(folder), **how)
+
+
+def look_at(model: InternVL, images: Sequence[Path], most: int | None) -> list[dict[str, Any]]:
+    """Each picture as the model gets it, and what is said of it."""
+    found = []
+    for image in images:
+        picture = open_picture(image)
+        shown = model.look(picture, most=most)
+        said = {
+            "file": str(image),
+            "width": shown.width,
+            "height": shown.height,
+            "grid": [shown.grid.columns, shown.grid.rows],
+            "tiles": shown.grid.tiles,
+            "tokens": len(shown.rows),
+        }
+        found.append({"shown": shown, "said": said, "notes": list(picture.notes)})
+    return found
 
 
 def classify(classifier: Classifier, images: Sequence[Path], top: int) -> list[dict[str, Any]]:

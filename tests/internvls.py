@@ -37,8 +37,6 @@ def tokenizer(folder: Path) -> int:
 
 def write(folder: Path, *, text: str = "internlm2", **changes: Any) -> Rows:
     """A checkpoint; what its tower and projector make of tiles, in torch."""
-    import torch
-
     folder.mkdir(parents=True)
     vocab = tokenizer(folder)
     tower = {**TOWERS["intern_vit"].tiny, "image_size": SIDE}
@@ -58,16 +56,15 @@ def write(folder: Path, *, text: str = "internlm2", **changes: Any) -> Rows:
         "use_thumbnail": True,
         **changes,
     }
-    torch.manual_seed(1)
-    wide = 4 * tower["hidden_size"]
-    mlp = torch.nn.Sequential(
-        torch.nn.LayerNorm(wide),
-        torch.nn.Linear(wide, 64),
-        torch.nn.GELU(),
-        torch.nn.Linear(64, 64),
-    )
+    projector = {
+        "side": SIDE // tower["patch_size"],
+        "channels": tower["hidden_size"],
+        "hidden_size": 64,
+        "ps_version": fields["ps_version"],
+    }
+    mlp, project = TOWERS["internvl_projector"].made(projector)
     tensors = {f"vision_model.{name}": value for name, value in state.items()}
-    tensors |= {f"mlp1.{name}": value.numpy() for name, value in mlp.state_dict().items()}
+    tensors |= {f"mlp1.{name}": value for name, value in mlp.items()}
     tensors |= {f"language_model.{name}": value for name, value in weights_of(llm).items()}
     save_file(
         {name: np.ascontiguousarray(value) for name, value in tensors.items()},
@@ -76,14 +73,4 @@ def write(folder: Path, *, text: str = "internlm2", **changes: Any) -> Rows:
     (folder / "config.json").write_text(json.dumps(fields))
     (folder / "conversation.py").write_text(CONVERSATION)
 
-    def rows(tiles: np.ndarray) -> np.ndarray:
-        x = torch.tensor(reference(tiles))[:, 1:]
-        n, side = len(x), int(x.shape[1] ** 0.5)
-        x = x.reshape(n, side, side, -1).reshape(n, side, side // 2, -1).permute(0, 2, 1, 3)
-        x = x.reshape(n, side // 2, side // 2, -1)
-        if fields["ps_version"] == "v2":
-            x = x.permute(0, 2, 1, 3)
-        with torch.no_grad():
-            return np.asarray(mlp(x.reshape(n, -1, wide)))
-
-    return rows
+    return lambda tiles: project(reference(tiles))

@@ -5,7 +5,7 @@ the next load of an unchanged artifact costs one look at each file.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
@@ -60,6 +60,22 @@ def compare(
         changed_files=changed,
         changed_inputs=inputs,
         missing_inputs=missing,
+    )
+
+
+def together(parts: Mapping[str, Files]) -> Files:
+    """Of an artifact of several networks, which were made from the same inputs."""
+
+    def inputs(each: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+        known = [names for names in each if names is not None]
+        return tuple(sorted({name for names in known for name in names})) if known else None
+
+    changed = {part: own.changed_files for part, own in parts.items()}
+    return Files(
+        passed=all(own.passed for own in parts.values()),
+        changed_files=tuple(f"{part}/{name}" for part, names in changed.items() for name in names),
+        changed_inputs=inputs(own.changed_inputs for own in parts.values()),
+        missing_inputs=inputs(own.missing_inputs for own in parts.values()),
     )
 
 

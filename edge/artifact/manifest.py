@@ -98,6 +98,11 @@ class Artifact:
         return self.file or self.folder
 
     @property
+    def files(self) -> Mapping[str, str]:
+        """Hashes by name."""
+        return self.manifest.files
+
+    @property
     def nbytes(self) -> int:
         return sum((self.folder / name).stat().st_size for name in self.manifest.files)
 

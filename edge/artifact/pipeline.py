@@ -58,6 +58,15 @@ class PipelineArtifact:
         return cls(folder, manifest, {name: Artifact.open(folder / name) for name in stages})
 
     @property
+    def files(self) -> dict[str, str]:
+        """Hashes of all networks' files, by their paths from here."""
+        return {
+            f"{stage}/{name}": digest
+            for stage, artifact in self.stages.items()
+            for name, digest in artifact.files.items()
+        }
+
+    @property
     def nbytes(self) -> int:
         return sum(artifact.nbytes for artifact in self.stages.values())
 

@@ -20,7 +20,8 @@ def convert(
     to: Annotated[
         str | None,
         typer.Option(
-            help="Targets, by commas: onnx, mlx, gguf, coreml, torch. This machine's best if left out."
+            help="Targets, by commas: onnx, mlx, gguf, coreml, torch; this machine's best if left out. "
+            "Of several networks also one for each: vision=onnx:int8,text=gguf:q4_0."
         ),
     ] = None,
     out: Annotated[
@@ -61,6 +62,7 @@ def convert(
     Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
     Example: edge convert ./llama-3.2-1b --to gguf --quant iq3_xs --calibrate wiki.train.raw
     Example: edge convert ./catlip-b --quant int8 --labels vocab.json --classes mine.txt --wordnet ./dict
+    Example: edge convert ./mini-internvl-2b --to vision=onnx,text=gguf:q4_k_m -o artifacts/internvl
     Example: edge convert ./bert-base --to onnx --via optimum -o artifacts/bert
     """
     from edge import api
@@ -87,7 +89,7 @@ def convert(
         {
             "path": str(artifact.folder),
             "bytes": artifact.nbytes,
-            "files": dict(artifact.manifest.files),
+            "files": dict(artifact.files),
         }
         for artifact in artifacts
     ]

@@ -1,7 +1,6 @@
 """Commands that answer: run, serve."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +9,10 @@ import typer
 
 from edge.command.app import app, say
 from edge.command.arguments import answer_form, read_prompt, split_prompt
-from edge.command.classifying import ImageOptions, classify
 from edge.command.options import CompactingOptions, DecodingOptions, Json, Threads, spread
-from edge.errors import EdgeError, steady
+from edge.command.seeing import ImageOptions, answer, refuse_of_text, see
+from edge.command.talking import stopping, turns, write
+from edge.errors import EdgeError
 
 if TYPE_CHECKING:
     from edge.run.model import Model, Wish
@@ -91,18 +91,13 @@ def run(
     """
     from edge.text.rendering import get_ready
 
-    if shown.image:
-        how = {"runtime": runtime, "threads": threads, "unchecked": unchecked}
-        classify(first, second, shown, decoding, as_json=as_json, **how)
-        return
-    shown.refuse_alone()
-    if not raw:
+    of_text = {"--raw": raw, "--fast": fast, "--stats": stats}
+    if not raw and not shown.image:
         get_ready()  # beside all that is imported and read for the model
     from edge import api
     from edge.command.bars import bar
     from edge.decode.sampling import Sampling
 
-    model_name, prompt = split_prompt(first, second)
     sampling = Sampling(
         temperature=temperature,
         top_k=top_k,
@@ -113,23 +108,21 @@ def run(
     )
     form = answer_form(json_schema=json_schema, regex=regex, lark=grammar)
     wish = api.Wish(max_tokens=max_tokens, sampling=sampling, stops=tuple(stop or ()), grammar=form)
-    if prompt is None and (raw or as_json):
-        raise EdgeError(
-            "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
-        )
-    text = read_prompt(prompt, raw=raw)
+    if shown.image:
+        refuse_of_text(of_text)
+        how = {"runtime": runtime, "threads": threads, "unchecked": unchecked}
+        question = read_prompt(second, raw=False)
+        see(first, question, shown, decoding, wish, system=system, as_json=as_json, **how)
+        return
+    shown.refuse_alone()
+    model_name, text = _asked(first, second, raw=raw, as_json=as_json)
     strategy = decoding.strategy()
     if fast:
         if strategy != api.PLAIN or text is None:
             raise EdgeError("--fast chooses by itself, for a prompt", fix="leave out the others")
         model_name, runtime = str(api.ready(model_name, bar, runtime)), None
         strategy = api.fastest_strategy(
-            Path(model_name),
-            text,
-            system=system,
-            raw=raw,
-            threads=threads,
-            say=say,
+            Path(model_name), text, system=system, raw=raw, threads=threads, say=say
         )
     model = api.open_model(
         model_name,
@@ -140,12 +133,25 @@ def run(
         progress=bar,
         turns=not raw,
     )
-    if text is None:
-        if strategy.snapkv is not None and strategy.drafting != "snapkv":
-            say(strategy.snapkv.note)
-        _chat(model, system, wish)
+    if not isinstance(model, api.Model):  # which sees, and was shown nothing as yet
+        refuse_of_text(of_text)
+        answer(model, text, shown, wish, system=system, as_json=as_json)
+    elif text is None:
+        _chat(model, system, wish, note=strategy.note)
     else:
         _answer(model, text, wish, system=system, raw=raw, as_json=as_json, stats=stats)
+
+
+def _asked(
+    first: str | None, second: str | None, *, raw: bool, as_json: bool
+) -> tuple[str | None, str | None]:
+    """The model's name and the prompt, if they are given."""
+    model, prompt = split_prompt(first, second)
+    if prompt is None and (raw or as_json):
+        raise EdgeError(
+            "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
+        )
+    return model, read_prompt(prompt, raw=raw)
 
 
 def _answer(
@@ -161,7 +167,7 @@ def _answer(
     answer = model.generate(text, system=system, raw=raw, wish=wish)
     for piece in answer:
         if not as_json:
-            _write(piece)
+            write(piece)
     made = answer.generation
     result = {
         "text": answer.text,
@@ -184,30 +190,17 @@ def _answer(
         )
 
 
-def _chat(model: "Model", system: str | None, wish: "Wish") -> None:
+def _chat(model: "Model", system: str | None, wish: "Wish", *, note: str | None) -> None:
     """Turns until the end of input; Ctrl-C stops an answer, a second one the chat."""
+    if note is not None:
+        say(note)
     chat = model.chat(system=system)
     typer.echo(f"{model.artifact.manifest.name}: an empty line or Ctrl-D ends the chat", err=True)
-    while True:
-        try:
-            typer.echo("> ", nl=False, err=True)
-            line = sys.stdin.readline().strip()
-        except KeyboardInterrupt:
-            return
-        if not line:
-            return
-        try:
+    for line in turns():
+        with stopping():
             for piece in chat.say(line, wish):
-                _write(piece)
-        except KeyboardInterrupt:
-            typer.echo(" [stopped]", nl=False, err=True)
+                write(piece)
         typer.echo("")
-
-
-def _write(piece: str) -> None:
-    """A piece of an answer. What a model writes is a stranger's: it may not steer the terminal."""
-    typer.echo(steady(piece) if sys.stdout.isatty() else piece, nl=False)
-    sys.stdout.flush()
 
 
 @app.command("serve")

@@ -2,9 +2,10 @@
 proof.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edge.artifact.manifest import MANIFEST, write_manifest
 from edge.artifact.pipeline import PipelineArtifact, PipelineManifest
@@ -18,10 +19,41 @@ from edge.source.headers import config_of
 from edge.system.progress import Progress
 from edge.text.conversations import system_message
 
+TEXT = "text"  # the network that decodes
+_OF_TEXT: Mapping[str, Any] = {
+    "embed": None,
+    "head": None,
+    "calibrate": None,
+    "context": None,
+    "exits": (),
+    "draft_vocab": None,
+    "snapkv_rows": (),
+    "tokenizer": None,
+}  # which other networks have no use for
+
 
 def is_of_several(source: Path) -> bool:
     """Whether a checkpoint is several networks."""
     return pipeline_of(config_of(source)) is not None
+
+
+def parts_of(words: Sequence[str]) -> dict[str, tuple[str, str | None]] | None:
+    """`NETWORK=TARGET[:RECIPE]` -> the target and the recipe of each; None: all are targets of every network."""
+    if not any("=" in word for word in words):
+        return None
+    parts: dict[str, tuple[str, str | None]] = {}
+    for word in words:
+        name, sign, place = word.partition("=")
+        target, _, quant = place.partition(":")
+        if not (name and sign and target):
+            raise EdgeError(
+                f"--to {','.join(words)}: {word!r} names no target of a network",
+                fix="write NETWORK=TARGET for each, as vision=onnx:int8; or targets alone",
+            )
+        if name in parts:
+            raise EdgeError(f"--to {','.join(words)} places {name!r} twice", fix="name each once")
+        parts[name] = target, quant or None
+    return parts
 
 
 def placed(
@@ -39,20 +71,18 @@ def placed(
     out = {}
     for name in known:
         target, quant = parts.get(name, (options.target, None))
-        text = name == "text"
+        own = options if name == TEXT else replace(options, **_OF_TEXT)
         out[name] = replace(
-            options,
+            own,
             target=target,
             quant=quant or options.quant,
             stage=name,
-            spliced=text,
+            spliced=name == TEXT,
             overrides={
                 pattern.removeprefix(f"{name}."): scheme
                 for pattern, scheme in options.overrides.items()
                 if pattern.startswith(f"{name}.")
             },
-            tokenizer=options.tokenizer if text else None,
-            context=options.context if text else None,
             force=False,
         )
     return out

@@ -6,13 +6,16 @@ from typing import Any
 
 from edge.artifact import network
 from edge.artifact.manifest import Artifact, is_artifact
+from edge.artifact.pipeline import PipelineArtifact, is_pipeline
 from edge.errors import EdgeError
+from edge.families import Pipeline, pipeline_of
 from edge.gguf.foreign import artifact_at, kinds_of
 from edge.gguf.shards import GGUFModel
 from edge.names import Spec, shapes
 from edge.net import NetSpec, Port
 from edge.nn.tracing import least, traced
 from edge.source.checkpoint import Checkpoint
+from edge.source.headers import Headers, config_of
 from edge.spec import DecoderSpec
 
 
@@ -22,9 +25,14 @@ def inspect(path: Path) -> dict[str, Any]:
         return _file(path)
     if network.is_network(path):
         return _module(path, network.read(path))
+    if is_pipeline(path):
+        return _several(PipelineArtifact.open(path))
     if is_artifact(path):
         return _artifact(Artifact.open(path))
     if (path / "config.json").is_file():
+        pipeline = pipeline_of(config_of(path))
+        if pipeline is not None:
+            return _several_of(pipeline, Headers.of(path))
         with Checkpoint.open(path) as checkpoint:
             return {
                 "kind": "checkpoint",
@@ -74,6 +82,29 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
         "bytes": artifact.nbytes,
         "files": {name: (artifact.folder / name).stat().st_size for name in manifest.files},
         "verified": None if manifest.verified is None else manifest.verified.get("passed"),
+    }
+
+
+def _several(artifact: PipelineArtifact) -> dict[str, Any]:
+    return {
+        "kind": "artifact of several networks",
+        "name": artifact.manifest.name,
+        "family": artifact.manifest.family,
+        "bytes": artifact.nbytes,
+        **{name: _artifact(stage) for name, stage in artifact.stages.items()},
+    }
+
+
+def _several_of(pipeline: Pipeline, headers: Headers) -> dict[str, Any]:
+    parts = {stage.name: headers.of_stage(stage.name) for stage in pipeline.stages}
+    return {
+        "kind": "checkpoint of several networks",
+        "family": pipeline.name,
+        "parameters": sum(parameters(part.spec()) for part in parts.values()),
+        **{
+            name: {"family": part.family.name, **_numbers(part.spec())}
+            for name, part in parts.items()
+        },
     }
 
 

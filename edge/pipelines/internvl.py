@@ -2,8 +2,8 @@
 tokens of a conversation, one decoder.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from edge.artifact.manifest import Artifact
 from edge.artifact.pipeline import PipelineArtifact
 from edge.errors import EdgeError, Unsupported
 from edge.files.config import Config
+from edge.pipelines.remembered import Remembered
 from edge.pipelines.splicing import SplicingDecoder
 from edge.run.model import Answer, Model, Wish
 from edge.run.opening import open_net, open_spliced
 from edge.text.chat import Message
-from edge.text.conversations import Form, form_of, rendered
+from edge.text.conversations import FormTemplate, form_of
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
 from edge.vision.pictures import Picture, open_picture
@@ -55,8 +56,8 @@ class InternVL:
         self.artifact = artifact
         settings = Config(artifact.manifest.settings, str(artifact.folder))
         self.side, self.most = settings.integer("side"), settings.integer("most", high=MOST)
-        self.form: Form = form_of(settings.text("template"))
-        self.system = settings.text("system") if settings.has("system") else None
+        form = form_of(settings.text("template"))
+        self._remembered = Remembered()
         parts = artifact.stages
 
         def how(part: Artifact) -> dict[str, Any]:
@@ -74,9 +75,10 @@ class InternVL:
         for mark in (BEGIN, END):
             _id(self.tokenizer, mark)
         self.decoder = SplicingDecoder(open_spliced(text, **how(text)), self._place)
-        self._model = Model(text, self.tokenizer, None, self.decoder)
+        template = FormTemplate(form, settings.text("system") if settings.has("system") else None)
+        self.model = Model(text, self.tokenizer, template, self.decoder)
         # Some checkpoints do not say that their own turns end with it.
-        self._model.stop_ids |= {_id(self.tokenizer, self.form.stop)}
+        self.model.stop_ids |= {_id(self.tokenizer, form.stop)}
         vision = parts["vision"].manifest.vision
         assert vision is not None
         # A tile has its size already.
@@ -89,19 +91,26 @@ class InternVL:
         most: int | None = None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Shown:
-        """A picture's rows, of at most so many tiles; `progress` hears of each."""
+        """A picture's rows, of at most so many tiles; `progress` hears of each. Those of a picture that was
+        shown before are there.
+        """
         if isinstance(image, str):
             image = Path(image)
         picture = image if isinstance(image, Picture) else open_picture(image)
         most = self.most if most is None else most
         grid = grid_of(picture.width, picture.height, side=self.side, most=most)
-        rows = []
-        for tile in tiles(picture, grid, side=self.side):
-            pixels = prepare(Picture(rgb=tile), self._preparation)[None]
-            features = self._tower(image=pixels)["features"]
-            rows.append(self._projector(features=features)["rows"][0])
-            progress(1)
-        return Shown(grid, np.concatenate(rows), picture.width, picture.height)
+
+        def rows() -> F32:
+            made = []
+            for tile in tiles(picture, grid, side=self.side):
+                pixels = prepare(Picture(rgb=tile), self._preparation)[None]
+                features = self._tower(image=pixels)["features"]
+                made.append(self._projector(features=features)["rows"][0])
+                progress(1)
+            return np.concatenate(made)
+
+        content = (repr((picture.rgb.shape, grid)).encode(), picture.rgb.tobytes())
+        return Shown(grid, self._remembered.get(content, rows), picture.width, picture.height)
 
     def generate(
         self,
@@ -112,38 +121,77 @@ class InternVL:
         most: int | None = None,
         wish: Wish | None = None,
     ) -> Answer:
-        """Answer a question about pictures, or none. A picture stands where the question has `<image>`, or
-        before it.
+        """Answer a question about pictures, or none, with nothing before it. A picture stands where the
+        question has `<image>`, or before it.
         """
-        shown = [i if isinstance(i, Shown) else self.look(i, most=most) for i in images]
-        ids = self.prompt_ids(prompt, [len(one.rows) for one in shown], system=system)
-        width = self.decoder.spec.width
-        rows = [one.rows for one in shown] or [np.zeros((0, width), np.float32)]
-        self._model.forget()
-        self.decoder.show(np.concatenate(rows))
-        return self._model.reply(ids, wish)
+        self.model.forget()
+        return self.chat(system=system).ask(prompt, images, most=most, wish=wish)
 
-    def prompt_ids(
-        self, prompt: str, rows: Sequence[int], *, system: str | None = None
-    ) -> list[int]:
-        """Ids of a whole prompt, with so many placeholders for each picture."""
-        if PLACE in prompt:
-            raise EdgeError(
-                f"the prompt holds {PLACE}, which stands for pictures", fix="leave it out"
-            )
-        missing = len(rows) - prompt.count(MARK)
-        if missing < 0:
-            raise EdgeError(
-                f"the prompt has {prompt.count(MARK)} times {MARK}, and there are {len(rows)} pictures",
-                fix="give --image for each",
-            )
-        text = f"{MARK}\n" * missing + prompt
-        for count in rows:
-            text = text.replace(MARK, BEGIN + PLACE * count + END, 1)
-        said = self.system if system is None else system
-        first = [] if not said else [Message("system", said)]
-        whole = rendered(self.form, [*first, Message("user", text)])
-        return self.tokenizer.encode(whole, special=True)
+    def chat(self, *, system: str | None = None) -> "Conversation":
+        """A conversation whose cache is kept between turns."""
+        return Conversation(self, [] if system is None else [Message("system", system)])
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What was said, and the rows [N, D] of all pictures so far, in the order of their places."""
+
+    model: InternVL
+    messages: list[Message]
+    rows: list[F32] = field(default_factory=list)
+
+    def ask(
+        self,
+        text: str,
+        images: Sequence[Image | Shown] = (),
+        *,
+        most: int | None = None,
+        wish: Wish | None = None,
+    ) -> Answer:
+        """The user's turn -> the assistant's, which is not remembered."""
+        return self._asked(text, images, most, wish)[0]
+
+    def _asked(
+        self, text: str, images: Sequence[Image | Shown], most: int | None, wish: Wish | None
+    ) -> tuple[Answer, Message, list[F32]]:
+        """The answer, and what to remember of the question."""
+        model = self.model
+        shown = [i if isinstance(i, Shown) else model.look(i, most=most) for i in images]
+        user = Message("user", placed(text, [len(one.rows) for one in shown]))
+        rows = [*self.rows, *(one.rows for one in shown)]
+        ids = model.model.encode([*self.messages, user])
+        nothing = np.zeros((0, model.decoder.spec.width), np.float32)
+        model.decoder.show(np.concatenate([nothing, *rows]))
+        return model.model.reply(ids, wish), user, rows
+
+    def say(
+        self,
+        text: str,
+        images: Sequence[Image | Shown] = (),
+        *,
+        most: int | None = None,
+        wish: Wish | None = None,
+    ) -> Iterator[str]:
+        """The user's turn -> the assistant's, in pieces. A turn that fails or is left early is not remembered."""
+        answer, user, rows = self._asked(text, images, most, wish)
+        yield from answer
+        self.messages = [*self.messages, user, Message("assistant", answer.text)]
+        self.rows = rows
+
+
+def placed(text: str, rows: Sequence[int]) -> str:
+    """A user's text with so many placeholders for each picture: where it has `<image>`, or before it."""
+    if PLACE in text:
+        raise EdgeError(f"the prompt holds {PLACE}, which stands for pictures", fix="leave it out")
+    missing = len(rows) - text.count(MARK)
+    if missing < 0:
+        raise EdgeError(
+            f"the prompt has {text.count(MARK)} times {MARK}, and there are {len(rows)} pictures",
+            fix="give --image for each",
+        )
+    first, *between = (f"{MARK}\n" * missing + text).split(MARK)
+    shown = (BEGIN + PLACE * count + END for count in rows)
+    return first + "".join(a + b for a, b in zip(shown, between, strict=True))
 
 
 def _id(tokenizer: Tokenizer, token: str) -> int:

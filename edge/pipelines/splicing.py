@@ -33,8 +33,13 @@ class SplicingDecoder:
         return self._decoder.capacity
 
     def show(self, rows: F32) -> None:
-        """Rows [N, D] of the next sequence, which is a new one: what was read of others is forgotten."""
-        self.rewind(0)
+        """Rows [N, D] of the sequence from here on. What was read of others is forgotten, with all after it."""
+        places = np.flatnonzero(self._shown)
+        most = min(len(places), len(rows))
+        differ = np.any(self._rows[:most] != rows[:most], axis=1)
+        kept = int(differ.argmax()) if differ.any() else most
+        if kept < len(places):
+            self.rewind(int(places[kept]))
         self._rows = rows
 
     def prefill(self, tokens: Sequence[int]) -> F32:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from edge import targets
 from edge.artifact.manifest import Artifact, is_artifact
+from edge.artifact.pipeline import is_pipeline
 from edge.convert.conversion import convert
 from edge.convert.options import Options, usual
+from edge.convert.pipelines import convert_pipeline, is_of_several
 from edge.errors import EdgeError
 from edge.gguf.foreign import TARGET as FILES
 from edge.source.headers import config_of
@@ -29,28 +31,39 @@ def artifact_of(
         raise EdgeError(
             f"{model.name} is converted already", fix="give the options of pictures to edge convert"
         )
-    if model.path is not None and model.kind == "file":
-        if runtime not in (None, FILES):
-            raise EdgeError(
-                f"{model.name} is a file, which {runtime} cannot run",
-                fix=f"give --runtime {FILES}",
-            )
-        return model.path
-    if model.path is not None and model.kind == "artifact":
-        made_for = Artifact.open(model.path).manifest.target
-        if runtime not in (None, made_for):
-            raise EdgeError(
-                f"{model.name} is an artifact of {made_for}, {runtime} cannot run it",
-                fix=f"leave out --runtime, or name the checkpoint with --runtime {runtime}",
-            )
-        return model.path
+    if model.path is not None and model.kind in ("artifact", "file"):
+        return _there(model, model.path, runtime)
     source = model.checkpoint()
-    options = usual(_options(model, runtime, asked), config_of(source))
-    name = f"{source.name}-{_fingerprint(source, options)}-{options.target}-{options.quant}"
-    folder = artifacts() / name
+    options = _options(model, runtime, asked)
+    several = is_of_several(source)
+    options = options if several else usual(options, config_of(source))
+    words = [source.name, _fingerprint(source, options), options.target, options.quant]
+    folder = artifacts() / "-".join(word for word in words if word)
     if not is_artifact(folder):
-        convert(source, folder, options, progress)
+        if several:
+            convert_pipeline(source, folder, options, None, progress)
+        else:
+            convert(source, folder, options, progress)
     return folder
+
+
+def _there(model: Named, path: Path, runtime: str | None) -> Path:
+    """What is converted already, if it is of the target that was asked for."""
+    if model.kind == "file":
+        made_for, what = FILES, "a file"
+    elif is_pipeline(path):
+        made_for, what = "several targets", "an artifact of several networks"
+    else:
+        made_for = Artifact.open(path).manifest.target
+        what = f"an artifact of {made_for}"
+    if runtime not in (None, made_for):
+        fix = (
+            f"give --runtime {FILES}"
+            if model.kind == "file"
+            else (f"leave out --runtime, or name the checkpoint with --runtime {runtime}")
+        )
+        raise EdgeError(f"{model.name} is {what}, which {runtime} cannot run", fix=fix)
+    return path
 
 
 def _options(model: Named, runtime: str | None, asked: Options | None) -> Options:

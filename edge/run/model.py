@@ -20,7 +20,7 @@ from edge.gguf.text import read_text
 from edge.protocols import Decoder
 from edge.run.strategy import PLAIN, Strategy, opened
 from edge.spec import cache_bytes
-from edge.text.chat import ChatTemplate, Message, continuation, encode_chat
+from edge.text.chat import ChatTemplate, Message, Template, continuation, encode_chat
 from edge.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Model:
         self,
         artifact: Artifact,
         tokenizer: Tokenizer,
-        template: ChatTemplate | None,
+        template: Template | None,
         source: Decoder | Speculation,
     ) -> None:
         self.artifact = artifact
@@ -234,7 +234,7 @@ def vocabulary(artifact: Artifact, *, turns: bool = False) -> tuple[Tokenizer, C
 
 def prompt_ids(
     tokenizer: Tokenizer,
-    template: ChatTemplate | None,
+    template: Template | None,
     prompt: str,
     *,
     system: str | None = None,
@@ -252,7 +252,7 @@ def prompt_ids(
 
 
 def _encoded(
-    tokenizer: Tokenizer, template: ChatTemplate | None, messages: Sequence[Message]
+    tokenizer: Tokenizer, template: Template | None, messages: Sequence[Message]
 ) -> list[int]:
     if template is None:
         raise EdgeError(

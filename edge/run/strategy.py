@@ -66,6 +66,12 @@ class Strategy:
             rounded=self.kv is not None,
         )
 
+    @property
+    def note(self) -> str | None:
+        """What a chat should know of it."""
+        cuts = self.snapkv is not None and self.drafting != "snapkv"
+        return self.snapkv.note if cuts and self.snapkv is not None else None
+
     def _refuse_unknown(self) -> None:
         if self.drafting not in (None, "lookup", "snapkv"):
             raise EdgeError(f"--draft-by {self.drafting}", fix="give lookup or snapkv")

@@ -58,19 +58,33 @@ class Headers:
     same: Callable[[str, str], bool] = lambda _first, _second: True
 
     @classmethod
-    def of(
-        cls, folder: Path, changes: Mapping[str, Any] | None = None, stage: str | None = None
-    ) -> "Headers":
-        """Of a checkpoint on this machine; `changes`: fields that its config is to have; `stage`: of one of
-        its networks.
-        """
+    def of(cls, folder: Path) -> "Headers":
+        """Of a checkpoint on this machine."""
         files, paths = {}, checkpoint_files(folder)
         for path in paths:
-            with opened(folder, path, stage) as file:
+            with open_weights(path) as file:
                 files[path.name] = file.entries
-        config = config_of(folder, changes, stage)
-        alike = partial(same_below, paths, prefix_of(folder, stage))
-        return cls(config, files, strings=_strings(folder), same=alike)
+        return cls(config_of(folder), files, strings=_strings(folder), same=partial(same, paths))
+
+    def of_stage(self, name: str) -> "Headers":
+        """Of one of the networks of a checkpoint of several."""
+        pipeline = _pipeline(self.config)
+        stage = pipeline.stage(name)
+        pipeline.check(self.entries())
+        files = {
+            file: {
+                tensor.removeprefix(stage.prefix): entry
+                for tensor, entry in entries.items()
+                if tensor.startswith(stage.prefix)
+            }
+            for file, entries in self.files.items()
+        }
+        return replace(
+            self,
+            config=stage.config(pipeline.fields.checked(self.config)),
+            files=files,
+            same=lambda first, second: self.same(stage.prefix + first, stage.prefix + second),
+        )
 
     @property
     def family(self) -> Family:

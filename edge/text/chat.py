@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edge.errors import Damaged, EdgeError
 from edge.files.config import Config, read_json
@@ -29,6 +29,14 @@ class Message:
 
     role: str
     content: str
+
+
+class Template(Protocol):
+    """Conversations as one text."""
+
+    def render(self, messages: Sequence[Message], *, generate: bool) -> str: ...
+
+    def get_ready(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ def _is_rare(message: Message) -> bool:
 
 def encode_chat(
     tokenizer: Tokenizer,
-    template: ChatTemplate,
+    template: Template,
     messages: Sequence[Message],
     *,
     generate: bool = True,

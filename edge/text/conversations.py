@@ -3,11 +3,11 @@ what ends a turn. A system message lies in the checkpoint's conversation.py, whi
 """
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.errors import Damaged, Unsupported
+from edge.errors import Damaged, EdgeError, Unsupported
 from edge.text.chat import Message
 
 LIMIT = 1 << 20  # bytes of a conversation.py
@@ -32,7 +32,7 @@ _CHATML = Form(
     "<|im_start|>assistant\n",
     "<|im_end|>",
 )
-FORMS = {
+FORMS: Mapping[str, Form] = {
     "internlm2-chat": _CHATML,
     "Hermes-2": _CHATML,
     "phi3-chat": Form(
@@ -54,11 +54,34 @@ def form_of(name: str) -> Form:
     return FORMS[name]
 
 
-def rendered(form: Form, messages: Sequence[Message]) -> str:
-    """The text of a conversation, up to where an answer begins."""
-    parts = {"system": form.system, "user": form.user, "assistant": form.assistant}
-    said = [parts[m.role].replace("{}", m.content) for m in messages]
-    return "".join(said) + form.answer
+@dataclass(frozen=True, slots=True)
+class FormTemplate:
+    """`edge.text.chat.Template` of a form; `system`: what is said first where a conversation does not."""
+
+    form: Form
+    system: str | None
+
+    def render(self, messages: Sequence[Message], *, generate: bool) -> str:
+        parts = {
+            "system": self.form.system,
+            "user": self.form.user,
+            "assistant": self.form.assistant,
+        }
+        unknown = sorted({message.role for message in messages} - parts.keys())
+        if unknown:
+            raise EdgeError(
+                f"this model's conversations have no role {unknown[0]!r:.60}",
+                fix=f"use {', '.join(parts)}",
+            )
+        told = any(message.role == "system" for message in messages)
+        first = [] if told or not self.system else [Message("system", self.system)]
+        # No message to say: an empty one takes away the model's own.
+        said = [m for m in (*first, *messages) if m.role != "system" or m.content]
+        text = "".join(parts[m.role].replace("{}", m.content) for m in said)
+        return text + self.form.answer if generate else text
+
+    def get_ready(self) -> None:
+        """It is."""
 
 
 def system_message(folder: Path, name: str) -> str | None:

@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     model = api.open_model(args.model)
+    assert isinstance(model, api.Model)
     rows = {
         "server": by_server(args.model, model, args.new, args.pairs),
         "chat": in_process(model, args.new, args.pairs),

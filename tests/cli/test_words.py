@@ -47,7 +47,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("convert", "convert needs MODEL", "edge convert --help"),
         ("verify", "verify needs ARTIFACT...", "edge verify --help"),
         ("train stories", "train needs --out", "edge train --help"),
-        ("run m --max-token 5", "run has no option '--max-token'", "did you mean --max-tokens?"),
+        ("run m --max-token 5", "run has no option '--max-token'", "did you mean --max-tokens"),
         ("list --all", "list has no option '--all'", "edge list --help"),
         ("--verbose list", "edge has no option '--verbose'", "`edge --help`"),
         ("lst", "there is no command 'lst'", "did you mean list?"),

@@ -53,7 +53,7 @@ def runner(target: str, name: str) -> tuple[Callable[[], Sequence[bytes]], Read]
 
     def read(folder: Path, content: bytes) -> None:
         from edge.measure.inspection import inspect
-        from edge.run.loading import load
+        from edge.pipelines.loading import load
         from edge.vision.pictures import Picture
 
         place = folder / target

@@ -13,7 +13,7 @@ from edge.artifact.pipeline import PipelineArtifact
 from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
 from edge.errors import Damaged, EdgeError, Unsupported
-from edge.pipelines.internvl import InternVL, load_internvl
+from edge.pipelines.internvl import Conversation, InternVL, load_internvl, placed
 from edge.quant.recipe import parse
 from edge.run.model import Wish
 from edge.source.checkpoint import Checkpoint
@@ -131,19 +131,17 @@ def test_greedy_tokens_are_those_of_numpy(
     want = greedy(source[0], np.concatenate(rows) if rows else np.zeros((0, 64)), ids, place)
     got = answer.generation.tokens
     assert got == want[: len(got)]
-    assert len(got) == TOKENS or got[-1] in model._model.stop_ids
+    assert len(got) == TOKENS or got[-1] in model.model.stop_ids
 
 
-def test_a_picture_may_stand_anywhere(model: InternVL) -> None:
-    first = model.prompt_ids("<image>\nWhat?", [4])
-    assert model.prompt_ids("What?", [4]) == first
-    between = model.prompt_ids("This <image> and <image>?", [4, 8])
-    text = model.tokenizer.decode(between, skip_special=False)
-    assert f"This <img>{'<IMG_CONTEXT>' * 4}</img> and <img>{'<IMG_CONTEXT>' * 8}</img>?" in text
+def test_a_picture_may_stand_anywhere() -> None:
+    assert placed("<image>\nWhat?", [4]) == placed("What?", [4])
+    want = f"This <img>{'<IMG_CONTEXT>' * 4}</img> and <img>{'<IMG_CONTEXT>' * 8}</img>?"
+    assert placed("This <image> and <image>?", [4, 8]) == want
     with pytest.raises(EdgeError, match="2 times <image>, and there are 1"):
-        model.prompt_ids("<image> <image>", [4])
+        placed("<image> <image>", [4])
     with pytest.raises(EdgeError, match="stands for pictures"):
-        model.prompt_ids("<IMG_CONTEXT>", [])
+        placed("<IMG_CONTEXT>", [])
 
 
 def test_other_pictures_give_other_answers(model: InternVL) -> None:
@@ -156,6 +154,54 @@ def test_other_pictures_give_other_answers(model: InternVL) -> None:
         logits.append(model.decoder.step(3).copy())
     assert np.abs(logits[0] - logits[1]).max() > 1e-3
     np.testing.assert_allclose(logits[0], logits[2], atol=1e-5)
+
+
+def test_a_conversation_reads_what_is_new(model: InternVL) -> None:
+    """A second question, and a second picture: the same answers as all of it read anew; no picture twice."""
+    wish, place = Wish(max_tokens=TOKENS), model.tokenizer.id_of("<IMG_CONTEXT>")
+    chat = model.chat()
+    model.model.forget()
+    list(chat.say("What is it?", [PICTURES["five"]], wish=wish))
+    turns: list[tuple[str, list[Picture], int]] = [
+        ("And now?", [], 0),
+        ("And this?", [PICTURES["one"]], 4),
+    ]
+    for text, images, rows in turns:
+        before = Conversation(model, list(chat.messages), list(chat.rows))
+        answer = chat.ask(text, images, wish=wish)
+        kept = "".join(answer)
+        assert answer.generation.prompt.count(place) == rows
+        model.model.forget()
+        anew = before.ask(text, images, wish=wish)
+        assert "".join(anew) == kept
+        assert anew.generation.tokens == answer.generation.tokens
+        assert anew.generation.prompt.count(place) == 20 + rows
+        list(chat.say(text, images, wish=wish))
+    assert [len(rows) for rows in chat.rows] == [20, 4]
+
+
+def test_another_picture_in_its_place_is_read(model: InternVL) -> None:
+    """Not the placeholder's ids say what the cache holds, for they are the same."""
+    wish = Wish(max_tokens=1)
+    list(model.chat().ask("?", [picture(24, 24, 5)], wish=wish))
+    again = model.chat().ask("?", [picture(24, 24, 5)], wish=wish)
+    list(again)
+    assert again.generation.prompt.count(model.tokenizer.id_of("<IMG_CONTEXT>")) == 0
+    other = model.chat().ask("?", [picture(24, 24, 6)], wish=wish)
+    list(other)
+    assert other.generation.prompt.count(model.tokenizer.id_of("<IMG_CONTEXT>")) == 20
+
+
+def test_a_picture_shown_before_skips_the_tower(model: InternVL) -> None:
+    tiles: list[int] = []
+    fresh = picture(24, 24, 77)
+    first = model.look(fresh, progress=tiles.append)
+    assert len(tiles) == 5
+    again = model.look(Picture(rgb=fresh.rgb.copy()), progress=tiles.append)
+    assert len(tiles) == 5
+    assert again.rows is first.rows
+    assert len(model.look(fresh, most=1, progress=tiles.append).rows) == 4  # another cut is another
+    assert len(tiles) == 6
 
 
 def test_each_network_is_proved_against_its_part_of_the_source(

@@ -1,5 +1,5 @@
-"""Families of vision towers: their checkpoints under published names against code that is not ours, then every
-one on every target in every precision, proved by `edge verify` itself.
+"""Families of networks that are no decoders: their checkpoints under published names against code that is
+not ours, then every one on every target in every precision, proved by `edge verify` itself.
 
 `pytest tests/parity/test_towers.py --record docs/parity.json` keeps the errors for the README.
 """
@@ -66,10 +66,10 @@ def test_a_checkpoint_is_what_others_compute(
 ) -> None:
     tower = TOWERS[family]
     reference = tower.write(tmp_path / "it", **fields)
-    image = pictures({**tower.tiny, **fields})
+    given = tower.given({**tower.tiny, **fields})
     with Checkpoint.open(tmp_path / "it") as checkpoint:
-        (got,) = net_oracle(checkpoint, parse("fp32"))(image=image).values()
-    assert apart(got, reference(image)) <= 5e-6
+        (got,) = net_oracle(checkpoint, parse("fp32"))(**{tower.port: given}).values()
+    assert apart(got, reference(given)) <= 5e-6
 
 
 @pytest.mark.parametrize("family", TOWERS)
@@ -95,12 +95,12 @@ def proved(family: str, target: str, recipe: str, folder: Path, record: Recorder
     report = verify(artifact, folder / "source")
     record(family=family, target=target, recipe=recipe, error=report.error)
     assert report.passed, report
-    image = pictures(tower.tiny)
-    (got,) = open_net_proof(artifact, exact=True)(image=image).values()
+    given = tower.given(tower.tiny)
+    (got,) = open_net_proof(artifact, exact=True)(**{tower.port: given}).values()
     if recipe == "fp32":
-        assert apart(got, reference(image)) <= 5e-6
+        assert apart(got, reference(given)) <= 5e-6
     else:  # far enough to show that bits were taken away, near enough to be the same network
-        assert 1e-7 < apart(got, reference(image)) < 0.5
+        assert 1e-7 < apart(got, reference(given)) < 0.5
 
 
 @pytest.mark.parametrize("family", TOWERS)

@@ -1,5 +1,5 @@
-"""What the tests know of each family of vision towers, one file a family: a `TOWER`, found by the file's name,
-which is the family's.
+"""What the tests know of each family of networks that are no decoders, one file a family: a `TOWER`, found by
+the file's name, which is the family's.
 """
 
 import importlib
@@ -14,7 +14,9 @@ import numpy as np
 
 Fields = Mapping[str, Any]
 State = Mapping[str, np.ndarray]
-Reference = Callable[[np.ndarray], np.ndarray]  # pictures [B, H, W, 3] -> what the network gives
+Reference = Callable[
+    [np.ndarray], np.ndarray
+]  # its input, as pictures [B, H, W, 3] -> what it gives
 
 # Widths that divide into groups of 64, and a picture of sixteen patches.
 TINY: Fields = {
@@ -27,17 +29,26 @@ TINY: Fields = {
 }
 
 
+def pictures(fields: Fields, count: int = 2, seed: int = 1) -> np.ndarray:
+    """Numbers of the size that a network takes: [count, side, side, 3]."""
+    side = fields["image_size"]
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, side, side, 3)).astype(np.float32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tower:
     """`made`: a config's fields -> tensors under published names, and the same network by code that is not
     ours. `variants`: other fields, by what they are. `published`: configs of published checkpoints, with
-    their parameters.
+    their parameters. `port`: the name of the one input, and `given` numbers of the size that it takes.
     """
 
     tiny: Fields
     made: Callable[[Fields], tuple[State, Reference]]
     variants: Mapping[str, Fields] = field(default_factory=dict)
     published: Mapping[str, tuple[Fields, int]] = field(default_factory=dict)
+    port: str = "image"
+    given: Callable[[Fields], np.ndarray] = pictures
 
     def write(self, folder: Path, **changes: Any) -> Reference:
         """A checkpoint of random weights in a folder, and what it computes."""
@@ -52,13 +63,6 @@ class Tower:
             folder / "model.safetensors",
         )
         return reference
-
-
-def pictures(fields: Fields, count: int = 2, seed: int = 1) -> np.ndarray:
-    """Numbers of the size that a network takes: [count, side, side, 3]."""
-    side = fields["image_size"]
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((count, side, side, 3)).astype(np.float32)
 
 
 def shaken(model: Any) -> State:

@@ -3,17 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+from edge.artifact.pipeline import is_pipeline
 from edge.gguf.foreign import artifact_at
 from edge.net import NetSpec
+from edge.pipelines.internvl import load_internvl
 from edge.run.classifier import load_classifier
 from edge.run.model import load as load_decoder
 
 
 def load(path: Path | str, **options: Any) -> Any:
     """A decoder of text as an `edge.run.model.Model`, which has `generate` and `chat`; a network with a head
-    over pictures as an `edge.run.classifier.Classifier`, which has `classify`. `options`: those of
-    `edge.run.model.load` and `edge.run.classifier.load_classifier`.
+    over pictures as an `edge.run.classifier.Classifier`, which has `classify`; several that answer about
+    pictures as an `edge.pipelines.internvl.InternVL`, which has `generate(prompt, images=[…])` and `chat`.
+    `options`: those of `edge.run.model.load`, `load_classifier` and `load_internvl`.
     """
+    if is_pipeline(Path(path)):
+        return load_internvl(Path(path), **options)
     artifact = artifact_at(Path(path))
     if isinstance(artifact.manifest.spec, NetSpec):
         return load_classifier(artifact, **options)
