@@ -49,11 +49,6 @@ TOWER = Tower(
     tiny=TINY,
     made=made,
     variants={"the order first published": {"ps_version": "v1"}},
-    # Two layers and a norm of the shapes in the facts: Mini-InternVL-2B's, and V1.5's.
-    published={
-        "mini-internvl-2b": ({**TINY, "side": 32, "channels": 1024, "hidden_size": 2048}, 12_595_200),
-        "internvl-chat-v1-5": ({**TINY, "side": 32, "channels": 3200, "hidden_size": 6144}, 116_429_824),
-    },
     port="features",
     given=rows,
-)  # fmt: skip
+)
