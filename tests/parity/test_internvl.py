@@ -1,5 +1,6 @@
 """InternVL from a checkpoint under the published names to an answer about pictures, on every target."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from edge.artifact.pipeline import PipelineArtifact
 from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.families import family_of, pipeline_of
+from edge.files.config import Config
+from edge.measure.inspection import parameters
 from edge.pipelines.internvl import Conversation, InternVL, load_internvl, placed
 from edge.quant.recipe import parse
 from edge.run.model import Wish
 from edge.source.checkpoint import Checkpoint
+from edge.text.tokenizer import Tokenizer
 from edge.vision.pictures import Picture
 from edge_runtimes.reference import oracle
 
@@ -224,8 +229,6 @@ def test_each_network_is_proved_against_its_part_of_the_source(
 
 
 def changed(folder: Path, change: dict[str, Any]) -> None:
-    import json
-
     file = folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
 
@@ -281,3 +284,60 @@ def test_the_system_message_is_read_and_nothing_run(
 ) -> None:
     made = convert_pipeline(source[0], tmp_path / "it", Options(target="torch", quant="fp32"))
     assert made.manifest.settings["system"] == internvls.MESSAGE
+
+
+def test_a_published_config_and_its_names(assets: Path) -> None:
+    """InternVL2-2B's own, whose counts the paper and the model's card give: 304 M, 12.6 M, 1.89 B."""
+    config = Config.load(assets / "hf-config" / "internvl2-2b-ft" / "config.json")
+    pipeline = pipeline_of(config)
+    assert pipeline is not None
+    assert pipeline.settings(config)["most"] == 12
+    named, counts = set(), []
+    for stage in pipeline.stages:
+        part = stage.config(pipeline.fields.checked(config))
+        family = family_of(part)
+        spec = family.spec(part)
+        counts.append(parameters(spec))
+        places = family.names.places(spec).values()
+        tensors = [name for place in places for name in place.tensors]
+        named |= {stage.prefix + name.removeprefix(stage.prefix) for name in tensors}
+    assert counts == [304_011_264, 12_595_200, 1_889_146_880]
+    assert named == published_names(24, 24)
+
+
+def published_names(tower: int, text: int) -> set[str]:
+    """As an index of InternVL2-8B lists them (../shared/assets/hf-config/internvl-tensor-names.md)."""
+    both = ("weight", "bias")
+    at, of = "vision_model.embeddings.", "language_model.model."
+    names = {f"{at}class_embedding", f"{at}position_embedding"}
+    names |= {f"{at}patch_embedding.{part}" for part in both}
+    names |= {f"mlp1.{number}.{part}" for number in (0, 1, 3) for part in both}
+    for i in range(tower):
+        layer = f"vision_model.encoder.layers.{i}."
+        names |= {f"{layer}{name}" for name in ("ls1", "ls2")}
+        modules = ("attn.qkv", "attn.proj", "norm1", "norm2", "mlp.fc1", "mlp.fc2")
+        names |= {f"{layer}{name}.{part}" for name in modules for part in both}
+    for i in range(text):
+        modules = ("attention.wqkv", "attention.wo", "attention_norm", "ffn_norm")
+        modules += ("feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
+        names |= {f"{of}layers.{i}.{name}.weight" for name in modules}
+    ends = (f"{of}tok_embeddings", f"{of}norm", "language_model.output")
+    return names | {f"{name}.weight" for name in ends}
+
+
+def test_the_published_tokenizer_has_the_places(assets: Path, tmp_path: Path) -> None:
+    """Of a checkpoint with no tokenizer.json: SentencePiece, and tokens beside it."""
+    pytest.importorskip("sentencepiece")
+    published = assets / "hf-config" / "internvl2-2b-ft"
+    for file in published.glob("*token*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer.model").write_bytes(
+        (assets / "tokenizers" / "internlm2" / "tokenizer.model").read_bytes()
+    )
+    tokenizer = Tokenizer.load(tmp_path)
+    added = json.loads((published / "added_tokens.json").read_text())
+    assert {name: tokenizer.id_of(name) for name in added} == added
+    ids = tokenizer.encode(prompt("你好?", ["one"]), special=True)
+    assert ids[:2] == [1, 92543]  # <s> <|im_start|>
+    assert ids[ids.index(92544) :][:6] == [92544, *[92546] * 4, 92545]
+    assert 92542 in tokenizer.stop_ids  # <|im_end|>
