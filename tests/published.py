@@ -179,6 +179,25 @@ _INTERNLM2 = {
     )
 }
 
+
+def _internvl(tower: str, text: str, scaling: float) -> Fields:
+    """Nine tokens more than the language model's own, of which three are of pictures."""
+    rope = {"type": "dynamic", "factor": scaling}
+    return {
+        "model_type": "internvl_chat",
+        "vision_config": TOWERS["intern_vit"].published[f"internvit-{tower}-448px"][0],
+        "llm_config": {**_INTERNLM2[text], "vocab_size": 92553, "rope_scaling": rope},
+        "downsample_ratio": 0.5,
+        "dynamic_image_size": True,
+        "force_image_size": 448,
+        "max_dynamic_patch": 12,
+        "ps_version": "v2",
+        "select_layer": -1,
+        "template": "internlm2-chat",
+        "use_thumbnail": True,
+    }
+
+
 PUBLISHED: Mapping[str, Fields] = {
     **{model: fields for case in CASES.values() for model, fields in case.published.items()},
     "phi-3-mini-4k": _phi3(_MINI, 4096),
@@ -211,5 +230,7 @@ PUBLISHED: Mapping[str, Fields] = {
         for kind in ("", "-base", "-chat", "-chat-sft")
         if (size, kind) != ("1.8b", "-base")  # which is the plain one
     },
+    "mini-internvl-2b": _internvl("300m", "1.8b", 2.0),
+    "internvl-chat-v1.5": _internvl("6b", "20b", 3.0),
     **{name: fields for tower in TOWERS.values() for name, (fields, _) in tower.published.items()},
 }

@@ -29,6 +29,7 @@ WANTED = (
     "chat_template.jinja",
     "*.tiktoken",
     "preprocessor_config.json",
+    "conversation.py",  # whose texts are read, and which is never run
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.artifact.manifest import Artifact, is_artifact
+from edge.artifact.pipeline import PipelineArtifact, is_pipeline
 from edge.errors import EdgeError
 from edge.source import registry
 from edge.source.pull import read_pins
@@ -60,17 +61,30 @@ def _artifacts() -> list[Row]:
     for folder in filter(is_artifact, _folders(artifacts())):
         row: Row = {"id": str(folder), "kind": "artifact", "bytes": _size(folder)}
         try:
-            manifest = Artifact.open(folder).manifest
-            row |= {
-                "family": manifest.family,
-                "context": getattr(manifest.spec, "context", None),
-                "recipe": manifest.recipe,
-                "target": manifest.target,
-            }
+            row |= _several(folder) if is_pipeline(folder) else _one(Artifact.open(folder))
         except EdgeError as error:
             row["problem"] = error.problem
         rows.append(row)
     return rows
+
+
+def _one(artifact: Artifact) -> Row:
+    manifest = artifact.manifest
+    return {
+        "family": manifest.family,
+        "context": getattr(manifest.spec, "context", None),
+        "recipe": manifest.recipe,
+        "target": manifest.target,
+    }
+
+
+def _several(folder: Path) -> Row:
+    """Of several networks: of each its recipe and its target, or those of all where they are the same."""
+    artifact = PipelineArtifact.open(folder)
+    rows = [_one(stage) for stage in artifact.stages.values()]
+    same = {key: ", ".join(dict.fromkeys(row[key] for row in rows)) for key in ("recipe", "target")}
+    contexts = [row["context"] for row in rows if row["context"] is not None]
+    return {"family": artifact.manifest.family, "context": min(contexts, default=None), **same}
 
 
 def _folders(place: Path) -> list[Path]:

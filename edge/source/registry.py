@@ -37,7 +37,7 @@ class Entry:
     parameters: int | None = None
     gated: bool = False
     target: str | None = None  # what `run` converts to on first use; else this machine's fastest
-    quant: str = "int4"
+    quant: str | None = None  # None: what suits its kind
     exits: tuple[int, ...] = ()
     about: str = ""
 

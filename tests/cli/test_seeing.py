@@ -110,6 +110,12 @@ def test_a_checkpoint_is_converted_on_first_use(
     words = (source, "What?", "--image", pictures["small"], "--runtime", "onnx")
     found = asked(edge, *words)
     assert asked(edge, *words)["tokens"] == found["tokens"]
+    rows = json.loads(edge("list", "--json").out)
+    rows = rows if isinstance(rows, list) else next(iter(rows.values()))
+    (made,) = (row for row in rows if row["kind"] == "artifact" and source.name in row["id"])
+    assert made["family"] == "internvl"
+    assert made["target"] == "onnx"
+    assert made["recipe"] == "rtn-int8-row, rtn-int4-g32"
 
 
 def test_a_chat_shows_pictures(edge: Edge, artifact: Path, pictures: Mapping[str, Path]) -> None:

@@ -11,7 +11,7 @@ from edge import api, targets
 from edge.command.arguments import split_prompt
 from edge.convert.options import Options
 from edge.errors import EdgeError
-from edge.families import families, family_of
+from edge.families import families, family_of, pipeline_of, pipelines
 from edge.files.config import Config
 from edge.measure.inspection import parameters
 from edge.quant import recipe
@@ -24,7 +24,7 @@ def hub_models() -> list[registry.Entry]:
 
 @pytest.mark.parametrize("entry", registry.entries().values(), ids=lambda entry: entry.id)
 def test_every_entry_is_valid(entry: registry.Entry) -> None:
-    assert entry.family in {family.name for family in families()}
+    assert entry.family in {family.name for family in (*families(), *pipelines())}
     ways = (entry.package, entry.source, entry.url)
     assert sum(way is not None for way in ways) == 1
     assert (entry.url is None) == (entry.config is None)
@@ -33,7 +33,7 @@ def test_every_entry_is_valid(entry: registry.Entry) -> None:
     assert entry.parameters is None or entry.parameters > 0
     assert all(name == name.lower() and " " not in name for name in (entry.id, *entry.aliases))
     target = entry.target or "onnx"
-    recipe.parse(entry.quant, aliases=targets.converter(target).ALIASES)
+    recipe.parse(entry.quant or "int4", aliases=targets.converter(target).ALIASES)
 
 
 def test_every_name_means_one_model() -> None:
@@ -49,9 +49,11 @@ def test_every_name_means_one_model() -> None:
 @pytest.mark.parametrize("entry", hub_models(), ids=lambda entry: entry.id)
 def test_what_is_said_of_a_model_follows_from_its_config(entry: registry.Entry) -> None:
     config = Config(PUBLISHED[entry.id], "config.json")
-    family = family_of(config)
-    spec = family.spec(config)
-    found = (family.name, parameters(spec), getattr(spec, "context", None))
+    pipeline = pipeline_of(config)
+    parts = [config] if pipeline is None else [stage.config(config) for stage in pipeline.stages]
+    specs = [family_of(part).spec(part) for part in parts]
+    name = family_of(config).name if pipeline is None else pipeline.name
+    found = (name, sum(map(parameters, specs)), getattr(specs[-1], "context", None))
     assert found == (entry.family, entry.parameters, entry.context)
 
 
