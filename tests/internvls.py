@@ -12,7 +12,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from towers import TOWERS
 
 SIDE = 16  # pixels of a tile: four patches of a side, four rows of a tile
-SPECIAL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>")
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")  # of Phi-3
+SPECIAL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", *ROLES, "<img>", "</img>", "<IMG_CONTEXT>")
 MESSAGE = "A helper."
 CONVERSATION = f"""
 raise SystemExit('this is never run')

@@ -86,6 +86,7 @@ def run(
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --fast
     Example: edge run Llama-3.2-1B-Instruct-Q4_K_M.gguf "Why is the sky blue?"
     Example: edge run ./catlip-b --image dog.jpg --labels vocab.json --top 5
+    Example: edge run artifacts/internvl "What does it total to?" --image receipt.jpg
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
     Example: edge run artifacts/phi-3 --snapkv 1024 --snapkv-for reuse --snapkv-prefill 512
     """

@@ -139,6 +139,25 @@ def test_greedy_tokens_are_those_of_numpy(
     assert len(got) == TOKENS or got[-1] in model.model.stop_ids
 
 
+def test_another_language_model_in_its_own_words(tmp_path: Path) -> None:
+    """As Mini-InternVL-Chat-4B: Phi-3, which is told nothing first."""
+    pytest.importorskip("onnxruntime")
+    rows = internvls.write(tmp_path / "it", text="phi3", template="phi3-chat")
+    made = convert_pipeline(tmp_path / "it", tmp_path / "out", Options(target="onnx", quant="fp32"))
+    model = load_internvl(made.folder, exact=True)
+    answer = model.generate("What is it?", images=[PICTURES["one"]], wish=Wish(max_tokens=TOKENS))
+    list(answer)
+    shown = f"<img>{'<IMG_CONTEXT>' * 4}</img>\n"
+    text = f"<|user|>\n{shown}What is it?<|end|><|assistant|>\n"
+    ids = model.tokenizer.encode(text, special=True)
+    assert list(answer.generation.prompt) == ids
+    place = model.tokenizer.id_of("<IMG_CONTEXT>")
+    assert place is not None
+    seen = rows(tiled(PICTURES["one"], GRIDS["one"])).reshape(-1, 64)
+    want = greedy(tmp_path / "it", seen, ids, place)
+    assert answer.generation.tokens == want[: len(answer.generation.tokens)]
+
+
 def test_a_picture_may_stand_anywhere() -> None:
     assert placed("<image>\nWhat?", [4]) == placed("What?", [4])
     want = f"This <img>{'<IMG_CONTEXT>' * 4}</img> and <img>{'<IMG_CONTEXT>' * 8}</img>?"
