@@ -328,12 +328,7 @@ def serve_model(
             fix="pip install 'edge-toolkit[serve]'",
         ) from None
     opened = open_model(model, threads=threads, strategy=strategy, progress=progress)
-    if isinstance(opened, InternVL):
-        raise Unsupported(
-            f"{opened.artifact.manifest.name} sees, and edge serve takes no pictures as yet",
-            fix="use edge run MODEL --image FILE",
-        )
-    run(opened, host, port, key=key, names=names)
+    run(opened.model if isinstance(opened, InternVL) else opened, host, port, key=key, names=names)
 
 
 def plan_model(

@@ -2,7 +2,7 @@
 tokens of a conversation, one decoder.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edge.pipelines.remembered import Remembered
 from edge.pipelines.splicing import SplicingDecoder
 from edge.run.model import Answer, Model, Wish
 from edge.run.opening import open_net, open_spliced
+from edge.system.cancellation import go_on
 from edge.text.chat import Message
 from edge.text.conversations import FormTemplate, form_of
 from edge.text.tokenizer import Tokenizer
@@ -58,6 +59,8 @@ class InternVL:
         self.side, self.most = settings.integer("side"), settings.integer("most", high=MOST)
         form = form_of(settings.text("template"))
         self._remembered = Remembered()
+        projector = artifact.stages["projector"].manifest.network
+        self._rows = int(projector.config.outputs[0].shape[1])
         parts = artifact.stages
 
         def how(part: Artifact) -> dict[str, Any]:
@@ -79,6 +82,7 @@ class InternVL:
         self.model = Model(text, self.tokenizer, template, self.decoder)
         # Some checkpoints do not say that their own turns end with it.
         self.model.stop_ids |= {_id(self.tokenizer, form.stop)}
+        self.model.sight = self
         vision = parts["vision"].manifest.vision
         assert vision is not None
         # A tile has its size already.
@@ -97,8 +101,7 @@ class InternVL:
         if isinstance(image, str):
             image = Path(image)
         picture = image if isinstance(image, Picture) else open_picture(image)
-        most = self.most if most is None else most
-        grid = grid_of(picture.width, picture.height, side=self.side, most=most)
+        grid = self._grid(picture, most)
 
         def rows() -> F32:
             made = []
@@ -107,10 +110,30 @@ class InternVL:
                 features = self._tower(image=pixels)["features"]
                 made.append(self._projector(features=features)["rows"][0])
                 progress(1)
+                go_on()
             return np.concatenate(made)
 
         content = (repr((picture.rgb.shape, grid)).encode(), picture.rgb.tobytes())
         return Shown(grid, self._remembered.get(content, rows), picture.width, picture.height)
+
+    def _grid(self, picture: Picture, most: int | None) -> Grid:
+        most = self.most if most is None else most
+        return grid_of(picture.width, picture.height, side=self.side, most=most)
+
+    def count(self, picture: Picture, most: int | None) -> int:
+        """Rows that a picture takes."""
+        return self._rows * self._grid(picture, most).tiles
+
+    def placed(self, text: str, rows: Sequence[int]) -> str:
+        return placed(text, rows)
+
+    def show(self, pictures: Iterable[tuple[Picture, int | None]]) -> None:
+        """What stands in the places of the next prompt."""
+        self.show_rows([self.look(picture, most=most).rows for picture, most in pictures])
+
+    def show_rows(self, rows: Sequence[F32]) -> None:
+        nothing = np.zeros((0, self.decoder.spec.width), np.float32)
+        self.decoder.show(np.concatenate([nothing, *rows]))
 
     def generate(
         self,
@@ -160,8 +183,7 @@ class Conversation:
         user = Message("user", placed(text, [len(one.rows) for one in shown]))
         rows = [*self.rows, *(one.rows for one in shown)]
         ids = model.model.encode([*self.messages, user])
-        nothing = np.zeros((0, model.decoder.spec.width), np.float32)
-        model.decoder.show(np.concatenate([nothing, *rows]))
+        model.show_rows(rows)
         return model.model.reply(ids, wish), user, rows
 
     def say(
@@ -187,7 +209,7 @@ def placed(text: str, rows: Sequence[int]) -> str:
     if missing < 0:
         raise EdgeError(
             f"the prompt has {text.count(MARK)} times {MARK}, and there are {len(rows)} pictures",
-            fix="give --image for each",
+            fix="give a picture for each",
         )
     first, *between = (f"{MARK}\n" * missing + text).split(MARK)
     shown = (BEGIN + PLACE * count + END for count in rows)

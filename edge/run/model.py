@@ -1,10 +1,10 @@
 """An artifact in use: prompt in, text out. What `edge.load` gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge import targets
 from edge.artifact import integrity
@@ -25,6 +25,7 @@ from edge.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from edge.decode.grammar import Grammar, GrammarConstraint, Vocabulary
+    from edge.vision.pictures import Picture
 
 MAX_TOKENS = 512
 
@@ -65,8 +66,26 @@ class Answer(Iterator[str]):
         return piece
 
 
+class Sight(Protocol):
+    """What a model that sees has besides: rows of pictures, in places of its prompt."""
+
+    def count(self, picture: "Picture", most: int | None) -> int:
+        """Rows that a picture of at most so many tiles takes."""
+        ...
+
+    def placed(self, text: str, rows: Sequence[int]) -> str:
+        """A user's text with so many places for each picture."""
+        ...
+
+    def show(self, pictures: "Iterable[tuple[Picture, int | None]]") -> None:
+        """What stands in the places of the next prompt, in their order."""
+        ...
+
+
 class Model:
     """A loaded artifact with one sequence in progress."""
+
+    sight: Sight | None = None
 
     def __init__(
         self,

@@ -30,10 +30,11 @@ class Busy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A prompt of token ids, and how its answer should be made."""
+    """A prompt of token ids, how its answer should be made, and what is done first."""
 
     ids: list[int]
     wish: Wish
+    before: Callable[[], None] = lambda: None  # on the model's thread, in its turn
 
 
 class Replies(Protocol):
@@ -100,6 +101,7 @@ class Job:
         self.prompt_tokens = len(asked.ids)
         try:
             with unless(lambda: self._over.is_set() or self._late):
+                asked.before()
                 self.answer = model.reply(asked.ids, asked.wish)
                 for piece in self.answer:
                     self._give(piece)

@@ -6,6 +6,7 @@ refused by what it says. A field that would change the answer is never ignored.
 
 import json
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,9 +14,10 @@ from pydantic import Field, field_validator, model_validator
 from edge.decode.grammar import Grammar
 from edge.decode.sampling import Sampling
 from edge.errors import EdgeError
-from edge.run.model import Model, Wish
+from edge.run.model import Model, Sight, Wish
 from edge.serve.engine import Asked
 from edge.serve.fields import FieldError, Inert, Only, Strict
+from edge.serve.pictures import ImageURL, Shown, rows_of, show, shown
 from edge.text.chat import Message
 
 TEXT = 1 << 20  # characters of one text
@@ -33,9 +35,19 @@ _TELLS = "only a service with accounts reads it"
 class Part(Strict):
     """A piece of a message's content."""
 
-    type: Annotated[Any, Only("text", instead="only text is read here")]
-    text: str = Field(max_length=TEXT)
+    type: Annotated[
+        Any, Only("text", "image_url", instead="only text and pictures (image_url) are read here")
+    ]
+    text: str = Field(default="", max_length=TEXT)
+    image_url: ImageURL | None = None
     prompt_cache_breakpoint: Annotated[Any, Inert(_CACHE)] = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Part":
+        given = {name for name in ("text", "image_url") if name in self.model_fields_set}
+        if given != {self.type}:
+            raise ValueError(f"a part of the type {self.type} has {self.type}, and nothing else")
+        return self
 
 
 class Turn(Strict):
@@ -58,9 +70,26 @@ class Turn(Strict):
             raise ValueError("it should be a text, or a list of parts")
         return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
-    def message(self) -> Message:
+    def pictures(self) -> list[Shown]:
+        images = [part.image_url for part in self.content if part.image_url is not None]
+        if images and self.role != "user":
+            raise FieldError(
+                "messages", f"the role {self.role} has a picture", fix="send it as a user's"
+            )
+        return [shown(image) for image in images]
+
+    def message(self, sight: Sight | None) -> Message:
         role = "system" if self.role == "developer" else self.role
-        return Message(role, "".join(part.text for part in self.content))
+        text, pictures = "".join(part.text for part in self.content), self.pictures()
+        if sight is None:
+            if pictures:
+                raise FieldError(
+                    "messages",
+                    "this model sees no pictures",
+                    fix="send text, or serve one that does",
+                )
+            return Message(role, text)
+        return Message(role, sight.placed(text, rows_of(sight, pictures)))
 
 
 class Schema(Strict):
@@ -155,7 +184,11 @@ class Ask(Strict):
                 fix="shorten it",
                 code="context_length_exceeded",
             )
-        return Asked(ids, wish)
+        return Asked(ids, wish, self.before(model))
+
+    def before(self, model: Model) -> Callable[[], None]:
+        """What is done in the prompt's turn, before it is read."""
+        return lambda: None if model.sight is None else model.sight.show([])
 
     def wish(self, longest: int) -> Wish:
         sampling = Sampling(
@@ -230,7 +263,11 @@ class ChatAsk(Ask):
                 "this model has no chat template: it only continues text",
                 fix="send a prompt to /v1/completions",
             )
-        return model.encode([turn.message() for turn in self.messages])
+        return model.encode([turn.message(model.sight) for turn in self.messages])
+
+    def before(self, model: Model) -> Callable[[], None]:
+        pictures = [one for turn in self.messages for one in turn.pictures()]
+        return lambda: None if model.sight is None else show(model.sight, pictures)
 
 
 class CompletionAsk(Ask):

@@ -11,6 +11,7 @@ from edge.errors import EdgeError
 from edge.run.model import Model
 from edge.serve.app import create
 from edge.serve.guard import LOOPBACK, Limits
+from edge.serve.pictures import BODY
 
 CONNECTIONS = 256  # at once, those that only wait included; past it nothing is read
 IDLE = 120  # seconds: longer than any usual client keeps a connection (90), lest it writes into a closed one
@@ -26,7 +27,8 @@ def run(model: Model, host: str, port: int, *, key: str | None, names: tuple[str
         )
     if model.template is None:
         print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
-    app = create(model, hosts=(host, *names), key=key, limits=Limits())
+    limits = Limits() if model.sight is None else Limits(body=BODY)
+    app = create(model, hosts=(host, *names), key=key, limits=limits)
     with listening(host, port) as open_socket:
         shown = f"[{host}]" if ":" in host else host
         at = f"http://{shown}:{open_socket.getsockname()[1]}"

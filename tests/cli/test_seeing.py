@@ -202,7 +202,6 @@ def test_what_makes_no_sense_is_refused(
         (("run", artifact, "What?", "--image", empty), "empty.png"),
         (("run", artifact, "What?", "--image", tmp_path / "none.png"), "none.png"),
         (("run", artifact, "What?", *shown, "--runtime", "mlx"), "mlx cannot run"),
-        (("serve", artifact), "no pictures"),
     ):  # fmt: skip
         done = edge(*words)
         assert done.code in (1, 2, 3), (words, done.out)

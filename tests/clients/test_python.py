@@ -145,6 +145,7 @@ def test_what_changes_nothing_in_a_completion(client: "openai.OpenAI") -> None:
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}
 BROKEN = {
     "type": "json_schema",
     "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "^(unclosed$"}},
@@ -178,7 +179,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [  # what is asked, the field, 
     ({"max_completion_tokens": 5}, "max_tokens", "send one of them"),
     ({"max_tokens": -1}, "max_tokens", "it should be greater"),
     ({"stop": 5}, "stop", "a list of texts"),
-    ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages.0.content.0.type", "only text"),
+    ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages", "sees no pictures"),
+    ({"messages": [{"role": "user", "content": [SOUND]}]}, "messages.0.content.0.type", "only text and pictures"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0", "has text"),
     ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content", "a list of parts"),
     ({"messages": [*ASK, {"role": "assistant", "content": None}]}, "messages.1.content", "needed"),
     ({"messages": [*ASK, {"role": "assistant", "tool_calls": [CALL]}]}, "messages.1.tool_calls", "no tools"),

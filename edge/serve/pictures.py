@@ -1,0 +1,81 @@
+"""Pictures of a request: as data URLs, for nothing is fetched; bounded in bytes and in pixels."""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from edge.errors import EdgeError
+from edge.run.model import Sight
+from edge.serve.fields import FieldError, Strict
+from edge.vision.pictures import open_picture
+
+BODY = 32 << 20  # bytes of a request that may hold pictures
+PIXELS = 48 << 20  # of all of its pictures
+COUNT = 64
+_DATA = re.compile(r"data:image/[\w.+-]{1,32};base64,", re.ASCII)
+_FEW = 1  # tiles where a client asks for low detail
+
+
+class ImageURL(Strict):
+    """Where a picture is: in the request itself."""
+
+    url: str = Field(max_length=BODY)
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture's file, and the most tiles it is cut into; None: as the model is used to."""
+
+    content: bytes
+    most: int | None
+
+
+def shown(image: ImageURL) -> Shown:
+    begin = _DATA.match(image.url)
+    if begin is None:
+        raise FieldError(
+            "messages",
+            "a picture's url is no data URL, and nothing is fetched here",
+            fix="send data:image/png;base64,… with the file itself",
+        )
+    try:
+        content = base64.b64decode(image.url[begin.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise FieldError(
+            "messages", "a picture's data URL is no base64", fix="encode the file again"
+        ) from None
+    return Shown(content, _FEW if image.detail == "low" else None)
+
+
+def rows_of(sight: Sight, pictures: Sequence[Shown]) -> list[int]:
+    """How many rows each takes. All are decoded once, to be refused before a place is waited for."""
+    if len(pictures) > COUNT:
+        raise FieldError(
+            "messages", f"there are more than {COUNT} pictures", fix="send fewer of them"
+        )
+    found, pixels = [], 0
+    for one in pictures:
+        try:
+            picture = open_picture(one.content)
+        except EdgeError as error:
+            raise FieldError("messages", error.problem, fix=error.fix) from None
+        pixels += picture.width * picture.height
+        if pixels > PIXELS:
+            raise FieldError(
+                "messages",
+                f"the pictures have more than {PIXELS >> 20} Mi pixels",
+                fix="send smaller ones",
+            )
+        found.append(sight.count(picture, one.most))
+    return found
+
+
+def show(sight: Sight, pictures: Sequence[Shown]) -> None:
+    """On the model's thread: what stands in the places of the prompt that comes next."""
+    sight.show([(open_picture(one.content), one.most) for one in pictures])
