@@ -139,6 +139,23 @@ def test_greedy_tokens_are_those_of_numpy(
     assert len(got) == TOKENS or got[-1] in model.model.stop_ids
 
 
+def test_the_most_tiles_of_all(model: InternVL, source: tuple[Path, internvls.Rows]) -> None:
+    """Forty, and the small one: 164 rows."""
+    image = picture(128, 80, 3)
+    wish = Wish(max_tokens=TOKENS)
+    answer = model.generate("What?", images=[image], most=40, wish=wish)
+    list(answer)
+    shown = f"<img>{'<IMG_CONTEXT>' * 164}</img>\n"
+    text = prompt(f"{shown}What?", ())
+    ids = model.tokenizer.encode(text, special=True)
+    assert list(answer.generation.prompt) == ids
+    place = model.tokenizer.id_of("<IMG_CONTEXT>")
+    assert place is not None
+    rows = source[1](tiled(image, (8, 5))).reshape(-1, 64)
+    want = greedy(source[0], rows, ids, place)
+    assert answer.generation.tokens == want[: len(answer.generation.tokens)]
+
+
 def test_another_language_model_in_its_own_words(tmp_path: Path) -> None:
     """As Mini-InternVL-Chat-4B: Phi-3, which is told nothing first."""
     pytest.importorskip("onnxruntime")
