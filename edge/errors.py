@@ -15,9 +15,14 @@ class EdgeError(Exception):
     code = 2
 
     def __init__(self, problem: str, *, fix: str) -> None:
+        super().__init__()
+        self.say(problem, fix=fix)
+
+    def say(self, problem: str, *, fix: str) -> None:
+        """Say it in other words: where more is known of what it is about."""
         self.problem = readable(problem)
         self.fix = readable(fix)
-        super().__init__(f"{self.problem}\n  fix: {self.fix}")
+        self.args = (f"{self.problem}\n  fix: {self.fix}",)
 
 
 def readable(text: str) -> str:

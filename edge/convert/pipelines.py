@@ -2,7 +2,8 @@
 proof.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,17 @@ def placed(
     return out
 
 
+@contextmanager
+def in_its_name(network: str) -> Iterator[None]:
+    """What one network's conversion refuses is said as of that network; patterns begin with its name."""
+    try:
+        yield
+    except EdgeError as error:
+        fix = error.fix.replace("--override '", f"--override '{network}.")
+        error.say(f"{network}: {error.problem}", fix=fix)
+        raise
+
+
 def convert_pipeline(
     source: Path,
     out: Path,
@@ -112,7 +124,8 @@ def convert_pipeline(
         settings["system"] = system_message(source, settings["template"])
     with publishing(out, force=options.force, keep=lambda _: False) as folder:
         for name, own in every.items():
-            convert(source, folder / name, own, progress, say)
+            with in_its_name(name):
+                convert(source, folder / name, own, progress, say)
         manifest = PipelineManifest(
             family=pipeline.name,
             name=source.resolve().name,

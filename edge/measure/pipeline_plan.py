@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from edge.convert.options import Options, usual
-from edge.convert.pipelines import parts_of, placed
+from edge.convert.pipelines import in_its_name, parts_of, placed
 from edge.families import pipeline_of
 from edge.measure import net_plan
 from edge.measure.net_plan import NetPlan
@@ -78,10 +78,11 @@ def _plan(
     for name, own in placed(pipeline, options, parts).items():
         part = headers.of_stage(name)
         own = usual(own, part.config)
-        if part.family.network is not None:
-            found[name] = net_plan.plan(part, own.target, own)
-        else:
-            found[name] = plan(part, own.target, own, threads=threads, strategy=strategy)
+        with in_its_name(name):
+            if part.family.network is not None:
+                found[name] = net_plan.plan(part, own.target, own)
+            else:
+                found[name] = plan(part, own.target, own, threads=threads, strategy=strategy)
     run = sum(own.run_bytes for own in found.values())
     return PipelinePlan(
         family=pipeline.name,

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from random_weights import shapes_of, write
 from towers import TOWERS, Fields
 
 from edge.artifact.manifest import Artifact
-from edge.families import family_of
 from edge.files.config import Config
-from edge.files.safetensors import Tensor, header_of
 from edge.measure.bench import machine, peak_rss_mb
 from edge.nn.tracing import least, traced
 from edge.run.opening import open_net
@@ -47,32 +45,10 @@ def fields_of(name: str) -> tuple[str, Fields]:
 
 
 def checkpoint(folder: Path, fields: Fields) -> Path:
-    """Random bfloat16 weights of the shapes that a config has, written one tensor at a time."""
-    config = Config(fields, "config.json")
-    family = family_of(config)
-    spec = family.spec(config)
-    every = {n: s for p in family.names.places(spec).values() for n, s in p.tensors.items()}
-    rows = spec.config.rows  # type: ignore[union-attr]
-    shapes = {
-        name: tuple((rows if len(shape) == 3 else rows - 1) if n == -1 else n for n in shape)
-        for name, shape in every.items()
-    }
+    """Random weights of the shapes that a config has."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(dict(fields)))
-    header, offsets = header_of(
-        {name: Tensor("BF16", shape) for name, shape in shapes.items()}, "pt"
-    )
-    rng = np.random.default_rng(0)
-    pool = (rng.standard_normal(1 << 22).astype(np.float32) * 0.02).view(np.uint32) >> 16
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(header)
-        for name, shape in shapes.items():
-            assert file.tell() == offsets[name]
-            left = prod(shape)
-            while left:
-                some = pool[: min(left, len(pool))].astype(np.uint16)
-                file.write(some.tobytes())
-                left -= len(some)
+    write(folder / "model.safetensors", shapes_of(Config(fields, "config.json")))
     return folder
 
 

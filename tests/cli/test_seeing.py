@@ -191,6 +191,8 @@ def test_what_makes_no_sense_is_refused(
         (("convert", source, "--to", "vision=gguf", *out), "gguf"),
         (("convert", source, "--override", "layers.*=int8", *out), "names no network"),
         (("convert", source, "--labels", empty, *out), "labels"),
+        (("convert", source, "--to", "mlx", "--quant", "int4", *out), "--override 'text.layers.*.mlp.down="),
+        (("plan", source, "--to", "mlx", "--quant", "int4"), "--override 'text.layers.*.mlp.down="),
         (("run", artifact, "What?", *shown, "--top", "3"), "--top"),
         (("run", artifact, "What?", *shown, "--raw"), "--raw"),
         (("run", artifact, "What?", *shown, "--snapkv", "64"), "plainly"),
