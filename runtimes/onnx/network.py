@@ -36,7 +36,7 @@ class OnnxNet:
 
     def __init__(self, opening: NetOpening) -> None:
         self.spec = opening.spec
-        file = opening.folder / (EXACT if opening.exact else _fast(opening.folder))
+        self._file = file = opening.folder / (EXACT if opening.exact else _fast(opening.folder))
         external.check(file)
         options = session_options(opening.threads, alone=True)
         try:
@@ -57,7 +57,11 @@ class OnnxNet:
         kinds = {port.name: _numpy(port) for port in self.spec.config.inputs}
         names = [port.name for port in self.spec.config.outputs]
         given = {name: np.ascontiguousarray(x, kinds[name]) for name, x in inputs.items()}
-        return dict(zip(names, self._session.run(names, given), strict=True))
+        try:
+            found = self._session.run(names, given)
+        except Exception as error:  # of a graph that cannot be computed as it is
+            raise refused(self._file, error) from None
+        return dict(zip(names, found, strict=True))
 
 
 def net_memory(spec: NetSpec, recipe: Recipe, activations: int) -> int:

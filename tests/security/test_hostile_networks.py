@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,18 @@ def test_manifests_that_cannot_be(artifact: Path, change: Change) -> None:
     rewrite(artifact, change)
     with refused(Damaged):
         inspect(artifact)
+
+
+def test_a_graph_that_cannot_be_computed(every: Path, tmp_path: Path) -> None:
+    """It is whole, and one of its shapes is of other numbers: found by fuzzing."""
+    folder = Path(shutil.copytree(every / "onnx", tmp_path / "onnx"))
+    right, wrong = struct.pack("<4q", -1, 8, 8, 16), struct.pack("<4q", -1, 8, 8, 7 << 24)
+    for file in ("model.onnx", "signed.onnx"):
+        content = (folder / file).read_bytes()
+        assert right in content
+        (folder / file).write_bytes(content.replace(right, wrong))
+    with pytest.raises(Damaged, match="Reshape"):
+        shown(folder)
 
 
 # Where a graph is stored it says itself what it computes: its ports alone must be the manifest's.
