@@ -22,17 +22,24 @@ def create(model: Model, *, hosts: tuple[str, ...], key: str | None, limits: Lim
     app = FastAPI(title="edge", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, hosts=hosts, key=key, limits=limits)
     shape_errors(app)
-    _reading(app, model.artifact.manifest.name)
+    _reading(app, model.artifact.manifest.name, sees=model.sight is not None)
     _answering(app, model, limits)
     return app
 
 
-def _reading(app: FastAPI, name: str) -> None:
+def _reading(app: FastAPI, name: str, *, sees: bool) -> None:
     """Routes that ask nothing of the model."""
 
     html = page.html()
     headers = dict(page.headers(html))
-    entry = {"id": name, "object": "model", "created": 0, "owned_by": "edge"}
+    given = ["text", "image"] if sees else ["text"]
+    entry = {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "edge",
+        "input_modalities": given,
+    }
 
     @app.get("/")
     async def chat_page() -> Response:

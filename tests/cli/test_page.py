@@ -105,6 +105,7 @@ def test_the_page_says_whom_it_serves(page: Page) -> None:
     assert page.value("document.querySelector('#model').textContent") == "edge-stories"
     assert "runs on this machine" in page.value("document.body.innerText")
     assert page.value("document.activeElement.id") == "box", "one may type at once"
+    assert page.value("document.querySelector('#add').hidden"), "it sees no pictures"
 
 
 def test_text_streams_in(page: Page) -> None:
