@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.artifact.manifest import MANIFEST, PIPELINE, SCHEMA, Artifact
 from edge.errors import Damaged
+from edge.families import pipeline_named
 from edge.files.config import Config, is_plain, read_json
 from edge.files.hashing import sha256
 
@@ -44,6 +45,8 @@ class PipelineArtifact:
                 raise Damaged(
                     f"{config.where} names {name!r:.60}, no folder of it", fix="do not trust it"
                 )
+            if not (folder / name / MANIFEST).is_file():
+                raise Damaged(f"{folder} has no network {name!r:.60}", fix="convert again")
             if sha256(folder / name / MANIFEST) != digest:
                 raise Damaged(
                     f"{folder / name} was changed since it became a part of {folder}",
@@ -55,7 +58,10 @@ class PipelineArtifact:
             stages=stages,
             settings=settings.data,
         )
-        return cls(folder, manifest, {name: Artifact.open(folder / name) for name in stages})
+        parts = {name: Artifact.open(folder / name) for name in stages}
+        specs = {name: part.manifest.spec for name, part in parts.items()}
+        pipeline_named(manifest.family, config.where).connect(specs, str(folder))
+        return cls(folder, manifest, parts)
 
     @property
     def files(self) -> dict[str, str]:

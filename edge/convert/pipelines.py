@@ -16,7 +16,7 @@ from edge.convert.options import Options
 from edge.errors import EdgeError
 from edge.families import Pipeline, pipeline_of
 from edge.files.hashing import sha256
-from edge.source.headers import config_of
+from edge.source.headers import Headers, config_of
 from edge.system.progress import Progress
 from edge.text.conversations import system_message
 
@@ -122,6 +122,9 @@ def convert_pipeline(
     settings = dict(pipeline.settings(pipeline.fields.checked(whole)))
     if settings.get("system") is None and "template" in settings:
         settings["system"] = system_message(source, settings["template"])
+    headers = Headers.of(source)
+    specs = {stage.name: headers.of_stage(stage.name).spec() for stage in pipeline.stages}
+    pipeline.connect(specs, str(source))  # before any work
     with publishing(out, force=options.force, keep=lambda _: False) as folder:
         for name, own in every.items():
             with in_its_name(name):

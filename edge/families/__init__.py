@@ -17,7 +17,7 @@ from edge.errors import Damaged, Unsupported
 from edge.families._fields import Fields
 from edge.files.config import Config
 from edge.names import NameMap, Spec
-from edge.net import NetSpec
+from edge.net import NetSpec, Port
 from edge.spec import DecoderSpec, MatrixName
 from edge.vision.settings import VisionSettings
 
@@ -84,16 +84,30 @@ class Stage:
     config: Callable[[Config], Config]
 
 
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What one network gives and another takes, each a stage and its port. Of a decoder that is `ROWS`: rows
+    [B, N, D] between those of its tokens.
+    """
+
+    out: tuple[str, str]
+    into: tuple[str, str]
+
+
+ROWS = "rows"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pipeline:
-    """A kind of checkpoint that is several networks: together they hold every tensor of it. `settings`: what
-    an artifact keeps of how they work together.
+    """A kind of checkpoint that is several networks: together they hold every tensor of it. `wires`: what goes
+    from one to the next; `settings`: what an artifact keeps of how they work together.
     """
 
     name: str
     model_types: tuple[str, ...]
     fields: Fields
     stages: tuple[Stage, ...]
+    wires: tuple[Wire, ...]
     settings: Callable[[Config], Mapping[str, Any]] = lambda _config: {}
 
     def stage(self, name: str) -> Stage:
@@ -108,6 +122,38 @@ class Pipeline:
                 f"tensor {unknown[0]!r:.80} is of none of the networks of {self.name}",
                 fix="check that config.json and the weights belong together",
             )
+
+    def connect(self, specs: Mapping[str, Spec], where: str) -> None:
+        """Refuse networks that are not all of its own, or do not fit each other."""
+        names = {stage.name for stage in self.stages}
+        if specs.keys() != names:
+            raise Damaged(
+                f"{where} is not of the networks {', '.join(sorted(names))}", fix="convert again"
+            )
+        for wire in self.wires:
+            given = _port(specs[wire.out[0]], wire.out[1], inputs=False)
+            taken = _port(specs[wire.into[0]], wire.into[1], inputs=True)
+            if given is None or taken is None or not _fit(given, taken):
+                raise Damaged(
+                    f"{where}: {wire.out[0]} does not give the {wire.into[1]} that {wire.into[0]} takes",
+                    fix="check that config.json and the weights belong together, and convert again",
+                )
+
+
+def _port(spec: Spec, name: str, *, inputs: bool) -> Port | None:
+    if isinstance(spec, NetSpec):
+        ports = spec.config.inputs if inputs else spec.config.outputs
+        return next((port for port in ports if port.name == name), None)
+    rows = Port(name=ROWS, shape=("sequences", "rows", spec.width))
+    return rows if inputs and name == ROWS else None
+
+
+def _fit(given: Port, taken: Port) -> bool:
+    """Numbers are the same; a size that each call may choose is any."""
+    return (given.type, len(given.shape)) == (taken.type, len(taken.shape)) and all(
+        a == b or isinstance(a, str) or isinstance(b, str)
+        for a, b in zip(given.shape, taken.shape, strict=True)
+    )
 
 
 @cache
@@ -131,6 +177,14 @@ def pipeline_of(config: Config) -> Pipeline | None:
     """The pipeline that a config.json is of, if it is of any."""
     model_type = config.text("model_type")
     return next((one for one in pipelines() if model_type in one.model_types), None)
+
+
+def pipeline_named(name: str, where: str) -> Pipeline:
+    """That of an artifact."""
+    found = next((one for one in pipelines() if one.name == name), None)
+    if found is None:
+        raise Damaged(f"{where} is of a kind {name!r:.60} that edge has not", fix="convert again")
+    return found
 
 
 def decoders() -> tuple[Family, ...]:

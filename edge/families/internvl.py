@@ -3,7 +3,7 @@
 from typing import Any
 
 from edge.errors import Damaged
-from edge.families import Pipeline, Stage
+from edge.families import ROWS, Pipeline, Stage, Wire
 from edge.families import _vision as vision
 from edge.families._fields import SHARED, Fields, words
 from edge.files.config import Config
@@ -71,6 +71,10 @@ PIPELINE = Pipeline(
         Stage(name="vision", prefix="vision_model.", config=_tower),
         Stage(name="projector", prefix="mlp1.", config=_projector),
         Stage(name="text", prefix="language_model.", config=lambda c: _part(c, "llm_config")),
+    ),
+    wires=(
+        Wire(("vision", "features"), ("projector", "features")),
+        Wire(("projector", "rows"), ("text", ROWS)),
     ),
     settings=_settings,
 )

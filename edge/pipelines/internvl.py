@@ -13,7 +13,7 @@ from edge import targets
 from edge.artifact import integrity
 from edge.artifact.manifest import Artifact
 from edge.artifact.pipeline import PipelineArtifact
-from edge.errors import EdgeError, Unsupported
+from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import Config
 from edge.pipelines.remembered import Remembered
 from edge.pipelines.splicing import SplicingDecoder
@@ -25,7 +25,7 @@ from edge.text.conversations import FormTemplate, form_of
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
 from edge.vision.pictures import Picture, open_picture
-from edge.vision.preparation import prepare
+from edge.vision.preparation import Preparation, prepare
 from edge.vision.tiles import MOST, Grid, grid_of, tiles
 
 BEGIN, PLACE, END = "<img>", "<IMG_CONTEXT>", "</img>"
@@ -59,9 +59,9 @@ class InternVL:
         self.side, self.most = settings.integer("side"), settings.integer("most", high=MOST)
         form = form_of(settings.text("template"))
         self._remembered = Remembered()
-        projector = artifact.stages["projector"].manifest.network
-        self._rows = int(projector.config.outputs[0].shape[1])
         parts = artifact.stages
+        self._preparation = _prepared(parts["vision"], self.side)
+        self._rows = int(parts["projector"].manifest.network.config.outputs[0].shape[1])
 
         def how(part: Artifact) -> dict[str, Any]:
             """A reference evaluation of what has one."""
@@ -83,10 +83,6 @@ class InternVL:
         # Some checkpoints do not say that their own turns end with it.
         self.model.stop_ids |= {_id(self.tokenizer, form.stop)}
         self.model.sight = self
-        vision = parts["vision"].manifest.vision
-        assert vision is not None
-        # A tile has its size already.
-        self._preparation = replace(vision.preparation, resize=None, crop=None)
 
     def look(
         self,
@@ -214,6 +210,14 @@ def placed(text: str, rows: Sequence[int]) -> str:
     first, *between = (f"{MARK}\n" * missing + text).split(MARK)
     shown = (BEGIN + PLACE * count + END for count in rows)
     return first + "".join(a + b for a, b in zip(shown, between, strict=True))
+
+
+def _prepared(tower: Artifact, side: int) -> Preparation:
+    """How a tile's pixels become numbers; it has its size already."""
+    (image,) = tower.manifest.network.config.inputs
+    if tower.manifest.vision is None or image.shape[1:] != (side, side, 3):
+        raise Damaged(f"{tower.folder} sees no tiles of {side} pixels", fix="convert again")
+    return replace(tower.manifest.vision.preparation, resize=None, crop=None)
 
 
 def _id(tokenizer: Tokenizer, token: str) -> int:
