@@ -36,7 +36,7 @@ def turned(orientation: int, kind: str = "PNG") -> bytes:
     return stored(Image.fromarray(COLOURS), kind, exif=exif)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "JPEG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "LA", "RGBA", "CMYK"])
 def test_every_mode_is_what_the_references_make_of_it(kind: str, mode: str) -> None:
     """transformers and torchvision call `convert("RGB")`."""
@@ -64,7 +64,7 @@ LAW: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("orientation", LAW)
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG", "AVIF"])
 def test_exif_turns_a_picture(kind: str, orientation: int) -> None:
     """ggml-org/llama.cpp#20870 and ollama/ollama#18418: a phone's photos lay on their side."""
     content = turned(orientation, kind)
@@ -123,6 +123,15 @@ def test_of_several_frames_the_first(kind: str) -> None:
     assert "several frames" in picture.notes[0]
 
 
+def test_a_file_whose_frames_go_round_ends() -> None:
+    """A TIFF's directory that names itself as the next one."""
+    content = bytearray(stored(Image.fromarray(COLOURS), "TIFF"))
+    (at,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, at)
+    struct.pack_into("<I", content, at + 2 + 12 * count, at)
+    np.testing.assert_array_equal(open_picture(bytes(content)).rgb, COLOURS)
+
+
 def test_a_file_is_read_as_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(stored(Image.fromarray(COLOURS)))  # a lying name, too
     np.testing.assert_array_equal(open_picture(tmp_path / "a.jpg").rgb, COLOURS)
@@ -174,7 +183,7 @@ def test_a_file_of_too_many_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
             open_picture(source)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "JPEG", "WEBP", "AVIF"])
 def test_a_cut_file_is_an_error_or_whole(kind: str) -> None:
     content = stored(Image.fromarray(COLOURS), kind)
     whole = open_picture(content).rgb
