@@ -184,12 +184,7 @@ def open_model(
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     folder = ready(model, progress, runtime)
     if is_pipeline(folder):
-        if replace(strategy, reference=False) != PLAIN:
-            raise EdgeError(
-                "a model that sees decodes plainly, as yet", fix="leave out the options of decoding"
-            )
-        how: Any = {"unchecked": unchecked, "reference": strategy.reference}
-        return load_internvl(folder, threads=threads, **how)
+        return load_internvl(folder, threads=threads, unchecked=unchecked, strategy=strategy)
     return load(folder, threads=threads, unchecked=unchecked, strategy=strategy, turns=turns)
 
 
@@ -385,17 +380,19 @@ def open_seeing(
     runtime: str | None = None,
     threads: int | None = None,
     unchecked: bool = False,
-    reference: bool = False,
+    strategy: Strategy = PLAIN,
     progress: Progress | None = None,
 ) -> Classifier | InternVL:
     """A network whose rows have names, or several that answer about pictures; `options`: of the conversion
     that a checkpoint is run by.
     """
     folder = artifact_of(resolve(model), progress, runtime, options)
-    how: Any = {"threads": threads, "unchecked": unchecked, "reference": reference}
+    how: Any = {"threads": threads, "unchecked": unchecked}
     if is_pipeline(folder):
-        return load_internvl(folder, **how)
-    return load_classifier(artifact_at(folder), **how)
+        return load_internvl(folder, strategy=strategy, **how)
+    if replace(strategy, reference=False) != PLAIN:
+        raise EdgeError("a classifier decodes no tokens", fix="leave out the options of decoding")
+    return load_classifier(artifact_at(folder), reference=strategy.reference, **how)
 
 
 def look_at(model: InternVL, images: Sequence[Path], most: int | None) -> list[dict[str, Any]]:

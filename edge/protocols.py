@@ -90,6 +90,15 @@ class Evictable(Decoder, Protocol):
 
 
 @runtime_checkable
+class SplicedEvictable(Spliced, Evictable, Protocol):
+    """Both: what a picture's rows are worth to the end of a prompt, and the rest forgotten."""
+
+    def observe_rows(self, rows: F32) -> tuple[F32, list[F32]]:
+        """As `observe`, of rows [T, D]."""
+        ...
+
+
+@runtime_checkable
 class Roundable(Evictable, Protocol):
     """A decoder whose cache may go over to int8, with the scales of `edge.decode.rounding`."""
 

@@ -62,8 +62,8 @@ def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
         finish = Entry(file=f"finish-{at}.onnx", rows="asked", start=at, counted=True)
         out += [draft, finish]
     if spec.spliced:
-        rows = Entry(file="rows.onnx", rows="asked", embedded=True)
-        out += [rows, replace(rows, file="exact-rows.onnx", exact=True)]
+        out.append(replace(flexible, file="rows.onnx", embedded=True))
+        out.append(Entry(file="exact-rows.onnx", rows="asked", exact=True, embedded=True))
     return tuple(out)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,12 +77,9 @@ def see(
 
     if model is None:
         raise EdgeError("a model that sees must be named", fix="edge run MODEL --image FILE")
-    if replace(decoding, reference=False) != DecodingOptions():
-        raise EdgeError(
-            "a model that sees decodes plainly, as yet", fix="leave out the options of decoding"
-        )
     options = Options(**shown.given())
-    opened = api.open_seeing(model, options, reference=decoding.reference, progress=bar, **how)
+    strategy = decoding.strategy()
+    opened = api.open_seeing(model, options, strategy=strategy, progress=bar, **how)
     if isinstance(opened, Classifier):
         _classify(opened, prompt, shown, as_json=as_json)
     else:
@@ -143,6 +140,9 @@ def answer(
         "prompt_tokens": list(made.generation.prompt),
         "ending": made.generation.ending,
         "complete": made.complete,
+        **({} if opened.model.tally is None else asdict(opened.model.tally)),
+        "cache_rows": max(opened.model.cache_rows),
+        "cache_mb": opened.model.cache_mb,
         "prefill_tps": made.generation.prefill_tps,
         "decode_tps": made.generation.decode_tps,
         "images": [one["said"] for one in found],

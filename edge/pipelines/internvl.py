@@ -16,9 +16,10 @@ from edge.artifact.pipeline import PipelineArtifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import Config
 from edge.pipelines.remembered import Remembered
-from edge.pipelines.splicing import SplicingDecoder
+from edge.pipelines.splicing import spliced_by
 from edge.run.model import Answer, Model, Wish
 from edge.run.opening import open_net, open_spliced
+from edge.run.strategy import PLAIN, Strategy
 from edge.system.cancellation import go_on
 from edge.text.chat import Message
 from edge.text.conversations import FormTemplate, form_of
@@ -52,7 +53,7 @@ class InternVL:
         *,
         threads: int | None = None,
         exact: bool = False,
-        reference: bool = False,
+        strategy: Strategy = PLAIN,
     ) -> None:
         self.artifact = artifact
         settings = Config(artifact.manifest.settings, str(artifact.folder))
@@ -66,7 +67,7 @@ class InternVL:
         def how(part: Artifact) -> dict[str, Any]:
             """A reference evaluation of what has one."""
             able = "open_reference" in vars(targets.runtime(part.manifest.target))
-            return {"threads": threads, "exact": exact, "reference": reference and able}
+            return {"threads": threads, "exact": exact, "reference": strategy.reference and able}
 
         self._tower, self._projector = (
             open_net(parts[name], **how(parts[name])) for name in ("vision", "projector")
@@ -77,9 +78,10 @@ class InternVL:
         self._place = _id(self.tokenizer, PLACE)
         for mark in (BEGIN, END):
             _id(self.tokenizer, mark)
-        self.decoder = SplicingDecoder(open_spliced(text, **how(text)), self._place)
+        spliced = open_spliced(text, **how(text))
+        self.decoder, source = spliced_by(spliced, self._place, strategy, text.manifest.target)
         template = FormTemplate(form, settings.text("system") if settings.has("system") else None)
-        self.model = Model(text, self.tokenizer, template, self.decoder)
+        self.model = Model(text, self.tokenizer, template, source)
         # Some checkpoints do not say that their own turns end with it.
         self.model.stop_ids |= {_id(self.tokenizer, form.stop)}
         self.model.sight = self
@@ -129,7 +131,9 @@ class InternVL:
 
     def show_rows(self, rows: Sequence[F32]) -> None:
         nothing = np.zeros((0, self.decoder.spec.width), np.float32)
-        self.decoder.show(np.concatenate([nothing, *rows]))
+        every = np.concatenate([nothing, *rows])
+        self.model.decoder.rewind(self.decoder.until(every))
+        self.decoder.show(every)
 
     def generate(
         self,
@@ -236,11 +240,11 @@ def load_internvl(
     threads: int | None = None,
     exact: bool = False,
     unchecked: bool = False,
-    reference: bool = False,
+    strategy: Strategy = PLAIN,
 ) -> InternVL:
     """Open an artifact of several networks; refuse it if a file is not what a manifest says."""
     artifact = PipelineArtifact.open(folder)
     if not unchecked:
         for stage in artifact.stages.values():
             integrity.check(stage)
-    return InternVL(artifact, threads=threads, exact=exact, reference=reference)
+    return InternVL(artifact, threads=threads, exact=exact, strategy=strategy)

@@ -1,13 +1,16 @@
 """A decoder whose prompt has rows of another network where a placeholder's ids stand."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from edge.errors import EdgeError
-from edge.protocols import Spliced
+from edge.decode.speculate import Speculation
+from edge.errors import EdgeError, Unsupported
+from edge.protocols import Decoder, Evictable, Spliced, SplicedEvictable
+from edge.run.strategy import PLAIN, Strategy, decoding
 from edge.spec import DecoderSpec
-from edge.typing import F32
+from edge.typing import F32, I64
 
 
 class SplicingDecoder:
@@ -33,17 +36,24 @@ class SplicingDecoder:
         return self._decoder.capacity
 
     def show(self, rows: F32) -> None:
-        """Rows [N, D] of the sequence from here on. What was read of others is forgotten, with all after it."""
+        """Rows [N, D] of the sequence from here on, of which no more than `until` says was read."""
+        self._rows = rows
+
+    def until(self, rows: F32) -> int:
+        """How many positions of what was read hold with these rows: the others are to be forgotten."""
         places = np.flatnonzero(self._shown)
         most = min(len(places), len(rows))
         differ = np.any(self._rows[:most] != rows[:most], axis=1)
         kept = int(differ.argmax()) if differ.any() else most
-        if kept < len(places):
-            self.rewind(int(places[kept]))
-        self._rows = rows
+        return int(places[kept]) if kept < len(places) else self.length
 
     def prefill(self, tokens: Sequence[int]) -> F32:
         """Append tokens and rows -> logits of the last."""
+        rows = self._fed(tokens)
+        return self._decoder.prefill(tokens) if rows is None else self._decoder.prefill_rows(rows)
+
+    def _fed(self, tokens: Sequence[int]) -> F32 | None:
+        """What tokens and rows are before the first layer, noted as read; None: tokens alone."""
         ids, first = np.asarray(tokens, np.int64), sum(self._shown)
         places = ids == self._placeholder
         last = first + int(places.sum())
@@ -54,12 +64,12 @@ class SplicingDecoder:
             )
         self._shown += places.tolist()
         if last == first:
-            return self._decoder.prefill(tokens)
+            return None
         rows = np.zeros((len(ids), self.spec.width), np.float32)
         if not places.all():
             rows[~places] = self._decoder.embed(ids[~places].tolist())
         rows[places] = self._rows[first:last]
-        return self._decoder.prefill_rows(rows)
+        return rows
 
     def step(self, token: int) -> F32:
         self._shown.append(False)
@@ -72,3 +82,51 @@ class SplicingDecoder:
     def rewind(self, length: int) -> None:
         self._decoder.rewind(length)
         del self._shown[self._decoder.length :]
+
+
+class SplicingEvictable(SplicingDecoder):
+    """`edge.protocols.Evictable`, too: a picture's rows are forgotten as others are."""
+
+    def __init__(self, decoder: SplicedEvictable, placeholder: int) -> None:
+        super().__init__(decoder, placeholder)
+        self._cache = decoder
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        return self._cache.rows
+
+    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+        rows = self._fed(tokens)
+        return self._cache.observe(tokens) if rows is None else self._cache.observe_rows(rows)
+
+    def keep(self, rows: Sequence[I64]) -> None:
+        self._cache.keep(rows)
+
+    def fork(self, rows: Sequence[I64]) -> Evictable:
+        """Of tokens alone from here on: a draft is for the answer."""
+        return self._cache.fork(rows)
+
+
+def spliced_by(
+    decoder: Spliced, placeholder: int, strategy: Strategy, target: str
+) -> tuple[SplicingDecoder, Decoder | Speculation]:
+    """What rows are shown to, and what decodes by it as a strategy says."""
+    if replace(strategy, reference=False) == PLAIN:
+        plain = SplicingDecoder(decoder, placeholder)
+        return plain, plain
+    if strategy.layerskip is not None or strategy.kv is not None:
+        raise Unsupported(
+            "a model that sees has no early exits and no int8 cache as yet",
+            fix="leave out --layerskip and --kv",
+        )
+    if strategy.snapkv is not None and strategy.snapkv.purpose == "reuse":
+        raise Unsupported(
+            "KVzip repeats a text, and a picture is none", fix="leave out --snapkv-for reuse"
+        )
+    if not isinstance(decoder, SplicedEvictable):
+        raise Unsupported(
+            f"{target} cannot compact its cache or verify drafts with pictures as yet",
+            fix="leave out --snapkv and --draft-by, or convert for onnx",
+        )
+    both = SplicingEvictable(decoder, placeholder)
+    return both, decoding(both, strategy)

@@ -12,7 +12,7 @@ from edge.decode.rounding import Rounding
 from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
-from edge.protocols import Decoder
+from edge.protocols import Decoder, Evictable
 from edge.run.opening import open_decoder, open_evictable, open_exits, open_reference, open_rounding
 
 Drafting = Literal["lookup", "snapkv"]
@@ -105,6 +105,11 @@ def opened(
 
 def _flexible(artifact: Artifact, strategy: Strategy, threads: int | None) -> Decoder | Speculation:
     flexible = open_evictable(artifact, threads=threads, reference=strategy.reference)
+    return decoding(flexible, strategy)
+
+
+def decoding(flexible: Evictable, strategy: Strategy) -> Decoder | Speculation:
+    """A decoder whose cache is cut, or that is drafted for, as a strategy says."""
     if strategy.snapkv is None:
         return Speculation(flexible, Lookup(flexible), strategy.draft)
     if strategy.drafting == "snapkv":

@@ -25,10 +25,9 @@ WINDOW = 64  # the most rows whose queries the graph gives out
 class FlexibleOnnxDecoder(OnnxDecoder):
     """As `OnnxDecoder`, never exact."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, *, step: Entry | None = None) -> None:
         spec = opening.spec
-        cut = any(layer.window is not None or layer.sparse is not None for layer in spec.layers)
-        step = Entry(file=opening.part + FLEXIBLE, asked=True, queries=not cut, counted=True)
+        step = step or flexible(opening, FLEXIBLE)
         super().__init__(opening, step=step)
         self._score = step
         self._observing: Call | None = None
@@ -39,17 +38,20 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         return tuple(self._rows.tolist())
 
     def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
-        refuse_window(len(tokens), WINDOW, "onnx")
-        self.reserve(len(tokens))
+        return self._observe(tokens)
+
+    def _observe(self, fed: Sequence[int] | F32) -> tuple[F32, list[F32]]:
+        refuse_window(len(fed), WINDOW, "onnx")
+        self.reserve(len(fed))
         seen = {
-            index: np.empty((1, len(tokens), queries_width(self.spec, index)), np.float32)
+            index: np.empty((1, len(fed), queries_width(self.spec, index)), np.float32)
             for index in range(len(self.spec.layers))
         }
         call, start = self._observer(), self._length
         self._bind(call)
         call.bind_queries(seen)
-        logits = call.run(tokens, start=start, past=self._rows, rows=1)[-1]
-        self._more(len(tokens))
+        logits = call.run(fed, start=start, past=self._rows, rows=1)[-1]
+        self._more(len(fed))
         return logits, [self._votes(index, queries[0], start) for index, queries in seen.items()]
 
     def keep(self, rows: Sequence[I64]) -> None:
@@ -93,6 +95,13 @@ class FlexibleOnnxDecoder(OnnxDecoder):
         if queries.shape[1] > layer.heads * layer.head_width:  # packed: attention rotates inside
             heads = rotate(heads, self._tables, start)
         return vote(heads, self._keys(index), layer.scale)
+
+
+def flexible(opening: Opening, file: str) -> Entry:
+    """A graph of this kind; it gives out queries where attention sees every row."""
+    layers = opening.spec.layers
+    cut = any(layer.window is not None or layer.sparse is not None for layer in layers)
+    return Entry(file=opening.part + file, asked=True, queries=not cut, counted=True)
 
 
 def counts(rows: Sequence[I64]) -> I64:

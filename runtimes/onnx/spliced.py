@@ -5,6 +5,7 @@ session for tokens would hold every weight twice. T tokens, D model width.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,22 +14,26 @@ from edge.contracts import Opening
 from edge.system.cancellation import go_on
 from edge.typing import F32
 from edge_runtimes.onnx.call import Entry
-from edge_runtimes.onnx.decoder import ANSWER, OnnxDecoder
+from edge_runtimes.onnx.decoder import ANSWER
+from edge_runtimes.onnx.flexible import FlexibleOnnxDecoder, flexible
 from edge_runtimes.onnx.stored import OnnxRows
 
 ROWS, EXACT_ROWS = "rows.onnx", "exact-rows.onnx"
 
 
-class SplicedOnnxDecoder(OnnxDecoder):
-    """As `OnnxDecoder`, of an artifact that was made for it; if exact, by the twin with float activations."""
+class SplicedOnnxDecoder(FlexibleOnnxDecoder):
+    """`edge.protocols.SplicedEvictable`, of an artifact that was made for it; if exact, by the twin with float
+    activations, which is never observed.
+    """
 
     def __init__(self, opening: Opening) -> None:
-        file = opening.part + (EXACT_ROWS if opening.exact else ROWS)
-        entry = Entry(file=file, asked=True, embedded=True)
+        if opening.exact:
+            step = Entry(file=opening.part + EXACT_ROWS, asked=True, embedded=True)
+        else:
+            step = replace(flexible(opening, ROWS), embedded=True)
         recipe = recipe_of(Artifact.open(opening.folder).manifest)
         self._table = OnnxRows(opening.folder, opening.spec, recipe)
-        super().__init__(opening, step=entry)
-        self._score = entry
+        super().__init__(opening, step=step)
 
     def embed(self, tokens: Sequence[int]) -> F32:
         found = [self._table.rows("embed", t, t + 1, by_row=True) for t in tokens]
@@ -47,6 +52,12 @@ class SplicedOnnxDecoder(OnnxDecoder):
                 return logits[-1]
             at = end
             go_on()
+
+    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+        return self.observe_rows(self.embed(tokens))
+
+    def observe_rows(self, rows: F32) -> tuple[F32, list[F32]]:
+        return self._observe(np.ascontiguousarray(rows, np.float32))
 
     def step(self, token: int) -> F32:
         return self._append(self.embed((token,)), last=True)[-1]

@@ -190,7 +190,7 @@ def test_what_makes_no_sense_is_refused(
         (("run", onnx, "a prompt", "--fast"), "no decoder of text"),
         (("serve", onnx), "no decoder of text"),
         (("run", onnx, "a prompt", "--image", photo), "takes no prompt"),
-        (("run", onnx, "--image", photo, "--layerskip", "2"), "decodes plainly"),
+        (("run", onnx, "--image", photo, "--layerskip", "2"), "decodes no tokens"),
         (("run", onnx, "--image", photo, "--classes", photo), "converted already"),
         (("run", onnx, "--image", tmp_path / "none.jpg"), "none.jpg"),
         (("run", onnx, "--top", "3", "a prompt"), "are of pictures"),

@@ -97,6 +97,17 @@ def test_fewer_tiles_if_asked(edge: Edge, artifact: Path, pictures: Mapping[str,
     assert found["images"][0]["tiles"] == 1
 
 
+def test_drafts_and_a_cut_cache(edge: Edge, artifact: Path, pictures: Mapping[str, Path]) -> None:
+    words = (artifact, "What?", "--image", pictures["large"])
+    plain = asked(edge, *words)
+    assert plain["cache_rows"] > 40
+    drafted = asked(edge, *words, "--draft-by", "lookup")
+    assert drafted["tokens"] == plain["tokens"]
+    assert "rounds" in drafted or "drafted" in drafted
+    cut = asked(edge, *words, "--snapkv", "40")
+    assert cut["cache_rows"] <= 46
+
+
 def test_text_alone(edge: Edge, artifact: Path) -> None:
     found = asked(edge, artifact, "What?")
     assert found["images"] == []
@@ -195,8 +206,8 @@ def test_what_makes_no_sense_is_refused(
         (("plan", source, "--to", "mlx", "--quant", "int4"), "--override 'text.layers.*.mlp.down="),
         (("run", artifact, "What?", *shown, "--top", "3"), "--top"),
         (("run", artifact, "What?", *shown, "--raw"), "--raw"),
-        (("run", artifact, "What?", *shown, "--snapkv", "64"), "plainly"),
-        (("run", artifact, "What?", "--snapkv", "64"), "plainly"),
+        (("run", artifact, "What?", *shown, "--kv", "int8"), "int8 cache"),
+        (("run", artifact, "What?", "--layerskip", "1"), "early exits"),
         (("run", artifact, "What?", "--fast"), "--fast"),
         (("run", artifact, "What?", "--max-tiles", "3"), "--max-tiles"),
         (("run", artifact, "What <image>?"), "there are 0 pictures"),

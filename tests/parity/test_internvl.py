@@ -13,6 +13,7 @@ from PIL import Image
 from edge.artifact.pipeline import PipelineArtifact
 from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
+from edge.decode.snapkv import SnapKV
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.families import family_of, pipeline_of
 from edge.files.config import Config
@@ -20,6 +21,7 @@ from edge.measure.inspection import parameters
 from edge.pipelines.internvl import Conversation, InternVL, load_internvl, placed
 from edge.quant.recipe import parse
 from edge.run.model import Wish
+from edge.run.strategy import Strategy
 from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
 from edge.vision.pictures import Picture
@@ -65,7 +67,7 @@ def model(
         pytest.importorskip("llama_cpp")
     out = tmp_path_factory.mktemp("out") / "it"
     made = convert_pipeline(source[0], out, Options(target=target, quant="fp32"), parts)
-    return load_internvl(made.folder, exact=True, reference=target == "coreml")
+    return load_internvl(made.folder, exact=True, strategy=Strategy(reference=target == "coreml"))
 
 
 def tiled(image: Picture, grid: tuple[int, int]) -> np.ndarray:
@@ -154,6 +156,83 @@ def test_the_most_tiles_of_all(model: InternVL, source: tuple[Path, internvls.Ro
     rows = source[1](tiled(image, (8, 5))).reshape(-1, 64)
     want = greedy(source[0], rows, ids, place)
     assert answer.generation.tokens == want[: len(answer.generation.tokens)]
+
+
+@pytest.fixture(scope="module")
+def onnx(source: tuple[Path, internvls.Rows], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnxruntime")
+    out = tmp_path_factory.mktemp("onnx") / "it"
+    return convert_pipeline(source[0], out, Options(target="onnx", quant="fp32")).folder
+
+
+CUT = SnapKV(capacity=24, window=8)
+
+
+def answered(model: InternVL, names: Sequence[str] = ("five", "one")) -> list[int]:
+    images = [PICTURES[name] for name in names]
+    answer = model.generate("What is it?", images=images, wish=Wish(max_tokens=16))
+    list(answer)
+    return answer.generation.tokens
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Strategy(drafting="lookup"),
+        Strategy(drafting="snapkv", snapkv=CUT),
+        Strategy(snapkv=SnapKV(capacity=400, window=8)),
+        Strategy(drafting="lookup", snapkv=SnapKV(capacity=400, window=8)),
+    ],
+    ids=["lookup", "a cut copy drafts", "room for all", "both"],
+)
+def test_drafts_change_no_answer_about_pictures(onnx: Path, strategy: Strategy) -> None:
+    plain = answered(load_internvl(onnx))
+    model = load_internvl(onnx, strategy=strategy)
+    assert answered(model) == plain
+    assert answered(model) == plain
+    assert (model.model.tally is not None) == (strategy.drafting is not None)
+
+
+def test_a_cache_is_cut_to_what_the_question_looks_at(onnx: Path) -> None:
+    """A cut cache has so many rows, and the next question is read over them; a picture that is another
+    begins anew.
+    """
+    model = load_internvl(onnx, strategy=Strategy(snapkv=CUT))
+    chat = model.chat()
+    list(chat.say("What is it?", [PICTURES["thirteen"]], wish=Wish(max_tokens=2)))
+    assert set(model.decoder.rows) <= {24, 25}  # type: ignore[attr-defined]
+    before = model.decoder.length
+    answer = chat.ask("And now?", [PICTURES["one"]], wish=Wish(max_tokens=2))
+    list(answer)
+    place = model.tokenizer.id_of("<IMG_CONTEXT>")
+    assert answer.generation.prompt.count(place) == 4
+    assert model.decoder.length > before
+    other = model.chat().ask("What is it?", [PICTURES["five"]], wish=Wish(max_tokens=2))
+    list(other)
+    assert other.generation.prompt.count(place) == 20
+    fresh = load_internvl(onnx, strategy=Strategy(snapkv=CUT))
+    again = fresh.chat().ask("What is it?", [PICTURES["five"]], wish=Wish(max_tokens=2))
+    list(again)
+    assert other.generation.tokens == again.generation.tokens
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        (Strategy(layerskip=1), "early exits"),
+        (Strategy(kv="int8"), "int8 cache"),
+        (Strategy(snapkv=SnapKV(purpose="reuse")), "KVzip"),
+    ],
+)
+def test_what_pictures_cannot_have_yet(onnx: Path, strategy: Strategy, words: str) -> None:
+    with pytest.raises(Unsupported, match=words):
+        load_internvl(onnx, strategy=strategy)
+
+
+def test_who_cannot_cut_says_so(source: tuple[Path, internvls.Rows], tmp_path: Path) -> None:
+    made = convert_pipeline(source[0], tmp_path / "it", Options(target="torch", quant="fp32"))
+    with pytest.raises(Unsupported, match="torch cannot compact"):
+        load_internvl(made.folder, strategy=Strategy(snapkv=CUT))
 
 
 def test_another_language_model_in_its_own_words(tmp_path: Path) -> None:

@@ -134,3 +134,28 @@ def test_rows_go_through_several_packages(tmp_path: Path, monkeypatch: pytest.Mo
     rows = decoder.embed(many)
     decoder.rewind(0)
     near(decoder.prefill_rows(rows), want)
+
+
+def test_what_rows_are_worth_is_what_their_tokens_are(source: Path, tmp_path: Path) -> None:
+    """By the graph that compacts caches of tokens, which is proved elsewhere."""
+    pytest.importorskip("onnxruntime")
+    runtime = vars(targets.runtime("onnx"))
+    options = Options(target="onnx", quant="fp32", spliced=True)
+    artifact = convert(source, tmp_path / "out", options)
+    opening = Opening(artifact.folder, artifact.manifest.decoder)
+    tokens, rows = (runtime[f"open_{name}"](opening) for name in ("evictable", "spliced"))
+    tokens.prefill(IDS[:5])
+    rows.prefill_rows(rows.embed(IDS[:5]))
+    want, votes = tokens.observe(IDS[5:])
+    got, seen = rows.observe_rows(rows.embed(IDS[5:]))
+    near(got, want)
+    for mine, theirs in zip(seen, votes, strict=True):
+        near(mine, theirs)
+    kept = [np.tile(np.array([0, 3, 4, 9, 11]), (part.kv_heads, 1)) for part in rows.spec.layers]
+    forks = tokens.fork(kept), rows.fork(kept)
+    near(forks[1].step(7), forks[0].step(7))
+    tokens.keep(kept)
+    rows.keep(kept)
+    assert rows.rows == tokens.rows == (5,) * len(kept)
+    for token in (7, 21):
+        near(rows.step(token), tokens.step(token))
