@@ -34,7 +34,7 @@ class FlexibleGgufDecoder(GgufDecoder):
     def rows(self) -> tuple[int, ...]:
         return (self._rows,) * len(self.spec.layers)
 
-    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+    def observe(self, tokens: Fed) -> tuple[F32, list[F32]]:
         refuse_window(len(tokens), BATCH, "gguf")
         self.reserve(self._rows + len(tokens))
         queries = Queries(self.spec)
@@ -46,6 +46,8 @@ class FlexibleGgufDecoder(GgufDecoder):
             for q, k, layer in zip(queries.take(), keys, self.spec.layers, strict=True)
         ]
         return logits, votes
+
+    observe_rows = observe
 
     def keep(self, rows: Sequence[I64]) -> None:
         count, state = _count(rows), self._kept(rows)
@@ -61,6 +63,7 @@ class FlexibleGgufDecoder(GgufDecoder):
         context = self._small(count, self._kept(rows))
         other = copy(self)
         other._context, other._model = context, self._model.hold()
+        other._table = None  # which each closes itself
         other._logits = np.zeros_like(self._logits)
         other._rows, other._cut = count, self._length
         return other

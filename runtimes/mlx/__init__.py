@@ -11,7 +11,7 @@ open = MlxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives i
 open_evictable = FlexibleMlxDecoder
 open_exits = ExitMlxDecoder
 open_net = MlxNet
-open_spliced = MlxDecoder
+open_spliced = FlexibleMlxDecoder
 read_back = MlxRows
 
 __all__ = ["memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]

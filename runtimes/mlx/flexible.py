@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from edge.decode.snapkv import refuse_cut
-from edge.typing import F32, I64
+from edge.typing import F32, I64, Fed
 from edge_runtimes.mlx.cache import Cache
 from edge_runtimes.mlx.decoder import MlxDecoder
 
@@ -19,12 +19,14 @@ class FlexibleMlxDecoder(MlxDecoder):
     def rows(self) -> tuple[int, ...]:
         return self._cache.rows
 
-    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+    def observe(self, tokens: Fed) -> tuple[F32, list[F32]]:
         refuse_cut(self.spec)
         votes: dict[int, mx.array] = {}
         graph = self._graph(tokens, last_only=True, votes=votes)
         logits = self._evaluate(graph, len(tokens), *votes.values())[-1]
         return logits, [np.array(votes[index]) for index in range(len(self.spec.layers))]
+
+    observe_rows = observe
 
     def keep(self, rows: Sequence[I64]) -> None:
         self._cache = self._kept(rows)

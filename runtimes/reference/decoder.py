@@ -71,10 +71,12 @@ class ReferenceDecoder:
         row: F32 = self._run(rows, last_only=True)[-1]
         return row
 
-    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+    def observe(self, tokens: Fed) -> tuple[F32, list[F32]]:
         votes: dict[int, F32] = {}
         logits = self._run(tokens, last_only=True, votes=votes)[-1]
         return logits, [votes[index] for index in range(len(self.spec.layers))]
+
+    observe_rows = observe
 
     def keep(self, rows: Sequence[I64]) -> None:
         self._cache.keep(rows)

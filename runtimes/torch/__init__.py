@@ -11,7 +11,7 @@ open = TorchDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives
 open_evictable = FlexibleTorchDecoder
 open_exits = ExitTorchDecoder
 open_net = TorchNet
-open_spliced = TorchDecoder
+open_spliced = FlexibleTorchDecoder
 read_back = TorchRows
 
 __all__ = ["memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]

@@ -7,7 +7,7 @@ import torch
 
 from edge.decode.snapkv import refuse_cut
 from edge.system.memory import give_back
-from edge.typing import F32, I64
+from edge.typing import F32, I64, Fed
 from edge_runtimes.torch.cache import StaticCache
 from edge_runtimes.torch.decoder import TorchDecoder, array
 
@@ -19,11 +19,13 @@ class FlexibleTorchDecoder(TorchDecoder):
     def rows(self) -> tuple[int, ...]:
         return self._cache.rows
 
-    def observe(self, tokens: Sequence[int]) -> tuple[F32, list[F32]]:
+    def observe(self, tokens: Fed) -> tuple[F32, list[F32]]:
         refuse_cut(self.spec)
         votes: dict[int, torch.Tensor] = {}
         logits = self._run(self._ops(last_only=True, votes=votes), tokens)[-1]
         return logits, [array(votes[index]) for index in range(len(self.spec.layers))]
+
+    observe_rows = observe
 
     def keep(self, rows: Sequence[I64]) -> None:
         self._use(self._kept(rows))

@@ -158,11 +158,19 @@ def test_the_most_tiles_of_all(model: InternVL, source: tuple[Path, internvls.Ro
     assert answer.generation.tokens == want[: len(answer.generation.tokens)]
 
 
-@pytest.fixture(scope="module")
-def onnx(source: tuple[Path, internvls.Rows], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("onnxruntime")
-    out = tmp_path_factory.mktemp("onnx") / "it"
-    return convert_pipeline(source[0], out, Options(target="onnx", quant="fp32")).folder
+@pytest.fixture(scope="module", params=[way for way in WAYS if way != "coreml"])
+def cutting(
+    request: pytest.FixtureRequest,
+    source: tuple[Path, internvls.Rows],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """On a runtime whose cache can be cut with pictures in it."""
+    target, parts = WAYS[request.param]
+    pytest.importorskip(MODULES[target])
+    if parts:
+        pytest.importorskip("llama_cpp")
+    out = tmp_path_factory.mktemp("cutting") / "it"
+    return convert_pipeline(source[0], out, Options(target=target, quant="fp32"), parts).folder
 
 
 CUT = SnapKV(capacity=24, window=8)
@@ -185,19 +193,19 @@ def answered(model: InternVL, names: Sequence[str] = ("five", "one")) -> list[in
     ],
     ids=["lookup", "a cut copy drafts", "room for all", "both"],
 )
-def test_drafts_change_no_answer_about_pictures(onnx: Path, strategy: Strategy) -> None:
-    plain = answered(load_internvl(onnx))
-    model = load_internvl(onnx, strategy=strategy)
+def test_drafts_change_no_answer_about_pictures(cutting: Path, strategy: Strategy) -> None:
+    plain = answered(load_internvl(cutting))
+    model = load_internvl(cutting, strategy=strategy)
     assert answered(model) == plain
     assert answered(model) == plain
     assert (model.model.tally is not None) == (strategy.drafting is not None)
 
 
-def test_a_cache_is_cut_to_what_the_question_looks_at(onnx: Path) -> None:
+def test_a_cache_is_cut_to_what_the_question_looks_at(cutting: Path) -> None:
     """A cut cache has so many rows, and the next question is read over them; a picture that is another
     begins anew.
     """
-    model = load_internvl(onnx, strategy=Strategy(snapkv=CUT))
+    model = load_internvl(cutting, strategy=Strategy(snapkv=CUT))
     chat = model.chat()
     list(chat.say("What is it?", [PICTURES["thirteen"]], wish=Wish(max_tokens=2)))
     assert set(model.decoder.rows) <= {24, 25}  # type: ignore[attr-defined]
@@ -210,7 +218,7 @@ def test_a_cache_is_cut_to_what_the_question_looks_at(onnx: Path) -> None:
     other = model.chat().ask("What is it?", [PICTURES["five"]], wish=Wish(max_tokens=2))
     list(other)
     assert other.generation.prompt.count(place) == 20
-    fresh = load_internvl(onnx, strategy=Strategy(snapkv=CUT))
+    fresh = load_internvl(cutting, strategy=Strategy(snapkv=CUT))
     again = fresh.chat().ask("What is it?", [PICTURES["five"]], wish=Wish(max_tokens=2))
     list(again)
     assert other.generation.tokens == again.generation.tokens
@@ -224,15 +232,16 @@ def test_a_cache_is_cut_to_what_the_question_looks_at(onnx: Path) -> None:
         (Strategy(snapkv=SnapKV(purpose="reuse")), "KVzip"),
     ],
 )
-def test_what_pictures_cannot_have_yet(onnx: Path, strategy: Strategy, words: str) -> None:
+def test_what_pictures_cannot_have_yet(cutting: Path, strategy: Strategy, words: str) -> None:
     with pytest.raises(Unsupported, match=words):
-        load_internvl(onnx, strategy=strategy)
+        load_internvl(cutting, strategy=strategy)
 
 
 def test_who_cannot_cut_says_so(source: tuple[Path, internvls.Rows], tmp_path: Path) -> None:
-    made = convert_pipeline(source[0], tmp_path / "it", Options(target="torch", quant="fp32"))
-    with pytest.raises(Unsupported, match="torch cannot compact"):
-        load_internvl(made.folder, strategy=Strategy(snapkv=CUT))
+    pytest.importorskip("coremltools")
+    made = convert_pipeline(source[0], tmp_path / "it", Options(target="coreml", quant="fp32"))
+    with pytest.raises(Unsupported, match="coreml cannot compact"):
+        load_internvl(made.folder, strategy=Strategy(snapkv=CUT, reference=True))
 
 
 def test_another_language_model_in_its_own_words(tmp_path: Path) -> None:

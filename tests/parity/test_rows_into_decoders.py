@@ -14,7 +14,7 @@ from edge.artifact.manifest import Artifact
 from edge.contracts import Opening
 from edge.convert.conversion import convert
 from edge.convert.options import Options
-from edge.protocols import Spliced
+from edge.protocols import Spliced, SplicedEvictable
 from edge.quant.recipe import parse
 from edge.source.checkpoint import Checkpoint
 from edge_runtimes.reference import oracle
@@ -136,14 +136,17 @@ def test_rows_go_through_several_packages(tmp_path: Path, monkeypatch: pytest.Mo
     near(decoder.prefill_rows(rows), want)
 
 
-def test_what_rows_are_worth_is_what_their_tokens_are(source: Path, tmp_path: Path) -> None:
-    """By the graph that compacts caches of tokens, which is proved elsewhere."""
-    pytest.importorskip("onnxruntime")
-    runtime = vars(targets.runtime("onnx"))
-    options = Options(target="onnx", quant="fp32", spliced=True)
-    artifact = convert(source, tmp_path / "out", options)
+@pytest.mark.parametrize("target", [name for name in MODULES if name != "coreml"])
+def test_what_rows_are_worth_is_what_their_tokens_are(
+    source: Path, target: str, tmp_path: Path
+) -> None:
+    """By the decoder that compacts caches of tokens, which is proved elsewhere."""
+    pytest.importorskip(MODULES[target])
+    runtime = vars(targets.runtime(target))
+    artifact = convert(source, tmp_path / "out", Options(target=target, quant="fp32", spliced=True))
     opening = Opening(artifact.folder, artifact.manifest.decoder)
     tokens, rows = (runtime[f"open_{name}"](opening) for name in ("evictable", "spliced"))
+    assert isinstance(rows, SplicedEvictable)
     tokens.prefill(IDS[:5])
     rows.prefill_rows(rows.embed(IDS[:5]))
     want, votes = tokens.observe(IDS[5:])
