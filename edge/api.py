@@ -395,12 +395,15 @@ def open_seeing(
     return load_classifier(artifact_at(folder), reference=strategy.reference, **how)
 
 
-def look_at(model: InternVL, images: Sequence[Path], most: int | None) -> list[dict[str, Any]]:
-    """Each picture as the model gets it, and what is said of it."""
+def look_at(
+    model: InternVL, images: Sequence[Path], most: int | None, progress: Progress = silent
+) -> list[dict[str, Any]]:
+    """Each picture as the model gets it, and what is said of it; progress is by tiles."""
     found = []
     for image in images:
         picture = open_picture(image)
-        shown = model.look(picture, most=most)
+        with progress(image.name, model.grid(picture, most).tiles) as advance:
+            shown = model.look(picture, most=most, progress=advance)
         said = {
             "file": str(image),
             "width": shown.width,

@@ -120,10 +120,11 @@ def answer(
 ) -> None:
     """Print what a model says of pictures, or of none; without a question, a chat about them."""
     from edge import api
+    from edge.command.bars import steps
 
     if shown.top is not None:
         raise EdgeError("a model that answers in words gives no labels", fix="leave out --top")
-    found = api.look_at(opened, shown.image or [], shown.max_tiles)
+    found = api.look_at(opened, shown.image or [], shown.max_tiles, steps)
     for note in (note for one in found for note in one["notes"]):
         say(note)
     pictures = [one["shown"] for one in found]
@@ -162,6 +163,7 @@ def _chat(
 ) -> None:
     """Turns until the end of input. `/image FILE` shows a picture, which the next question is about."""
     from edge import api
+    from edge.command.bars import steps
 
     chat = opened.chat(system=system)
     name = opened.artifact.manifest.name
@@ -169,7 +171,7 @@ def _chat(
     for line in turns():
         if line.split()[0] == SHOW:
             try:
-                new = api.look_at(opened, [Path(line.removeprefix(SHOW).strip())], most)
+                new = api.look_at(opened, [Path(line.removeprefix(SHOW).strip())], most, steps)
             except EdgeError as error:  # a chat is not lost by a wrong name
                 say(str(error))
                 continue

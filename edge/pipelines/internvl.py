@@ -99,7 +99,7 @@ class InternVL:
         if isinstance(image, str):
             image = Path(image)
         picture = image if isinstance(image, Picture) else open_picture(image)
-        grid = self._grid(picture, most)
+        grid = self.grid(picture, most)
 
         def rows() -> F32:
             made = []
@@ -114,13 +114,14 @@ class InternVL:
         content = (repr((picture.rgb.shape, grid)).encode(), picture.rgb.tobytes())
         return Shown(grid, self._remembered.get(content, rows), picture.width, picture.height)
 
-    def _grid(self, picture: Picture, most: int | None) -> Grid:
+    def grid(self, picture: Picture, most: int | None) -> Grid:
+        """How a picture of at most so many tiles is cut."""
         most = self.most if most is None else most
         return grid_of(picture.width, picture.height, side=self.side, most=most)
 
     def count(self, picture: Picture, most: int | None) -> int:
         """Rows that a picture takes."""
-        return self._rows * self._grid(picture, most).tiles
+        return self._rows * self.grid(picture, most).tiles
 
     def placed(self, text: str, rows: Sequence[int]) -> str:
         return placed(text, rows)

@@ -1,7 +1,8 @@
 """Models of several networks from the command line: placed, proved, planned, asked about pictures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,21 @@ def test_drafts_and_a_cut_cache(edge: Edge, artifact: Path, pictures: Mapping[st
     assert "rounds" in drafted or "drafted" in drafted
     cut = asked(edge, *words, "--snapkv", "40")
     assert cut["cache_rows"] <= 46
+
+
+def test_progress_is_by_tiles(artifact: Path, pictures: Mapping[str, Path]) -> None:
+    from edge import api
+
+    told: list[tuple[str, int, list[int]]] = []
+
+    @contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        told.append((what, total, []))
+        yield told[-1][2].append
+
+    files = [pictures["large"], pictures["small"]]
+    api.look_at(package.load(artifact), files, None, progress)
+    assert told == [("large.png", 5, [1] * 5), ("small.png", 1, [1])]
 
 
 def test_text_alone(edge: Edge, artifact: Path) -> None:
