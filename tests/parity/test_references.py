@@ -18,7 +18,7 @@ import edge.nn.rope
 import edge.nn.sparse
 import edge_runtimes.reference.ops
 from edge.families import decoders
-from edge.nn.decoder import segment
+from edge.nn.decoder import embed, segment
 from edge.source.checkpoint import Checkpoint
 from edge.spec import DecoderSpec
 from edge_runtimes.reference.decoder import ReferenceDecoder
@@ -56,9 +56,10 @@ class Case:
         return near(np.stack(got), np.stack(want))
 
     def _cut(self) -> bool:
-        """As graphs of one layer, of none, and of the others with the head."""
+        """As graphs of one layer after the embedding, of none, and of the others with the head."""
         ops = NumpyOps(lambda name, rows: _rows(self.weights[name], rows), Cache(), 0, False)
-        x = segment(ops, self.spec, np.array(IDS), start=0, stop=1, ends=False)
+        x = embed(ops, self.spec, np.array(IDS))
+        x = segment(ops, self.spec, x, start=0, stop=1, ends=False, embedded=True)
         x = segment(ops, self.spec, x, start=1, stop=1, ends=False)
         count = len(self.spec.layers)
         return near(segment(ops, self.spec, x, start=1, stop=count, ends=True), self.want)

@@ -81,6 +81,7 @@ def specs(draw: st.DrawFn) -> DecoderSpec:
         logit_scale=draw(numbers),
         exits=draw(st.sampled_from([(), *((e,) for e in range(1, len(stack)))])),
         draft_vocab=draw(st.none() | st.integers(1, vocab)),
+        spliced=draw(st.booleans()),
         snapkv_rows=tuple(sorted(draw(st.sets(counts, max_size=3)))),
         forbidden=tuple(draw(st.lists(st.integers(0, vocab - 1), max_size=4))),
     )
