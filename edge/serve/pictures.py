@@ -17,7 +17,8 @@ from edge.vision.pictures import open_picture
 BODY = 32 << 20  # bytes of a request that may hold pictures
 PIXELS = 48 << 20  # of all of its pictures
 COUNT = 64
-_DATA = re.compile(r"data:image/[\w.+-]{1,32};base64,", re.ASCII)
+_DATA = re.compile(r"data:image/[\w.+-]{1,32}(;[\w=.-]{1,32})?;base64,", re.ASCII | re.IGNORECASE)
+_BLANK = re.compile(r"[\s=]+", re.ASCII)
 _FEW = 1  # tiles where a client asks for low detail
 
 
@@ -44,8 +45,10 @@ def shown(image: ImageURL) -> Shown:
             "a picture's url is no data URL, and nothing is fetched here",
             fix="send data:image/png;base64,… with the file itself",
         )
+    # Clients break its lines, as MIME does, and leave out what fills its end.
+    text = _BLANK.sub("", image.url[begin.end() :])
     try:
-        content = base64.b64decode(image.url[begin.end() :], validate=True)
+        content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise FieldError(
             "messages", "a picture's data URL is no base64", fix="encode the file again"

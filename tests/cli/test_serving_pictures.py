@@ -155,6 +155,23 @@ def test_low_detail_is_one_tile(client: Any, alone: InternVL, files: dict[str, P
     assert found.usage.prompt_tokens == len(want.generation.prompt)
 
 
+def test_ways_to_write_a_data_url(client: Any, files: dict[str, Path]) -> None:
+    """Unpadded (matatonic/openedai-vision#4), in lines as Python's encodebytes has them, with a parameter."""
+    content = files["small"].read_bytes()
+    plain = base64.b64encode(content).decode()
+    assert plain.endswith("=")
+    want = ask(client, user(url(f"data:image/png;base64,{plain}"), text("?")))
+    for begin, data in (
+        ("data:image/png;base64,", plain.rstrip("=")),
+        ("data:image/png;base64,", base64.encodebytes(content).decode()),
+        ("DATA:IMAGE/PNG;BASE64,", plain),
+        ("data:image/png;charset=utf-8;base64,", plain),
+        ("data:image/jpeg;base64,", plain),  # a PNG all the same
+    ):
+        found = ask(client, user(url(begin + data), text("?")))
+        assert found.choices[0].message.content == want.choices[0].message.content
+
+
 def url(address: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": address}}
 
