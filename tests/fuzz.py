@@ -60,6 +60,7 @@ def main() -> None:
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
     ask.add_argument("--out", type=Path, help="where the counts go, as JSON")
+    ask.add_argument("--more", action="store_true", help="add to the counts that --out holds")
     ask.add_argument("--worker", help=argparse.SUPPRESS)
     ask.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     asked = ask.parse_args()
@@ -75,9 +76,25 @@ def main() -> None:
     if asked.out is not None:
         only = "".join(f" --reader {name!r}" for name in asked.reader or ())
         command = f"python tests/fuzz.py --seconds {asked.seconds:g} --seed {asked.seed}{only}"
-        record = {"command": command} | _machine()
-        asked.out.write_text(json.dumps(record | {"readers": found}, indent=1) + "\n")
+        record = {"command": command} | _machine() | {"readers": found}
+        if asked.more:
+            record = together(json.loads(asked.out.read_text()), record)
+        asked.out.write_text(json.dumps(record, indent=1) + "\n")
     sys.exit(1 if failures else 0)
+
+
+def together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Counts of two runs, by the same versions of everything."""
+    assert one["versions"] == other["versions"], "of other versions: begin a new record"
+    rows = {
+        name: {
+            key: (max if key == "peak_mb" else sum)(rows[key] for rows in both) for key in both[0]
+        }
+        for name in one["readers"]
+        if (both := (one["readers"][name], other["readers"][name]))
+    }
+    command = f"{one['command']} && {other['command']} --more"
+    return {**other, "command": command, "readers": rows}
 
 
 def fuzz(name: str, seed: int, seconds: float, keep: Path) -> dict[str, Any]:
