@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from edge.files.closeable import Closeable
 from edge.files.safetensors import Entry
 from edge.files.weightfile import WeightFile
 from edge.typing import F32
 
 
 @dataclass(slots=True, eq=False)  # one open file, however alike others are
-class Below:
+class Below(Closeable):
     """`edge.files.weightfile.WeightFile`."""
 
     file: WeightFile
@@ -42,14 +41,3 @@ class Below:
 
     def close(self) -> None:
         self.file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
