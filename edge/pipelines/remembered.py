@@ -16,7 +16,7 @@ class Remembered:
         self._bound, self._nbytes = bound, 0
         self._rows: OrderedDict[bytes, F32] = OrderedDict()
 
-    def get(self, content: tuple[bytes, ...], make: Callable[[], F32]) -> F32:
+    def get(self, content: tuple[bytes | memoryview, ...], make: Callable[[], F32]) -> F32:
         """Those of this content, made now if they are not there."""
         key = sha256(b"".join(sha256(part).digest() for part in content)).digest()
         if key in self._rows:

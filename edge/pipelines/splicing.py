@@ -12,6 +12,8 @@ from edge.run.strategy import PLAIN, Strategy, decoding
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64
 
+PIECE = 2048  # of a prompt, whose rows are copied between those of tokens
+
 
 class SplicingDecoder:
     """`edge.protocols.Decoder` over one that takes rows. `placeholder`: its id stands once for each row that
@@ -49,8 +51,13 @@ class SplicingDecoder:
 
     def prefill(self, tokens: Sequence[int]) -> F32:
         """Append tokens and rows -> logits of the last."""
-        rows = self._fed(tokens)
-        return self._decoder.prefill(tokens) if rows is None else self._decoder.prefill_rows(rows)
+        for at in range(0, len(tokens), PIECE):
+            some = tokens[at : at + PIECE]
+            rows = self._fed(some)
+            logits = (
+                self._decoder.prefill(some) if rows is None else self._decoder.prefill_rows(rows)
+            )
+        return logits
 
     def _fed(self, tokens: Sequence[int]) -> F32 | None:
         """What tokens and rows are before the first layer, noted as read; None: tokens alone."""
