@@ -44,7 +44,8 @@ from edge.source.taken import taken_in
 from edge.system.progress import Progress, silent
 from edge.text.chat import ChatTemplate
 from edge.text.tokenizer import Tokenizer
-from edge.vision.pictures import open_picture
+from edge.typing import U8
+from edge.vision.pictures import Picture, open_picture
 
 if TYPE_CHECKING:
     pass
@@ -539,8 +540,35 @@ def ask_questions(
     }
 
 
+def ask_about_sheets(
+    folder: Path, *, sheets: int, fonts: Path, seed: int, threads: int | None
+) -> dict[str, Any]:
+    """Exact answers about generated pictures, by what is asked: of lines that no lesson of `edge-reads` had."""
+    from edge.data.fonts import found
+    from edge.measure.reading import cases, scores
+
+    model = load_internvl(folder, threads=threads)
+    drawn = cases(found(fonts), side=model.side, most=model.most, seed=seed, sheets=sheets)
+    wish = Wish(max_tokens=96)
+
+    def answer(rgb: U8, question: str) -> str:
+        return "".join(model.generate(question, images=[Picture(rgb=rgb)], wish=wish))
+
+    return {
+        "sheets": sheets,
+        "seed": seed,
+        "exact_match": [asdict(score) for score in scores(answer, drawn)],
+    }
+
+
 def train_recipe(
-    recipe: str, out: Path, *, start: str | None, texts: Sequence[str], resume: bool
+    recipe: str,
+    out: Path,
+    *,
+    start: str | None,
+    texts: Sequence[str],
+    data: Path | None,
+    resume: bool,
 ) -> Path | None:
     """Train by a recipe: a name of `edge/train/recipes`, or a YAML file. Of several processes only the
     first has a result.
@@ -558,6 +586,7 @@ def train_recipe(
         find=lambda name: resolve(name).checkpoint(),
         start=start,
         texts=texts,
+        data=data,
         resume=resume,
     )
 

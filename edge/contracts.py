@@ -298,10 +298,12 @@ class Trainer(Protocol):
         find: Callable[[str], Path],
         start: str | None,
         texts: Sequence[str],
+        data: Path | None,
         resume: bool,
     ) -> Path | None:
         """Run a recipe; the folder of the checkpoint that it made, None in every process but the first.
 
-        `find`: the folder of an id or a path. `start`, `texts`: instead of what the recipe names.
+        `find`: the folder of an id or a path. `start`, `texts`: instead of what the recipe names; `data`: the
+        folder of what a recipe of lessons draws with.
         """
         ...

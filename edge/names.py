@@ -50,12 +50,14 @@ class Part:
 class Made:
     """A small weight that no tensor is as it lies: a kernel as a matrix, a norm that is folded into it, a
     table with the class token. `shapes`: of the tensors, by a network's config, where -1 is any size;
-    `make`: the weight of that config and of the tensors, whole and in float32.
+    `make`: the weight of that config and of the tensors, whole and in float32; `parts`: the tensors of a
+    weight, where training may write them.
     """
 
     tensors: tuple[str, ...]
     shapes: Callable[[Any], tuple[Shape, ...]]
     make: Callable[..., F32]
+    parts: Callable[[Any, F32], tuple[F32, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,15 @@ class Location:
         """The weight, of the whole tensors that it is made of."""
         assert self.made is not None, f"{self.tensor} holds the weight as it is"
         return self.made.make(self.config, *tensors)
+
+    def parts(self, weight: F32) -> dict[str, F32]:
+        """The tensors that make this weight."""
+        if self.made is None or self.made.parts is None:
+            raise Unsupported(
+                f"tensor {self.tensor} cannot be written from the weights that it is read for",
+                fix="train a checkpoint of another family",
+            )
+        return dict(zip(self.tensors, self.made.parts(self.config, weight), strict=True))
 
     def row(self, row: int) -> int:
         """A weight's row as a row of the tensor."""

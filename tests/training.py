@@ -9,10 +9,11 @@ from support import tiny
 
 from edge.data import vocabulary
 from edge.measure.recall import text
+from edge.train import fields
 from edge.train import recipe as recipes
 from edge.train.recipe import Rates, Skip, Text, TrainingRecipe
 
-EXAMPLE = recipes.read(recipes.EXAMPLE)
+EXAMPLE = recipes.read(fields.EXAMPLE)
 ROWS = vocabulary.rows(vocabulary.tokenizer())
 ADAM = Rates(matrix=3e-3, other=3e-3, shrink=0.1, warmup=100, decay=0.3, optimizer="adam")
 CURRICULA = {

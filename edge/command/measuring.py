@@ -18,6 +18,7 @@ from edge.command.options import (
     spread,
 )
 from edge.command.printing import TIMED, shares, show, show_rows
+from edge.command.seeing import refuse_of_text
 from edge.errors import EdgeError
 
 
@@ -101,6 +102,13 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Ask about the small world instead: so many a distance."),
     ] = None,
+    sheets: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask a model that reads about so many pictures of each kind."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Of --sheets: a folder with the fonts they are drawn in.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the questions.")] = 0,
     window: Annotated[
         int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
@@ -112,18 +120,33 @@ def evaluate(
 ) -> None:
     """Measure how well an artifact predicts a text: nats per token and perplexity.
 
-    With --questions: exact answers about held-out people, by how many tokens ago the fact was told.
+    With --questions: exact answers about held-out people, by how many tokens ago the fact was told. With
+    --sheets: exact answers about generated pictures, of lines that no lesson had.
 
     \b
     Example: edge eval artifacts/phi-3 --text wiki.test.raw
     Example: edge eval artifacts/edge-stories --questions 120
+    Example: edge eval artifacts/edge-reads --sheets 50 --data fonts
     """
     from edge import api
     from edge.command.bars import bar
     from edge.run.strategy import Strategy
 
-    if (text is None) == (questions is None):
-        raise EdgeError("eval takes either --text or --questions", fix="give one of them")
+    if [text, questions, sheets].count(None) != 2:
+        raise EdgeError(
+            "eval takes one of --text, --questions and --sheets", fix="give one of them"
+        )
+    if (sheets is None) != (data is None):
+        raise EdgeError("--sheets are drawn in the fonts of --data", fix="give both")
+    if sheets is not None and data is not None:
+        refuse_of_text(
+            {"--window": window is not None, "--kv": kv is not None, "--reference": reference}
+        )
+        show(
+            api.ask_about_sheets(artifact, sheets=sheets, fonts=data, seed=seed, threads=threads),
+            as_json,
+        )
+        return
     strategy = Strategy(reference=reference, kv=kv)
     if text is not None:
         found = api.eval_text(

@@ -28,21 +28,27 @@ def train(
             help="A UTF-8 text, or a folder of *.txt, instead of the recipe's; repeatable."
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The fonts of a recipe that draws its pictures: a folder."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run stopped: the same command again.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model by a recipe, on torch: from scratch, or on from a checkpoint with LayerSkip. Several
-    processes, one a GPU, share the work; a run goes on with any number of them.
+    """Train a model by a recipe, on torch: from scratch, or on from a checkpoint with LayerSkip; or a small
+    InternVL that reads, on pictures that it draws. Several processes, one a GPU, share the work; a run goes on
+    with any number of them.
 
     \b
     Example: edge train stories -o runs/stories
     Example: edge train layerskip-continue --start ./Llama-3.2-1B --text book.txt -o runs/skip
+    Example: edge train reads --data fonts -o runs/reads
     Example: torchrun --nproc-per-node 2 -m edge train my-recipe.yaml -o runs/skip
     """
     from edge import api
 
-    path = api.train_recipe(recipe, out, start=start, texts=text or (), resume=resume)
+    path = api.train_recipe(recipe, out, start=start, texts=text or (), data=data, resume=resume)
     if path is not None:
         show({"path": str(path)}, as_json, str(path))

@@ -6,7 +6,7 @@ piece is merged from its front, so that a reader of SentencePiece scores and one
 
 import json
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -50,11 +50,15 @@ def rows(built: dict[str, Any]) -> int:
 
 def tokenizer() -> dict[str, Any]:
     """The content of tokenizer.json."""
-    letters = sorted(set(string.printable) - set(string.whitespace))
+    return built(sorted(set(string.printable) - set(string.whitespace)), _pieces(), SPECIAL)
+
+
+def built(letters: Sequence[str], pieces: Iterable[str], special: Sequence[str]) -> dict[str, Any]:
+    """A tokenizer.json of these letters, of pieces that are merged from them, and of special tokens."""
     vocab = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), SPACE, *letters]
-    merges = list(dict.fromkeys(chain.from_iterable(_merges(piece) for piece in _pieces())))
+    merges = list(dict.fromkeys(chain.from_iterable(_merges(piece) for piece in pieces)))
     vocab += list(dict.fromkeys(left + right for left, right in merges))
-    added = [*enumerate(vocab[:3]), *enumerate(SPECIAL, start=len(vocab))]
+    added = [*enumerate(vocab[:3]), *enumerate(special, start=len(vocab))]
     return {
         "version": "1.0",
         "truncation": None,

@@ -10,37 +10,37 @@ from functools import cache
 HELD_OUT = 0.15  # share of names and of places that training never sees
 
 
-def _pool(text: str) -> tuple[str, ...]:
+def pool(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-NAME_HEADS = _pool("""
+NAME_HEADS = pool("""
 Mar Tom Kel Bri Dor Fen Gil Han Jas Kir Lor Mel Nob Pip Quin Ros Sam Tif Ul Van Wil Yar Zel
 Ad Bel Cor Dan Ef Flo Gar Hob Ing Jun Kas Lib Mon Ned Os Pol Rud Sel Tas Ur Vil Wen Xan Yol
 Zan Al Ben Cal Del Em Fin Gus Hal Iv Jor Kan Lin Mat Nel Ol Pen
 """)
-NAME_TAILS = _pool("""
+NAME_TAILS = pool("""
 la tin ra vo mi na lo ric by das ka mo ne fi gan ho ja ki lu mus nik po qua ri sa tu va we
 xi ya zo bo ce du fa go hu jo ke lyn
 """)
-PLACE_HEADS = _pool("""
+PLACE_HEADS = pool("""
 Oak Elm Hill River Stone Green Wind Sun Moon Star Snow Rain Leaf Rose Berry Apple Plum Fox
 Wolf Bear Crow Swan Duck Gold Iron Salt Sand Clay Moss Fern Reed Thorn Ash Birch Pine Cedar
 Lake Pond Brook Spring Summer Winter North South East West High Low
 """)
-PLACE_TAILS = _pool("""
+PLACE_TAILS = pool("""
 ford dale ton wood field haven gate mill moor port wick ley stead bury croft cliff well
 shore bridge side
 """)
-COLOURS = _pool("""
+COLOURS = pool("""
 red blue green yellow pink brown black white purple grey golden silver
 """)
-THINGS = _pool("""
+THINGS = pool("""
 kite drum hat ball boat box cup bell book coat lamp ring doll spoon basket key map flute
 scarf mirror button shell stone feather bucket wagon ribbon cushion candle whistle blanket
 jar bottle clock cape crown rope sled pie toy
 """)
-KINDS = _pool("""
+KINDS = pool("""
 girl boy fox cat dog bear rabbit mouse farmer baker king queen bird goat frog hen
 """)
 

@@ -73,7 +73,11 @@ def kernel(tensor: str, *, columns: Callable[[VitSpec], tuple[int, int, int]]) -
         out, into, side = columns(spec)
         return ((out, into, side, side),)
 
-    return Made((tensor,), stored, lambda _spec, weight: flat(weight))
+    def parts(spec: VitSpec, weight: F32) -> tuple[F32, ...]:
+        out, into, side = columns(spec)
+        return (weight.reshape(out, side, side, into).transpose(0, 3, 1, 2),)
+
+    return Made((tensor,), stored, lambda _spec, weight: flat(weight), parts)
 
 
 def flat(weight: F32) -> F32:
@@ -98,7 +102,12 @@ def table(positions: str, token: str) -> Made:
         first, rest = positions[0, :1] + token[0], positions[0, 1:]
         return np.concatenate([first, regridded(spec, rest)])
 
-    return Made((positions, token), stored, made)
+    def parts(_spec: VitSpec, weight: F32) -> tuple[F32, ...]:
+        """The first row is the class token's alone: its position is zero."""
+        placed = np.concatenate([np.zeros_like(weight[:1]), weight[1:]])
+        return placed[None], weight[None, :1]
+
+    return Made((positions, token), stored, made, parts)
 
 
 def regridded(spec: VitSpec, rest: F32) -> F32:

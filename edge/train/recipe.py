@@ -1,22 +1,17 @@
 """A training recipe: a YAML file, read into frozen numbers."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
-
-import yaml
+from typing import Any, Literal, TypeVar
 
 from edge.data.rows import Stage
 from edge.errors import EdgeError
-from edge.files import texts
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
+from edge.train.fields import built, check, read_as
 
-LIMIT = 64 << 10  # bytes
-_MOST = 1 << 40
+_SMALL = 1 << 20  # of a shape's number, or of a row's
 T = TypeVar("T")
-EXAMPLE = Path(__file__).parent / "recipes" / "stories.yaml"
 Curriculum = Literal["rotational", "gradual", "all"]
 
 
@@ -175,17 +170,7 @@ _NEEDED = ("skip", "rates")
 
 def read(path: Path) -> TrainingRecipe:
     """Read a recipe; what is unknown, missing or out of range is an error that names it."""
-    try:
-        if path.stat().st_size > LIMIT:
-            raise ValueError(f"it has more than {LIMIT >> 10} KiB")
-        return _recipe(
-            _table(_Loader(texts.decoded(path.read_bytes(), str(path))).get_single_data(), "it")
-        )
-    except FileNotFoundError:
-        raise EdgeError(f"there is no recipe {path}", fix=f"start from {EXAMPLE}") from None
-    except (yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
-        problem = f"{path} is not a training recipe: {error}"
-        raise EdgeError(problem, fix=f"compare it with {EXAMPLE}") from error
+    return read_as(path, of_table)
 
 
 def changed(recipe: TrainingRecipe, *, start: str | None, texts: Sequence[str]) -> TrainingRecipe:
@@ -206,66 +191,20 @@ def changed(recipe: TrainingRecipe, *, start: str | None, texts: Sequence[str]) 
     return replace(recipe, start=start or recipe.start, text=text)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain values only. An alias repeats what is above it: nine of nine of nine fill any memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError("it holds an alias (*), which a recipe needs nowhere")
-        return super().compose_node(parent, index)
-
-
-def _recipe(raw: Mapping[str, object]) -> TrainingRecipe:
+def of_table(raw: Mapping[str, object]) -> TrainingRecipe:
     stages = raw.get("stages", [])
     if not isinstance(stages, list) or not (stages or "stages" not in raw):
         raise ValueError("stages is no list")
     given: dict[str, Any] = {key: raw[key] for key in raw if key not in ("stages", *_PARTS)}
     parts: dict[str, Any] = {
-        key: _made(kind, raw.get(key), key)
+        key: _part(kind, raw.get(key), key)
         for key, kind in _PARTS.items()
         if key in raw or key in _NEEDED
     }
-    made = tuple(_made(Stage, stage, f"stages[{i}]") for i, stage in enumerate(stages))
-    _check(TrainingRecipe, given, "it")
+    made = tuple(_part(Stage, stage, f"stages[{i}]") for i, stage in enumerate(stages))
+    check(TrainingRecipe, given, "it")
     return TrainingRecipe(**given, **parts, stages=made)
 
 
-def _made(kind: type[T], raw: object, where: str) -> T:
-    table = _table(raw, where)
-    _check(kind, table, where)
-    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in table.items()})
-
-
-def _check(kind: type, table: Mapping[str, object], where: str) -> None:
-    """Every field that is given is of its type, a number in a range that no honest recipe leaves."""
-    for field in fields(kind):
-        if field.name in table:
-            wanted = _unlike(field, table[field.name], 1 << 20 if kind in (Shape, Text) else _MOST)
-            if wanted:
-                raise ValueError(f"{where}: {field.name} is {table[field.name]!r:.40}, {wanted}")
-
-
-def _unlike(field: "Field[Any]", value: object, high: int) -> str:
-    """What a value should have been; nothing if it is."""
-    kinds: tuple[Any, ...] = get_args(field.type) or (field.type,)
-    if get_origin(field.type) is Literal:
-        return "" if value in kinds else f"none of {', '.join(kinds)}"
-    if bool in kinds:
-        return "" if isinstance(value, bool) else "neither true nor false"
-    if int in kinds or float in kinds:
-        allowed = (int, float) if float in kinds else int
-        low = 1 if int in kinds and field.name not in ("seed", "warmup") else 0
-        if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
-            point = " (YAML wants a point in it: 3.0e-5)" if re.match(r"\d+e", str(value)) else ""
-            return f"no number from {low} to {high}{point}"
-        return ""
-    if get_origin(field.type) is tuple:
-        texts = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
-        return "" if texts else "no list of texts"
-    return "" if isinstance(value, str) and value else "no text"
-
-
-def _table(raw: object, where: str) -> dict[str, Any]:
-    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
-        raise TypeError(f"{where} is no table")
-    return raw
+def _part(kind: type[T], raw: object, where: str) -> T:
+    return built(kind, raw, where, **({"most": _SMALL} if kind in (Shape, Text) else {}))

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from edge.errors import EdgeError
-from edge.names import FusedTensor
-from edge.source.headers import INDEX
+from edge.names import FusedTensor, Location, stored
+from edge.source.headers import INDEX, SINGLE
 from edge.train.origin import Origin
+from edge.train.small_internvl import SmallInternVL
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -40,6 +41,36 @@ def write(folder: Path, origin: Origin, weights: Mapping[str, torch.Tensor]) -> 
         (folder / INDEX).write_bytes(_index(origin))
     for name in sorted(origin.texts, key="config.json".__eq__):
         (folder / name).write_bytes(origin.texts[name])
+
+
+def write_pipeline(
+    folder: Path, model: SmallInternVL, weights: Mapping[str, Mapping[str, torch.Tensor]]
+) -> None:
+    """The same of a checkpoint of several networks: each tensor under the name that the whole gives it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
+    tensors = {}
+    for stage in model.pipeline.stages:
+        for name, values in _tensors(model.places[stage.name], weights[stage.name]).items():
+            whole = stage.prefix + name.removeprefix(stage.prefix)
+            tensors[whole] = _narrowed(whole, values, "F16").contiguous()
+    save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+    (folder / SINGLE).chmod(0o644)
+    for name in sorted(model.texts, key="config.json".__eq__):
+        (folder / name).write_bytes(model.texts[name])
+
+
+def _tensors(
+    places: Mapping[str, Location], weights: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The tensors of one network, in the names of its own checkpoint."""
+    plain = {name: place for name, place in places.items() if place.made is None}
+    found = {name: tensor(place, weights) for name, place in stored(plain).items()}
+    for name in places.keys() - plain.keys():
+        values = weights[name].detach().cpu().numpy()
+        parts = places[name].parts(values)
+        found |= {own: torch.from_numpy(part.copy()) for own, part in parts.items()}
+    return found
 
 
 def tensor(place: FusedTensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import torch
 
+from edge.net import NetSpec
 from edge.spec import DecoderSpec
 
 
@@ -29,3 +30,20 @@ def initial(spec: DecoderSpec, seed: int) -> dict[str, torch.Tensor]:
             at + "mlp.down": torch.zeros(spec.width, layer.ffn_width),
         }
     return weights | {"norm": torch.ones(spec.width)}
+
+
+def initial_network(spec: NetSpec, seed: int) -> dict[str, torch.Tensor]:
+    """The same of a network that is no decoder: norms and layer scales are one, biases zero."""
+    rng = torch.Generator().manual_seed(seed)
+    made = {}
+    for name, shape in spec.config.shapes().items():
+        if name.endswith((".attn.o", "down", ".bias")):
+            made[name] = torch.zeros(shape)
+        elif len(shape) == 1:
+            made[name] = torch.ones(shape)
+        elif name == "position":
+            made[name] = torch.randn(shape, generator=rng) * 0.02
+        else:
+            score = 0.5 if name.endswith((".attn.q", ".attn.k")) else 1.0
+            made[name] = torch.randn(shape, generator=rng) * score * shape[1] ** -0.5
+    return made

@@ -69,8 +69,8 @@ class Optimizer:
 
 
 def is_matrix(name: str, weight: torch.Tensor) -> bool:
-    """Projections inside the layers, not embedding, head, norms or biases."""
-    return name.startswith("layers.") and weight.ndim == 2
+    """Projections inside the layers of a network, not embedding, head, norms or biases."""
+    return name.rpartition("/")[2].startswith("layers.") and weight.ndim == 2
 
 
 def orthogonal(x: torch.Tensor) -> torch.Tensor:

@@ -100,6 +100,7 @@ def asked(folder: Path, width: int, height: int, most: int) -> dict[str, Any]:
     start = time.perf_counter()
     model.look(image, most=most)
     found["tower_again"] = time.perf_counter() - start
+    found["cache_mb"] = model.model.cache_mb
     return {**found, "loaded_mb": loaded, "seen_mb": seen, "peak_mb": peak_rss_mb()}
 
 

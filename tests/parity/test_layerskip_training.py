@@ -14,6 +14,7 @@ from edge.errors import EdgeError
 from edge.measure.recall import text
 from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
+from edge.train import fields
 from edge.train import recipe as recipes
 
 torch = pytest.importorskip("torch")
@@ -21,9 +22,9 @@ pytest.importorskip("onnxruntime")
 
 from edge.nn.decoder import embed, head, layers  # noqa: E402
 from edge_runtimes.torch.ops import TorchOps  # noqa: E402
-from edge_runtimes.torch.train import Run  # noqa: E402
+from edge_runtimes.torch.run import Run  # noqa: E402
 
-PACKAGED = recipes.EXAMPLE.with_name("layerskip-continue.yaml")
+PACKAGED = fields.EXAMPLE.with_name("layerskip-continue.yaml")
 EXIT = 2
 
 
@@ -123,5 +124,5 @@ def test_what_cannot_be_trained_is_one_error(
 ) -> None:
     out = tmp_path / "run"
     with pytest.raises(EdgeError, match=what):
-        api.train_recipe(recipe, out, start=start, texts=files, resume=False)
+        api.train_recipe(recipe, out, start=start, texts=files, data=None, resume=False)
     assert not out.exists()

@@ -22,8 +22,9 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from edge_runtimes.torch import ranks  # noqa: E402
+from edge_runtimes.torch.loop import STATE, begun  # noqa: E402
 from edge_runtimes.torch.ranks import Ranks  # noqa: E402
-from edge_runtimes.torch.train import STATE, Run, _begun  # noqa: E402
+from edge_runtimes.torch.run import Run  # noqa: E402
 
 
 def written(recipe: TrainingRecipe, file: Path) -> Path:
@@ -141,7 +142,7 @@ def test_a_run_that_only_some_processes_see_is_refused(
     some.count = 2
     monkeypatch.setattr(Ranks, "total", lambda *_: [1.0])
     with pytest.raises(EdgeError, match="1 of 2 processes see the run"):
-        _begun(tmp_path, some)
+        begun(tmp_path, some)
 
 
 def test_buckets_hold_every_tensor_once(monkeypatch: pytest.MonkeyPatch) -> None:

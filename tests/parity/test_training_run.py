@@ -15,15 +15,18 @@ from edge.data.corpus import Corpus, Stream, StreamPosition
 from edge.errors import Damaged, EdgeError
 from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
+from edge.train import fields
 from edge.train import recipe as recipes
 from edge.train.recipe import Skip, Text, TrainingRecipe
 
 torch = pytest.importorskip("torch")
 
 from edge_runtimes.torch import state  # noqa: E402
+from edge_runtimes.torch.loop import STATE  # noqa: E402
 from edge_runtimes.torch.optim import orthogonal  # noqa: E402
+from edge_runtimes.torch.run import Run  # noqa: E402
 from edge_runtimes.torch.sources import Drawn  # noqa: E402
-from edge_runtimes.torch.train import STATE, Run, train  # noqa: E402
+from edge_runtimes.torch.train import train  # noqa: E402
 
 Make = Callable[[Skip, int], TrainingRecipe]
 
@@ -104,7 +107,7 @@ def test_the_stories_are_drawn_as_they_were(tmp_path: Path) -> None:
         assert kept.shape == (8, rows)
         skipped = {n: (~layer).nonzero().flatten().tolist() for n, layer in enumerate(kept)}
         assert {n: which for n, which in skipped.items() if which} == dropped
-        assert run._rate() * EXAMPLE.rates.matrix == pytest.approx(rate)
+        assert run.rate() * EXAMPLE.rates.matrix == pytest.approx(rate)
 
 
 def test_splits_are_gradients_added_up(tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ def test_dropout_is_the_same_in_every_split(tmp_path: Path) -> None:
 def test_a_run_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / STATE).touch()
     with pytest.raises(EdgeError, match="already holds a run"):
-        train(recipes.EXAMPLE, tmp_path)
+        train(fields.EXAMPLE, tmp_path)
 
 
 def test_a_run_goes_on_only_as_what_it_was(tmp_path: Path) -> None:
@@ -323,7 +326,7 @@ def test_a_shape_is_trained_on_a_text_with_a_tokenizer_of_its_own(tmp_path: Path
 
 def test_the_packaged_model_goes_on_with_its_stories(tmp_path: Path) -> None:
     recipe = dataclasses.replace(on_stories(), shape=None, start="edge-stories")
-    packaged = recipes.EXAMPLE.parents[2] / "models" / "edge-stories"
+    packaged = fields.EXAMPLE.parents[2] / "models" / "edge-stories"
     run = Run(recipe, tmp_path / "run", find=lambda _: packaged, compiled=False)
     run.step()
     assert run.at.loss < 0.02 * 2.0  # it knows them: a new one is at 7 nats a token
@@ -390,7 +393,7 @@ def test_adam_is_torch_s(tmp_path: Path) -> None:
 
 def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text(recipes.EXAMPLE.read_text() + "\nspeed: 9\n")
+    path.write_text(fields.EXAMPLE.read_text() + "\nspeed: 9\n")
     with pytest.raises(EdgeError, match="speed"):
         recipes.read(path)
     with pytest.raises(EdgeError, match="there is no recipe"):

@@ -43,7 +43,7 @@ TOOLKITS = {
         "runtimes/torch/",
     ),
     "jinja2": ("edge/text/_render.py",),
-    "yaml": ("edge/source/registry.py", "edge/train/recipe.py"),
+    "yaml": ("edge/source/registry.py", "edge/train/fields.py", "edge/data/fonts.py"),
     "rich": ("edge/command/bars.py",),
     "fastapi": ("edge/serve/",),
     "starlette": ("edge/serve/",),

@@ -8,6 +8,7 @@ import pytest
 from training import EXAMPLE
 
 from edge.errors import EdgeError
+from edge.train import fields
 from edge.train import recipe as recipes
 from edge.train.curriculum import dropout, exit_weights
 from edge.train.recipe import Skip
@@ -116,7 +117,7 @@ def test_the_stories_mean_what_they_meant() -> None:
     ],
 )
 def test_a_skip_that_contradicts_itself_is_refused(tmp_path: Path, line: str, what: str) -> None:
-    whole = recipes.EXAMPLE.read_text()
+    whole = fields.EXAMPLE.read_text()
     given = next(row for row in whole.splitlines() if row.startswith("skip: "))
     (tmp_path / "recipe.yaml").write_text(whole.replace(given, f"skip: {line}"))
     with pytest.raises(EdgeError, match=what):

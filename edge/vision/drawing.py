@@ -1,0 +1,113 @@
+"""Pictures that are drawn: texts in a font, boxes and shapes on a canvas, and where each letter came to lie."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from edge.typing import U8
+
+Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+Shape = Literal["circle", "square", "triangle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    """A letter, or the name of something that was drawn, and where."""
+
+    what: str
+    box: Box
+
+
+class Canvas:
+    """Something to draw on, of one colour at first. `glyphs`: what was drawn so far."""
+
+    def __init__(self, width: int, height: int, colour: Colour) -> None:
+        self._image = Image.new("RGB", (width, height), colour)
+        self._draw = ImageDraw.Draw(self._image)
+        self.width, self.height = width, height
+        self.glyphs: list[Glyph] = []
+
+    def text(self, at: tuple[float, float], text: str, font: Path, size: int, ink: Colour) -> None:
+        """A line of text whose upper left corner is there, letter by letter."""
+        left, top = at
+        high = line_height(font, size)
+        for letter in text:
+            drawn = _letter(font, size, letter)
+            if drawn.mask is not None:
+                x, y = drawn.at
+                self._image.paste(ink, (round(left) + x, round(top) + y), drawn.mask)
+                box = (left, top, left + drawn.advance, top + high)
+                self.glyphs.append(Glyph(letter, box))
+            left += drawn.advance
+
+    def box(self, box: Box, ink: Colour, name: str | None = None) -> None:
+        """A filled box; a named one is remembered."""
+        self._draw.rectangle(box, fill=ink)
+        self._named(name, box)
+
+    def shape(self, shape: Shape, box: Box, ink: Colour, name: str) -> None:
+        left, top, right, bottom = box
+        if shape == "circle":
+            self._draw.ellipse(box, fill=ink)
+        elif shape == "square":
+            self._draw.rectangle(box, fill=ink)
+        else:
+            corners = [((left + right) / 2, top), (right, bottom), (left, bottom)]
+            self._draw.polygon(corners, fill=ink)
+        self._named(name, box)
+
+    def rgb(self) -> U8:
+        """[H, W, 3]"""
+        return np.asarray(self._image)
+
+    def _named(self, name: str | None, box: Box) -> None:
+        if name is not None:
+            self.glyphs.append(Glyph(name, box))
+
+
+def width_of(text: str, font: Path, size: int) -> float:
+    """Pixels that a line takes, letters by themselves: what kerning moves is less than one."""
+    return sum(_letter(font, size, letter).advance for letter in text)
+
+
+def line_height(font: Path, size: int) -> int:
+    """Pixels from the top of a line to the next."""
+    ascent, descent = _face(font, size).getmetrics()
+    return ascent + descent
+
+
+def fonts(folder: Path) -> Iterator[Path]:
+    """Every font file below a folder."""
+    return (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in (".ttf", ".otf"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """`mask`: where there is ink, if anywhere; `at`: where its corner lies, from that of the line."""
+
+    mask: Image.Image | None
+    at: tuple[int, int]
+    advance: float
+
+
+@lru_cache(maxsize=1 << 18)  # drawing one takes fifty times as long as copying it
+def _letter(font: Path, size: int, letter: str) -> _Letter:
+    face = _face(font, size)
+    left, top, right, bottom = (round(side) for side in face.getbbox(letter))
+    advance = face.getlength(letter)
+    if right <= left or bottom <= top:
+        return _Letter(None, (0, 0), advance)
+    mask = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(mask).text((-left, -top), letter, 255, font=face)
+    return _Letter(mask, (left, top), advance)
+
+
+@lru_cache(maxsize=1024)
+def _face(font: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(font), size, layout_engine=ImageFont.Layout.BASIC)

@@ -1,0 +1,120 @@
+"""A run of a decoder: the model definition, on torch, on rows that are made or read as they are needed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from edge.data.corpus import StreamPosition
+from edge.source.checkpoint import Checkpoint
+from edge.source.finite import whole
+from edge.train.curriculum import dropout, exit_weights
+from edge.train.origin import Origin, origin
+from edge.train.recipe import TrainingRecipe
+from edge_runtimes.torch import export, layerskip, state
+from edge_runtimes.torch.batches import SkipsAndExits
+from edge_runtimes.torch.initial import initial
+from edge_runtimes.torch.loop import Loop
+from edge_runtimes.torch.optim import Tensors
+from edge_runtimes.torch.passes import Passes
+from edge_runtimes.torch.ranks import Ranks
+from edge_runtimes.torch.sources import Drawn, source
+
+
+class Run(Loop):
+    """`compiled`: fuse operations, where a compiler is found if not said."""
+
+    def __init__(
+        self,
+        recipe: TrainingRecipe,
+        out: Path,
+        *,
+        ranks: Ranks | None = None,
+        find: Callable[[str], Path] = Path,
+        compiled: bool | None = None,
+    ) -> None:
+        ranks = ranks or Ranks()
+        self.recipe = recipe
+        self.mine = ranks.mine(recipe.splits)
+        self.origin = origin(recipe, find)
+        self.source = source(recipe, self.origin)
+        self.judged = self.source.judged
+        self.spec = self.origin.spec
+        first = _first(self.origin, recipe.seed)
+        super().__init__(out, ranks=ranks, weights=first, rates=recipe.rates, total=recipe.tokens)
+        self.passes = Passes(
+            self.spec,
+            self.weights,
+            table=self.source.weights,
+            judged=self.judged,
+            precision=recipe.precision,
+            recompute=recipe.recompute,
+            shared=ranks.here,
+            compiled=compiled,
+        )
+
+    def start(self) -> state.Position:
+        return self.source.start()
+
+    def step(self) -> None:
+        """One batch, one update, and a look at whether the stage is done."""
+        at = self.at
+        drawn = self.source.draw(at, self.mine)
+        skips = self.skips(drawn)
+        counts = sum(self.passes.weight(batch) for batch in drawn.batches)
+        total, asked, *places = self.ranks.total(counts, self.asked, *self._spread(drawn))
+        scores = [self.passes.add(batch, skips, total) for batch in drawn.batches]
+        loss, right, answers = self.ranks.total(
+            float(torch.stack([score.loss for score in scores]).sum()),
+            sum(score.right for score in scores),
+            sum(score.answers for score in scores),
+        )
+        self.update(loss)
+        at.tokens += drawn.tokens
+        at.places = [
+            StreamPosition(int(b), int(t)) for b, t in zip(places[::2], places[1::2], strict=True)
+        ]
+        self.stopped = asked > 0
+        if self.judged:
+            self._judge(drawn.stage, right / max(1, answers))
+
+    def skips(self, drawn: Drawn) -> SkipsAndExits:
+        """The same for every split, and in every process: each skips as much as any other."""
+        at, skip, count = self.at, self.recipe.skip, len(self.spec.layers)
+        progress = min(1.0, at.tokens / self.recipe.tokens)
+        seeded = torch.Generator().manual_seed(drawn.seed)
+        chances = [dropout(skip, layer, count, progress) for layer in range(count)]
+        return SkipsAndExits(
+            kept=layerskip.keep(chances, len(drawn.batches[0].tokens), seeded),
+            exits=exit_weights(skip, count, step=at.step, progress=progress),
+        )
+
+    def export(self) -> Path | None:
+        if not self.ranks.first:
+            return None
+        export.write(self.out / "model", self.origin, self.weights)
+        return self.out / "model"
+
+    def _spread(self, drawn: Drawn) -> list[float]:
+        """The new places of this process's splits among zeros for the others': added up, all places."""
+        spread = [0.0] * (2 * len(self.at.places))
+        for split, place in zip(self.mine, drawn.places, strict=False):
+            spread[2 * split : 2 * split + 2] = place.block, place.tokens
+        return spread
+
+    def _judge(self, number: int, share: float) -> None:
+        """Move on when answers at this stage are right often enough."""
+        at = self.at
+        self.remember(number, share)
+        done = at.right.get(at.stage, 0.0) >= self.recipe.stages[at.stage].until
+        if done and at.stage + 1 < len(self.recipe.stages):
+            at.stage, at.since = at.stage + 1, at.step
+            self.log()
+
+
+def _first(origin: Origin, seed: int) -> Tensors:
+    """The weights that training starts from, in float32."""
+    if origin.start is None:
+        return initial(origin.spec, seed)
+    with Checkpoint.open(origin.start) as checkpoint:
+        return {name: torch.from_numpy(whole(checkpoint, name)) for name in checkpoint.places}
