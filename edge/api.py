@@ -16,12 +16,13 @@ from edge.errors import EdgeError, Unsupported
 from edge.families import pipeline_of
 from edge.files.texts import text_of
 from edge.gguf.foreign import artifact_at, folder_only
-from edge.measure import net_bench, net_plan, pipeline_plan
+from edge.measure import net_bench, net_plan, pipeline_bench, pipeline_plan
 from edge.measure.bench import Text, Timing, bench
 from edge.measure.evaluate import Evaluation, evaluate
 from edge.measure.inspection import inspect
 from edge.measure.net_bench import NetTiming
 from edge.measure.net_plan import NetPlan
+from edge.measure.pipeline_bench import TILES, PipelineTiming
 from edge.measure.pipeline_plan import PipelinePlan
 from edge.measure.plan import Plan, plan
 from edge.names import decoder_of
@@ -437,34 +438,36 @@ def bench_artifact(
     rounds: int,
     strategy: Strategy = PLAIN,
     text: Path | None = None,
-) -> Timing | NetTiming:
-    """`text`: a file that the prompts are pieces of. A network that is no decoder has none of them."""
+    tiles: Sequence[int] | None = None,
+) -> Sequence[Timing | NetTiming | PipelineTiming]:
+    """`text`: a file that the prompts are pieces of; `tiles`: of the pictures that several networks are asked
+    about, a result for each number. A network that is no decoder has none of them.
+    """
+    given = {"--prompt": prompt, "--text": text}
+    how: Any = {"threads": threads, "rounds": rounds}
+    new_tokens = 128 if new is None else new
+    if is_pipeline(folder):
+        refuse_given("questions about pictures are edge's own", given)
+        whole = PipelineArtifact.open(folder)
+        counts = TILES if tiles is None else tiles
+        return pipeline_bench.bench(whole, tiles=counts, new=new_tokens, strategy=strategy, **how)
+    refuse_given("only a model that answers about pictures has tiles", {"--tiles": tiles})
     artifact = artifact_at(folder)
     if isinstance(artifact.manifest.spec, NetSpec):
         refuse_given(
-            "a network that is no decoder reads and writes no tokens",
-            {"--prompt": prompt, "--new": new, "--text": text},
+            "a network that is no decoder reads and writes no tokens", given | {"--new": new}
         )
         if replace(strategy, reference=False) != PLAIN:
             raise EdgeError(
                 "a network that is no decoder has no cache", fix="leave out its options"
             )
-        return net_bench.bench(
-            artifact, threads=threads, rounds=rounds, reference=strategy.reference
-        )
+        return [net_bench.bench(artifact, reference=strategy.reference, **how)]
     said = None
     if text is not None:
         tokenizer, _ = vocabulary(artifact)
         said = Text(tokenizer.encode(text_of(text), special=False), tokenizer.bos_id)
-    return bench(
-        artifact,
-        prompt=512 if prompt is None else prompt,
-        new=128 if new is None else new,
-        threads=threads,
-        rounds=rounds,
-        strategy=strategy,
-        text=said,
-    )
+    tokens = 512 if prompt is None else prompt
+    return [bench(artifact, prompt=tokens, new=new_tokens, strategy=strategy, text=said, **how)]
 
 
 def bench_quality(
