@@ -1,7 +1,7 @@
 """What each command does, as one function: the command line parses, calls one of these, and prints."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +28,7 @@ from edge.measure.plan import Plan, plan
 from edge.names import decoder_of
 from edge.net import NetSpec
 from edge.pipelines.internvl import InternVL, load_internvl
-from edge.prove import networks
+from edge.prove import networks, pipelines
 from edge.prove.verify import TOKENS, verify
 from edge.quant.listing import list_recipes
 from edge.run import opening
@@ -239,12 +239,12 @@ def verify_artifact(
     folder_only(folder, "proved")
     if network.is_network(folder):
         return _verify_module(folder, against, tokens, say)
-    if is_pipeline(folder):
-        return _verify_several(folder, against, tokens, progress)
-    artifact = Artifact.open(folder)
+    artifact = PipelineArtifact.open(folder) if is_pipeline(folder) else Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
     report: Verdict
-    if isinstance(artifact.manifest.spec, NetSpec):
+    if isinstance(artifact, PipelineArtifact):
+        report = pipelines.verify(artifact, source, tokens=tokens, progress=progress or silent)
+    elif isinstance(artifact.manifest.spec, NetSpec):
         _no_tokens(folder, tokens)
         report = networks.verify(artifact, source, progress=progress)
     else:
@@ -252,36 +252,6 @@ def verify_artifact(
     with for_later(say):
         artifact.record(report.json())
     return report
-
-
-@dataclass(frozen=True, slots=True)
-class SeveralReport:
-    """A verification of each of several networks."""
-
-    passed: bool
-    networks: Mapping[str, Mapping[str, object]]
-
-    def json(self) -> dict[str, object]:
-        return asdict(self)
-
-
-def _verify_several(
-    folder: Path, against: str | None, tokens: int | None, progress: Progress | None
-) -> SeveralReport:
-    """Each network against its part of the checkpoint. A result is not kept: the whole names each part's
-    manifest by its hash.
-    """
-    artifact = PipelineArtifact.open(folder)
-    source = _origin(folder, artifact.manifest.name, against)
-    found: dict[str, Verdict] = {}
-    for name, stage in artifact.stages.items():
-        if isinstance(stage.manifest.spec, NetSpec):
-            found[name] = networks.verify(stage, source, progress=progress)
-        else:
-            found[name] = verify(stage, source, tokens=tokens or TOKENS, progress=progress)
-    return SeveralReport(
-        all(one.passed for one in found.values()), {name: one.json() for name, one in found.items()}
-    )
 
 
 def verify_files(

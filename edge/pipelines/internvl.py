@@ -17,6 +17,7 @@ from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import Config
 from edge.pipelines.remembered import Remembered
 from edge.pipelines.splicing import spliced_by
+from edge.protocols import Net
 from edge.run.model import Answer, Model, Wish
 from edge.run.opening import open_net, open_spliced
 from edge.run.strategy import PLAIN, Strategy
@@ -44,6 +45,27 @@ class Shown:
     height: int
 
 
+@dataclass(slots=True)
+class Eyes:
+    """The networks that see, and what a tile of `side` pixels is made of for them."""
+
+    tower: Net
+    projector: Net
+    preparation: Preparation
+    side: int
+
+    def rows(self, picture: Picture, grid: Grid, progress: Callable[[int], None]) -> F32:
+        """Of all tiles, one after another: [N, D]."""
+        made = []
+        for tile in tiles(picture, grid, side=self.side):
+            pixels = prepare(Picture(rgb=tile), self.preparation)[None]
+            features = self.tower(image=pixels)["features"]
+            made.append(self.projector(features=features)["rows"][0])
+            progress(1)
+            go_on()
+        return np.concatenate(made)
+
+
 class InternVL:
     """A loaded pipeline with one sequence in progress."""
 
@@ -61,7 +83,7 @@ class InternVL:
         form = form_of(settings.text("template"))
         self._remembered = Remembered()
         parts = artifact.stages
-        self._preparation = _prepared(parts["vision"], self.side)
+        preparation = _prepared(parts["vision"], self.side)
         self._rows = int(parts["projector"].manifest.network.config.outputs[0].shape[1])
 
         def how(part: Artifact) -> dict[str, Any]:
@@ -69,17 +91,18 @@ class InternVL:
             able = "open_reference" in vars(targets.runtime(part.manifest.target))
             return {"threads": threads, "exact": exact, "reference": strategy.reference and able}
 
-        self._tower, self._projector = (
+        tower, projector = (
             open_net(parts[name], **how(parts[name])) for name in ("vision", "projector")
         )
+        self.eyes = Eyes(tower, projector, preparation, self.side)
         text = parts["text"]
         self.tokenizer = Tokenizer.load(text.folder)
         self.tokenizer.check(text.manifest.decoder.vocab)
-        self._place = _id(self.tokenizer, PLACE)
+        self.place = _id(self.tokenizer, PLACE)
         for mark in (BEGIN, END):
             _id(self.tokenizer, mark)
         spliced = open_spliced(text, **how(text))
-        self.decoder, source = spliced_by(spliced, self._place, strategy, text.manifest.target)
+        self.decoder, source = spliced_by(spliced, self.place, strategy, text.manifest.target)
         template = FormTemplate(form, settings.text("system") if settings.has("system") else None)
         self.model = Model(text, self.tokenizer, template, source)
         # Some checkpoints do not say that their own turns end with it.
@@ -102,14 +125,7 @@ class InternVL:
         grid = self.grid(picture, most)
 
         def rows() -> F32:
-            made = []
-            for tile in tiles(picture, grid, side=self.side):
-                pixels = prepare(Picture(rgb=tile), self._preparation)[None]
-                features = self._tower(image=pixels)["features"]
-                made.append(self._projector(features=features)["rows"][0])
-                progress(1)
-                go_on()
-            return np.concatenate(made)
+            return self.eyes.rows(picture, grid, progress)
 
         content = (repr((picture.rgb.shape, grid)).encode(), picture.rgb.tobytes())
         return Shown(grid, self._remembered.get(content, rows), picture.width, picture.height)

@@ -155,10 +155,19 @@ def test_a_chat_shows_pictures(edge: Edge, artifact: Path, pictures: Mapping[str
 
 
 def test_each_network_is_proved(edge: Edge, source: Path, artifact: Path) -> None:
+    names = ("vision", "projector", "text")
+    before = edge("inspect", artifact, "--json").json
+    assert [before["verified"], *(before[name]["verified"] for name in names)] == [None] * 4
     done = edge("verify", artifact, "--against", source, "--json")
     assert done.code == 0, done.err
     report = json.loads(done.out)
     assert report["passed"] is True
+    assert report["whole"]["passed"] is True
+    assert (report["whole"]["tiles"], report["whole"]["greedy_tokens"]) == ([1, 3], 16)
+    kept = json.loads((artifact / "edge.json").read_text())["verified"]
+    assert kept == report
+    shown = edge("inspect", artifact, "--json").json
+    assert [shown["verified"], *(shown[name]["verified"] for name in names)] == [True] * 4
     assert {name: one["passed"] for name, one in report["networks"].items()} == dict.fromkeys(
         ("vision", "projector", "text"), True
     )

@@ -39,7 +39,7 @@ def working(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             opened.append(self)
             began: list[int] = []
             self.began = began  # what was in the cache, each time a prompt was read
-            tower, prefill = self._tower, self.decoder.prefill
+            tower, prefill = self.eyes.tower, self.decoder.prefill
 
             def seeing(**inputs: Any) -> dict[str, np.ndarray]:
                 now[0] += 1
@@ -50,7 +50,7 @@ def working(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
                 began.append(self.decoder.length)
                 return prefill(tokens)
 
-            self._tower = seeing  # type: ignore[assignment]
+            self.eyes.tower = seeing  # type: ignore[assignment]
             self.decoder.prefill = reading  # type: ignore[method-assign]
 
     monkeypatch.setattr(pipeline_bench, "InternVL", Working)
