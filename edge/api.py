@@ -1,7 +1,7 @@
 """What each command does, as one function: the command line parses, calls one of these, and prints."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,18 +16,19 @@ from edge.errors import EdgeError, Unsupported
 from edge.families import pipeline_of
 from edge.files.texts import text_of
 from edge.gguf.foreign import artifact_at, folder_only
-from edge.measure import net_bench, net_plan, pipeline_plan
+from edge.measure import net_bench, net_plan, pipeline_bench, pipeline_plan
 from edge.measure.bench import Text, Timing, bench
 from edge.measure.evaluate import Evaluation, evaluate
 from edge.measure.inspection import inspect
 from edge.measure.net_bench import NetTiming
 from edge.measure.net_plan import NetPlan
+from edge.measure.pipeline_bench import TILES, PipelineTiming
 from edge.measure.pipeline_plan import PipelinePlan
 from edge.measure.plan import Plan, plan
 from edge.names import decoder_of
 from edge.net import NetSpec
 from edge.pipelines.internvl import InternVL, load_internvl
-from edge.prove import networks
+from edge.prove import networks, pipelines
 from edge.prove.verify import TOKENS, verify
 from edge.quant.listing import list_recipes
 from edge.run import opening
@@ -239,12 +240,12 @@ def verify_artifact(
     folder_only(folder, "proved")
     if network.is_network(folder):
         return _verify_module(folder, against, tokens, say)
-    if is_pipeline(folder):
-        return _verify_several(folder, against, tokens, progress)
-    artifact = Artifact.open(folder)
+    artifact = PipelineArtifact.open(folder) if is_pipeline(folder) else Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
     report: Verdict
-    if isinstance(artifact.manifest.spec, NetSpec):
+    if isinstance(artifact, PipelineArtifact):
+        report = pipelines.verify(artifact, source, tokens=tokens, progress=progress or silent)
+    elif isinstance(artifact.manifest.spec, NetSpec):
         _no_tokens(folder, tokens)
         report = networks.verify(artifact, source, progress=progress)
     else:
@@ -252,36 +253,6 @@ def verify_artifact(
     with for_later(say):
         artifact.record(report.json())
     return report
-
-
-@dataclass(frozen=True, slots=True)
-class SeveralReport:
-    """A verification of each of several networks."""
-
-    passed: bool
-    networks: Mapping[str, Mapping[str, object]]
-
-    def json(self) -> dict[str, object]:
-        return asdict(self)
-
-
-def _verify_several(
-    folder: Path, against: str | None, tokens: int | None, progress: Progress | None
-) -> SeveralReport:
-    """Each network against its part of the checkpoint. A result is not kept: the whole names each part's
-    manifest by its hash.
-    """
-    artifact = PipelineArtifact.open(folder)
-    source = _origin(folder, artifact.manifest.name, against)
-    found: dict[str, Verdict] = {}
-    for name, stage in artifact.stages.items():
-        if isinstance(stage.manifest.spec, NetSpec):
-            found[name] = networks.verify(stage, source, progress=progress)
-        else:
-            found[name] = verify(stage, source, tokens=tokens or TOKENS, progress=progress)
-    return SeveralReport(
-        all(one.passed for one in found.values()), {name: one.json() for name, one in found.items()}
-    )
 
 
 def verify_files(
@@ -438,34 +409,36 @@ def bench_artifact(
     rounds: int,
     strategy: Strategy = PLAIN,
     text: Path | None = None,
-) -> Timing | NetTiming:
-    """`text`: a file that the prompts are pieces of. A network that is no decoder has none of them."""
+    tiles: Sequence[int] | None = None,
+) -> Sequence[Timing | NetTiming | PipelineTiming]:
+    """`text`: a file that the prompts are pieces of; `tiles`: of the pictures that several networks are asked
+    about, a result for each number. A network that is no decoder has none of them.
+    """
+    given = {"--prompt": prompt, "--text": text}
+    how: Any = {"threads": threads, "rounds": rounds}
+    new_tokens = 128 if new is None else new
+    if is_pipeline(folder):
+        refuse_given("questions about pictures are edge's own", given)
+        whole = PipelineArtifact.open(folder)
+        counts = TILES if tiles is None else tiles
+        return pipeline_bench.bench(whole, tiles=counts, new=new_tokens, strategy=strategy, **how)
+    refuse_given("only a model that answers about pictures has tiles", {"--tiles": tiles})
     artifact = artifact_at(folder)
     if isinstance(artifact.manifest.spec, NetSpec):
         refuse_given(
-            "a network that is no decoder reads and writes no tokens",
-            {"--prompt": prompt, "--new": new, "--text": text},
+            "a network that is no decoder reads and writes no tokens", given | {"--new": new}
         )
         if replace(strategy, reference=False) != PLAIN:
             raise EdgeError(
                 "a network that is no decoder has no cache", fix="leave out its options"
             )
-        return net_bench.bench(
-            artifact, threads=threads, rounds=rounds, reference=strategy.reference
-        )
+        return [net_bench.bench(artifact, reference=strategy.reference, **how)]
     said = None
     if text is not None:
         tokenizer, _ = vocabulary(artifact)
         said = Text(tokenizer.encode(text_of(text), special=False), tokenizer.bos_id)
-    return bench(
-        artifact,
-        prompt=512 if prompt is None else prompt,
-        new=128 if new is None else new,
-        threads=threads,
-        rounds=rounds,
-        strategy=strategy,
-        text=said,
-    )
+    tokens = 512 if prompt is None else prompt
+    return [bench(artifact, prompt=tokens, new=new_tokens, strategy=strategy, text=said, **how)]
 
 
 def bench_quality(

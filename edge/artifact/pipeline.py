@@ -1,11 +1,11 @@
 """An artifact of several networks: a folder with one artifact for each, and an `edge.json` that says which."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.artifact.manifest import MANIFEST, PIPELINE, SCHEMA, Artifact
+from edge.artifact.manifest import MANIFEST, PIPELINE, SCHEMA, Artifact, write_manifest
 from edge.errors import Damaged
 from edge.families import pipeline_named
 from edge.files.config import Config, is_plain, read_json
@@ -22,6 +22,7 @@ class PipelineManifest:
     name: str
     stages: Mapping[str, str]
     settings: Mapping[str, Any]
+    verified: Mapping[str, Any] | None = None  # the last result of `edge verify`
     kind: str = PIPELINE
     schema: int = SCHEMA
 
@@ -38,6 +39,7 @@ class PipelineArtifact:
     def open(cls, folder: Path) -> "PipelineArtifact":
         config = Config(read_json(folder / MANIFEST), str(folder / MANIFEST))
         stages, settings = config.strings("stages"), config.table("settings")
+        verified = config.table("verified")
         if config.data.get("schema") != SCHEMA or not stages or settings is None:
             raise Damaged(f"{config.where} is no pipeline of this edge", fix="convert again")
         for name, digest in stages.items():
@@ -57,6 +59,7 @@ class PipelineArtifact:
             name=config.text("name"),
             stages=stages,
             settings=settings.data,
+            verified=None if verified is None else verified.data,
         )
         parts = {name: Artifact.open(folder / name) for name in stages}
         specs = {name: part.manifest.spec for name, part in parts.items()}
@@ -75,6 +78,10 @@ class PipelineArtifact:
     @property
     def nbytes(self) -> int:
         return sum(artifact.nbytes for artifact in self.stages.values())
+
+    def record(self, verified: Mapping[str, Any]) -> None:
+        """Keep the result of a verification in the manifest of the whole."""
+        write_manifest(self.folder, replace(self.manifest, verified=verified))
 
 
 def is_pipeline(folder: Path) -> bool:

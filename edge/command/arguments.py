@@ -55,6 +55,14 @@ def pairs(given: Sequence[str], form: str) -> dict[str, str]:
     return out
 
 
+def numbers(given: str, option: str) -> list[int]:
+    """Whole numbers of 1 or more, by commas."""
+    words = [word.strip() for word in given.split(",")]
+    if not all(word.isdecimal() and len(word) < 10 and int(word) for word in words):
+        raise EdgeError(f"{option} {given}", fix=f"write whole numbers, as {option} 1,5")
+    return [int(word) for word in words]
+
+
 def calibration(text: Path | None, tokens: int | None) -> "Calibration | None":
     """A text for an importance matrix, from the options of a command."""
     from edge.convert.calibration import TOKENS, Calibration

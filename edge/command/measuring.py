@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from edge.command.app import app, say
+from edge.command.arguments import numbers
 from edge.command.options import (
     CacheType,
     CompactingOptions,
@@ -46,6 +47,12 @@ def bench(
             help="A UTF-8 text whose pieces are the prompts, where it matters what drafts are worth."
         ),
     ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model that answers about pictures: tiles of the pictures, by commas; 1,5 if left out."
+        ),
+    ] = None,
     quality: Annotated[
         Path | None,
         typer.Option(
@@ -59,12 +66,14 @@ def bench(
 ) -> None:
     """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth. Several
     are measured one after another and compared in a table. Of a network that is no decoder: seconds of
-    a call of its smallest size.
+    a call of its smallest size. Of a model that answers about pictures: tiles a second, the first tokens
+    of a chat's first question, of its second one, and of a new chat, and decoding.
 
     \b
     Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2
     Example: edge bench artifacts/phi-3 -p 8192 --snapkv 1024
     Example: edge bench artifacts/edge-stories -p 300 --layerskip 2 --text stories.txt
+    Example: edge bench artifacts/internvl --tiles 1,5 -n 64
     Example: edge bench artifacts/edge-stories --quality quality.json
     """
     from edge import api
@@ -72,15 +81,18 @@ def bench(
 
     strategy = decoding.strategy()
     if quality is not None:
-        if strategy != api.PLAIN or len(artifacts) > 1 or text is not None:
+        if strategy != api.PLAIN or len(artifacts) > 1 or text or tiles:
             raise EdgeError("--quality tries every way of one artifact", fix="leave out the others")
         rows = api.bench_quality(
             artifacts[0], quality, cases=cases, threads=threads, say=say, progress=bar
         )
         show({"cells": rows}, as_json, shares(rows))
         return
+    counts = None if tiles is None else numbers(tiles, "--tiles")
     timings = [
-        api.bench_artifact(
+        (artifact, timing.json())
+        for artifact in artifacts
+        for timing in api.bench_artifact(
             artifact,
             prompt=prompt,
             new=new,
@@ -88,10 +100,11 @@ def bench(
             rounds=rounds,
             strategy=strategy,
             text=text,
-        ).json()
-        for artifact in artifacts
+            tiles=counts,
+        )
     ]
-    show_rows(artifacts, timings, TIMED, as_json)
+    paths, found = zip(*timings, strict=True)
+    show_rows(paths, found, TIMED, as_json)
 
 
 @app.command("eval")

@@ -1,6 +1,7 @@
 """What a command found, on stdout: one JSON object on one line, one line a field, or a table."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ VERIFIED = {
 _DETAILS = ("matrices",)  # that fill a screen: --json has them
 TIMED = {
     "path": "artifact",
+    "tiles": "tiles",
+    "tiles_per_second": "tiles/s",
+    "first_seconds": "first token s",
+    "second_seconds": "second question s",
+    "again_seconds": "new chat s",
     "prefill_tps": "prefill tok/s",
     "decode_tps": "decode tok/s",
     "seconds": "s a call",
@@ -100,7 +106,7 @@ def show_each(results: list[dict[str, Any]], as_json: bool, lines: list[str]) ->
 
 
 def show_rows(
-    paths: list[Path], found: list[dict[str, Any]], columns: dict[str, str], as_json: bool
+    paths: Sequence[Path], found: Sequence[dict[str, Any]], columns: dict[str, str], as_json: bool
 ) -> None:
     """One result as it is, several as a table."""
     from edge.system.table import table

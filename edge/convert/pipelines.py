@@ -100,6 +100,14 @@ def in_its_name(network: str) -> Iterator[None]:
         raise
 
 
+def settings_of(pipeline: Pipeline, source: Path) -> dict[str, Any]:
+    """How the networks of a checkpoint work together."""
+    settings = dict(pipeline.settings(pipeline.fields.checked(config_of(source))))
+    if settings.get("system") is None and "template" in settings:
+        settings["system"] = system_message(source, settings["template"])
+    return settings
+
+
 def convert_pipeline(
     source: Path,
     out: Path,
@@ -119,9 +127,7 @@ def convert_pipeline(
             f"the pattern {wrong[0]!r} names no network",
             fix=f"begin it with one: {', '.join(f'{name}.' for name in every)}",
         )
-    settings = dict(pipeline.settings(pipeline.fields.checked(whole)))
-    if settings.get("system") is None and "template" in settings:
-        settings["system"] = system_message(source, settings["template"])
+    settings = settings_of(pipeline, source)
     headers = Headers.of(source)
     specs = {stage.name: headers.of_stage(stage.name).spec() for stage in pipeline.stages}
     pipeline.connect(specs, str(source))  # before any work

@@ -9,6 +9,7 @@ from edge.artifact.manifest import Artifact, is_artifact
 from edge.artifact.pipeline import PipelineArtifact, is_pipeline
 from edge.errors import EdgeError
 from edge.families import Pipeline, pipeline_of
+from edge.files.config import Config
 from edge.gguf.foreign import artifact_at, kinds_of
 from edge.gguf.shards import GGUFModel
 from edge.names import Spec, shapes
@@ -86,13 +87,24 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
 
 
 def _several(artifact: PipelineArtifact) -> dict[str, Any]:
+    """The proof of each network is kept with that of the whole."""
+    proof = Config(dict(artifact.manifest.verified or {}), str(artifact.folder))
+    proofs = proof.table("networks") or Config({}, proof.where)
     return {
         "kind": "artifact of several networks",
         "name": artifact.manifest.name,
         "family": artifact.manifest.family,
         "bytes": artifact.nbytes,
-        **{name: _artifact(stage) for name, stage in artifact.stages.items()},
+        "verified": _passed(proof),
+        **{
+            name: {**_artifact(stage), "verified": _passed(proofs.table(name))}
+            for name, stage in artifact.stages.items()
+        },
     }
+
+
+def _passed(proof: Config | None) -> Any:
+    return None if proof is None else proof.data.get("passed")
 
 
 def _several_of(pipeline: Pipeline, headers: Headers) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import Config
 from edge.pipelines.remembered import Remembered
 from edge.pipelines.splicing import spliced_by
+from edge.protocols import Net
 from edge.run.model import Answer, Model, Wish
 from edge.run.opening import open_net, open_spliced
 from edge.run.strategy import PLAIN, Strategy
@@ -44,6 +45,30 @@ class Shown:
     height: int
 
 
+@dataclass(slots=True)
+class Eyes:
+    """The networks that see, and what a tile of `side` pixels is made of for them."""
+
+    tower: Net
+    projector: Net
+    preparation: Preparation
+    side: int
+
+    def rows(self, picture: Picture, grid: Grid, progress: Callable[[int], None]) -> F32:
+        """Of all tiles, one after another: [N, D]."""
+        made = np.zeros((0, 0, 0), np.float32)
+        for i, tile in enumerate(tiles(picture, grid, side=self.side)):
+            pixels = prepare(Picture(rgb=tile), self.preparation)[None]
+            features = self.tower(image=pixels)["features"]
+            some = self.projector(features=features)["rows"][0]
+            # Of forty tiles they take 80 MB: once.
+            made = made if i else np.empty((grid.tiles, *some.shape), np.float32)
+            made[i] = some
+            progress(1)
+            go_on()
+        return made.reshape(-1, made.shape[-1])
+
+
 class InternVL:
     """A loaded pipeline with one sequence in progress."""
 
@@ -61,7 +86,7 @@ class InternVL:
         form = form_of(settings.text("template"))
         self._remembered = Remembered()
         parts = artifact.stages
-        self._preparation = _prepared(parts["vision"], self.side)
+        preparation = _prepared(parts["vision"], self.side)
         self._rows = int(parts["projector"].manifest.network.config.outputs[0].shape[1])
 
         def how(part: Artifact) -> dict[str, Any]:
@@ -69,17 +94,18 @@ class InternVL:
             able = "open_reference" in vars(targets.runtime(part.manifest.target))
             return {"threads": threads, "exact": exact, "reference": strategy.reference and able}
 
-        self._tower, self._projector = (
+        tower, projector = (
             open_net(parts[name], **how(parts[name])) for name in ("vision", "projector")
         )
+        self.eyes = Eyes(tower, projector, preparation, self.side)
         text = parts["text"]
         self.tokenizer = Tokenizer.load(text.folder)
         self.tokenizer.check(text.manifest.decoder.vocab)
-        self._place = _id(self.tokenizer, PLACE)
+        self.place = _id(self.tokenizer, PLACE)
         for mark in (BEGIN, END):
             _id(self.tokenizer, mark)
         spliced = open_spliced(text, **how(text))
-        self.decoder, source = spliced_by(spliced, self._place, strategy, text.manifest.target)
+        self.decoder, source = spliced_by(spliced, self.place, strategy, text.manifest.target)
         template = FormTemplate(form, settings.text("system") if settings.has("system") else None)
         self.model = Model(text, self.tokenizer, template, source)
         # Some checkpoints do not say that their own turns end with it.
@@ -102,15 +128,7 @@ class InternVL:
         grid = self.grid(picture, most)
 
         def rows() -> F32:
-            width = self.decoder.spec.width
-            made = np.empty((grid.tiles, self._rows, width), np.float32)  # of forty tiles, 80 MB
-            for i, tile in enumerate(tiles(picture, grid, side=self.side)):
-                pixels = prepare(Picture(rgb=tile), self._preparation)[None]
-                features = self._tower(image=pixels)["features"]
-                made[i] = self._projector(features=features)["rows"][0]
-                progress(1)
-                go_on()
-            return made.reshape(-1, width)
+            return self.eyes.rows(picture, grid, progress)
 
         pixels = np.ascontiguousarray(picture.rgb)
         content = (repr((pixels.shape, grid)).encode(), pixels.data)

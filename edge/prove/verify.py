@@ -158,7 +158,7 @@ def _numbers(
         forced = Forced(scored(numerics), pure, numerics.tolerance, spec.forbidden)
         return forced.proof(got, chosen, tps)
 
-    chosen, got, tps = _greedy(opened(exact=True), prompt, tokens)
+    chosen, got, tps = greedy(opened(exact=True), prompt, tokens)
     exact = proof(got, tps, exact=True)
     fast = proof(*_follow(opened(exact=False), prompt, chosen), exact=False)
     if stored is not None:
@@ -166,7 +166,7 @@ def _numbers(
     return exact, fast
 
 
-def _greedy(decoder: Decoder, prompt: list[int], tokens: int) -> tuple[list[int], F32, float]:
+def greedy(decoder: Decoder, prompt: list[int], tokens: int) -> tuple[list[int], F32, float]:
     """The artifact's own tokens, the logits that each was chosen from [T, V], and tokens a second."""
     chosen, rows = [], [decoder.prefill(prompt).copy()]
     start = perf_counter()

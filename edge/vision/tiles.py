@@ -24,10 +24,13 @@ class Grid:
     rows: int
 
     @property
+    def cells(self) -> int:
+        return self.columns * self.rows
+
+    @property
     def tiles(self) -> int:
         """Of the grid, and the small picture after them."""
-        count = self.columns * self.rows
-        return count + 1 if count > 1 else 1
+        return self.cells + 1 if self.cells > 1 else 1
 
 
 def grid_of(width: int, height: int, *, side: int, most: int) -> Grid:
@@ -43,7 +46,7 @@ def grid_of(width: int, height: int, *, side: int, most: int) -> Grid:
         apart = abs(shape - grid.columns / grid.rows)
         if apart < nearest:
             best, nearest = grid, apart
-        elif apart == nearest and area > 0.5 * side * side * grid.columns * grid.rows:
+        elif apart == nearest and area > 0.5 * side * side * grid.cells:
             best = grid
     return best
 
@@ -53,7 +56,24 @@ def grids(most: int) -> tuple[Grid, ...]:
     """Every grid of 1 to so many tiles, the fewest tiles first."""
     every = itertools.product(range(1, most + 1), repeat=2)
     found = [Grid(columns, rows) for columns, rows in every if columns * rows <= most]
-    return tuple(sorted(found, key=lambda grid: grid.columns * grid.rows))
+    return tuple(sorted(found, key=lambda grid: grid.cells))
+
+
+def grid_with(count: int) -> Grid:
+    """Of the grids of exactly so many tiles, the small picture among them, the one nearest to a square."""
+    every = [grid for grid in grids(MOST) if grid.tiles == count]
+    if not every:
+        raise EdgeError(
+            f"no picture is cut into {count} tiles",
+            fix=f"give 1, or 3 to {MOST + 1}: the small picture is one of them",
+        )
+    return min(every, key=lambda grid: abs(grid.columns - grid.rows))
+
+
+def noise(grid: Grid, *, side: int, seed: int) -> Picture:
+    """A picture that is cut into just this grid of tiles of `side` pixels, if at most so many are allowed."""
+    size = (grid.rows * side, grid.columns * side, 3)
+    return Picture(rgb=np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8))
 
 
 def tiles(picture: Picture, grid: Grid, *, side: int, how: Filter = "bicubic") -> Iterator[U8]:

@@ -155,10 +155,19 @@ def test_a_chat_shows_pictures(edge: Edge, artifact: Path, pictures: Mapping[str
 
 
 def test_each_network_is_proved(edge: Edge, source: Path, artifact: Path) -> None:
+    names = ("vision", "projector", "text")
+    before = edge("inspect", artifact, "--json").json
+    assert [before["verified"], *(before[name]["verified"] for name in names)] == [None] * 4
     done = edge("verify", artifact, "--against", source, "--json")
     assert done.code == 0, done.err
     report = json.loads(done.out)
     assert report["passed"] is True
+    assert report["whole"]["passed"] is True
+    assert (report["whole"]["tiles"], report["whole"]["greedy_tokens"]) == ([1, 3], 16)
+    kept = json.loads((artifact / "edge.json").read_text())["verified"]
+    assert kept == report
+    shown = edge("inspect", artifact, "--json").json
+    assert [shown["verified"], *(shown[name]["verified"] for name in names)] == [True] * 4
     assert {name: one["passed"] for name, one in report["networks"].items()} == dict.fromkeys(
         ("vision", "projector", "text"), True
     )
@@ -193,6 +202,27 @@ def test_what_a_plan_says_is_what_is_written(edge: Edge, source: Path, artifact:
     assert "vision:" in edge("plan", source).out
 
 
+def test_bench(edge: Edge, artifact: Path) -> None:
+    """A result for each number of tiles, in a table; one alone as it is."""
+    words = ("bench", artifact, "--rounds", "2", "-n", "4", "--threads", "1")
+    done = edge(*words, "--json")
+    assert done.code == 0, done.err
+    rows = done.json["artifacts"]
+    assert [(row["path"], row["tiles"]) for row in rows] == [(str(artifact), 1), (str(artifact), 5)]
+    for row in rows:
+        assert (row["new"], row["rounds"], row["threads"]) == (4, 2, 1)
+        for key in ("first", "second", "again", "decode", "tiles"):
+            assert len(row[f"{key}_all"]) == 2
+            assert min(row[f"{key}_all"]) > 0
+        assert row["first_seconds"] == sum(row["first_all"]) / 2
+        assert row["peak_rss_mb"] > 0
+        assert row["artifact_mb"] > 0
+    assert edge(*words, "--tiles", "3", "--json").json["tiles"] == 3
+    assert "first token s" in edge(*words).out
+    cut = edge(*words, "--tiles", "5", "--snapkv", "24", "--snapkv-window", "8", "--json")
+    assert cut.code == 0, cut.err
+
+
 def test_both_are_inspected(edge: Edge, source: Path, artifact: Path) -> None:
     for path in (source, artifact):
         done = edge("inspect", path, "--json")
@@ -220,6 +250,16 @@ def test_what_makes_no_sense_is_refused(
         (("convert", source, "--labels", empty, *out), "labels"),
         (("convert", source, "--to", "mlx", "--quant", "int4", *out), "--override 'text.layers.*.mlp.down="),
         (("plan", source, "--to", "mlx", "--quant", "int4"), "--override 'text.layers.*.mlp.down="),
+        (("bench", artifact, "-p", "9"), "--prompt"),
+        (("bench", artifact, "--text", empty), "--text"),
+        (("bench", artifact, "--tiles", "2"), "cut into 2 tiles"),
+        (("bench", artifact, "--tiles", "1,x"), "--tiles 1,x"),
+        (("bench", artifact, "--tiles", "0"), "--tiles 0"),
+        (("bench", artifact, "-n", "600"), "-n"),
+        (("bench", artifact, "--kv", "int8"), "int8 cache"),
+        (("bench", artifact, "--quality", "x.json", "--tiles", "1"), "--quality"),
+        (("bench", artifact / "vision", "--tiles", "1"), "--tiles"),
+        (("bench", artifact / "text", "--tiles", "1"), "--tiles"),
         (("run", artifact, "What?", *shown, "--top", "3"), "--top"),
         (("run", artifact, "What?", *shown, "--raw"), "--raw"),
         (("run", artifact, "What?", *shown, "--kv", "int8"), "int8 cache"),

@@ -116,14 +116,14 @@ def the_template(folder: Path, _monkeypatch: pytest.MonkeyPatch) -> None:
 def measured(
     name: str, change: Callable[[list[int], np.ndarray], object]
 ) -> Callable[[Path, pytest.MonkeyPatch], None]:
-    """`_greedy` or `_follow` that finds something else: tokens and logits [T, V]."""
+    """`greedy` or `_follow` that finds something else: tokens and logits [T, V]."""
 
     def case(_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         honest = getattr(edge.prove.verify, name)
 
         def other(*args: Any) -> Any:
             found = honest(*args)
-            tokens, logits = found[:2] if name == "_greedy" else ([], found[0])
+            tokens, logits = found[:2] if name == "greedy" else ([], found[0])
             change(tokens, logits)
             return found
 
@@ -161,13 +161,13 @@ CASES: dict[str, tuple[str, Callable[[Path, pytest.MonkeyPatch], None]]] = {
     "a matrix": ("farthest_matrix", a_matrix),
     "tokens": ("same_tokens", the_tokens),
     "template": ("same_template", the_template),
-    "one logit": ("logits_error", measured("_greedy", one_moved)),
-    "NaN": ("logits_error", measured("_greedy", a_nan)),
-    "infinity": ("logits_error", measured("_greedy", an_infinity)),
+    "one logit": ("logits_error", measured("greedy", one_moved)),
+    "NaN": ("logits_error", measured("greedy", a_nan)),
+    "infinity": ("logits_error", measured("greedy", an_infinity)),
     "fast logits": ("fast_error", measured("_follow", all_moved)),
     "one fast NaN": ("fast_error", measured("_follow", a_nan)),
     "one fast infinity": ("fast_error", measured("_follow", an_infinity)),
-    "a token": ("greedy_differing", measured("_greedy", other_token)),
+    "a token": ("greedy_differing", measured("greedy", other_token)),
 }
 
 
@@ -214,7 +214,7 @@ def test_an_oracle_of_garbage_proves_nothing(
         return np.full((len(tokens), self.spec.vocab), broken, np.float32)
 
     monkeypatch.setattr(ReferenceDecoder, "score", score)
-    for name in ("_greedy", "_follow"):
+    for name in ("greedy", "_follow"):
         measured(name, same)(made, monkeypatch)
     report = verify(Artifact.open(made / "it"), made / "source", tokens=TOKENS)
     assert not report.passed

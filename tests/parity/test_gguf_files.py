@@ -113,7 +113,7 @@ def test_a_file_is_measured(file: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Once upon a time there was a quiet goat named Marla. " * 8)
     loss = eval_text(file, tmp_path / "a.txt", window=64, threads=1)
     assert 0 < loss.nats_per_token < 4
-    timing = bench_artifact(file, prompt=20, new=4, threads=1, rounds=1)
+    (timing,) = bench_artifact(file, prompt=20, new=4, threads=1, rounds=1)
     assert timing.artifact == "stories.gguf"
     assert timing.artifact_mb == file.stat().st_size / 1e6
     assert 2e6 < timing.bytes_per_token < 4e6

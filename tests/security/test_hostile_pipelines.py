@@ -58,6 +58,7 @@ LIES: dict[str, tuple[Change, type[EdgeError]]] = {
     "an absolute path": (lambda d: d["stages"].update({"/tmp": "0" * 64}), Damaged),
     "nothing of a name": (lambda d: d["stages"].update({"": "0" * 64}), Damaged),
     "another hash": (lambda d: d["stages"].update(text="0" * 64), Damaged),
+    "a proof of a text": (set_to(verified="yes"), Damaged),
     "no side": (lambda d: d["settings"].pop("side"), Damaged),
     "a side of none": (settings(side=0), Damaged),
     "a side that the tower has not": (settings(side=32), Damaged),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from edge.errors import EdgeError
 from edge.vision.pictures import Picture
-from edge.vision.tiles import Grid, grid_of, grids, tiles
+from edge.vision.tiles import MOST, Grid, grid_of, grid_with, grids, noise, tiles
 
 SIDE = 448
 MAXIMA = (6, 12, 24, 40)
@@ -96,3 +96,28 @@ def test_tiles_are_pillows(size: tuple[int, int]) -> None:
         want.append(np.asarray(image.resize((14, 14), Image.Resampling.BICUBIC)))
     for got, tile in zip(found, want, strict=True):
         np.testing.assert_array_equal(got, tile)
+
+
+@pytest.mark.parametrize("count", [1, *range(3, MOST + 2)])
+def test_noise_of_so_many_tiles(count: int) -> None:
+    grid = grid_with(count)
+    assert grid.tiles == count
+    picture = noise(grid, side=7, seed=1)
+    assert grid_of(picture.width, picture.height, side=7, most=grid.cells) == grid
+    assert len(list(tiles(picture, grid, side=7))) == count
+    assert (noise(grid, side=7, seed=1).rgb == picture.rgb).all()
+    assert (noise(grid, side=7, seed=2).rgb != picture.rgb).any()
+
+
+def test_the_grid_nearest_to_a_square() -> None:
+    assert {(grid.columns, grid.rows) for grid in map(grid_with, (5, 10, 41))} == {
+        (2, 2),
+        (3, 3),
+        (5, 8),
+    }
+
+
+@pytest.mark.parametrize("count", [0, 2, MOST + 2])
+def test_no_picture_has_so_many_tiles(count: int) -> None:
+    with pytest.raises(EdgeError, match=f"cut into {count} tiles"):
+        grid_with(count)

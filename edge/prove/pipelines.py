@@ -1,0 +1,241 @@
+"""Proof that an artifact of several networks is its source: each network by itself, and all of them together.
+
+All together are asked about a picture of one tile and about one of several, and compared with their oracles: the
+tower's and the projector's see the same tiles, the decoder's reads their rows and the artifact's own tokens, in one
+pass. These are exact twins; fast kernels are for the proof of each network. The bound is the sum of the tolerances
+of all networks, for what one is off by goes through the next: it supposes that none makes a relative error larger,
+and what was measured, 1e-6 in fp32, is far below. Where a twin rounds, the bound is what that moves the oracle, as in
+`edge.prove.logits`. Both sides cut pictures and place rows by the same code, which tests hold to others'. What
+manifests say of tiles, colours and conversations is compared with the source. V vocabulary, T positions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from edge import targets
+from edge.artifact.manifest import Artifact, recipe_of
+from edge.artifact.pipeline import PipelineArtifact
+from edge.contracts import PLAIN, Numerics
+from edge.convert.networks import NetSubject, as_made
+from edge.convert.options import Options
+from edge.convert.pipelines import settings_of
+from edge.errors import EdgeError
+from edge.families import pipeline_named
+from edge.net import NetSpec
+from edge.pipelines.internvl import Eyes, InternVL
+from edge.pipelines.splicing import SplicingDecoder
+from edge.protocols import Spliced
+from edge.prove import networks
+from edge.prove import verify as decoders
+from edge.prove.logits import Forced
+from edge.run import opening
+from edge.run.strategy import Strategy
+from edge.system.progress import Advance, Progress, silent
+from edge.text.chat import Message
+from edge.typing import F32
+from edge.vision.pictures import Picture
+from edge.vision.tiles import Grid, grid_with, noise
+
+QUESTION = "What is it?"
+TOKENS = 8
+GRIDS = (grid_with(1), grid_with(3))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A picture and the ids of a question about it."""
+
+    picture: Picture
+    grid: Grid
+    ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Oracle:
+    """Every network in numpy."""
+
+    eyes: Eyes
+    decoder: SplicingDecoder
+
+    def logits(self, asked: _Asked, chosen: list[int]) -> F32:
+        """Of the positions that these tokens were chosen at: [T, V]."""
+        self.decoder.rewind(0)
+        self.decoder.show(self.eyes.rows(asked.picture, asked.grid, lambda _: None))
+        rows = [self.decoder.prefill(asked.ids)[None]]
+        rows += [self.decoder.score(chosen[:-1])] if len(chosen) > 1 else []
+        return np.concatenate(rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    """Of all networks together; errors are those of `edge.prove.verify.Report`."""
+
+    passed: bool
+    same_settings: bool
+    tiles: tuple[int, ...]  # of the pictures that were asked about: those that fit the context
+    logits_error: float  # of the exact twins
+    logits_tolerance: float
+    greedy_tokens: int
+    greedy_differing: int
+    greedy_near_ties: int
+    first_differing: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeveralReport:
+    """A verification of all networks together, and of each."""
+
+    passed: bool
+    whole: Whole
+    networks: Mapping[str, Mapping[str, object]]
+
+    def json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def verify(
+    artifact: PipelineArtifact,
+    source: Path,
+    *,
+    tokens: int | None = None,
+    progress: Progress = silent,
+) -> SeveralReport:
+    """Compare an artifact with the checkpoint that it was made from; `tokens`: that are decoded after a prompt,
+    of the decoder and of all together.
+    """
+    found: dict[str, decoders.Report | networks.NetReport] = {}
+    for name, stage in artifact.stages.items():
+        if isinstance(stage.manifest.spec, NetSpec):
+            found[name] = networks.verify(stage, source, progress=progress)
+        else:
+            count = tokens or decoders.TOKENS
+            found[name] = decoders.verify(stage, source, tokens=count, progress=progress)
+    whole = together(artifact, source, tokens or TOKENS, progress)
+    return SeveralReport(
+        passed=whole.passed and all(one.passed for one in found.values()),
+        whole=whole,
+        networks={name: one.json() for name, one in found.items()},
+    )
+
+
+def together(
+    artifact: PipelineArtifact, source: Path, tokens: int, progress: Progress = silent
+) -> Whole:
+    """Ask all networks about pictures, and their oracles."""
+    parts = artifact.stages
+    away = any(targets.refusal(part.manifest.target) is not None for part in parts.values())
+    model = InternVL(artifact, exact=True, strategy=Strategy(reference=away))
+    asked = _questions(model, tokens)
+    alike = {name: _numerics(part) for name, part in parts.items()}
+    plain = {name: replace(one, inputs=PLAIN.inputs) for name, one in alike.items()}
+    ways = [alike] if alike == plain else [alike, plain]
+    with (
+        _oracles(model, source, ways) as oracles,
+        progress("all networks together", len(asked)) as advance,
+    ):
+        chosen, got, *wants = zip(
+            *(_answered(model, oracles, one, tokens, advance) for one in asked), strict=True
+        )
+    forced = Forced(
+        np.concatenate(wants[0]),
+        np.concatenate(wants[-1]),
+        sum(one.tolerance for one in alike.values()),
+        model.decoder.spec.forbidden,
+    )
+    proof = forced.proof(np.concatenate(got), list(chain(*chosen)), 0.0)
+    same = _same_settings(artifact, source)
+    return Whole(
+        passed=same and proof.near and not proof.differing,
+        same_settings=same,
+        tiles=tuple(one.grid.tiles for one in asked),
+        logits_error=proof.error,
+        logits_tolerance=proof.bound,
+        greedy_tokens=tokens * len(asked),
+        greedy_differing=proof.differing,
+        greedy_near_ties=proof.ties,
+        first_differing=proof.first,
+    )
+
+
+def _same_settings(artifact: PipelineArtifact, source: Path) -> bool:
+    """Whether tiles are cut and made numbers of, and conversations begun, as the source says."""
+    pipeline = pipeline_named(artifact.manifest.family, str(artifact.folder))
+    seen = NetSubject.open(source, Options(stage="vision"))
+    seen.checkpoint.close()
+    shown = artifact.stages["vision"].manifest.vision
+    return shown == seen.vision and artifact.manifest.settings == settings_of(pipeline, source)
+
+
+def _numerics(part: Artifact) -> Numerics:
+    """Of the exact twin of a network."""
+    manifest = part.manifest
+    return targets.runtime(manifest.target).numerics(recipe_of(manifest), exact=True)
+
+
+def _questions(model: InternVL, tokens: int) -> list[_Asked]:
+    """Those that fit the context with an answer of so many tokens."""
+    found, room = [], model.decoder.spec.context - tokens
+    for seed, grid in enumerate(GRIDS):
+        picture = noise(grid, side=model.side, seed=seed)
+        text = model.placed(QUESTION, [model.count(picture, grid.cells)])
+        asked = _Asked(picture, grid, model.model.encode([Message("user", text)]))
+        found += [asked] if len(asked.ids) <= room else []
+    if not found:
+        raise EdgeError(
+            f"{tokens} tokens and a picture do not fit the context of {model.decoder.spec.context}",
+            fix="give smaller --tokens, or convert with a longer --context",
+        )
+    return found
+
+
+@contextmanager
+def _oracles(
+    model: InternVL, source: Path, ways: Sequence[Mapping[str, Numerics]]
+) -> Iterator[list[_Oracle]]:
+    """One for each way of computing, which says how each network does."""
+    parts, numpy = model.artifact.stages, targets.oracle()
+    recipes = {name: recipe_of(part.manifest) for name, part in parts.items()}
+    spec = parts["text"].manifest.decoder
+    with ExitStack() as stack:
+        made = {
+            name: stack.enter_context(as_made(source, part.manifest))
+            for name, part in parts.items()
+        }
+        stored = None
+        if recipes["text"].foreign:
+            stored = stack.enter_context(closing(opening.stored(parts["text"], spec)))
+
+        def oracle(way: Mapping[str, Numerics]) -> _Oracle:
+            tower, projector = (
+                numpy.net_oracle(made[name], recipes[name], numerics=way[name])
+                for name in ("vision", "projector")
+            )
+            text = numpy.oracle(
+                made["text"], recipes["text"], numerics=way["text"], spec=spec, stored=stored
+            )
+            eyes = replace(model.eyes, tower=tower, projector=projector)
+            return _Oracle(eyes, SplicingDecoder(cast(Spliced, text), model.place))
+
+        yield [oracle(way) for way in ways]
+
+
+def _answered(
+    model: InternVL,
+    oracles: Sequence[_Oracle],
+    asked: _Asked,
+    tokens: int,
+    advance: Advance,
+) -> tuple[Any, ...]:
+    """The artifact's own tokens, the logits that each was chosen from [T, V], and those of each oracle."""
+    model.model.forget()
+    model.show([(asked.picture, asked.grid.cells)])
+    chosen, got, _ = decoders.greedy(model.decoder, asked.ids, tokens)
+    wants = [oracle.logits(asked, chosen) for oracle in oracles]
+    advance(1)
+    return chosen, got, *wants
