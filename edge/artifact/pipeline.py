@@ -1,7 +1,9 @@
 """An artifact of several networks: a folder with one artifact for each, and an `edge.json` that says which."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,11 @@ from edge.artifact.manifest import MANIFEST, PIPELINE, SCHEMA, Artifact, write_m
 from edge.errors import Damaged
 from edge.families import pipeline_named
 from edge.files.config import Config, is_plain, read_json
-from edge.files.hashing import sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineManifest:
-    """What `edge.json` holds. `stages`: network -> hash of the edge.json of its folder, which is called so;
+    """What `edge.json` holds. `stages`: network -> fingerprint of its folder, which is called so;
     `settings`: how they work together, which the pipeline's own file reads.
     """
 
@@ -49,7 +50,7 @@ class PipelineArtifact:
                 )
             if not (folder / name / MANIFEST).is_file():
                 raise Damaged(f"{folder} has no network {name!r:.60}", fix="convert again")
-            if sha256(folder / name / MANIFEST) != digest:
+            if fingerprint(folder / name) != digest:
                 raise Damaged(
                     f"{folder / name} was changed since it became a part of {folder}",
                     fix="convert again",
@@ -82,6 +83,12 @@ class PipelineArtifact:
     def record(self, verified: Mapping[str, Any]) -> None:
         """Keep the result of a verification in the manifest of the whole."""
         write_manifest(self.folder, replace(self.manifest, verified=verified))
+
+
+def fingerprint(folder: Path) -> str:
+    """The hash of what a network's manifest says of it, whatever was proved since."""
+    said = {key: value for key, value in read_json(folder / MANIFEST).items() if key != "verified"}
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def is_pipeline(folder: Path) -> bool:

@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge.artifact.manifest import MANIFEST, write_manifest
-from edge.artifact.pipeline import PipelineArtifact, PipelineManifest
+from edge.artifact.manifest import write_manifest
+from edge.artifact.pipeline import PipelineArtifact, PipelineManifest, fingerprint
 from edge.artifact.publishing import publishing
 from edge.convert.conversion import Say, convert, unsaid
 from edge.convert.options import Options
 from edge.errors import EdgeError
 from edge.families import Pipeline, pipeline_of
-from edge.files.hashing import sha256
 from edge.source.headers import Headers, config_of
 from edge.system.progress import Progress
 from edge.text.conversations import system_message
@@ -138,7 +137,7 @@ def convert_pipeline(
         manifest = PipelineManifest(
             family=pipeline.name,
             name=source.resolve().name,
-            stages={name: sha256(folder / name / MANIFEST) for name in every},
+            stages={name: fingerprint(folder / name) for name in every},
             settings=settings,
         )
         write_manifest(folder, manifest)

@@ -33,7 +33,8 @@ _SMALLEST = 11  # pixels of a letter's line in a tile, below which nobody must k
 class Setting:
     """What all lessons have in common. `sizes`: of letters, in pixels of a tile, and `least` where much is to be
     told; `side`: of a tile, `patch`: of a patch, in pixels; `most`: tiles of a picture; a text is `lines` of at most
-    so many letters (`longest`).
+    so many letters (`longest`); `blind`: no pixel is
+    made, only what lies where.
     """
 
     fonts: Mapping[Language, Sequence[Path]]
@@ -45,6 +46,7 @@ class Setting:
     lines: int = 3
     longest: int = 40
     held: bool = False
+    blind: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +83,7 @@ def drawn(
             lines=setting.lines,
             longest=setting.longest,
             held=setting.held,
+            blind=setting.blind,
         )
         if grid_of(page.width, page.height, side=setting.side, most=setting.most) != grid:
             continue
@@ -89,10 +92,16 @@ def drawn(
             break
     return Lesson(
         rgb=sheet.rgb,
-        tiles=np.stack(list(tiles(Picture(rgb=sheet.rgb), grid, side=setting.side))),
+        tiles=_cut(sheet, grid, setting),
         shown=shown(sheet, grid, setting),
         asked=sheet.asked,
     )
+
+
+def _cut(sheet: Sheet, grid: Grid, setting: Setting) -> U8:
+    if setting.blind:
+        return np.zeros((grid.tiles, setting.side, setting.side, 0), np.uint8)
+    return np.stack(list(tiles(Picture(rgb=sheet.rgb), grid, side=setting.side)))
 
 
 def shown(sheet: Sheet, grid: Grid, setting: Setting) -> I32:

@@ -23,7 +23,7 @@ _FEWEST = 8  # pixels of a side that anything is drawn with
 class Page:
     """How a sheet is drawn. `fonts`: of each language; `height`, `width`: of the picture, in pixels; `size`: of
     letters, and `least` where much is to be told; a text is `lines` of at most so many letters (`longest`). `held`:
-    whether its lines are those that training never sees.
+    whether its lines are those that training never sees; `blind`: nothing is painted, only told where it would be.
     """
 
     fonts: Mapping[Language, Sequence[Path]]
@@ -34,6 +34,7 @@ class Page:
     lines: int = 3
     longest: int = 40
     held: bool = False
+    blind: bool = False
 
 
 Topic = Literal[
@@ -107,7 +108,7 @@ def spoken() -> str:
 
 def sheet(rng: random.Random, kind: Kind, language: Language, page: Page) -> Sheet | None:
     """A sheet of a kind, and every question about it; None if what was drawn does not fit the page."""
-    canvas = Canvas(page.width, page.height, _paper(rng))
+    canvas = Canvas(page.width, page.height, _paper(rng), blind=page.blind)
     asked = _DRAWN[kind](rng, language, page, canvas)
     if asked is None:
         return None

@@ -146,6 +146,9 @@ class InternVL:
     def placed(self, text: str, rows: Sequence[int]) -> str:
         return placed(text, rows)
 
+    def joined(self, parts: Sequence[str | int]) -> str:
+        return joined(parts)
+
     def show(self, pictures: Iterable[tuple[Picture, int | None]]) -> None:
         """What stands in the places of the next prompt."""
         self.show_rows([self.look(picture, most=most).rows for picture, most in pictures])
@@ -225,8 +228,6 @@ class Conversation:
 
 def placed(text: str, rows: Sequence[int]) -> str:
     """A user's text with so many placeholders for each picture: where it has `<image>`, or before it."""
-    if PLACE in text:
-        raise EdgeError(f"the prompt holds {PLACE}, which stands for pictures", fix="leave it out")
     missing = len(rows) - text.count(MARK)
     if missing < 0:
         raise EdgeError(
@@ -234,8 +235,17 @@ def placed(text: str, rows: Sequence[int]) -> str:
             fix="give a picture for each",
         )
     first, *between = (f"{MARK}\n" * missing + text).split(MARK)
-    shown = (BEGIN + PLACE * count + END for count in rows)
-    return first + "".join(a + b for a, b in zip(shown, between, strict=True))
+    parts: list[str | int] = [first]
+    for count, text in zip(rows, between, strict=True):
+        parts += [count, text]
+    return joined(parts)
+
+
+def joined(parts: Sequence[str | int]) -> str:
+    """A user's text, in which a number stands for a picture of so many rows."""
+    if any(isinstance(part, str) and PLACE in part for part in parts):
+        raise EdgeError(f"the prompt holds {PLACE}, which stands for pictures", fix="leave it out")
+    return "".join(part if isinstance(part, str) else BEGIN + PLACE * part + END for part in parts)
 
 
 def _prepared(tower: Artifact, side: int) -> Preparation:

@@ -73,8 +73,8 @@ class Sight(Protocol):
         """Rows that a picture of at most so many tiles takes."""
         ...
 
-    def placed(self, text: str, rows: Sequence[int]) -> str:
-        """A user's text with so many places for each picture."""
+    def joined(self, parts: "Sequence[str | int]") -> str:
+        """What a user says, in which a number stands for so many places of a picture."""
         ...
 
     def show(self, pictures: "Iterable[tuple[Picture, int | None]]") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge.errors import EdgeError
 from edge.run.model import Sight
@@ -27,6 +27,12 @@ class ImageURL(Strict):
 
     url: str = Field(max_length=BODY)
     detail: Literal["auto", "low", "high"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: object) -> object:
+        """Some clients send the URL alone."""
+        return {"url": value} if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)

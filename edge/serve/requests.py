@@ -89,7 +89,20 @@ class Turn(Strict):
                     fix="send text, or serve one that does",
                 )
             return Message(role, text)
-        return Message(role, sight.placed(text, rows_of(sight, pictures)))
+        return Message(role, sight.joined(self._parts_of(rows_of(sight, pictures))))
+
+    def _parts_of(self, rows: list[int]) -> list[str | int]:
+        """Texts, and the rows of pictures: before all text, as the model was trained, but a picture that stands
+        between two texts stays there.
+        """
+        left = iter(rows)
+        parts = [part.text if part.image_url is None else next(left) for part in self.content]
+        places = [i for i, part in enumerate(parts) if isinstance(part, int)]
+        said = [i for i, part in enumerate(parts) if isinstance(part, str) and part.strip()]
+        if any(min(said, default=place) < place < max(said, default=place) for place in places):
+            return parts
+        first: list[str | int] = [part for count in rows for part in (count, "\n")]
+        return first + [part for part in parts if isinstance(part, str)]
 
 
 class Schema(Strict):

@@ -39,10 +39,10 @@ class Tower:
 class Course:
     """A stage: how many `tiles` it sees, `batch` of them a step, and what is drawn, with its shares.
 
-    `letters`: what naming the letters of each patch counts in the loss; `rows`: that the decoder's head names those
-    of each of its rows, which aligns the projector; `answers`: what answers do. `asked`: questions a picture, at
-    most; a text is `lines` of at most so many letters (`longest`). `english` and `chinese`: sizes of letters in a
-    tile, in pixels. `rate`: times the recipe's rates.
+    `letters`: what naming the letters of each patch counts in the loss; `rows`: that a tile becomes the rows that its
+    letters would; `answers`: what answers do. `told`: rows are made of letters, and no tower is asked. `asked`:
+    questions a picture, at most; a text is `lines` of at most so many letters (`longest`). `english` and `chinese`:
+    sizes of letters in a tile, in pixels. `rate`: times the recipe's rates.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Course:
     letters: float = 0.0
     rows: float = 0.0
     answers: float = 0.0
+    told: bool = False
     asked: int = 1
     lines: int = 3
     longest: int = 40

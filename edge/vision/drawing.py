@@ -25,11 +25,13 @@ class Glyph:
 
 
 class Canvas:
-    """Something to draw on, of one colour at first. `glyphs`: what was drawn so far."""
+    """Something to draw on, of one colour at first. `glyphs`: what was drawn so far; `blind`: they alone are
+    made, and no pixel of them, which takes most of the time.
+    """
 
-    def __init__(self, width: int, height: int, colour: Colour) -> None:
+    def __init__(self, width: int, height: int, colour: Colour, *, blind: bool = False) -> None:
         self._image = Image.new("RGB", (width, height), colour)
-        self._draw = ImageDraw.Draw(self._image)
+        self._draw = None if blind else ImageDraw.Draw(self._image)
         self.width, self.height = width, height
         self.glyphs: list[Glyph] = []
 
@@ -41,25 +43,21 @@ class Canvas:
             drawn = _letter(font, size, letter)
             if drawn.mask is not None:
                 x, y = drawn.at
-                self._image.paste(ink, (round(left) + x, round(top) + y), drawn.mask)
+                if self._draw is not None:
+                    self._image.paste(ink, (round(left) + x, round(top) + y), drawn.mask)
                 box = (left, top, left + drawn.advance, top + high)
                 self.glyphs.append(Glyph(letter, box))
             left += drawn.advance
 
     def box(self, box: Box, ink: Colour, name: str | None = None) -> None:
         """A filled box; a named one is remembered."""
-        self._draw.rectangle(box, fill=ink)
+        if self._draw is not None:
+            self._draw.rectangle(box, fill=ink)
         self._named(name, box)
 
     def shape(self, shape: Shape, box: Box, ink: Colour, name: str) -> None:
-        left, top, right, bottom = box
-        if shape == "circle":
-            self._draw.ellipse(box, fill=ink)
-        elif shape == "square":
-            self._draw.rectangle(box, fill=ink)
-        else:
-            corners = [((left + right) / 2, top), (right, bottom), (left, bottom)]
-            self._draw.polygon(corners, fill=ink)
+        if self._draw is not None:
+            _fill(self._draw, shape, box, ink)
         self._named(name, box)
 
     def rgb(self) -> U8:
@@ -69,6 +67,16 @@ class Canvas:
     def _named(self, name: str | None, box: Box) -> None:
         if name is not None:
             self.glyphs.append(Glyph(name, box))
+
+
+def _fill(draw: ImageDraw.ImageDraw, shape: Shape, box: Box, ink: Colour) -> None:
+    left, top, right, bottom = box
+    if shape == "circle":
+        draw.ellipse(box, fill=ink)
+    elif shape == "square":
+        draw.rectangle(box, fill=ink)
+    else:
+        draw.polygon([((left + right) / 2, top), (right, bottom), (left, bottom)], fill=ink)
 
 
 def width_of(text: str, font: Path, size: int) -> float:

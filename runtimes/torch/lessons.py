@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edge.data import lessons
 from edge.data.lessons import NOTHING, SLOTS, UNSEEN, Setting
-from edge.data.sheets import Kind
+from edge.data.sheets import Kind, alphabet, names
 from edge.data.writing import Language
 from edge.net import NetSpec
 from edge.nn.decoder import embed, head, layers
@@ -38,7 +38,8 @@ from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.optim import Tensors
 from edge_runtimes.torch.ranks import Ranks
 
-LETTERS = "letters"  # the weight that names what a patch shows: of training alone
+# Weights of training alone: that name what a patch shows; rows of what is no letter, and of a letter's place in a row.
+LETTERS, NAMES, PLACES = "letters", "names", "places"
 _DARK = 0.05  # share of empty patches that count among the others, and what their slots count
 _EMPTY = 0.3
 
@@ -91,17 +92,16 @@ class LessonsRun(Loop):
         seeded = torch.Generator().manual_seed(recipe.seed)
         rows = SLOTS * (len(lessons.ids()) + 1)
         weights[LETTERS] = torch.randn(rows, wide, generator=seeded) * 0.02
+        narrow = recipe.shape.width
+        weights[NAMES] = torch.randn(len(names()), narrow, generator=seeded) * 0.02
+        weights[PLACES] = torch.randn(4 * SLOTS, narrow, generator=seeded)
         super().__init__(out, ranks=ranks, weights=weights, rates=recipe.rates, total=recipe.tiles)
         library = tokenizers.Tokenizer.from_str(self.model.texts["tokenizer.json"].decode())
         self._encode = lambda text: list(library.encode(text).ids)
         place = library.token_to_id(PLACE)
         assert place is not None, f"the alphabet has {PLACE}"
         self._place = place
-        # Of what is drawn, by its id in a lesson: the token that it is, if it is a letter.
-        tokens = [-1] * (len(lessons.ids()) + 1)
-        for what, index in lessons.ids().items():
-            found = library.token_to_id(what)
-            tokens[index] = -1 if found is None else found
+        tokens = [library.token_to_id(letter) for letter in alphabet()]
         self._tokens = torch.tensor(tokens, device=ranks.device)
         on_cpu = ranks.device.type == "cpu"
         workers = max(1, processors.threads(None) // ranks.here) if on_cpu else 1
@@ -175,6 +175,7 @@ class LessonsRun(Loop):
             most=tower.most,
             lines=course.lines,
             longest=course.longest,
+            blind=course.told,
         )
         count = max(1, tiles // grid.tiles)
         some = [
@@ -199,20 +200,22 @@ class LessonsRun(Loop):
 
     def loss(self, batch: Batch, course: Course, seed: int) -> tuple[torch.Tensor, int, int]:
         """The loss of a batch, and how many of its answers are right."""
-        features = self._network("vision", image=_pixels(batch.tiles.flatten(0, 1)))["features"]
-        total, right, answers = features.new_zeros((), dtype=torch.float32), 0, 0
-        if course.letters:
-            named = self._letters(features[:, 1:], batch.shown.flatten(0, 1), seed)
-            total = total + course.letters * named
-        if not course.rows and not course.answers:
-            return total, 0, 0
-        rows = self._network("projector", features=features)["rows"]
-        if course.rows:
-            total = total + course.rows * self._aligned(rows, batch.shown.flatten(0, 1))
+        shown = batch.shown.flatten(0, 1)
+        total, right, answers = torch.zeros((), device=shown.device), 0, 0
+        rows = self._told(shown)
+        if not course.told:
+            pixels = _pixels(batch.tiles.flatten(0, 1))
+            features = self._network("vision", image=pixels)["features"]
+            if course.letters:
+                total = total + course.letters * self._letters(features[:, 1:], shown, seed)
+            if course.rows or course.answers:
+                seen = self._network("projector", features=features)["rows"]
+                total = total + course.rows * _apart(seen, rows.detach(), shown)
+                rows = seen
         if course.answers and batch.tokens.numel():
             whole = rows.reshape(len(batch.tiles), -1, rows.shape[-1])
-            told, right, answers = self._answers(whole, batch)
-            total = total + course.answers * told
+            loss, right, answers = self._answers(whole, batch)
+            total = total + course.answers * loss
         return total, right, answers
 
     def export(self) -> Path | None:
@@ -244,20 +247,15 @@ class LessonsRun(Loop):
         counts = torch.where(wanted == NOTHING, _EMPTY, 1.0)
         return (each * counts).sum() / counts.sum().clamp(min=1)
 
-    def _aligned(self, rows: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-        """What the decoder's head says of rows [N, R, D]: each letter that lies in it, shown [N, P, slots]."""
-        spec = self.model.specs["text"]
-        assert isinstance(spec, DecoderSpec)
-        half = round(rows.shape[1] ** 0.5)
-        cells = shown.view(len(shown), half, 2, half, 2, -1).transpose(2, 3)
-        wanted = self._tokens[cells.reshape(*rows.shape[:2], -1).clamp(min=0)]  # [N, R, 4 slots]
-        lit = (wanted >= 0).any(-1)
-        if not lit.any():
-            return rows.new_zeros((), dtype=torch.float32)
-        scores = head(TorchOps(self._own("text")), spec, rows[lit].float(), None).float()
-        told = wanted[lit]
-        each = scores.log_softmax(-1).gather(-1, told.clamp(min=0))
-        return -(each * (told >= 0)).sum() / (told >= 0).sum()
+    def _told(self, shown: torch.Tensor) -> torch.Tensor:
+        """The rows of tiles as their letters alone make them, each by its place in its row: shown [N, P, slots] ->
+        [N, R, D]. What is no letter has a row of its own.
+        """
+        letters = self.weights["text/embed"][self._tokens]
+        nothing = torch.zeros_like(letters[:1])
+        table = torch.cat([nothing, letters, self.weights[NAMES]])
+        found = table[_cells(shown).clamp(min=NOTHING)]  # [N, R, 4 slots, D]
+        return (found * self.weights[PLACES]).sum(2)
 
     def _answers(self, rows: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, int, int]:
         """The loss of every token of an answer: rows [B, N R, D] between the tokens."""
@@ -298,6 +296,20 @@ def _pixels(tiles: torch.Tensor) -> torch.Tensor:
         torch.tensor(values, device=tiles.device) for values in (INTERNVIT.mean, INTERNVIT.std)
     )
     return (tiles.float() * INTERNVIT.scale - mean) / std
+
+
+def _cells(shown: torch.Tensor) -> torch.Tensor:
+    """What lies in the four patches of each row of a projector: [N, P, slots] -> [N, R, 4 slots]."""
+    half = round((shown.shape[1] / 4) ** 0.5)
+    cells = shown.view(len(shown), half, 2, half, 2, -1).transpose(2, 3)
+    return cells.reshape(len(shown), half * half, -1)
+
+
+def _apart(rows: torch.Tensor, wanted: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+    """How far rows [N, R, D] lie from others, in parts of what these vary by; where nobody knows, nothing."""
+    known = (_cells(shown) != UNSEEN).all(-1)
+    far = (rows.float() - wanted.float())[known].square().mean()
+    return far / wanted[known].float().square().mean().clamp(min=1e-6)
 
 
 def _judged(told: torch.Tensor, wrong: torch.Tensor) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Models of several networks from the command line: placed, proved, planned, asked about pictures."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -277,3 +278,13 @@ def test_what_makes_no_sense_is_refused(
         assert said in done.err, (words, done.err)
         assert "Traceback" not in done.err
         assert not (tmp_path / "no").exists()
+
+
+def test_a_network_that_was_proved_alone_stays_part_of_the_whole(
+    edge: Edge, source: Path, artifact: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(artifact, tmp_path / "it")
+    assert edge("verify", copy / "projector", "--against", source).code == 0
+    said = json.loads((copy / "projector" / "edge.json").read_text())
+    assert said["verified"]["passed"]
+    assert edge("verify", copy, "--files").code == 0

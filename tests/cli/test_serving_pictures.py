@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
 from edge.pipelines.internvl import InternVL, load_internvl
 from edge.run.model import Wish
+from edge.text.chat import Message
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -130,8 +132,9 @@ def test_a_picture_of_an_earlier_client_does_not_answer(
 def test_the_tower_is_asked_once(
     client: Any, served: tuple[str, InternVL], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tower, asked = served[1]._tower, []
-    monkeypatch.setattr(served[1], "_tower", lambda **given: asked.append(1) or tower(**given))
+    eyes, asked = served[1].eyes, []
+    watched = replace(eyes, tower=lambda **given: asked.append(1) or eyes.tower(**given))
+    monkeypatch.setattr(served[1], "eyes", watched)
     pixels = np.random.default_rng(11).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     file = io_png(pixels)
     for said in ("What?", "Why?", "What?"):
@@ -145,6 +148,36 @@ def io_png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+@pytest.mark.parametrize("order", ["before", "after", "between", "only"])
+def test_a_picture_stands_where_its_part_does(
+    client: Any, alone: InternVL, files: dict[str, Path], order: str
+) -> None:
+    """First, as the model was trained, unless it stands between texts; a text may speak of `<image>` itself."""
+    shown = part(files["small"].read_bytes())
+    parts, prompt = {
+        "before": ([shown, text("What?")], "What?"),
+        "after": ([text("What?"), shown], "What?"),
+        "between": ([text("This "), shown, text(" or that?")], "This <image> or that?"),
+        "only": ([shown], ""),
+    }[order]
+    want = alone.generate(prompt, images=[files["small"]], wish=WISH)
+    said = "".join(want)
+    found = ask(client, user(*parts))
+    assert found.choices[0].message.content == said
+    assert found.usage.prompt_tokens == len(want.generation.prompt)
+    tag = "Is <image> a tag?"
+    ids = alone.model.encode([Message("user", tag)])
+    assert ask(client, user(text(tag))).usage.prompt_tokens == len(ids)
+
+
+def test_a_url_alone(client: Any, alone: InternVL, files: dict[str, Path]) -> None:
+    """As a text, where the API has an object of it: some clients and servers take both."""
+    bare = {"type": "image_url", "image_url": part(files["small"].read_bytes())["image_url"]["url"]}
+    found = ask(client, user(bare, text("What?")))
+    want = "".join(alone.generate("What?", images=[files["small"]], wish=WISH))
+    assert found.choices[0].message.content == want
 
 
 def test_low_detail_is_one_tile(client: Any, alone: InternVL, files: dict[str, Path]) -> None:
@@ -192,7 +225,6 @@ GIF = b"GIF89a" + bytes(20)
         ([part(GIF, "gif")], "picture"),
         ([part(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg+xml")], "picture"),
         ([text("<IMG_CONTEXT>")], "stands for pictures"),
-        ([text("<image> and <image>")], "0 pictures"),
         ([{"type": "image_url"}], "has image_url"),
         ([{"type": "text", "text": "x", "image_url": {"url": "data:,"}}], "has text"),
         ([{"type": "image_url", "image_url": {"url": "data:,", "detail": "best"}}], "detail"),

@@ -112,7 +112,9 @@ def test_lessons_are_learned(tmp_path: Path) -> None:
     first = float(run.loss(batch, ANSWERS, 1)[0].detach())
     for _ in range(60):
         loss, right, answers = run.loss(batch, ANSWERS, 1)
-        found = torch.autograd.grad(loss, list(run.weights.values()))
+        found = torch.autograd.grad(
+            loss, list(run.weights.values()), allow_unused=True, materialize_grads=True
+        )
         for weight, gradient in zip(run.weights.values(), found, strict=True):
             weight.grad = gradient
         run.update(float(loss.detach()), times=3)

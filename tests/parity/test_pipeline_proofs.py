@@ -12,7 +12,7 @@ import pytest
 
 import edge.prove.pipelines
 from edge.artifact.manifest import MANIFEST
-from edge.artifact.pipeline import PipelineArtifact
+from edge.artifact.pipeline import PipelineArtifact, fingerprint
 from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
 from edge.errors import EdgeError
@@ -78,7 +78,7 @@ def changed(artifact: Path, part: str, change: Callable[[dict[str, Any]], object
         if name == part:
             change(said)
         if not name:
-            said["stages"] = {one: sha256(artifact / one / MANIFEST) for one in said["stages"]}
+            said["stages"] = {one: fingerprint(artifact / one) for one in said["stages"]}
         file.write_text(json.dumps(said))
 
 

@@ -10,7 +10,7 @@ import pytest
 from attack import Change, refused, rewrite
 
 from edge.artifact.manifest import MANIFEST
-from edge.artifact.pipeline import PipelineArtifact
+from edge.artifact.pipeline import PipelineArtifact, fingerprint
 from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
 from edge.errors import Damaged, EdgeError, Unsupported
@@ -80,7 +80,7 @@ def test_manifests_that_lie(artifact: Path, change: Change, kind: type[EdgeError
 
 def vouch(artifact: Path, name: str) -> None:
     """As whoever made all of it would."""
-    digest = sha256(artifact / name / MANIFEST)
+    digest = fingerprint(artifact / name)
     rewrite(artifact, lambda d: d["stages"].update({name: digest}))
 
 
