@@ -13,10 +13,9 @@ from edge.data.lessons import Setting
 from edge.data.sheets import KINDS, Asked, Kind, Topic
 from edge.data.writing import Language
 from edge.typing import U8
-from edge.vision.tiles import Grid
+from edge.vision.tiles import Grid, grids
 
 Answer = Callable[[U8, str], str]  # a picture [H, W, 3] and a question -> an answer
-GRIDS = (Grid(1, 1), Grid(2, 1), Grid(1, 2), Grid(2, 2), Grid(3, 1), Grid(1, 3))
 SIZES: Mapping[Language, tuple[int, int]] = {"en": (16, 30), "zh": (20, 34)}
 _DRAWN: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "page")
 
@@ -52,12 +51,12 @@ def cases(
 ) -> Iterator[Case]:
     """Every question about so many sheets of each kind in each language; half of the pictures are one tile."""
     setting = Setting(fonts=fonts, sizes=SIZES, side=side, patch=side, most=most, held=True)
+    one, *several = grids(most)
     for kind in _DRAWN:
         for language in SIZES:
             for number in range(sheets):
                 rng = random.Random(f"{seed}/{kind}/{language}/{number}")
-                several = GRIDS[1 + number // 2 % (len(GRIDS) - 1)]
-                grid = several if number % 2 else GRIDS[0]
+                grid = several[number // 2 % len(several)] if number % 2 and several else one
                 lesson = lessons.drawn(rng, kind, language, grid, setting)
                 for asked in lesson.asked:
                     yield Case(language=language, grid=grid, rgb=lesson.rgb, asked=asked)

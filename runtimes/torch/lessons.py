@@ -36,6 +36,7 @@ from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.net import TorchNetOps
 from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.optim import Tensors
+from edge_runtimes.torch.passes import fused
 from edge_runtimes.torch.ranks import Ranks
 
 # Weights of training alone: that name what a patch shows; rows of what is no letter, and of a letter's place in a row.
@@ -66,7 +67,7 @@ class Part:
 
 
 class LessonsRun(Loop):
-    """`fonts`: of each language."""
+    """`fonts`: of each language; `compiled`: as `edge_runtimes.torch.passes.Passes` has it."""
 
     unit = "tiles"
     judged = True
@@ -78,6 +79,7 @@ class LessonsRun(Loop):
         *,
         fonts: Mapping[Language, Sequence[Path]],
         ranks: Ranks | None = None,
+        compiled: bool | None = None,
     ) -> None:
         ranks = ranks or Ranks()
         self.recipe, self.fonts = recipe, fonts
@@ -105,6 +107,7 @@ class LessonsRun(Loop):
         self._tokens = torch.tensor(tokens, device=ranks.device)
         on_cpu = ranks.device.type == "cpu"
         workers = max(1, processors.threads(None) // ranks.here) if on_cpu else 1
+        self._compiled = fused(on_cpu) if compiled is None else compiled
         self._pool = ThreadPoolExecutor(min(workers, len(self.mine)))
         if on_cpu:
             torch.set_num_threads(max(1, workers // len(self.mine)))
@@ -263,7 +266,7 @@ class LessonsRun(Loop):
         assert isinstance(whole, DecoderSpec)
         given, wanted = batch.tokens[:, :-1], batch.tokens[:, 1:]
         spec = fitting(whole, given.shape[1])
-        ops = TorchOps(self._own("text"))
+        ops = TorchOps(self._own("text"), compiled=self._compiled)
         x, first = embed(ops, spec, given), batch.first
         x = torch.cat([x[:, :first], rows.to(x.dtype), x[:, first + rows.shape[1] :]], dim=1)
         x, d = layers(

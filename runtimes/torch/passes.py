@@ -55,7 +55,7 @@ class Passes:
         self._judged, self._precision, self._recompute = judged, precision, recompute
         on_cpu = self._device.type == "cpu"
         self._workers = max(1, processors.threads(None) // shared) if on_cpu else 1
-        self._compiled = _fused(on_cpu) if compiled is None else compiled
+        self._compiled = fused(on_cpu) if compiled is None else compiled
         self._pool = ThreadPoolExecutor(self._workers)
         if on_cpu:
             torch.set_num_threads(1)
@@ -122,6 +122,7 @@ class Passes:
         return tensor.contiguous().pin_memory().to(self._device, non_blocking=True)
 
 
-def _fused(on_cpu: bool) -> bool:
+def fused(on_cpu: bool) -> bool:
+    """Whether operations are fused, if nobody says."""
     wished = os.environ.get("EDGE_COMPILE")
     return wished == "1" if wished else on_cpu and shutil.which("g++") is not None

@@ -64,7 +64,7 @@ RECIPE = LessonsRecipe(
 
 
 def begin(out: Path, recipe: LessonsRecipe = RECIPE) -> LessonsRun:
-    return LessonsRun(recipe, out, fonts=fonts())
+    return LessonsRun(recipe, out, fonts=fonts(), compiled=False)
 
 
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
