@@ -24,7 +24,7 @@ from edge.vision.tiles import Grid, grid_of, tiles
 
 FORM = form_of("phi3-chat")
 _SCALES = (1.0, 1.0, 1.5, 2.0)  # of a picture, to the tiles that it is cut into
-SLOTS = 3  # letters whose middle lies in one patch, from left to right
+SLOTS = 4  # letters whose middle lies in one patch, from left to right
 NOTHING, UNSEEN = 0, -1
 _SMALLEST = 11  # pixels of a letter's line in a tile, below which nobody must know it
 
@@ -51,7 +51,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lesson:
-    """rgb: the picture; tiles [N, side, side, 3]; shown [N, P P, 3]: ids of what lies in each patch; and the
+    """rgb: the picture; tiles [N, side, side, 3]; shown [N, P P, slots]: ids of what lies in each patch; and the
     questions, with their answers.
     """
 
@@ -63,8 +63,9 @@ class Lesson:
 
 @cache
 def ids() -> Mapping[str, int]:
-    """Of letters, and of what else is drawn."""
-    return {what: i for i, what in enumerate((*sheets.alphabet(), *sheets.names()), start=1)}
+    """Of letters, the blank first, and of what else is drawn."""
+    every = (" ", *sheets.alphabet(), *sheets.names())
+    return {what: i for i, what in enumerate(every, start=1)}
 
 
 def drawn(
@@ -105,7 +106,7 @@ def _cut(sheet: Sheet, grid: Grid, setting: Setting) -> U8:
 
 
 def shown(sheet: Sheet, grid: Grid, setting: Setting) -> I32:
-    """What lies in each patch: [N, P P, 3], `UNSEEN` where that is too small or too much to say."""
+    """What lies in each patch: [N, P P, slots], `UNSEEN` where that is too small or too much to say."""
     side = setting.side // setting.patch
     height, width = sheet.rgb.shape[:2]
     whole = _placed(sheet.glyphs, (height, width), (grid.rows * side, grid.columns * side), setting)

@@ -29,7 +29,7 @@ def read_as(path: Path, made: Callable[[Mapping[str, Any]], R]) -> R:
         raise EdgeError(f"there is no recipe {path}", fix=f"start from {EXAMPLE}") from None
     except (yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
         problem = f"{path} is not a training recipe: {error}"
-        raise EdgeError(problem, fix=f"compare it with {EXAMPLE}") from error
+        raise EdgeError(problem, fix=f"compare it with one of {EXAMPLE.parent}") from error
 
 
 def built(kind: type[T], raw: object, where: str, *, most: int = _MOST) -> T:

@@ -18,7 +18,7 @@ Shape = Literal["circle", "square", "triangle"]
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    """A letter, or the name of something that was drawn, and where."""
+    """A letter, a blank among them, or the name of something that was drawn, and where."""
 
     what: str
     box: Box
@@ -41,12 +41,11 @@ class Canvas:
         high = line_height(font, size)
         for letter in text:
             drawn = _letter(font, size, letter)
-            if drawn.mask is not None:
+            if drawn.mask is not None and self._draw is not None:
                 x, y = drawn.at
-                if self._draw is not None:
-                    self._image.paste(ink, (round(left) + x, round(top) + y), drawn.mask)
-                box = (left, top, left + drawn.advance, top + high)
-                self.glyphs.append(Glyph(letter, box))
+                self._image.paste(ink, (round(left) + x, round(top) + y), drawn.mask)
+            box = (left, top, left + drawn.advance, top + high)
+            self.glyphs.append(Glyph(letter, box))
             left += drawn.advance
 
     def box(self, box: Box, ink: Colour, name: str | None = None) -> None:

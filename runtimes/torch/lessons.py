@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from edge.data import lessons
 from edge.data.lessons import NOTHING, SLOTS, UNSEEN, Setting
 from edge.data.sheets import Kind, alphabet, names
+from edge.data.vocabulary import SPACE
 from edge.data.writing import Language
 from edge.net import NetSpec
 from edge.nn.decoder import embed, head, layers
@@ -103,7 +104,7 @@ class LessonsRun(Loop):
         place = library.token_to_id(PLACE)
         assert place is not None, f"the alphabet has {PLACE}"
         self._place = place
-        tokens = [library.token_to_id(letter) for letter in alphabet()]
+        tokens = [library.token_to_id(letter) for letter in (SPACE, *alphabet())]
         self._tokens = torch.tensor(tokens, device=ranks.device)
         on_cpu = ranks.device.type == "cpu"
         workers = max(1, processors.threads(None) // ranks.here) if on_cpu else 1

@@ -101,14 +101,23 @@ def asked(folder: Path, width: int, height: int, most: int) -> dict[str, Any]:
     model.look(image, most=most)
     found["tower_again"] = time.perf_counter() - start
     found["cache_mb"] = model.model.cache_mb
+    found["tokens"] = max(model.model.cache_rows)
     return {**found, "loaded_mb": loaded, "seen_mb": seen, "peak_mb": peak_rss_mb()}
+
+
+def plan(source: Path, to: str, **options: int) -> dict[str, Any]:
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    done = subprocess.run(
+        [*EDGE, "plan", str(source), "--to", to, *words, "--json"], check=True, capture_output=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def measured(name: str, to: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         source = checkpoint(Path(place) / "source", name, Path(os.environ["EDGE_ASSETS"]))
-        plan = [*EDGE, "plan", str(source), "--to", to, "--json"]
-        planned = json.loads(subprocess.run(plan, check=True, capture_output=True).stdout)
+        planned = plan(source, to)
         out = Path(place) / "out"
         done = said("convert", "convert", str(source), "--to", to, "-o", str(out))
         files = [file.stat().st_size for file in out.rglob("*") if file.is_file()]
@@ -117,12 +126,13 @@ def measured(name: str, to: str) -> dict[str, Any]:
             "planned_mb": planned["convert_bytes"] / 1e6,
             "disk_mb": sum(files) / 1e6,
             "planned_disk_mb": planned["disk_bytes"] / 1e6,
-            "planned_run_mb": planned["run_bytes"] / 1e6,
         }
         print("convert", json.dumps(conversion), flush=True)
         rows = {}
         for label, numbers in PICTURES.items():
             rows[label] = said("ask", str(out), *map(str, numbers))
+            planned = plan(source, to, context=rows[label]["tokens"])
+            rows[label]["planned_mb"] = planned["run_bytes"] / 1e6
             print(label, json.dumps(rows[label]), flush=True)
     return {"to": to, "convert": conversion, "pictures": rows, "machine": machine()}
 

@@ -135,7 +135,7 @@ def test_each_patch_says_what_lies_in_it(kind: Kind, language: Language, grid: G
     sheet = sheets.sheet(random.Random(5), kind, language, page)
     assert sheet is not None
     found = lessons.shown(sheet, grid, SETTING)
-    assert found.shape == (grid.tiles, 64, 3)
+    assert found.shape == (grid.tiles, 64, lessons.SLOTS)
     tiles = found[: grid.columns * grid.rows]
     names = {i: what for what, i in lessons.ids().items()}
     seen = set[tuple[int, int, int]]()
@@ -184,7 +184,7 @@ def test_lessons_are_said_as_they_are_when_a_model_runs(tmp_path: Path) -> None:
     ("changes", "problem"),
     [
         ({"grids": {"2by1": 1.0}}, "is no grid such as 2x1"),
-        ({"grids": {"5x1": 1.0}}, "a grid of 5 tiles, and a picture has 4"),
+        ({"grids": {"5x1": 1.0}}, "a grid of 5 tiles, and a picture has 2"),
         ({"kinds": {"poem": 1.0}}, "'poem' is none of page, text"),
         ({"languages": {"fr": 1.0}}, "'fr' is none of en, zh"),
         ({"kinds": {"text": 0}}, "kinds is .* no table of shares"),

@@ -61,7 +61,7 @@ def test_a_text_is_told_line_by_line_as_it_was_drawn(language: Language) -> None
         sheet = drawn("text", language, seed, held=True)
         ((_, told),) = answers(sheet)["text"]
         assert all(held_out(one) for one in told.split("\n"))
-        assert "".join(glyph.what for glyph in sheet.glyphs) == re.sub(r"\s", "", told)
+        assert "".join(glyph.what for glyph in sheet.glyphs) == told.replace("\n", "")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
