@@ -3,7 +3,7 @@
     python tests/bench/towers.py speed internvit-300m-448px --rounds 5 --out docs/towers.json
     python tests/bench/towers.py memory internvit-6b-448px --quant int8 --to onnx torch --out docs/towers.json
 
-Weights are random: neither time nor memory depends on them. Each engine's round is a process of its own, one
+Weights are random. Each engine's round is a process of its own, one
 after another in turn; a round is a call to warm up and three timed ones, each of one picture. torch is
 transformers' own module, eager, in float32, with its fastest attention.
 """
@@ -138,7 +138,7 @@ def speed(name: str, quants: list[str], rounds: int, target: str) -> dict[str, A
 
 
 def memory(name: str, quants: list[str], targets: list[str]) -> dict[str, Any]:
-    """Peak resident bytes of conversions, beside what was planned."""
+    """Peak resident bytes of conversions and of runs, beside what was planned."""
     _, fields = fields_of(name)
     rows = {}
     with tempfile.TemporaryDirectory() as place:
@@ -161,6 +161,7 @@ def memory(name: str, quants: list[str], targets: list[str]) -> dict[str, Any]:
                     "planned_convert_mb": planned["convert_bytes"] / 1e6,
                     "artifact_mb": Artifact.open(out).nbytes / 1e6,
                     "planned_disk_mb": planned["disk_bytes"] / 1e6,
+                    "run_mb": apart("edge", str(out))["peak_rss_mb"],
                     "planned_run_mb": planned["run_bytes"] / 1e6,
                 }
                 print(target, quant, json.dumps(rows[f"{target} {quant}"]), flush=True)

@@ -6,9 +6,9 @@ import pytest
 from attack import refused
 
 from edge.errors import EdgeError
-from edge.train import recipe
+from edge.train import fields, recipe
 
-WHOLE = recipe.EXAMPLE.read_text()
+WHOLE = fields.EXAMPLE.read_text()
 LAUGHS = "".join(
     f"a{i}: &a{i} [{', '.join(['lol' if i == 0 else f'*a{i - 1}'] * 9)}]\n" for i in range(30)
 )
@@ -21,7 +21,7 @@ BOMBS = {
     "itself": "a: &a [*a]\n" + WHOLE,
     "deep": WHOLE + "x: " + "[" * 30_000 + "]" * 30_000,
     "deep objects": WHOLE + "x: " + "{a: " * 9000,
-    "large": WHOLE + "#" * recipe.LIMIT,
+    "large": WHOLE + "#" * fields.LIMIT,
     "digits": WHOLE.replace("seed: 1", "seed: " + "9" * 50_000),
     "an object": WHOLE.replace("seed: 1", "seed: !!python/object/apply:os.system ['touch evil']"),
     "a name": WHOLE.replace("seed: 1", "seed: !!python/name:os.system"),
@@ -71,4 +71,4 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_the_example_is_honest() -> None:
-    assert recipe.read(recipe.EXAMPLE).shape.width == 192
+    assert recipe.read(fields.EXAMPLE).shape.width == 192
