@@ -212,7 +212,7 @@ class Runtime(Protocol):
     Some can do more, and have `open_evictable(opening)`, which gives an `edge.protocols.Evictable`,
     `open_rounding(opening)` for a `Roundable`, or `open_exits(opening, *, exit_)` for
     `edge.decode.exits.Halves`: none of them exact. `open_spliced(opening)` gives an `edge.protocols.Spliced`, of
-    an artifact whose spec is `spliced`.
+    an artifact whose spec is `spliced`, and `open_spliced_rounding(opening)` a `SplicedRoundable`.
 
     One that does not run on every system has `check`, which refuses the others, and may have
     `open_reference(opening)`: a slow decoder in numpy, for proof anywhere. One whose artifacts hold types

@@ -113,6 +113,11 @@ class Roundable(Evictable, Protocol):
 
 
 @runtime_checkable
+class SplicedRoundable(SplicedEvictable, Roundable, Protocol):
+    """Both: rows of a picture in an int8 cache."""
+
+
+@runtime_checkable
 class EarlyExit(Decoder, Protocol):
     """A decoder that can stop after its first layers and go on from there later: self-speculation
     (LayerSkip, arXiv 2404.16710). What was drafted counts in `length` only once it is finished.

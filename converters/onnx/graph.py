@@ -63,6 +63,7 @@ def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
         out += [draft, finish]
     if spec.spliced:
         out.append(replace(flexible, file="rows.onnx", embedded=True))
+        out.append(replace(rounded, file="rows-int8.onnx", embedded=True))
         out.append(Entry(file="exact-rows.onnx", rows="asked", exact=True, embedded=True))
     return tuple(out)
 

@@ -104,7 +104,7 @@ class InternVL:
         self.place = _id(self.tokenizer, PLACE)
         for mark in (BEGIN, END):
             _id(self.tokenizer, mark)
-        spliced = open_spliced(text, **how(text))
+        spliced = open_spliced(text, rounding=strategy.kv is not None, **how(text))
         self.decoder, source = spliced_by(spliced, self.place, strategy, text.manifest.target)
         template = FormTemplate(form, settings.text("system") if settings.has("system") else None)
         self.model = Model(text, self.tokenizer, template, source)

@@ -7,8 +7,8 @@ import numpy as np
 
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError, Unsupported
-from edge.protocols import Decoder, Evictable, Spliced, SplicedEvictable
-from edge.run.strategy import PLAIN, Strategy, decoding
+from edge.protocols import Decoder, Evictable, Spliced, SplicedEvictable, SplicedRoundable
+from edge.run.strategy import PLAIN, Strategy, decoding, rounding
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64
 
@@ -114,6 +114,21 @@ class SplicingEvictable(SplicingDecoder):
         return self._cache.fork(rows)
 
 
+class SplicingRoundable(SplicingEvictable):
+    """`edge.protocols.Roundable`, too."""
+
+    def __init__(self, decoder: SplicedRoundable, placeholder: int) -> None:
+        super().__init__(decoder, placeholder)
+        self._rounding = decoder
+
+    @property
+    def rounded(self) -> bool:
+        return self._rounding.rounded
+
+    def round(self) -> None:
+        self._rounding.round()
+
+
 def spliced_by(
     decoder: Spliced, placeholder: int, strategy: Strategy, target: str
 ) -> tuple[SplicingDecoder, Decoder | Speculation]:
@@ -121,10 +136,9 @@ def spliced_by(
     if replace(strategy, reference=False) == PLAIN:
         plain = SplicingDecoder(decoder, placeholder)
         return plain, plain
-    if strategy.layerskip is not None or strategy.kv is not None:
+    if strategy.layerskip is not None:
         raise Unsupported(
-            "a model that sees has no early exits and no int8 cache as yet",
-            fix="leave out --layerskip and --kv",
+            "a model that sees has no early exits as yet", fix="leave out --layerskip"
         )
     if strategy.snapkv is not None and strategy.snapkv.purpose == "reuse":
         raise Unsupported(
@@ -135,5 +149,9 @@ def spliced_by(
             f"{target} cannot compact its cache or verify drafts with pictures as yet",
             fix="leave out --snapkv and --draft-by, or convert for onnx",
         )
+    if strategy.kv is not None:
+        assert isinstance(decoder, SplicedRoundable), "it was opened to be rounded"
+        all_three = SplicingRoundable(decoder, placeholder)
+        return all_three, rounding(all_three, strategy)
     both = SplicingEvictable(decoder, placeholder)
     return both, decoding(both, strategy)

@@ -80,9 +80,14 @@ def open_spliced(
     threads: int | None = None,
     exact: bool = False,
     reference: bool = False,
+    rounding: bool = False,
 ) -> Spliced:
-    """A decoder of an artifact that takes rows for tokens, if it was made for that."""
+    """A decoder of an artifact that takes rows for tokens, if it was made for that; `rounding`: whose cache may
+    go over to int8, too.
+    """
     door = _offered(artifact, "open_spliced", "take rows for tokens")
+    if rounding:
+        door = _offered(artifact, "open_spliced_rounding", "round a cache of pictures to int8")
     if not artifact.manifest.decoder.spliced:
         raise Unsupported(
             f"{artifact.folder} was not made to take rows for tokens",

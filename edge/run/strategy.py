@@ -12,7 +12,7 @@ from edge.decode.rounding import Rounding
 from edge.decode.snapkv import CompactingDecoder, SnapKV
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError
-from edge.protocols import Decoder, Evictable
+from edge.protocols import Decoder, Evictable, Roundable
 from edge.run.opening import open_decoder, open_evictable, open_exits, open_reference, open_rounding
 
 Drafting = Literal["lookup", "snapkv"]
@@ -122,7 +122,11 @@ def decoding(flexible: Evictable, strategy: Strategy) -> Decoder | Speculation:
 
 
 def _rounding(artifact: Artifact, strategy: Strategy, threads: int | None) -> Decoder | Speculation:
-    cache = open_rounding(artifact, threads=threads)
+    return rounding(open_rounding(artifact, threads=threads), strategy)
+
+
+def rounding(cache: Roundable, strategy: Strategy) -> Decoder | Speculation:
+    """A decoder whose cache goes over to int8, as a strategy says."""
     inner = cache if strategy.snapkv is None else CompactingDecoder(cache, strategy.snapkv)
     decoder = Rounding(inner, cache)
     if strategy.drafting == "lookup":

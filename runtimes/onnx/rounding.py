@@ -16,18 +16,19 @@ from edge.typing import F32
 from edge_runtimes.onnx.call import Call, Entry
 from edge_runtimes.onnx.decoder import FIRST_ROWS, buffers
 from edge_runtimes.onnx.flexible import FlexibleOnnxDecoder
-
-ROUNDED = "flexible-int8.onnx"
+from edge_runtimes.onnx.spliced import SplicedOnnxDecoder
 
 
 class RoundingOnnxDecoder(FlexibleOnnxDecoder):
     """As `FlexibleOnnxDecoder`; one of its two graphs is open at a time."""
 
+    over_int8 = "flexible-int8.onnx"
+
     def __init__(self, opening: Opening) -> None:
         self._scales: dict[str, F32] = {}
         super().__init__(opening)
         self._plain = self._step
-        self._over_int8 = replace(self._step, file=opening.part + ROUNDED, rounded=True)
+        self._over_int8 = replace(self._step, file=opening.part + self.over_int8, rounded=True)
 
     @property
     def rounded(self) -> bool:
@@ -66,3 +67,9 @@ class RoundingOnnxDecoder(FlexibleOnnxDecoder):
     def _keys(self, index: int) -> F32:
         keys = super()._keys(index)
         return keys * self._scales[f"{index}.key"][0] if self.rounded else keys
+
+
+class SplicedRoundingOnnxDecoder(RoundingOnnxDecoder, SplicedOnnxDecoder):
+    """`edge.protocols.SplicedRoundable`, of an artifact that was made to take rows."""
+
+    over_int8 = "rows-int8.onnx"

@@ -8,11 +8,13 @@ from typing import Any
 import internvls
 import numpy as np
 import pytest
+from decoders import offering
 from PIL import Image
 
 from edge.artifact.pipeline import PipelineArtifact
 from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
+from edge.decode import rounding
 from edge.decode.snapkv import SnapKV
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.families import family_of, pipeline_of
@@ -23,6 +25,7 @@ from edge.quant.recipe import parse
 from edge.run.model import Wish
 from edge.run.strategy import Strategy
 from edge.source.checkpoint import Checkpoint
+from edge.spec import cache_bytes
 from edge.text.tokenizer import Tokenizer
 from edge.vision.pictures import Picture
 from edge_runtimes.reference import oracle
@@ -201,6 +204,32 @@ def test_drafts_change_no_answer_about_pictures(cutting: Path, strategy: Strateg
     assert (model.model.tally is not None) == (strategy.drafting is not None)
 
 
+@pytest.mark.parametrize("cut", [None, SnapKV(capacity=400, window=8)])
+def test_an_int8_cache_of_pictures(
+    cutting: Path, cut: SnapKV | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of the bytes, the same places; a second question in the chat is read into it."""
+    monkeypatch.setattr(rounding, "ENOUGH", 16)
+    target = PipelineArtifact.open(cutting).stages["text"].manifest.target
+    if target not in offering("open_spliced_rounding"):
+        with pytest.raises(Unsupported, match="cannot round a cache of pictures to int8"):
+            load_internvl(cutting, strategy=Strategy(kv="int8"))
+        return
+    model = load_internvl(cutting, strategy=Strategy(kv="int8", snapkv=cut))
+    chat = model.chat()
+    list(chat.say("What is it?", [PICTURES["five"]], wish=Wish(max_tokens=4)))
+    assert model.decoder.rounded  # type: ignore[attr-defined]
+    rows = max(model.model.cache_rows)
+    floats = cache_bytes(model.model.artifact.manifest.decoder, model.model.cache_rows, number=4)
+    assert model.model.cache_mb == pytest.approx(floats / 4e6)
+    answer = chat.ask("And now?", [PICTURES["one"]], wish=Wish(max_tokens=4))
+    list(answer)
+    assert max(model.model.cache_rows) > rows
+    assert len(answer.generation.tokens) == 4
+    fresh = load_internvl(cutting, strategy=Strategy(kv="int8", drafting="lookup"))
+    assert answered(fresh) == answered(load_internvl(cutting, strategy=Strategy(kv="int8")))
+
+
 def test_a_cache_is_cut_to_what_the_question_looks_at(cutting: Path) -> None:
     """A cut cache has so many rows, and the next question is read over them; a picture that is another
     begins anew.
@@ -228,7 +257,6 @@ def test_a_cache_is_cut_to_what_the_question_looks_at(cutting: Path) -> None:
     ("strategy", "words"),
     [
         (Strategy(layerskip=1), "early exits"),
-        (Strategy(kv="int8"), "int8 cache"),
         (Strategy(snapkv=SnapKV(purpose="reuse")), "KVzip"),
     ],
 )

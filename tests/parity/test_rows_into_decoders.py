@@ -14,8 +14,9 @@ from edge.artifact.manifest import Artifact
 from edge.contracts import Opening
 from edge.convert.conversion import convert
 from edge.convert.options import Options
-from edge.protocols import Spliced, SplicedEvictable
+from edge.protocols import Spliced, SplicedEvictable, SplicedRoundable
 from edge.quant.recipe import parse
+from edge.run.opening import open_rounding, open_spliced
 from edge.source.checkpoint import Checkpoint
 from edge_runtimes.reference import oracle
 
@@ -162,3 +163,22 @@ def test_what_rows_are_worth_is_what_their_tokens_are(
     assert rows.rows == tokens.rows == (5,) * len(kept)
     for token in (7, 21):
         near(rows.step(token), tokens.step(token))
+
+
+def test_rows_of_tokens_are_the_tokens_in_an_int8_cache(source: Path, tmp_path: Path) -> None:
+    """Rounded in the middle; rows and tokens follow."""
+    pytest.importorskip("onnxruntime")
+    artifact = convert(source, tmp_path / "it", Options(target="onnx", quant="fp32", spliced=True))
+    tokens = open_rounding(artifact, threads=None)
+    rows = open_spliced(artifact, rounding=True)
+    assert isinstance(rows, SplicedRoundable)
+    near(rows.prefill_rows(rows.embed(IDS)), tokens.prefill(IDS))
+    for one in (rows, tokens):
+        one.round()
+        assert one.rounded
+    near(rows.step(7).copy(), tokens.step(7).copy(), 1e-4)
+    near(rows.prefill_rows(rows.embed(IDS[:5])).copy(), tokens.prefill(IDS[:5]).copy(), 1e-4)
+    rows.rewind(0)
+    assert not rows.rounded
+    tokens.rewind(0)
+    near(rows.prefill(IDS), tokens.prefill(IDS))
