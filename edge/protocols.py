@@ -135,6 +135,11 @@ class EarlyExit(Decoder, Protocol):
 
 
 @runtime_checkable
+class SplicedExit(Spliced, EarlyExit, Protocol):
+    """Both: drafts after a prompt with rows of a picture."""
+
+
+@runtime_checkable
 class Net(Protocol):
     """A network that is no decoder: it remembers nothing between calls."""
 

@@ -61,6 +61,8 @@ def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
         draft = Entry(file=f"draft-{at}.onnx", rows="last", stop=at, drafts=True, counted=True)
         finish = Entry(file=f"finish-{at}.onnx", rows="asked", start=at, counted=True)
         out += [draft, finish]
+        if spec.spliced:
+            out.append(replace(draft, file=f"rows-draft-{at}.onnx", embedded=True))
     if spec.spliced:
         out.append(replace(flexible, file="rows.onnx", embedded=True))
         out.append(replace(rounded, file="rows-int8.onnx", embedded=True))

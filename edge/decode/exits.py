@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from edge.decode.layerskip import widened
-from edge.protocols import Decoder
+from edge.protocols import Decoder, Spliced
 from edge.typing import F32
 
 Left = TypeVar(
@@ -86,3 +86,22 @@ class ExitDecoder(Generic[Left]):
         """A runtime that counts what ran ahead forgets it, too."""
         if self._left:
             self.rewind(self.length)
+
+
+class SplicedHalves(Halves[Left], Spliced, Protocol[Left]):
+    """Halves of a decoder that takes rows."""
+
+
+class SplicedExitDecoder(ExitDecoder[Left]):
+    """`edge.protocols.SplicedExit` over a runtime's halves that take rows."""
+
+    def __init__(self, halves: SplicedHalves[Left]) -> None:
+        super().__init__(halves)
+        self._spliced = halves
+
+    def embed(self, tokens: Sequence[int]) -> F32:
+        return self._spliced.embed(tokens)
+
+    def prefill_rows(self, rows: F32) -> F32:
+        self._forget()
+        return self._spliced.prefill_rows(rows)

@@ -16,10 +16,10 @@ from edge.artifact.pipeline import PipelineArtifact
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.files.config import Config
 from edge.pipelines.remembered import Remembered
-from edge.pipelines.splicing import spliced_by
+from edge.pipelines.splicing import spliced_by, taking_rows
 from edge.protocols import Net
 from edge.run.model import Answer, Model, Wish
-from edge.run.opening import open_net, open_spliced
+from edge.run.opening import open_net
 from edge.run.strategy import PLAIN, Strategy
 from edge.system.cancellation import go_on
 from edge.text.chat import Message
@@ -104,7 +104,7 @@ class InternVL:
         self.place = _id(self.tokenizer, PLACE)
         for mark in (BEGIN, END):
             _id(self.tokenizer, mark)
-        spliced = open_spliced(text, rounding=strategy.kv is not None, **how(text))
+        spliced = taking_rows(text, strategy, **how(text))
         self.decoder, source = spliced_by(spliced, self.place, strategy, text.manifest.target)
         template = FormTemplate(form, settings.text("system") if settings.has("system") else None)
         self.model = Model(text, self.tokenizer, template, source)

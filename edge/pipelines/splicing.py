@@ -2,12 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from edge.artifact.manifest import Artifact
+from edge.decode.layerskip import SelfDrafter
 from edge.decode.speculate import Speculation
 from edge.errors import EdgeError, Unsupported
-from edge.protocols import Decoder, Evictable, Spliced, SplicedEvictable, SplicedRoundable
+from edge.protocols import (
+    Decoder,
+    Evictable,
+    Spliced,
+    SplicedEvictable,
+    SplicedExit,
+    SplicedRoundable,
+)
+from edge.run.opening import open_spliced, open_spliced_exits
 from edge.run.strategy import PLAIN, Strategy, decoding, rounding
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64
@@ -129,6 +140,32 @@ class SplicingRoundable(SplicingEvictable):
         self._rounding.round()
 
 
+class SplicingExit(SplicingDecoder):
+    """`edge.protocols.EarlyExit`, too: drafts are of tokens alone."""
+
+    def __init__(self, decoder: SplicedExit, placeholder: int) -> None:
+        super().__init__(decoder, placeholder)
+        self._early = decoder
+
+    def draft(self, token: int) -> F32:
+        return self._early.draft(token)
+
+    def finish(self, token: int) -> F32:
+        logits = self._early.finish(token)
+        self._shown += [False] * len(logits)
+        return logits
+
+
+def taking_rows(artifact: Artifact, strategy: Strategy, **how: Any) -> Spliced:
+    """A decoder of an artifact that takes rows and can do what a strategy asks for; `how`: as
+    `edge.run.opening.open_spliced` takes it.
+    """
+    if strategy.layerskip is not None:
+        how.pop("exact")  # halves never are
+        return open_spliced_exits(artifact, exit_=strategy.layerskip, **how)
+    return open_spliced(artifact, rounding=strategy.kv is not None, **how)
+
+
 def spliced_by(
     decoder: Spliced, placeholder: int, strategy: Strategy, target: str
 ) -> tuple[SplicingDecoder, Decoder | Speculation]:
@@ -137,9 +174,9 @@ def spliced_by(
         plain = SplicingDecoder(decoder, placeholder)
         return plain, plain
     if strategy.layerskip is not None:
-        raise Unsupported(
-            "a model that sees has no early exits as yet", fix="leave out --layerskip"
-        )
+        assert isinstance(decoder, SplicedExit), "it was opened to stop early"
+        early = SplicingExit(decoder, placeholder)
+        return early, Speculation(early, SelfDrafter(early), strategy.draft)
     if strategy.snapkv is not None and strategy.snapkv.purpose == "reuse":
         raise Unsupported(
             "KVzip repeats a text, and a picture is none", fix="leave out --snapkv-for reuse"

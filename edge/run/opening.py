@@ -7,10 +7,10 @@ from typing import TypeVar, cast
 from edge import targets
 from edge.artifact.manifest import Artifact
 from edge.contracts import NetOpening, Opening, Rows, StoredWeights
-from edge.decode.exits import ExitDecoder, Halves
+from edge.decode.exits import ExitDecoder, Halves, SplicedExitDecoder, SplicedHalves
 from edge.decode.switching import switching, switching_evictable
 from edge.errors import Unsupported
-from edge.protocols import Decoder, EarlyExit, Evictable, Net, Roundable, Spliced
+from edge.protocols import Decoder, EarlyExit, Evictable, Net, Roundable, Spliced, SplicedExit
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec, parts
 
@@ -131,16 +131,34 @@ def open_exits(
     `reference`: in numpy.
     """
     door = _offered(artifact, "open_exits", "stop after its first layers")
-    refuse_parts(artifact.manifest.decoder, "early exits")
     opening = replace(_plainly(artifact), threads=threads, reference=reference)
-    if exit_ not in opening.spec.exits:
-        kept = ", ".join(map(str, opening.spec.exits)) or "none"
+    _check_exit(artifact, exit_)
+    _refuse_numpy(artifact, reference)
+    return ExitDecoder(cast("Halves[object]", door(opening, exit_=exit_)))
+
+
+def open_spliced_exits(
+    artifact: Artifact, *, exit_: int, threads: int | None, reference: bool = False
+) -> SplicedExit:
+    """The same of one that takes rows for tokens."""
+    what = "stop after its first layers with pictures"
+    door = _offered(artifact, "open_spliced_exits", what)
+    opening = replace(_plainly(artifact), threads=threads, reference=reference)
+    _check_exit(artifact, exit_)
+    _refuse_numpy(artifact, reference)
+    return SplicedExitDecoder(cast("SplicedHalves[object]", door(opening, exit_=exit_)))
+
+
+def _check_exit(artifact: Artifact, exit_: int) -> None:
+    """Refuse an exit that the artifact does not have."""
+    refuse_parts(artifact.manifest.decoder, "early exits")
+    exits = artifact.manifest.decoder.exits
+    if exit_ not in exits:
+        kept = ", ".join(map(str, exits)) or "none"
         raise Unsupported(
             f"{artifact.folder} keeps no exit after layer {exit_} (kept: {kept})",
             fix=f"convert again with --layerskip {exit_}",
         )
-    _refuse_numpy(artifact, reference)
-    return ExitDecoder(cast("Halves[object]", door(opening, exit_=exit_)))
 
 
 def _plainly(artifact: Artifact) -> Opening:

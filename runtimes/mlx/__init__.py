@@ -11,8 +11,9 @@ open = MlxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives i
 open_evictable = FlexibleMlxDecoder
 open_exits = ExitMlxDecoder
 open_net = MlxNet
+open_spliced_exits = ExitMlxDecoder
 open_spliced = FlexibleMlxDecoder
 read_back = MlxRows
 
 __all__ = ["memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]
-__all__ += ["open_net", "open_spliced", "read_back"]
+__all__ += ["open_net", "open_spliced", "open_spliced_exits", "read_back"]

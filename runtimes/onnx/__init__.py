@@ -6,7 +6,7 @@ from edge_runtimes.onnx.flexible import FlexibleOnnxDecoder
 from edge_runtimes.onnx.memory import memory, numerics
 from edge_runtimes.onnx.network import OnnxNet, net_memory
 from edge_runtimes.onnx.rounding import RoundingOnnxDecoder, SplicedRoundingOnnxDecoder
-from edge_runtimes.onnx.spliced import SplicedOnnxDecoder
+from edge_runtimes.onnx.spliced import SplicedExitOnnxDecoder, SplicedOnnxDecoder
 from edge_runtimes.onnx.stored import OnnxRows
 
 open = OnnxDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
@@ -16,6 +16,7 @@ open_net = OnnxNet
 read_back = OnnxRows
 open_rounding = RoundingOnnxDecoder
 open_spliced = SplicedOnnxDecoder
+open_spliced_exits = SplicedExitOnnxDecoder
 open_spliced_rounding = SplicedRoundingOnnxDecoder
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "open_net",
     "open_rounding",
     "open_spliced",
+    "open_spliced_exits",
     "open_spliced_rounding",
     "read_back",
 ]

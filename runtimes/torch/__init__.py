@@ -11,8 +11,9 @@ open = TorchDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives
 open_evictable = FlexibleTorchDecoder
 open_exits = ExitTorchDecoder
 open_net = TorchNet
+open_spliced_exits = ExitTorchDecoder
 open_spliced = FlexibleTorchDecoder
 read_back = TorchRows
 
 __all__ = ["memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]
-__all__ += ["open_net", "open_spliced", "read_back"]
+__all__ += ["open_net", "open_spliced", "open_spliced_exits", "read_back"]

@@ -262,7 +262,7 @@ def test_what_makes_no_sense_is_refused(
         (("bench", artifact / "text", "--tiles", "1"), "--tiles"),
         (("run", artifact, "What?", *shown, "--top", "3"), "--top"),
         (("run", artifact, "What?", *shown, "--raw"), "--raw"),
-        (("run", artifact, "What?", "--layerskip", "1"), "early exits"),
+        (("run", artifact, "What?", "--layerskip", "1"), "keeps no exit"),
         (("run", artifact, "What?", "--fast"), "--fast"),
         (("run", artifact, "What?", "--max-tiles", "3"), "--max-tiles"),
         (("run", artifact, "What <image>?"), "there are 0 pictures"),

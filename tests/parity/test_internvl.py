@@ -230,6 +230,27 @@ def test_an_int8_cache_of_pictures(
     assert answered(fresh) == answered(load_internvl(cutting, strategy=Strategy(kv="int8")))
 
 
+@pytest.mark.parametrize("target", offering("open_spliced_exits")[1:])
+def test_first_layers_draft_answers_about_pictures(
+    source: tuple[Path, internvls.Rows], tmp_path: Path, target: str
+) -> None:
+    """As without drafts, also in the next turn of a chat, after another picture."""
+    pytest.importorskip(MODULES[target])
+    options = Options(target=target, quant="fp32", exits=(1,))
+    made = convert_pipeline(source[0], tmp_path / "it", options)
+    plain = load_internvl(made.folder)
+    early = load_internvl(made.folder, strategy=Strategy(layerskip=1))
+    assert answered(early) == answered(plain)
+    assert early.model.tally is not None
+    wish = Wish(max_tokens=6)
+    for chat in (one := plain.chat(), other := early.chat()):
+        list(chat.say("What is it?", [PICTURES["five"]], wish=wish))
+        list(chat.say("And now?", [PICTURES["one"]], wish=wish))
+    assert one.messages == other.messages
+    with pytest.raises(Unsupported, match="keeps no exit after layer 2"):
+        load_internvl(made.folder, strategy=Strategy(layerskip=2))
+
+
 def test_a_cache_is_cut_to_what_the_question_looks_at(cutting: Path) -> None:
     """A cut cache has so many rows, and the next question is read over them; a picture that is another
     begins anew.
@@ -256,7 +277,6 @@ def test_a_cache_is_cut_to_what_the_question_looks_at(cutting: Path) -> None:
 @pytest.mark.parametrize(
     ("strategy", "words"),
     [
-        (Strategy(layerskip=1), "early exits"),
         (Strategy(snapkv=SnapKV(purpose="reuse")), "KVzip"),
     ],
 )
