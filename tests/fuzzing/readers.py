@@ -330,10 +330,16 @@ def _read_recipe(_: Path, content: bytes) -> None:
 
 
 def _read_train(folder: Path, content: bytes) -> None:
-    from edge.train import recipe
+    from edge.train import reading
+    from edge.train.lessons import LessonsRecipe
+    from edge.train.small_internvl import small_internvl
 
     (folder / "recipe.yaml").write_bytes(content)
-    recipe.read(folder / "recipe.yaml").shape.spec(512)
+    made = reading.read(folder / "recipe.yaml")
+    if isinstance(made, LessonsRecipe):
+        small_internvl(made)
+    elif made.shape is not None:
+        made.shape.spec(512)
 
 
 _SCHEMA = {
@@ -662,7 +668,9 @@ READERS: dict[str, Reader] = {
     ),
     "train": Reader(
         kind="text",
-        seeds=lambda: [(ROOT / "edge/train/recipes/stories.yaml").read_bytes()],
+        seeds=lambda: [
+            file.read_bytes() for file in sorted((ROOT / "edge/train/recipes").glob("*.yaml"))
+        ],
         read=_read_train,
         words=(
             b"&a",
