@@ -9,7 +9,7 @@ import pytest
 from edge.data import questions, stories, vocabulary, world
 from edge.data.rows import Part, Stage, Writer
 from edge.measure import recall
-from edge.train import recipe
+from edge.train import fields, recipe
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -136,5 +136,5 @@ def test_scores_count_exact_answers() -> None:
 
 
 def test_the_recipe_reads() -> None:
-    made = recipe.read(recipe.EXAMPLE)
+    made = recipe.read(fields.EXAMPLE)
     assert len(made.shape.spec(64).layers) >= 8
