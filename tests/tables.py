@@ -106,6 +106,30 @@ def towers() -> str:
     return "\n".join(lines).strip()
 
 
+def pictures() -> str:
+    """What a question about a picture takes, of a model of real shape."""
+    record = json.loads((ROOT / "docs" / "pictures.json").read_text())
+    lines = []
+    for name, found in record.items():
+        made = found["convert"]
+        lines += [
+            f"**{name}**: converting took {made['mb']:.0f} MB (planned {made['planned_mb']:.0f}) and "
+            f"{made['disk_mb']:,.0f} MB of disk (planned {made['planned_disk_mb']:,.0f})",
+            "",
+            "| picture | tower | first token | of a second question | tower, in a new chat | "
+            "MB at most, planned | of which cache |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for label, row in found["pictures"].items():
+            lines.append(
+                f"| {label} | {row['tower']:.1f} s | {row['first']:.1f} s | "
+                f"{row['second']:.2f} s | {row['tower_again']:.3f} s | "
+                f"{row['peak_mb']:,.0f}, {row['planned_mb']:,.0f} | {row['cache_mb']:,.0f} |"
+            )
+        lines += ["", str(found["machine"]), ""]
+    return "\n".join(lines).strip()
+
+
 def decoding() -> str:
     """What caches, exits and drafts bring: medians, and least to most of the rounds."""
     lines = []
@@ -293,6 +317,7 @@ PARTS = {
     "decoding": decoding,
     "footprint": footprint,
     "plan": plan,
+    "pictures": pictures,
     "towers": towers,
     "grammar": grammar,
     "fuzz": fuzz,
