@@ -520,6 +520,8 @@ def ask_about_sheets(
     from edge.data.fonts import found
     from edge.measure.reading import cases, scores
 
+    if not is_pipeline(folder):
+        raise EdgeError(f"{folder} answers about no pictures", fix="leave out --sheets and --data")
     model = load_internvl(folder, threads=threads)
     drawn = cases(found(fonts), side=model.side, most=model.most, seed=seed, sheets=sheets)
     wish = Wish(max_tokens=96)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from edge import targets
 from edge.artifact.manifest import Artifact
@@ -130,27 +130,23 @@ def open_exits(
     """A decoder of an artifact that drafts with its first layers, if its runtime offers one;
     `reference`: in numpy.
     """
-    door = _offered(artifact, "open_exits", "stop after its first layers")
-    opening = replace(_plainly(artifact), threads=threads, reference=reference)
-    _check_exit(artifact, exit_)
-    _refuse_numpy(artifact, reference)
-    return ExitDecoder(cast("Halves[object]", door(opening, exit_=exit_)))
+    what = "stop after its first layers"
+    halves = _exits(artifact, "open_exits", what, exit_=exit_, threads=threads, reference=reference)
+    return ExitDecoder(cast("Halves[object]", halves))
 
 
 def open_spliced_exits(
     artifact: Artifact, *, exit_: int, threads: int | None, reference: bool = False
 ) -> SplicedExit:
     """The same of one that takes rows for tokens."""
-    what = "stop after its first layers with pictures"
-    door = _offered(artifact, "open_spliced_exits", what)
-    opening = replace(_plainly(artifact), threads=threads, reference=reference)
-    _check_exit(artifact, exit_)
-    _refuse_numpy(artifact, reference)
-    return SplicedExitDecoder(cast("SplicedHalves[object]", door(opening, exit_=exit_)))
+    name, what = "open_spliced_exits", "stop after its first layers with pictures"
+    halves = _exits(artifact, name, what, exit_=exit_, threads=threads, reference=reference)
+    return SplicedExitDecoder(cast("SplicedHalves[object]", halves))
 
 
-def _check_exit(artifact: Artifact, exit_: int) -> None:
-    """Refuse an exit that the artifact does not have."""
+def _exits(artifact: Artifact, name: str, what: str, *, exit_: int, **how: Any) -> object:
+    """A runtime's halves, by the name of what it offers; refuses an exit that the artifact does not have."""
+    door = _offered(artifact, name, what)
     refuse_parts(artifact.manifest.decoder, "early exits")
     exits = artifact.manifest.decoder.exits
     if exit_ not in exits:
@@ -159,6 +155,8 @@ def _check_exit(artifact: Artifact, exit_: int) -> None:
             f"{artifact.folder} keeps no exit after layer {exit_} (kept: {kept})",
             fix=f"convert again with --layerskip {exit_}",
         )
+    _refuse_numpy(artifact, how["reference"])
+    return door(replace(_plainly(artifact), **how), exit_=exit_)
 
 
 def _plainly(artifact: Artifact) -> Opening:

@@ -1,15 +1,17 @@
 """Pictures that are drawn: texts in a font, boxes and shapes on a canvas, and where each letter came to lie."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from edge.typing import U8
+from edge.vision.pictures import need_pillow
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
@@ -30,6 +32,9 @@ class Canvas:
     """
 
     def __init__(self, width: int, height: int, colour: Colour, *, blind: bool = False) -> None:
+        need_pillow()
+        from PIL import Image, ImageDraw
+
         self._image = Image.new("RGB", (width, height), colour)
         self._draw = None if blind else ImageDraw.Draw(self._image)
         self.width, self.height = width, height
@@ -68,7 +73,7 @@ class Canvas:
             self.glyphs.append(Glyph(name, box))
 
 
-def _fill(draw: ImageDraw.ImageDraw, shape: Shape, box: Box, ink: Colour) -> None:
+def _fill(draw: "ImageDraw.ImageDraw", shape: Shape, box: Box, ink: Colour) -> None:
     left, top, right, bottom = box
     if shape == "circle":
         draw.ellipse(box, fill=ink)
@@ -89,22 +94,19 @@ def line_height(font: Path, size: int) -> int:
     return ascent + descent
 
 
-def fonts(folder: Path) -> Iterator[Path]:
-    """Every font file below a folder."""
-    return (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in (".ttf", ".otf"))
-
-
 @dataclass(frozen=True, slots=True)
 class _Letter:
     """`mask`: where there is ink, if anywhere; `at`: where its corner lies, from that of the line."""
 
-    mask: Image.Image | None
+    mask: "Image.Image | None"
     at: tuple[int, int]
     advance: float
 
 
 @lru_cache(maxsize=1 << 18)  # drawing one takes fifty times as long as copying it
 def _letter(font: Path, size: int, letter: str) -> _Letter:
+    from PIL import Image, ImageDraw
+
     face = _face(font, size)
     left, top, right, bottom = (round(side) for side in face.getbbox(letter))
     advance = face.getlength(letter)
@@ -116,5 +118,8 @@ def _letter(font: Path, size: int, letter: str) -> _Letter:
 
 
 @lru_cache(maxsize=1024)
-def _face(font: Path, size: int) -> ImageFont.FreeTypeFont:
+def _face(font: Path, size: int) -> "ImageFont.FreeTypeFont":
+    need_pillow()
+    from PIL import ImageFont
+
     return ImageFont.truetype(str(font), size, layout_engine=ImageFont.Layout.BASIC)

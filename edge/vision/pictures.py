@@ -56,10 +56,9 @@ def open_picture(source: Path | bytes) -> Picture:
     content = source if isinstance(source, bytes) else _read(source)
     if len(content) > BYTES:
         raise _too_large(where, f"more than {BYTES >> 20} MiB")
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise Unsupported("pictures need Pillow", fix="pip install '.[vision]'") from None
+    need_pillow()
+    from PIL import Image, UnidentifiedImageError
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what is refused or noted here
         try:
@@ -79,6 +78,14 @@ def open_picture(source: Path | bytes) -> Picture:
                 f"{where} cannot be decoded: {type(error).__name__}: {error}",
                 fix="get the file again: it may be cut off",
             ) from None
+
+
+def need_pillow() -> None:
+    """Refuse to go on without it: it comes with an extra."""
+    try:
+        import PIL  # noqa: F401
+    except ImportError:
+        raise Unsupported("pictures need Pillow", fix="pip install '.[vision]'") from None
 
 
 def _read(file: Path) -> bytes:

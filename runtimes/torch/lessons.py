@@ -205,22 +205,22 @@ class LessonsRun(Loop):
     def loss(self, batch: Batch, course: Course, seed: int) -> tuple[torch.Tensor, int, int]:
         """The loss of a batch, and how many of its answers are right."""
         shown = batch.shown.flatten(0, 1)
-        total, right, answers = torch.zeros((), device=shown.device), 0, 0
-        rows = self._told(shown)
-        if not course.told:
-            pixels = _pixels(batch.tiles.flatten(0, 1))
-            features = self._network("vision", image=pixels)["features"]
-            if course.letters:
-                total = total + course.letters * self._letters(features[:, 1:], shown, seed)
-            if course.rows or course.answers:
-                seen = self._network("projector", features=features)["rows"]
-                total = total + course.rows * _apart(seen, rows.detach(), shown)
-                rows = seen
-        if course.answers and batch.tokens.numel():
-            whole = rows.reshape(len(batch.tiles), -1, rows.shape[-1])
-            loss, right, answers = self._answers(whole, batch)
-            total = total + course.answers * loss
-        return total, right, answers
+        if course.told:
+            return self._answered(self._told(shown), batch, course)
+        pixels = _pixels(batch.tiles.flatten(0, 1))
+        features = self._network("vision", image=pixels)["features"]
+        total = torch.zeros((), device=shown.device)
+        if course.letters:
+            total = total + course.letters * self._letters(features[:, 1:], shown, seed)
+        if not course.rows and not course.answers:
+            return total, 0, 0
+        rows = self._network("projector", features=features)["rows"]
+        if course.rows:
+            with torch.no_grad():
+                told = self._told(shown)
+            total = total + course.rows * _apart(rows, told, shown)
+        loss, right, answers = self._answered(rows, batch, course)
+        return total + loss, right, answers
 
     def export(self) -> Path | None:
         if not self.ranks.first:
@@ -261,8 +261,15 @@ class LessonsRun(Loop):
         found = table[_cells(shown).clamp(min=NOTHING)]  # [N, R, 4 slots, D]
         return (found * self.weights[PLACES]).sum(2)
 
-    def _answers(self, rows: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, int, int]:
-        """The loss of every token of an answer: rows [B, N R, D] between the tokens."""
+    def _answered(
+        self, rows: torch.Tensor, batch: Batch, course: Course
+    ) -> tuple[torch.Tensor, int, int]:
+        """The loss of every token of an answer, of rows [B N, R, D] between those of the tokens; nothing
+        where nothing is asked.
+        """
+        if not course.answers or not batch.tokens.numel():
+            return rows.new_zeros((), dtype=torch.float32), 0, 0
+        rows = rows.reshape(len(batch.tokens), -1, rows.shape[-1])
         whole = self.model.specs["text"]
         assert isinstance(whole, DecoderSpec)
         given, wanted = batch.tokens[:, :-1], batch.tokens[:, 1:]
@@ -278,7 +285,7 @@ class LessonsRun(Loop):
         loss = F.cross_entropy(scores, wanted[told])
         wrong = torch.zeros_like(told)
         wrong[told] = scores.argmax(-1) != wanted[told]
-        return loss, *_judged(told, wrong)
+        return course.answers * loss, *_judged(told, wrong)
 
     def _own(self, name: str) -> Tensors:
         """The weights of one network."""

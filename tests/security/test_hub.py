@@ -23,7 +23,7 @@ PIN = {"source": "some/model", "revision": "a" * 40, "files": {"config.json": "0
 HOSTILE = [
     "../model-1-of-2.safetensors",
     "../../escaped.tiktoken",
-    "/tmp/escaped.tiktoken",
+    "/escaped.tiktoken",
     "model-/../../../x-of-2.safetensors",
     "sub/x.tiktoken",
     "..\\x.tiktoken",

@@ -2,6 +2,8 @@
 
 import random
 import re
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -141,3 +143,22 @@ def test_another_font_of_the_same_name_is_refused(tmp_path: Path) -> None:
         (tmp_path / font.file).write_bytes(fonts()["en"][0].read_bytes())
     with pytest.raises(EdgeError, match="is not the font"):
         listed.found(tmp_path)
+
+
+def test_without_pillow_other_recipes_are_read_and_pictures_refused() -> None:
+    """It comes with an extra, which who trains on texts need not have."""
+    code = """
+import sys
+sys.modules["PIL"] = None
+from edge.errors import Unsupported
+from edge.train import fields, reading
+for file in fields.EXAMPLE.parent.glob("*.yaml"):
+    reading.read(file)
+from edge.vision.drawing import Canvas
+try:
+    Canvas(9, 9, (0, 0, 0))
+except Unsupported as error:
+    print(error.fix)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "pip install '.[vision]'\n"
