@@ -247,6 +247,8 @@ def test_first_layers_draft_answers_about_pictures(
         list(chat.say("What is it?", [PICTURES["five"]], wish=wish))
         list(chat.say("And now?", [PICTURES["one"]], wish=wish))
     assert one.messages == other.messages
+    # Where rows stand is known of every position, drafted ones too: a later picture is cut by it.
+    assert len(early.decoder._shown) == early.decoder.length
     with pytest.raises(Unsupported, match="keeps no exit after layer 2"):
         load_internvl(made.folder, strategy=Strategy(layerskip=2))
 

@@ -29,7 +29,7 @@ from edge.data.sheets import KINDS, Kind  # noqa: E402
 from edge.data.writing import Language  # noqa: E402
 from edge.pipelines.internvl import placed  # noqa: E402
 from edge.vision.tiles import Grid  # noqa: E402
-from edge_runtimes.torch.lessons import LessonsRun  # noqa: E402
+from edge_runtimes.torch.lessons import LessonsRun, _cells  # noqa: E402
 from edge_runtimes.torch.train import train  # noqa: E402
 
 SETTING = Setting(fonts=fonts(), sizes={"en": (16, 24), "zh": (20, 24)}, side=112, patch=14, most=4)
@@ -216,3 +216,20 @@ def test_what_a_run_cannot_use_is_refused(tmp_path: Path) -> None:
         train(stories, tmp_path / "run", data=tmp_path)
     assert isinstance(reading.read(reads), LessonsRecipe)
     assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+def test_a_row_is_told_the_four_patches_that_the_projector_joins() -> None:
+    """By its place: rows of pairs of rows, columns of pairs of columns, each patch after the one on its left."""
+    shown = torch.arange(8 * 8 * 2).view(1, 64, 2)
+    found = _cells(shown)
+    assert found.shape == (1, 16, 8)
+    for i in range(4):
+        for j in range(4):
+            places = [
+                (2 * i, 2 * j),
+                (2 * i, 2 * j + 1),
+                (2 * i + 1, 2 * j),
+                (2 * i + 1, 2 * j + 1),
+            ]
+            want = [shown[0, row * 8 + column, slot] for row, column in places for slot in (0, 1)]
+            assert found[0, 4 * i + j].tolist() == want
