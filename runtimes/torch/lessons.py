@@ -137,7 +137,8 @@ class LessonsRun(Loop):
             sum(part.answers for part in parts),
             self.asked,
         )
-        self.update(loss, times=course.rate)
+        still = {name for name in self.weights if not _learns(name, course)}
+        self.update(loss, times=course.rate, still=still)
         at.tokens += course.batch
         self.stopped = asked > 0
         if answers:
@@ -295,6 +296,18 @@ class LessonsRun(Loop):
             for key, weight in self.weights.items()
             if key.startswith(at)
         }
+
+
+def _learns(name: str, course: Course) -> bool:
+    """Whether a weight has a part in what this course asks. One that has none would otherwise shrink."""
+    if name == LETTERS:
+        return bool(course.letters)
+    if name in (NAMES, PLACES):
+        return course.told
+    network = name.partition("/")[0]
+    if network == "text":
+        return bool(course.answers)
+    return not course.told and (network == "vision" or bool(course.rows or course.answers))
 
 
 def _initial(spec: Any, seed: int) -> Tensors:

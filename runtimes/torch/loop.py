@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,19 +79,29 @@ class Loop(ABC):
         self.log()
         self.save()
 
-    def update(self, loss: float, *, times: float = 1.0) -> None:
-        """One update from the gradients of all processes, at the rate of this position, so many times."""
+    def update(
+        self, loss: float, *, times: float = 1.0, still: Collection[str] = frozenset()
+    ) -> None:
+        """One update from the gradients of all processes, at the rate of this position, so many times. `still`: the
+        weights that this step has nothing to do with, the same in every process.
+        """
         at, rates = self.at, self.rates
         if not math.isfinite(loss):
             raise EdgeError(
                 f"the loss is {loss} at step {at.step}: training diverged",
                 fix="lower the recipe's rates; what was last saved is still in the run's folder",
             )
-        self.ranks.add_up(_gradient(weight) for weight in self.weights.values())
+        self.ranks.add_up(
+            _gradient(weight) for name, weight in self.weights.items() if name not in still
+        )
         rate = self.rate() * times
         at.step += 1
         self.optimizer.step(
-            at.step, matrix=rate * rates.matrix, other=rate * rates.other, shrink=rates.shrink
+            at.step,
+            matrix=rate * rates.matrix,
+            other=rate * rates.other,
+            shrink=rates.shrink,
+            still=still,
         )
         at.loss += (loss - at.loss) * 0.02
 

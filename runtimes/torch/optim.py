@@ -4,6 +4,7 @@ Muon (Jordan et al. 2024, arXiv 2502.16982): momentum, orthogonalized by five Ne
 are stepped together: N of them, [N, R, C].
 """
 
+from collections.abc import Container
 from typing import Literal
 
 import torch
@@ -34,11 +35,25 @@ class Optimizer:
         self._others = [name for name in weights if name not in stacked]
 
     @torch.no_grad()
-    def step(self, count: int, *, matrix: float, other: float, shrink: float) -> None:
-        """One update from the weights' gradients, which are then dropped; `count` starts at 1."""
-        for names in self._groups:
-            self._muon(names, matrix, shrink)
+    def step(
+        self,
+        count: int,
+        *,
+        matrix: float,
+        other: float,
+        shrink: float,
+        still: Container[str] = frozenset(),
+    ) -> None:
+        """One update from the weights' gradients, which are then dropped; `count` starts at 1. `still`: weights that
+        stay as they are, and so does what is remembered of their gradients.
+        """
+        for group in self._groups:
+            names = [name for name in group if name not in still]
+            if names:
+                self._muon(names, matrix, shrink)
         for name in self._others:
+            if name in still:
+                continue
             if is_matrix(name, self.weights[name]):
                 self.weights[name].mul_(1 - matrix * shrink)
                 self._adam(name, matrix, count)

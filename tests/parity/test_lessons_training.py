@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -87,6 +88,42 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path: Path) -> 
         assert second.at == one.at
         for name, weight in one.weights.items():
             assert torch.equal(weight, second.weights[name]), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"told": True, "letters": 0.0, "answers": 1.0, "kinds": {"shapes": 1}},
+        {"rows": 1.0, "kinds": {"text": 1}},
+        {"answers": 1.0, "kinds": {"text": 1}},
+    ],
+    ids=["letters", "told", "rows", "answers"],
+)
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_course_leaves_alone_what_it_does_not_teach(
+    tmp_path: Path, changes: dict[str, Any], optimizer: Literal["adam", "muon"]
+) -> None:
+    """Neither a rate that shrinks, nor what is left of earlier gradients, may move it."""
+    all_of_it = dataclasses.replace(ANSWERS, tiles=2, batch=2, rows=1.0, kinds={"text": 1})
+    course = dataclasses.replace(LETTERS, tiles=2, batch=2, **changes)
+    rates = dataclasses.replace(RECIPE.rates, optimizer=optimizer)
+    told = dataclasses.replace(course, told=True, letters=0, rows=0, answers=1, kinds={"shapes": 1})
+    courses = tuple(
+        dataclasses.replace(one, name=str(i)) for i, one in enumerate((all_of_it, told, course))
+    )
+    run = begin(tmp_path, dataclasses.replace(RECIPE, courses=courses, rates=rates))
+    run.step()
+    run.step()  # each weight has had a gradient now
+    before = {name: tensor.clone() for name, tensor in run._tensors().items()}
+    run.at.stage = 2
+    taught = set(run.part(0).gradients)
+    run.step()
+    moved = {
+        name for name, tensor in run._tensors().items() if not torch.equal(tensor, before[name])
+    }
+    assert moved == {name for name in before if name.partition("/")[2] in taught}
+    assert taught < set(run.weights)
 
 
 def test_what_is_written_is_what_was_trained(tmp_path: Path) -> None:
