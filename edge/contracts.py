@@ -254,6 +254,36 @@ class StoredWeights(Protocol):
     def close(self) -> None: ...
 
 
+class Walk(Protocol):
+    """A text on its way through a decoder's layers. `layer`: the one that comes next; `streams`: what goes into
+    it, [T, D] of each window.
+    """
+
+    @property
+    def layer(self) -> int: ...
+
+    @property
+    def streams(self) -> Sequence[F32]: ...
+
+    def through(
+        self,
+        hear: Callable[[tuple[str, ...], F32], None] | None,
+        advance: Callable[[int], None],
+    ) -> list[F32]:
+        """What comes out of this layer, window by window; `hear` is told what, [T, K], its matrices of these
+        names multiply.
+        """
+        ...
+
+    def replace(self, name: str, weight: F32) -> None:
+        """Go through this layer by another weight than the checkpoint's."""
+        ...
+
+    def arrive(self, streams: list[F32]) -> None:
+        """Go on after this layer from what came out of it."""
+        ...
+
+
 class Oracle(Protocol):
     """What `edge_runtimes.reference` offers: any checkpoint, through any recipe, in numpy."""
 
@@ -265,9 +295,10 @@ class Oracle(Protocol):
         numerics: Numerics = PLAIN,
         spec: DecoderSpec | None = None,
         stored: StoredWeights | None = None,
+        meant: Rows | None = None,
     ) -> Decoder:
         """`spec`: one of the parts of the checkpoint's, if not the whole. `stored`: weights that the
-        recipe's own rules do not make.
+        recipe's own rules do not make; `meant`: matrices of layers that they do not.
         """
         ...
 
@@ -275,6 +306,15 @@ class Oracle(Protocol):
         self, checkpoint: Checkpoint, recipe: Recipe, *, numerics: Numerics = PLAIN
     ) -> Net:
         """The same of a network that is no decoder."""
+        ...
+
+    def walk(
+        self,
+        checkpoint: Checkpoint,
+        windows: Sequence[Sequence[int]],
+        recipe: Recipe | None = None,
+    ) -> Walk:
+        """At the first layer, by the embedding that a recipe makes."""
         ...
 
     def importance(

@@ -64,13 +64,11 @@ def numbers(given: str, option: str) -> list[int]:
 
 
 def calibration(text: Path | None, tokens: int | None) -> "Calibration | None":
-    """A text for an importance matrix, from the options of a command."""
+    """A text to round by, from the options of a command; None: what the recipe needs."""
     from edge.convert.calibration import TOKENS, Calibration
 
     if text is None:
-        if tokens is not None:
-            raise EdgeError("--calibrate-tokens are of a text", fix="give --calibrate a text file")
-        return None
+        return None if tokens is None else Calibration.packaged(tokens)
     return Calibration.of(text, tokens or TOKENS)
 
 

@@ -1,4 +1,4 @@
-"""An importance matrix: how much each input of a weight matters, from a text that a model reads.
+"""Texts that say how to round; and of one an importance matrix: how much each input of a weight matters.
 
 The mean square of every input of every matrix of the layers, over all positions: what llama.cpp's
 imatrix tool collects. A quantizer rounds so that what matters is kept. It is computed from the
@@ -16,6 +16,7 @@ from pathlib import Path
 from edge import targets
 from edge.errors import EdgeError
 from edge.files import texts
+from edge.quant.recipe import Recipe
 from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
@@ -23,6 +24,7 @@ from edge.typing import F32
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 TOKENS = 16_384
 WINDOW = 512  # tokens that are read together, as llama.cpp's tool does
+PACKAGED = Path(__file__).with_name("calibration.txt")
 _LEAST = 16  # of the last window: a shorter one is left out
 
 
@@ -38,6 +40,11 @@ class Calibration:
     def of(cls, file: Path, tokens: int = TOKENS) -> "Calibration":
         """Read the text."""
         return cls(file, texts.text_of(file), tokens)
+
+    @classmethod
+    def packaged(cls, tokens: int = TOKENS) -> "Calibration":
+        """The text that comes with edge."""
+        return cls.of(PACKAGED, tokens)
 
     @property
     def sha256(self) -> str:
@@ -66,6 +73,15 @@ class Calibration:
                 f"{self.file} is of {len(ids)} tokens", fix=f"give a text of {_LEAST} or more"
             )
         return kept
+
+
+def calibration_of(asked: Calibration | None, recipe: Recipe) -> Calibration | None:
+    """The text that a recipe's codes depend on: what was asked for, else the one that comes with edge where there
+    must be one; none where none would change anything.
+    """
+    if recipe.by_inputs:
+        return asked or Calibration.packaged()
+    return asked if recipe.mixture is not None else None
 
 
 def measure(

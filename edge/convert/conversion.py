@@ -19,7 +19,8 @@ from edge.artifact import importance_matrix
 from edge.artifact.manifest import Artifact, Manifest, files_of, write_manifest
 from edge.artifact.publishing import check_place, partial_of, publishing
 from edge.contracts import About, Converter, Layout
-from edge.convert.calibration import Calibration, measure
+from edge.convert.calibrated import Alike, Kept, by_inputs
+from edge.convert.calibration import Calibration, calibration_of, measure
 from edge.convert.decoders import DecoderSubject
 from edge.convert.mixtures import tools
 from edge.convert.networks import NetSubject
@@ -102,6 +103,7 @@ class Task:
     recipe: Recipe
     layout: Layout[Spec]
     key: str  # of everything that its bytes depend on
+    calibration: Calibration | None = None  # the text among it
 
     def begun(self, folder: Path) -> bool:
         """Whether a conversion that was killed left something to go on with."""
@@ -147,8 +149,9 @@ def convert_all(
         ]
         ids = [subject.copy(folder) for folder in folders]
         give_back()  # what reading the tokenizer took
-        calibration = _calibrate(checkpoint, tasks, folders, options.calibrate, progress)
-        _write(checkpoint, tasks, folders, ids, progress)
+        windows = _windows(checkpoint, tasks, folders)
+        _weigh(checkpoint, tasks, folders, windows, progress)
+        _write(checkpoint, tasks, folders, ids, windows, progress)
         inputs = [*checkpoint.files, *subject.files]
         hashes = _hashes(inputs, progress)
         for task, folder, special in zip(tasks, folders, ids, strict=True):
@@ -156,7 +159,7 @@ def convert_all(
             found = _hashes(outputs, progress)
             manifest = replace(
                 _manifest(task, subject, special, options.stage),
-                calibration=calibration if task.recipe.mixture is not None else None,
+                calibration=None if task.calibration is None else task.calibration.json(windows),
                 source={path.name: hashes[path] for path in inputs},
                 files={path.relative_to(folder).as_posix(): found[path] for path in outputs},
             )
@@ -174,46 +177,58 @@ def prepare(
         converter = targets.converter(target)
         recipe = subject.recipe(recipe_for(options, converter, config), target)
         layout = subject.layout(target, recipe)
-        key = _key(subject, target, recipe, converter, options.calibrate)
-        tasks.append(Task(out, target, converter, recipe, layout, key))
-    if options.calibrate is not None:
-        _check_calibration(options, tasks, options.tokenizer or subject.checkpoint.folder)
+        text = calibration_of(options.calibrate, recipe)
+        key = _key(subject, target, recipe, converter, text)
+        tasks.append(Task(out, target, converter, recipe, layout, key, text))
+    _check_calibration(options, tasks, options.tokenizer or subject.checkpoint.folder)
     _room(tasks)
     return subject, tasks
 
 
 def _check_calibration(options: Options, tasks: Sequence[Task], tokenizer: Path) -> None:
     """A text to calibrate with is not read for nothing, nor without a tokenizer."""
-    if not any(task.recipe.mixture for task in tasks):
+    if any(task.calibration for task in tasks):
+        if vocabulary_of(tokenizer) is None:
+            text = "--calibrate" if options.calibrate else "the text that weights are rounded by"
+            raise EdgeError(
+                f"{tokenizer} has no tokenizer to read {text} with",
+                fix="give --tokenizer the folder of one",
+            )
+    elif options.calibrate is not None:
         raise EdgeError(
-            f"{options.quant} is made without an importance matrix: --calibrate would change nothing",
-            fix="leave it out, or give --to gguf --quant q4_k_m, iq2_xs, …",
-        )
-    if vocabulary_of(tokenizer) is None:
-        raise EdgeError(
-            f"{tokenizer} has no tokenizer to read --calibrate with",
-            fix="give --tokenizer the folder of one",
+            f"{options.quant} asks no text how to round: --calibrate would change nothing",
+            fix="leave it out, or give --quant gptq-int4, …; or --to gguf --quant q4_k_m, iq2_xs, …",
         )
 
 
-def _calibrate(
+def _windows(
+    checkpoint: Checkpoint, tasks: Sequence[Task], folders: Sequence[Path]
+) -> list[list[int]]:
+    """The text's tokens, where a task has one; they share it."""
+    for task, folder in zip(tasks, folders, strict=True):
+        if task.calibration is not None:
+            return task.calibration.windows(folder, checkpoint.decoder.context)
+    return []
+
+
+def _weigh(
     checkpoint: Checkpoint,
     tasks: Sequence[Task],
     folders: Sequence[Path],
-    calibration: Calibration | None,
+    windows: Sequence[Sequence[int]],
     progress: Progress,
-) -> dict[str, object] | None:
-    """Put an importance matrix where a recipe wants one, and say what it was made from."""
-    if calibration is None:
-        return None
-    wanting = [f for task, f in zip(tasks, folders, strict=True) if task.recipe.mixture is not None]
-    windows = calibration.windows(wanting[0], checkpoint.decoder.context)
-    lacking = [folder for folder in wanting if not (folder / importance_matrix.FILE).is_file()]
+) -> None:
+    """Put an importance matrix where a library wants one."""
+    lacking = [
+        folder
+        for task, folder in zip(tasks, folders, strict=True)
+        if task.calibration is not None and task.recipe.mixture is not None
+        if not (folder / importance_matrix.FILE).is_file()
+    ]
     if lacking:
         table = measure(checkpoint, windows, progress)
         for folder in lacking:
             importance_matrix.write(folder, table)
-    return calibration.json(windows)
 
 
 def _write(
@@ -221,11 +236,12 @@ def _write(
     tasks: Sequence[Task],
     folders: Sequence[Path],
     ids: Sequence[SpecialIds],
+    windows: Sequence[Sequence[int]],
     progress: Progress,
 ) -> None:
     name, total = checkpoint.folder.resolve().name, sum(task.layout.nbytes for task in tasks)
     what = ", ".join(f"{task.target} {task.recipe}" for task in tasks)
-    with progress(what, total) as advance, ExitStack() as stack:
+    with ExitStack() as stack:
         jobs = []
         for task, folder, special in zip(tasks, folders, ids, strict=True):
             journal = Journal.open(folder, task.key)
@@ -233,10 +249,17 @@ def _write(
             mode: Mode = "resume" if journal.done else "write"
             writer = stack.enter_context(closing(task.layout.open(folder, about, mode)))
             jobs.append(Job(writer, journal))
-        one_pass(checkpoint, jobs, advance)
-    for job in jobs:
+        for recipe in dict.fromkeys(str(task.recipe) for task in tasks if task.recipe.by_inputs):
+            some = [i for i, task in enumerate(tasks) if str(task.recipe) == recipe]
+            alike = Alike([tasks[i].recipe for i in some], [jobs[i] for i in some])
+            kept = Kept(folders[some[0]], tasks[some[0]].key)
+            by_inputs(checkpoint, alike, windows, kept, progress)
+        with progress(what, total) as advance:
+            one_pass(checkpoint, jobs, advance)
+    for job, folder in zip(jobs, folders, strict=True):
         if job.journal is not None:
             job.journal.close()
+        Kept(folder, "").drop()
 
 
 def _manifest(task: Task, subject: Subject, ids: SpecialIds, stage: str | None = None) -> Manifest:

@@ -131,6 +131,11 @@ def floats_first(recipe: Recipe) -> Recipe:
             f"{recipe} is of llama.cpp's library, which makes no such networks",
             fix="use fp32, fp16, int8 or int4",
         )
+    if recipe.by_inputs:
+        raise Unsupported(
+            f"{recipe} is made by what weights multiply in a text, and this network reads none",
+            fix="use rtn-int4-g32, int8 or another recipe that asks for no text",
+        )
     if recipe.body.is_float:
         return recipe
     first = [(name, FLOATS[recipe.body.number]) for name in FIRST]

@@ -54,12 +54,15 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A writer, and the journal of its folder if it has one."""
+    """A writer, the journal of its folder if it has one, and weights that it is not given."""
 
     writer: Writer
     journal: Journal | None = None
+    skip: frozenset[str] = frozenset()
 
     def needs(self, name: str) -> bool:
+        if name in self.skip:
+            return False
         return self.journal is None or name not in self.journal.done
 
     def mark(self, names: Sequence[str]) -> None:
@@ -72,6 +75,18 @@ def one_pass(checkpoint: Checkpoint, jobs: Sequence[Job], progress: Callable[[in
     """Give every weight to every writer; `progress` hears of bytes as they are done. Refuses what is not
     finite, or would not be as it is stored.
     """
+    put(checkpoint, list(checkpoint.places), jobs, progress)
+    for job in jobs:
+        job.writer.finish()
+
+
+def put(
+    checkpoint: Checkpoint,
+    wanted: Sequence[str],
+    jobs: Sequence[Job],
+    progress: Callable[[int], None],
+) -> None:
+    """Give these weights to every writer that still lacks them."""
     names: list[str] = []  # put, but not in the journal yet
     unmarked = 0
     with ThreadPoolExecutor(processors.threads(None)) as pool:
@@ -84,7 +99,7 @@ def one_pass(checkpoint: Checkpoint, jobs: Sequence[Job], progress: Callable[[in
                 unmarked += done
                 progress(done)
 
-        for name in checkpoint.places:
+        for name in wanted:
             writers = [job.writer for job in jobs if job.needs(name)]
             place = checkpoint.places[name]
             for row, block in blocks(checkpoint, name) if writers else ():
@@ -99,7 +114,6 @@ def one_pass(checkpoint: Checkpoint, jobs: Sequence[Job], progress: Callable[[in
         settle(0)
     for job in jobs:
         job.mark(names)
-        job.writer.finish()
 
 
 def _put(writers: Sequence[Writer], name: str, place: Location, row: int, block: F32) -> int:

@@ -10,7 +10,7 @@ manifests say of tiles, colours and conversations is compared with the source. V
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -207,9 +207,9 @@ def _oracles(
             name: stack.enter_context(as_made(source, part.manifest))
             for name, part in parts.items()
         }
-        stored = None
-        if recipes["text"].foreign:
-            stored = stack.enter_context(closing(opening.stored(parts["text"], spec)))
+        stored, meant = stack.enter_context(
+            opening.as_they_lie(parts["text"], recipes["text"], spec)
+        )
 
         def oracle(way: Mapping[str, Numerics]) -> _Oracle:
             tower, projector = (
@@ -217,7 +217,12 @@ def _oracles(
                 for name in ("vision", "projector")
             )
             text = numpy.oracle(
-                made["text"], recipes["text"], numerics=way["text"], spec=spec, stored=stored
+                made["text"],
+                recipes["text"],
+                numerics=way["text"],
+                spec=spec,
+                stored=stored,
+                meant=meant,
             )
             eyes = replace(model.eyes, tower=tower, projector=projector)
             return _Oracle(eyes, SplicingDecoder(cast(Spliced, text), model.place))

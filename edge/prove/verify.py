@@ -139,30 +139,29 @@ def _numbers(
     prompt = _prompt(artifact.folder, spec.vocab, spec.context - tokens)
     runtime, oracle = targets.runtime(artifact.manifest.target), targets.oracle()
     known: dict[Numerics, F32] = {}
-    # Bytes that a library made were compared with what it makes again: they are what is computed with.
-    stored = opening.stored(artifact, spec) if recipe.foreign else None
+    with opening.as_they_lie(artifact, recipe, spec) as (stored, meant):
 
-    def opened(*, exact: bool) -> Decoder:
-        return opening.open_proof(artifact, label, exact=exact)
+        def opened(*, exact: bool) -> Decoder:
+            return opening.open_proof(artifact, label, exact=exact)
 
-    def scored(numerics: Numerics) -> F32:
-        """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""
-        if numerics not in known:
-            pure = oracle.oracle(checkpoint, recipe, numerics=numerics, spec=spec, stored=stored)
-            known[numerics] = pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
-        return known[numerics]
+        def scored(numerics: Numerics) -> F32:
+            """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""
+            if numerics not in known:
+                pure = oracle.oracle(
+                    checkpoint, recipe, numerics=numerics, spec=spec, stored=stored, meant=meant
+                )
+                known[numerics] = pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
+            return known[numerics]
 
-    def proof(got: F32, tps: float, *, exact: bool) -> Proof:
-        numerics = runtime.numerics(recipe, exact=exact)
-        pure = scored(replace(numerics, inputs=PLAIN.inputs))
-        forced = Forced(scored(numerics), pure, numerics.tolerance, spec.forbidden)
-        return forced.proof(got, chosen, tps)
+        def proof(got: F32, tps: float, *, exact: bool) -> Proof:
+            numerics = runtime.numerics(recipe, exact=exact)
+            pure = scored(replace(numerics, inputs=PLAIN.inputs))
+            forced = Forced(scored(numerics), pure, numerics.tolerance, spec.forbidden)
+            return forced.proof(got, chosen, tps)
 
-    chosen, got, tps = greedy(opened(exact=True), prompt, tokens)
-    exact = proof(got, tps, exact=True)
-    fast = proof(*_follow(opened(exact=False), prompt, chosen), exact=False)
-    if stored is not None:
-        stored.close()
+        chosen, got, tps = greedy(opened(exact=True), prompt, tokens)
+        exact = proof(got, tps, exact=True)
+        fast = proof(*_follow(opened(exact=False), prompt, chosen), exact=False)
     return exact, fast
 
 

@@ -58,6 +58,11 @@ def by_tables(weights: F32, scheme: Scheme) -> float:
 
 def by_steps(weights: F32, scheme: Scheme) -> float:
     """Half a step each, a whole one at an end that no code reaches."""
+    return float(_by_steps(weights, scheme).sum())
+
+
+def _by_steps(weights: F32, scheme: Scheme) -> AnyArray:
+    """Of each row, [N]."""
     width = scheme.width(weights.shape[1])
     grouped = _grouped(weights, width)
     low, high = (part.astype(np.float64) for part in (grouped.min(axis=2), grouped.max(axis=2)))
@@ -75,7 +80,19 @@ def by_steps(weights: F32, scheme: Scheme) -> float:
     above, below = (ends.astype(np.float32)[:, :, None] for ends in (high + reach, low - reach))
     beyond = (grouped > above) | (grouped < below)
     ends = beyond.sum(axis=2) if scheme.zero != "minimum" else 0
-    return float((width * half**2 + ends * (whole**2 - half**2)).sum())
+    return (width * half**2 + ends * (whole**2 - half**2)).sum(axis=1)
+
+
+def by_more_steps(weights: F32, scheme: Scheme) -> float:
+    """Of methods that round a weight away from where it is, to make good what others' rounding did: twice as
+    far.
+    """
+    return float(more_steps(weights, scheme).sum())
+
+
+def more_steps(weights: F32, scheme: Scheme) -> AnyArray:
+    """The same of each row, [N]."""
+    return 4 * _by_steps(weights, scheme)
 
 
 def by_levels(weights: F32, scheme: Scheme) -> float:

@@ -12,14 +12,14 @@ like are mixtures of types that llama.cpp's own library makes: `edge.convert.mix
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 
 from edge.errors import EdgeError
 from edge.quant import ggml
-from edge.quant.methods import Method, methods
+from edge.quant.methods import Calibrated, Method, methods
 from edge.quant.tensor import FLOATS, ROW, Float, QTensor, Scheme, Zero, rounded
 from edge.quant.unfit import Unfit, first_wrong
 from edge.typing import F32
@@ -36,7 +36,8 @@ _OWN = re.compile(r"([a-z][a-z0-9]*)(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """The schemes of the body, the embedding, the head, and of weights that a pattern names: the first
-    that fits a canonical name holds. `mixture`: whose name the recipe has, if it is one.
+    that fits a canonical name holds. `mixture`: whose name the recipe has, if it is one. `made`: codes of
+    weights that are made already, for they take more than the weights to make.
     """
 
     body: Scheme
@@ -44,12 +45,22 @@ class Recipe:
     head: Scheme
     overrides: tuple[tuple[str, Scheme], ...] = ()
     mixture: str | None = None
+    made: dict[str, QTensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def foreign(self) -> bool:
         """Whether a library of the target's makes any weight."""
         every = (self.body, self.embed, self.head, *(scheme for _, scheme in self.overrides))
         return self.mixture is not None or any(scheme.block_bytes for scheme in every)
+
+    @property
+    def by_inputs(self) -> bool:
+        """Whether weights of layers are made by what they are multiplied with."""
+        return any(_by_inputs(scheme) for scheme in (self.body, *(s for _, s in self.overrides)))
+
+    def calibrated(self, name: str) -> Calibrated | None:
+        """How a matrix of a layer is made by its inputs, if its method asks for them."""
+        return _by_inputs(self.scheme(name)) if name.startswith("layers.") else None
 
     @property
     def name(self) -> str:
@@ -77,12 +88,18 @@ class Recipe:
                 wrong = first_wrong(rounded(weights, scheme.number))
                 raise Unfit(name, row + (wrong or 0), scheme)
             return weights
-        made = methods()[scheme.method].quantize(weights, scheme)
+        made = self._codes(name, weights, scheme, row)
         for part in (made.scales, made.zeros):
             wrong = None if part is None else first_wrong(part)
             if wrong is not None:
                 raise Unfit(name, row + wrong * scheme.rows_of_scales, scheme)
         return made
+
+    def _codes(self, name: str, weights: F32, scheme: Scheme, row: int) -> QTensor:
+        made = self.made.get(name)
+        if made is None or made.scheme != scheme:
+            return methods()[scheme.method].quantize(weights, scheme)
+        return made.cut(row, row + len(weights))
 
     def check(self, names: Mapping[str, object]) -> None:
         """Every pattern must fit a weight: a typing error is not ignored."""
@@ -100,6 +117,11 @@ class Recipe:
         text += f" embed={word(self.embed)}" if self.embed != self.body else ""
         text += f" head={word(self.head)}" if self.head != self.body else ""
         return text + "".join(f" {pattern}={word(scheme)}" for pattern, scheme in self.overrides)
+
+
+def _by_inputs(scheme: Scheme) -> Calibrated | None:
+    made_here = not scheme.is_float and not scheme.block_bytes
+    return methods()[scheme.method].calibrated if made_here else None
 
 
 def word(scheme: Scheme) -> str:

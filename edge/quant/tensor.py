@@ -117,6 +117,12 @@ class QTensor:
     zeros: U8 | F32 | None = None
     levels: F32 | None = None
 
+    def cut(self, start: int, stop: int) -> "QTensor":
+        """Some of its rows; none of a table's."""
+        zeros = None if self.zeros is None else self.zeros[start:stop]
+        codes, scales = self.codes[start:stop], self.scales[start:stop]
+        return QTensor(codes, scales, self.scheme, self.columns, zeros, self.levels)
+
     def dequantize(self) -> F32:
         """The weights that these codes mean: [N, K]."""
         if self.scheme.zero == "table":

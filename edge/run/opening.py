@@ -1,6 +1,7 @@
 """An artifact's decoder, by what its target's runtime offers; what it lacks is refused by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -22,6 +23,23 @@ def stored(artifact: Artifact, part: DecoderSpec) -> StoredWeights:
     """The weights of an artifact as they lie there."""
     offered = _offered(artifact, "stored", "be read back")
     return cast(StoredWeights, offered(artifact.place, part))
+
+
+@contextmanager
+def as_they_lie(
+    artifact: Artifact, recipe: Recipe, part: DecoderSpec
+) -> Iterator[tuple[StoredWeights | None, Rows | None]]:
+    """What an oracle must take from an artifact, where no recipe makes it again from the source alone: all of its
+    weights if its runtime reads them so, or else what its matrices mean.
+    """
+    with ExitStack() as stack:
+        offers = callable(getattr(targets.runtime(artifact.manifest.target), "stored", None))
+        if recipe.foreign or (recipe.by_inputs and offers):
+            yield stack.enter_context(closing(stored(artifact, part))), None
+        elif recipe.by_inputs:
+            yield None, stack.enter_context(closing(read_back(artifact, recipe)))
+        else:
+            yield None, None
 
 
 def read_back(artifact: Artifact, recipe: Recipe) -> Rows:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 Shape = Literal["circle", "square", "triangle"]
+_NO_INK = (None, 0, 0)
+_LARGE = 512  # pixels, of which the parts are whole enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,12 @@ class Canvas:
         left, top = at
         high = line_height(font, size)
         for letter in text:
-            drawn = _letter(font, size, letter)
-            if drawn.mask is not None and self._draw is not None:
-                x, y = drawn.at
-                self._image.paste(ink, (round(left) + x, round(top) + y), drawn.mask)
-            box = (left, top, left + drawn.advance, top + high)
-            self.glyphs.append(Glyph(letter, box))
-            left += drawn.advance
+            mask, x, y = _NO_INK if self._draw is None else _inked(font, size, letter)
+            if mask is not None:
+                self._image.paste(ink, (round(left) + x, round(top) + y), mask)
+            advance = _advance(font, letter) * size
+            self.glyphs.append(Glyph(letter, (left, top, left + advance, top + high)))
+            left += advance
 
     def box(self, box: Box, ink: Colour, name: str | None = None) -> None:
         """A filled box; a named one is remembered."""
@@ -85,7 +86,7 @@ def _fill(draw: "ImageDraw.ImageDraw", shape: Shape, box: Box, ink: Colour) -> N
 
 def width_of(text: str, font: Path, size: int) -> float:
     """Pixels that a line takes, letters by themselves: what kerning moves is less than one."""
-    return sum(_letter(font, size, letter).advance for letter in text)
+    return size * sum(_advance(font, letter) for letter in text)
 
 
 def line_height(font: Path, size: int) -> int:
@@ -94,27 +95,22 @@ def line_height(font: Path, size: int) -> int:
     return ascent + descent
 
 
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    """`mask`: where there is ink, if anywhere; `at`: where its corner lies, from that of the line."""
-
-    mask: "Image.Image | None"
-    at: tuple[int, int]
-    advance: float
+@lru_cache(maxsize=1 << 18)
+def _advance(font: Path, letter: str) -> float:
+    """From a letter to the next, in parts of the font's size."""
+    return _face(font, _LARGE).getlength(letter) / _LARGE
 
 
-@lru_cache(maxsize=1 << 18)  # drawing one takes fifty times as long as copying it
-def _letter(font: Path, size: int, letter: str) -> _Letter:
+@lru_cache(maxsize=1 << 19)  # drawing one takes fifty times as long as copying it
+def _inked(font: Path, size: int, letter: str) -> "tuple[Image.Image | None, int, int]":
+    """Where a letter has ink, if anywhere, and how far that lies from its line's corner: right and down."""
     from PIL import Image, ImageDraw
 
-    face = _face(font, size)
-    left, top, right, bottom = (round(side) for side in face.getbbox(letter))
-    advance = face.getlength(letter)
-    if right <= left or bottom <= top:
-        return _Letter(None, (0, 0), advance)
-    mask = Image.new("L", (right - left, bottom - top))
-    ImageDraw.Draw(mask).text((-left, -top), letter, 255, font=face)
-    return _Letter(mask, (left, top), advance)
+    # Asking for its box first would draw it twice.
+    around = Image.new("L", (4 * size, 4 * size))
+    ImageDraw.Draw(around).text((size, size), letter, 255, font=_face(font, size))
+    box = around.getbbox()
+    return _NO_INK if box is None else (around.crop(box), box[0] - size, box[1] - size)
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,6 @@
 """The oracle: every model in plain numpy."""
 
 from edge_runtimes.reference.decoder import net_oracle, oracle
-from edge_runtimes.reference.importance import importance
+from edge_runtimes.reference.walk import importance, walk
 
-__all__ = ["importance", "net_oracle", "oracle"]
+__all__ = ["importance", "net_oracle", "oracle", "walk"]

@@ -1,13 +1,13 @@
 """The reference runtime: a checkpoint, or what a recipe makes of it, decoded in numpy."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from functools import partial
 from typing import cast
 
 import numpy as np
 
-from edge.contracts import PLAIN, Numerics, Rounding, StoredWeights
+from edge.contracts import PLAIN, Numerics, Rounding, Rows, StoredWeights
 from edge.net import NetSpec
 from edge.nn.decoder import decoder, embed
 from edge.nn.tracing import matrices
@@ -23,6 +23,7 @@ from edge_runtimes.reference.ops import Cache, NumpyOps, Tables
 from edge_runtimes.reference.products import Products
 
 Weights = Callable[[str, I64 | None], F32]
+Blocks = Callable[[str], Iterable[F32 | QTensor]]
 Product = Callable[[F32, str], F32]
 
 
@@ -125,19 +126,39 @@ def oracle(
     numerics: Numerics = PLAIN,
     spec: DecoderSpec | None = None,
     stored: StoredWeights | None = None,
+    meant: Rows | None = None,
 ) -> ReferenceDecoder:
-    """The checkpoint through a recipe's rounding, or weights as they are stored, computed as `numerics`
-    says.
+    """The checkpoint through a recipe's rounding, or weights as they are stored or as matrices of layers
+    are `meant`, computed as `numerics` says.
     """
     if stored is not None:
         weights: Weights = stored
-        blocks = stored.blocks
+        blocks: Blocks = stored.blocks
     else:
         weights = checkpoint_weights(checkpoint, recipe, vectors=numerics.vectors)
         blocks = partial(_blocks, checkpoint, recipe)
+    if meant is not None:
+        weights, blocks = _meant(meant, checkpoint, recipe, weights, blocks)
     products = Products(weights, blocks, partial(_inputs, recipe, numerics))
     cache = Cache(numerics.cache)
     return ReferenceDecoder(spec or checkpoint.decoder, weights, product=products, cache=cache)
+
+
+def _meant(
+    rows: Rows, checkpoint: Checkpoint, recipe: Recipe, weights: Weights, blocks: Blocks
+) -> tuple[Weights, Blocks]:
+    """Weights of which those that a text made are as they lie."""
+    known = set(filter(recipe.calibrated, matrices(checkpoint.spec)))
+
+    def weight(name: str, asked: I64 | None) -> F32:
+        if name not in known:
+            return weights(name, asked)
+        return rows.rows(name, 0, checkpoint.shape(name)[0], by_row=False)
+
+    def parts(name: str) -> Iterable[F32 | QTensor]:
+        return [weight(name, None)] if name in known else blocks(name)
+
+    return weight, parts
 
 
 def net_oracle(

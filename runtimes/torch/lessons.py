@@ -112,6 +112,8 @@ class LessonsRun(Loop):
         self._pool = ThreadPoolExecutor(min(workers, len(self.mine)))
         if on_cpu:
             torch.set_num_threads(max(1, workers // len(self.mine)))
+            # Else attention would compute in float32 whatever it is given: half as fast again.
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
 
     def start(self) -> state.Position:
         return state.Position()

@@ -1,0 +1,211 @@
+"""Weights that are rounded by a text: proved on every target, the same alone and together, whole or killed."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import ROOT, run, tiny
+
+import edge.convert.calibrated
+from edge import targets
+from edge.api import eval_text, verify_artifact
+from edge.artifact.manifest import Artifact
+from edge.convert.calibrated import STREAMS, Kept
+from edge.convert.calibration import Calibration
+from edge.convert.conversion import convert, convert_all
+from edge.convert.networks import floats_first
+from edge.convert.options import Options
+from edge.errors import EdgeError, Unsupported
+from edge.measure.recall import text as world
+from edge.quant.recipe import parse
+from edge.source.checkpoint import Checkpoint
+
+STORIES = ROOT / "edge" / "models" / "edge-stories"
+RECIPES = {
+    "onnx": "gptq-int4-g32",
+    "torch": "gptq-int4-g32-bf16",
+    "mlx": "gptq-int3-g32-min",
+    "gguf": "gptq-int4-g32-min-fp16",
+    "coreml": "gptq-int4-g32",
+}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("text") / "world.txt"
+    file.write_text(world(seed=1, count=12))
+    return file
+
+
+def asked(text: Path, target: str = "onnx", **more: object) -> Options:
+    recipe = str(more.pop("quant", RECIPES[target]))
+    return Options(target=target, quant=recipe, calibrate=Calibration.of(text, 600), **more)  # type: ignore[arg-type]
+
+
+def contents(artifact: Artifact) -> dict[str, str]:
+    return dict(artifact.files)
+
+
+@pytest.mark.parametrize("target", RECIPES)
+def test_every_target_holds_what_a_text_made(target: str, text: Path, tmp_path: Path) -> None:
+    artifact = convert(STORIES, tmp_path / "it", asked(text, target))
+    found = artifact.manifest.calibration
+    assert found is not None
+    assert found["text"] == text.name
+    report = verify_artifact(artifact.folder, str(STORIES), tokens=24)
+    assert report.passed, report
+    plain = convert(
+        STORIES,
+        tmp_path / "plain",
+        Options(target=target, quant=RECIPES[target].replace("gptq", "rtn")),
+    )
+    assert artifact.nbytes == pytest.approx(plain.nbytes, rel=0.01)
+
+
+def test_a_weight_that_was_changed_since_is_found(text: Path, tmp_path: Path) -> None:
+    """No text is at hand to make it again: it lies too far from its source."""
+    artifact = convert(STORIES, tmp_path / "it", asked(text, "torch", quant="gptq-int8-g32"))
+    file = next(artifact.folder.glob("*.safetensors"))
+    data = bytearray(file.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    name = next(key for key in header if "layers.0.attn.q" in key and "scale" not in key)
+    begin, end = header[name]["data_offsets"]
+    data[start + begin : start + end] = bytes((end - begin) * [255])
+    file.write_bytes(data)
+    report = verify_artifact(artifact.folder, str(STORIES), tokens=8)
+    assert not report.passed
+    assert not next(m for m in report.matrices if m.name == "layers.0.attn.q").near
+
+
+def test_several_targets_are_made_as_each_alone(text: Path, tmp_path: Path) -> None:
+    outs = {target: tmp_path / target for target in ("onnx", "coreml", "torch")}
+    together = convert_all(STORIES, outs, asked(text))
+    for artifact, target in zip(together, outs, strict=True):
+        options = asked(text, target, quant=RECIPES["onnx"])
+        assert contents(artifact) == contents(
+            convert(STORIES, tmp_path / f"{target}-alone", options)
+        )
+
+
+@pytest.fixture
+def killed_after(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Conversions stop once streams were kept so many times."""
+    left: list[int] = []
+    keep = Kept.keep
+
+    def stopping(self: Kept, walk: object) -> None:
+        if left and left[0] == 0:
+            raise OSError(
+                errno.ENOSPC, "full"
+            )  # what was done stays, as where a process was killed
+        keep(self, walk)  # type: ignore[arg-type]
+        if left:
+            left[0] -= 1
+
+    monkeypatch.setattr(Kept, "keep", stopping)
+    return left
+
+
+def test_a_conversion_killed_after_any_layer_ends_in_the_same_bytes(
+    text: Path, tmp_path: Path, killed_after: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = convert(STORIES, tmp_path / "whole", asked(text))
+    layers = len(whole.manifest.decoder.layers)
+    for kept in range(layers):
+        out = tmp_path / f"killed-{kept}"
+        killed_after[:] = [kept]
+        with pytest.raises(OSError, match="full"):
+            convert(STORIES, out, asked(text))
+        killed_after.clear()
+        begun: list[int] = []
+        made = edge.convert.calibrated._layer
+
+        def counted(*given: object, made=made, begun=begun) -> object:  # type: ignore[no-untyped-def]
+            begun.append(1)
+            return made(*given)
+
+        monkeypatch.setattr(edge.convert.calibrated, "_layer", counted)
+        again = convert(STORIES, out, asked(text))
+        monkeypatch.setattr(edge.convert.calibrated, "_layer", made)
+        assert len(begun) == layers - kept
+        assert contents(again) == contents(whole)
+        assert not list(out.rglob(f"*{STREAMS}"))
+
+
+def test_streams_of_another_conversion_or_none_are_left_alone(text: Path, tmp_path: Path) -> None:
+    with Checkpoint.open(STORIES) as checkpoint:
+        windows = Calibration.of(text, 600).windows(STORIES, checkpoint.decoder.context)
+        walk = targets.oracle().walk(checkpoint, windows)
+        walk.arrive(walk.through(None, lambda _: None))
+        Kept(tmp_path, "one").keep(walk)
+        for key, layer in (("one", 1), ("other", 0)):
+            fresh = targets.oracle().walk(checkpoint, windows)
+            Kept(tmp_path, key).back(fresh)
+            assert fresh.layer == layer
+        (tmp_path / STREAMS).write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
+        fresh = targets.oracle().walk(checkpoint, windows)
+        Kept(tmp_path, "one").back(fresh)
+        assert fresh.layer == 0
+
+
+def test_a_walk_by_its_own_weights_is_the_model(text: Path) -> None:
+    with Checkpoint.open(STORIES) as checkpoint:
+        ids = [1, *range(40, 70)]
+        walk = targets.oracle().walk(checkpoint, [ids, ids[:9]])
+        heard: dict[str, list[tuple[int, ...]]] = {}
+        while walk.layer < len(checkpoint.decoder.layers):
+            walk.arrive(
+                walk.through(
+                    lambda names, x: heard.setdefault(names[0], []).append(x.shape), lambda _: None
+                )
+            )
+        width = checkpoint.decoder.width
+        assert heard["layers.0.attn.q"] == [(31, width), (9, width)]
+        assert {name.rpartition(".")[2] for name in heard} == {"q", "o", "gate", "down"}
+        pure = targets.oracle().oracle(checkpoint, parse("fp32"))
+        from edge.nn.decoder import head
+        from edge_runtimes.reference.decoder import checkpoint_weights
+        from edge_runtimes.reference.ops import Cache, NumpyOps
+
+        ops = NumpyOps(checkpoint_weights(checkpoint), Cache(), 0, False)
+        found = head(ops, checkpoint.decoder, walk.streams[0], None)
+        np.testing.assert_allclose(found, pure.score(ids), rtol=1e-4, atol=1e-4)
+
+
+def test_less_is_lost_than_by_rounding_alone(assets: Path, tmp_path: Path) -> None:
+    """Real weights, and stories that calibration did not see."""
+    source, texts = assets / "llm" / "stories-260k", assets / "text" / "tinystories"
+    seen = Calibration.of(texts / "tinystories_sample.txt", 4000)
+    held = tmp_path / "held.txt"
+    held.write_text((texts / "minigpt-tinystories.txt").read_text()[:20_000])
+    lost = {}
+    for method, text in (("rtn", None), ("gptq", seen)):
+        recipe = f"{method}-int4-g32"
+        options = Options(target="torch", quant=recipe, embed="fp32", head="fp32", calibrate=text)
+        artifact = convert(source, tmp_path / method, options)
+        lost[method] = eval_text(artifact.folder, held, window=None, threads=1).nats_per_token
+    assert lost["gptq"] < lost["rtn"] - 0.01, lost
+
+
+def test_a_text_comes_with_edge(tmp_path: Path) -> None:
+    command = ["convert", str(STORIES), "--to", "onnx", "--quant", "gptq-int4-g32"]
+    command += ["--calibrate-tokens", "300", "-o", str(tmp_path / "it"), "--json"]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    found = Artifact.open(tmp_path / "it").manifest.calibration
+    assert found is not None
+    assert found["text"] == "calibration.txt"
+    assert found["sha256"] == Calibration.packaged().sha256
+
+
+def test_what_reads_no_text_is_not_rounded_by_one(text: Path, tmp_path: Path) -> None:
+    source = tiny(tmp_path / "source", "llama")
+    with pytest.raises(EdgeError, match="no tokenizer to read the text that"):
+        convert(source, tmp_path / "it", Options(target="onnx", quant="gptq-int4-g32"))
+    with pytest.raises(EdgeError, match="--calibrate would change nothing"):
+        convert(STORIES, tmp_path / "it", asked(text, quant="rtn-int4-g32"))
+    with pytest.raises(Unsupported, match="this network reads none"):
+        floats_first(parse("gptq-int4-g32"))
