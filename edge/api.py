@@ -31,12 +31,14 @@ from edge.pipelines.internvl import InternVL, load_internvl
 from edge.prove import networks, pipelines
 from edge.prove.verify import TOKENS, verify
 from edge.quant.listing import list_recipes
+from edge.quant.recipe import parse
 from edge.run import opening
 from edge.run.classifier import Classifier, load_classifier
 from edge.run.first_use import artifact_of
 from edge.run.model import Chat, Model, Wish, load, prompt_ids, vocabulary
 from edge.run.strategy import PLAIN, Strategy
 from edge.source import registry
+from edge.source.checkpoint import Checkpoint
 from edge.source.headers import Headers, config_of
 from edge.source.listing import list_models
 from edge.source.naming import Named, resolve
@@ -481,15 +483,25 @@ def eval_text(
     window: int | None,
     threads: int | None,
     strategy: Strategy = PLAIN,
+    against: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Loss of an artifact on a text file."""
+    """Loss of an artifact on a text file. `against`: the full model, which is computed in numpy beside it."""
     content = text_of(text)
     model = load(folder, threads=threads, strategy=strategy, turns=False)
-    ids = model.tokenizer.encode(content, special=False)
-    return evaluate(
-        model.decoder, ids, bos=model.tokenizer.bos_id, window=window, progress=progress
-    )
+    ids, bos = model.tokenizer.encode(content, special=False), model.tokenizer.bos_id
+    how: Any = {"bos": bos, "window": window, "progress": progress}
+    if against is None:
+        return evaluate(model.decoder, ids, **how)
+    with Checkpoint.open(resolve(against).checkpoint()) as checkpoint:
+        vocab = model.artifact.manifest.decoder.vocab
+        if checkpoint.decoder.vocab != vocab:
+            raise EdgeError(
+                f"{against} has {checkpoint.decoder.vocab} tokens, {folder} has {vocab}",
+                fix="give --against the checkpoint that the artifact was made from",
+            )
+        full = targets.oracle().oracle(checkpoint, parse("fp32"))
+        return evaluate(model.decoder, ids, against=full, **how)
 
 
 def ask_questions(

@@ -126,6 +126,10 @@ def evaluate(
     window: Annotated[
         int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Of --text: the full model, to say how far from it the artifact is."),
+    ] = None,
     kv: CacheType = None,
     threads: Threads = None,
     reference: Reference = False,
@@ -133,11 +137,14 @@ def evaluate(
 ) -> None:
     """Measure how well an artifact predicts a text: nats per token and perplexity.
 
-    With --questions: exact answers about held-out people, by how many tokens ago the fact was told. With
+    With --against: also the divergence from the full model, and how often both would choose the same token; that one
+    is computed in numpy, which takes a while. With --questions: exact answers about held-out people, by how many
+    tokens ago the fact was told. With
     --sheets: exact answers about generated pictures, of lines that no lesson had.
 
     \b
     Example: edge eval artifacts/phi-3 --text wiki.test.raw
+    Example: edge eval artifacts/edge-stories --text stories.txt --against edge-stories
     Example: edge eval artifacts/edge-stories --questions 120
     Example: edge eval artifacts/edge-reads --sheets 50 --data fonts
     """
@@ -149,6 +156,8 @@ def evaluate(
         raise EdgeError(
             "eval takes one of --text, --questions and --sheets", fix="give one of them"
         )
+    if text is None and against is not None:
+        raise EdgeError("--against is of --text", fix="give a text, or leave it out")
     if (sheets is None) != (data is None):
         raise EdgeError("--sheets are drawn in the fonts of --data", fix="give both")
     if sheets is not None and data is not None:
@@ -163,7 +172,13 @@ def evaluate(
     strategy = Strategy(reference=reference, kv=kv)
     if text is not None:
         found = api.eval_text(
-            artifact, text, window=window, threads=threads, strategy=strategy, progress=bar
+            artifact,
+            text,
+            window=window,
+            threads=threads,
+            strategy=strategy,
+            against=against,
+            progress=bar,
         ).json()
     else:
         found = api.ask_questions(

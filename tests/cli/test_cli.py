@@ -514,7 +514,7 @@ def test_eval(edge: Edge, artifact: Path, assets: Path, tmp_path: Path) -> None:
     text.write_text((assets / "text/tinystories/tinystories_sample.txt").read_text()[:900])
     done = edge("eval", artifact, "--text", text, "--json")
     assert done.code == 0, done.err
-    assert {"nats_per_token", "stderr", "perplexity", "tokens"} <= set(done.json)
+    assert {"nats_per_token", "nats_per_token_se", "perplexity", "tokens"} <= set(done.json)
     assert done.json["perplexity"] == pytest.approx(np.exp(done.json["nats_per_token"]))
     assert 1 < done.json["nats_per_token"] < 3
     shorter = edge("eval", artifact, "--text", text, "--window", "32", "--json").json
