@@ -11,7 +11,7 @@ from pathlib import Path
 import llama_cpp
 import numpy as np
 
-from edge.artifact.importance_matrix import FILE, read
+from edge.artifact.vectors import IMPORTANCE, read
 from edge.errors import Damaged
 from edge.gguf.kinds import Kind
 from edge.quant.unfit import Unfit
@@ -40,7 +40,7 @@ class Quantizer:
     @classmethod
     def of_folder(cls, folder: Path) -> "Quantizer":
         """With the importance matrix that lies in a folder, if one does."""
-        return cls(read(folder) if (folder / FILE).is_file() else {})
+        return cls(read(folder / IMPORTANCE) if (folder / IMPORTANCE).is_file() else {})
 
     def __call__(self, name: str, row: int, weights: F32, kind: Kind) -> U8:
         """Rows of a weight, from `row` on, as a type's bytes: [N, K] -> [N, bytes]."""
@@ -50,9 +50,9 @@ class Quantizer:
             raise Unfit(name, row + int(largest.argmax()), kind.name)
         rows, columns = weights.shape
         if importance is None and _needs(kind.id):
-            raise Damaged(f"{FILE} has no importance of {name}", fix="convert again")
+            raise Damaged(f"{IMPORTANCE} has no importance of {name}", fix="convert again")
         if importance is not None and len(importance) != columns:
-            raise Damaged(f"{FILE}: {name} has not {columns} inputs", fix="convert again")
+            raise Damaged(f"{IMPORTANCE}: {name} has not {columns} inputs", fix="convert again")
         source = np.ascontiguousarray(weights, np.float32)
         out = np.zeros((rows, kind.row_bytes(columns)), np.uint8)
         given = None if importance is None else importance.ctypes.data

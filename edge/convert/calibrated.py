@@ -2,10 +2,11 @@
 its inputs, which come from layers that are rounded already.
 
 One layer's weights, the means of products of its inputs and the text's streams are in memory at a time. After each
-layer the streams are kept on the disk: a conversion that was killed goes on with the layer that it was at. K columns.
+layer the streams are kept on the disk: a conversion that was killed goes on with the layer that it was at. N rows,
+K columns.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,6 +16,7 @@ import numpy as np
 from edge import targets
 from edge.contracts import Walk
 from edge.convert.one_pass import Job, put
+from edge.quant.balance import balanced, factors, joints
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor
 from edge.source.checkpoint import Checkpoint
@@ -23,22 +25,42 @@ from edge.system.progress import Progress
 from edge.typing import F32
 
 STREAMS = "streams.npz"  # gone before an artifact is published
-_PANEL = 1024  # columns of moments that are added up at once
+_PANEL = 1024  # columns of products that are added up at once
 
 
 @dataclass(slots=True)
-class Moments:
-    """Means of products of two inputs of a matrix, [K, K], of each group of names that have one input."""
+class Inputs:
+    """What matrices multiply: means of products of two inputs, [K, K], and of their sizes, [K]."""
 
-    sums: dict[tuple[str, ...], F32] = field(default_factory=dict)
+    products: F32
+    sizes: F32
     rows: int = 0
 
-    def hear(self, names: tuple[str, ...], x: F32) -> None:
+    def add(self, x: F32) -> None:
         """x [T, K]"""
-        columns = x.shape[1]
-        total = self.sums.setdefault(names, np.zeros((columns, columns), np.float32))
-        for at in range(0, columns, _PANEL):
-            total[at : at + _PANEL] += x[:, at : at + _PANEL].T @ x
+        for at in range(0, x.shape[1], _PANEL):
+            self.products[at : at + _PANEL] += x[:, at : at + _PANEL].T @ x
+        self.sizes += np.abs(x).sum(axis=0)
+        self.rows += len(x)
+
+    def mean(self) -> "Inputs":
+        self.products /= self.rows
+        self.sizes /= self.rows
+        return self
+
+
+@dataclass(slots=True)
+class Heard:
+    """The inputs of a layer's matrices, by the names of those that have one input."""
+
+    inputs: dict[tuple[str, ...], Inputs] = field(default_factory=dict)
+
+    def hear(self, names: tuple[str, ...], x: F32) -> None:
+        if names not in self.inputs:
+            columns = x.shape[1]
+            empty = np.zeros((columns, columns), np.float32), np.zeros(columns, np.float32)
+            self.inputs[names] = Inputs(*empty)
+        self.inputs[names].add(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,69 +71,45 @@ class Alike:
     jobs: Sequence[Job]
 
 
-def by_inputs(
-    checkpoint: Checkpoint,
-    alike: Alike,
-    windows: Sequence[Sequence[int]],
-    kept: "Kept",
-    progress: Progress,
-) -> None:
-    """Make and write the codes of the matrices of all layers."""
-    layers, recipe = len(checkpoint.decoder.layers), alike.recipes[0]
-    lacking = {name for name in checkpoint.places if any(job.needs(name) for job in alike.jobs)}
-    if not any(name.startswith("layers.") for name in lacking):
-        return
-    tokens = sum(map(len, windows))
-    walk = targets.oracle().walk(checkpoint, windows, recipe)
-    kept.back(walk)
-    with progress(f"calibrate {recipe}", 2 * tokens * layers) as advance:
-        advance(2 * tokens * walk.layer)
-        while walk.layer < layers:
-            moments = Moments()
-            walk.through(moments.hear, advance)
-            made = dict(_layer(checkpoint, recipe, moments, tokens))
-            for each in alike.recipes:
-                each.made.update(made)
-            put(checkpoint, list(made), alike.jobs, lambda _: None)
-            for name, tensor in made.items():
-                walk.replace(name, tensor.dequantize())
-            for each in alike.recipes:
-                each.made.clear()
-            walk.arrive(walk.through(None, advance))
-            kept.keep(walk)
-
-
-def _layer(
-    checkpoint: Checkpoint, recipe: Recipe, moments: Moments, tokens: int
-) -> Iterator[tuple[str, QTensor]]:
-    for names in list(moments.sums):
-        found = moments.sums.pop(names)
-        found /= tokens
-        for name in names:
-            weights, scheme = whole(checkpoint, name), recipe.scheme(name)
-            made = recipe.calibrated(name)
-            if made is not None:
-                yield name, made(weights, scheme, found)
-            elif not scheme.is_float:
-                stored = recipe.stored(name, weights, scheme)
-                assert isinstance(stored, QTensor)
-                yield name, stored
-
-
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What comes into the next layer, on the disk. `key`: of the conversion."""
+class Reading:
+    """A text that is read to round by: as a conversion of this key keeps its streams in a folder."""
 
+    windows: Sequence[Sequence[int]]
     folder: Path
     key: str
+    progress: Progress
 
-    def keep(self, walk: Walk) -> None:
+    def layers(
+        self,
+        checkpoint: Checkpoint,
+        recipe: Recipe,
+        make: Callable[[int, Heard], Mapping[str, F32]],
+        vectors: dict[str, F32] | None = None,
+    ) -> None:
+        """Through all layers, each by the weights that are made of it; `vectors` are kept with the streams."""
+        count, tokens = len(checkpoint.decoder.layers), sum(map(len, self.windows))
+        walk = targets.oracle().walk(checkpoint, self.windows, recipe)
+        self.back(walk, vectors)
+        with self.progress(f"calibrate {recipe}", 2 * tokens * count) as advance:
+            advance(2 * tokens * walk.layer)
+            while walk.layer < count:
+                heard = Heard()
+                walk.through(heard.hear, advance)
+                for name, weight in make(walk.layer, heard).items():
+                    walk.replace(name, weight)
+                walk.arrive(walk.through(None, advance))
+                self.keep(walk, vectors)
+
+    def keep(self, walk: Walk, vectors: Mapping[str, F32] | None = None) -> None:
         partial = self.folder / f".{STREAMS}"
+        told = {f"vector {name}": values for name, values in (vectors or {}).items()}
         with partial.open("wb") as file:
-            np.savez(file, *walk.streams, key=np.array(self.key), layer=np.array(walk.layer))
+            key, layer = np.array(self.key), np.array(walk.layer)
+            np.savez(file, *walk.streams, key=key, layer=layer, **told)  # type: ignore[arg-type]
         partial.replace(self.folder / STREAMS)
 
-    def back(self, walk: Walk) -> None:
+    def back(self, walk: Walk, vectors: dict[str, F32] | None = None) -> None:
         """Go to where the same conversion was, if it left its streams."""
         try:
             with np.load(self.folder / STREAMS) as found:
@@ -119,12 +117,106 @@ class Kept:
                     return
                 streams = [found[f"arr_{i}"] for i in range(len(walk.streams))]
                 layer = int(found["layer"])
+                told = {name: found[name] for name in found.files if name.startswith("vector ")}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return
         if all(a.shape == b.shape for a, b in zip(streams, walk.streams, strict=True)):
             while walk.layer < layer:
                 walk.arrive(streams)
+            if vectors is not None:
+                vectors |= {name.removeprefix("vector "): told[name] for name in told}
 
-    def drop(self) -> None:
-        for name in (STREAMS, f".{STREAMS}"):
-            (self.folder / name).unlink(missing_ok=True)
+
+def begun(folder: Path, key: str) -> bool:
+    """Whether a conversion of this key left streams to go on with."""
+    try:
+        with np.load(folder / STREAMS) as found:
+            return str(found["key"]) == key
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return False
+
+
+def drop(folder: Path) -> None:
+    for name in (STREAMS, f".{STREAMS}"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
+    """Make and write the codes of the matrices of all layers."""
+    recipe = alike.recipes[0]
+    lacking = {name for name in checkpoint.places if any(job.needs(name) for job in alike.jobs)}
+    if not any(name.startswith("layers.") for name in lacking):
+        return
+
+    def make(_index: int, heard: Heard) -> Mapping[str, F32]:
+        made = _codes(checkpoint, recipe, heard)
+        for each in alike.recipes:
+            each.made.update(made)
+        put(checkpoint, list(made), alike.jobs, lambda _: None)
+        for each in alike.recipes:
+            each.made.clear()
+        return {name: tensor.dequantize() for name, tensor in made.items()}
+
+    reading.layers(checkpoint, recipe, make)
+
+
+def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QTensor]:
+    out = {}
+    for names in list(heard.inputs):
+        inputs = heard.inputs.pop(names).mean()
+        for name in names:
+            weights, scheme = whole(checkpoint, name), recipe.scheme(name)
+            made = recipe.calibrated(name)
+            if made is not None:
+                out[name] = made(weights, scheme, inputs.products)
+            elif not scheme.is_float:
+                stored = recipe.stored(name, weights, scheme)
+                assert isinstance(stored, QTensor)
+                out[name] = stored
+    return out
+
+
+def balance_of(checkpoint: Checkpoint, recipe: Recipe, reading: Reading) -> dict[str, F32]:
+    """What the weights of all layers are balanced by (`edge.quant.balance`)."""
+    found: dict[str, F32] = {}
+
+    def make(index: int, heard: Heard) -> Mapping[str, F32]:
+        own = _balance(checkpoint, recipe, index, heard)
+        found.update(own)
+        by, weights = factors(checkpoint.decoder, own), {}
+        for joint in joints(checkpoint.decoder, index):
+            for name in joint.after:
+                scheme = recipe.scheme(name)
+                if scheme.is_float:
+                    continue
+                rows, columns = by.get(name, (None, None))
+                stored = recipe.stored(
+                    name, balanced(whole(checkpoint, name), 0, (rows, columns)), scheme
+                )
+                assert isinstance(stored, QTensor)
+                back = (_inverse(rows), _inverse(columns))
+                weights[name] = balanced(stored.dequantize(), 0, back)
+        return weights
+
+    reading.layers(checkpoint, recipe, make, found)
+    return found
+
+
+def _inverse(by: F32 | None) -> F32 | None:
+    return None if by is None else np.float32(1) / by
+
+
+def _balance(checkpoint: Checkpoint, recipe: Recipe, index: int, heard: Heard) -> dict[str, F32]:
+    out = {}
+    for joint in joints(checkpoint.decoder, index):
+        inputs = heard.inputs.pop(joint.after).mean()
+        method = recipe.balance(joint.after[0])
+        if method is None:
+            continue
+        weights = [whole(checkpoint, name) for name in joint.after]
+        schemes = [recipe.scheme(name) for name in joint.after]
+        sizes = joint.inputs(joint.outputs(inputs.sizes))
+        scales, left = method(weights, schemes, sizes, inputs.products)
+        if left < 1:
+            out[joint.before] = joint.outputs(scales)
+    return out

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from edge import targets
-from edge.artifact import importance_matrix
+from edge.artifact import vectors
 from edge.artifact.manifest import Artifact, Manifest, files_of, write_manifest
 from edge.artifact.publishing import check_place, partial_of, publishing
 from edge.contracts import About, Converter, Layout
-from edge.convert.calibrated import Alike, Kept, by_inputs
+from edge.convert.calibrated import Alike, Reading, balance_of, begun, by_inputs, drop
 from edge.convert.calibration import Calibration, calibration_of, measure
 from edge.convert.decoders import DecoderSubject
 from edge.convert.mixtures import tools
@@ -107,7 +107,7 @@ class Task:
 
     def begun(self, folder: Path) -> bool:
         """Whether a conversion that was killed left something to go on with."""
-        return bool(Journal.open(folder, self.key).done)
+        return bool(Journal.open(folder, self.key).done) or begun(folder, self.key)
 
     def json(self) -> dict[str, object]:
         """What would be done."""
@@ -118,6 +118,15 @@ class Task:
             "bytes": self.layout.nbytes,
             "resumes": self.begun(partial_of(self.out)),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A task, the folder that will become its artifact, and the ids of the tokenizer in it."""
+
+    task: Task
+    folder: Path
+    ids: SpecialIds
 
 
 def convert(
@@ -147,23 +156,28 @@ def convert_all(
             stack.enter_context(publishing(task.out, force=options.force, keep=task.begun))
             for task in tasks
         ]
-        ids = [subject.copy(folder) for folder in folders]
+        works = [
+            Work(task, folder, subject.copy(folder))
+            for task, folder in zip(tasks, folders, strict=True)
+        ]
         give_back()  # what reading the tokenizer took
-        windows = _windows(checkpoint, tasks, folders)
-        _weigh(checkpoint, tasks, folders, windows, progress)
-        _write(checkpoint, tasks, folders, ids, windows, progress)
+        windows = _windows(checkpoint, works)
+        _weigh(checkpoint, works, windows, progress)
+        for some in _alike(works):
+            _write(checkpoint, some, windows, progress)
         inputs = [*checkpoint.files, *subject.files]
         hashes = _hashes(inputs, progress)
-        for task, folder, special in zip(tasks, folders, ids, strict=True):
-            outputs = files_of(folder)
+        for work in works:
+            outputs = files_of(work.folder)
             found = _hashes(outputs, progress)
+            text = work.task.calibration
             manifest = replace(
-                _manifest(task, subject, special, options.stage),
-                calibration=None if task.calibration is None else task.calibration.json(windows),
+                _manifest(work.task, subject, work.ids, options.stage),
+                calibration=None if text is None else text.json(windows),
                 source={path.name: hashes[path] for path in inputs},
-                files={path.relative_to(folder).as_posix(): found[path] for path in outputs},
+                files={path.relative_to(work.folder).as_posix(): found[path] for path in outputs},
             )
-            write_manifest(folder, manifest)
+            write_manifest(work.folder, manifest)
     return [Artifact.open(task.out) for task in tasks]
 
 
@@ -201,65 +215,88 @@ def _check_calibration(options: Options, tasks: Sequence[Task], tokenizer: Path)
         )
 
 
-def _windows(
-    checkpoint: Checkpoint, tasks: Sequence[Task], folders: Sequence[Path]
-) -> list[list[int]]:
+def _windows(checkpoint: Checkpoint, works: Sequence[Work]) -> list[list[int]]:
     """The text's tokens, where a task has one; they share it."""
-    for task, folder in zip(tasks, folders, strict=True):
-        if task.calibration is not None:
-            return task.calibration.windows(folder, checkpoint.decoder.context)
+    for work in works:
+        if work.task.calibration is not None:
+            return work.task.calibration.windows(work.folder, checkpoint.decoder.context)
     return []
 
 
 def _weigh(
     checkpoint: Checkpoint,
-    tasks: Sequence[Task],
-    folders: Sequence[Path],
+    works: Sequence[Work],
     windows: Sequence[Sequence[int]],
     progress: Progress,
 ) -> None:
     """Put an importance matrix where a library wants one."""
-    lacking = [
-        folder
-        for task, folder in zip(tasks, folders, strict=True)
-        if task.calibration is not None and task.recipe.mixture is not None
-        if not (folder / importance_matrix.FILE).is_file()
+    files = [
+        work.folder / vectors.IMPORTANCE
+        for work in works
+        if work.task.calibration is not None and work.task.recipe.mixture is not None
     ]
+    lacking = [file for file in files if not file.is_file()]
     if lacking:
         table = measure(checkpoint, windows, progress)
-        for folder in lacking:
-            importance_matrix.write(folder, table)
+        for file in lacking:
+            vectors.write(file, table)
+
+
+def _alike(works: Sequence[Work]) -> list[list[Work]]:
+    """Those that are of the same weights: a recipe that balances them has its own."""
+    found: dict[str, list[Work]] = {}
+    for work in works:
+        recipe = work.task.recipe
+        found.setdefault(str(recipe) if recipe.balanced else "", []).append(work)
+    return list(found.values())
+
+
+def _balanced(checkpoint: Checkpoint, works: Sequence[Work], reading: Reading) -> Checkpoint:
+    """The weights that a recipe rounds; what they are balanced by is kept in each artifact."""
+    recipe = works[0].task.recipe
+    if not recipe.balanced:
+        return checkpoint
+    files = [work.folder / vectors.BALANCE for work in works]
+    known = next((file for file in files if file.is_file()), None)
+    table = balance_of(checkpoint, recipe, reading) if known is None else vectors.read(known)
+    for file in files:
+        vectors.write(file, table)
+    return checkpoint.balanced(table)
 
 
 def _write(
     checkpoint: Checkpoint,
-    tasks: Sequence[Task],
-    folders: Sequence[Path],
-    ids: Sequence[SpecialIds],
+    works: Sequence[Work],
     windows: Sequence[Sequence[int]],
     progress: Progress,
 ) -> None:
+    tasks = [work.task for work in works]
     name, total = checkpoint.folder.resolve().name, sum(task.layout.nbytes for task in tasks)
     what = ", ".join(f"{task.target} {task.recipe}" for task in tasks)
+
+    def reading(work: Work) -> Reading:
+        return Reading(windows, work.folder, work.task.key, progress)
+
+    checkpoint = _balanced(checkpoint, works, reading(works[0]))
     with ExitStack() as stack:
         jobs = []
-        for task, folder, special in zip(tasks, folders, ids, strict=True):
-            journal = Journal.open(folder, task.key)
-            about = About(checkpoint.family, name, special)
+        for work in works:
+            journal = Journal.open(work.folder, work.task.key)
+            about = About(checkpoint.family, name, work.ids)
             mode: Mode = "resume" if journal.done else "write"
-            writer = stack.enter_context(closing(task.layout.open(folder, about, mode)))
+            layout = work.task.layout
+            writer = stack.enter_context(closing(layout.open(work.folder, about, mode)))
             jobs.append(Job(writer, journal))
         for recipe in dict.fromkeys(str(task.recipe) for task in tasks if task.recipe.by_inputs):
             some = [i for i, task in enumerate(tasks) if str(task.recipe) == recipe]
             alike = Alike([tasks[i].recipe for i in some], [jobs[i] for i in some])
-            kept = Kept(folders[some[0]], tasks[some[0]].key)
-            by_inputs(checkpoint, alike, windows, kept, progress)
+            by_inputs(checkpoint, alike, reading(works[some[0]]))
         with progress(what, total) as advance:
             one_pass(checkpoint, jobs, advance)
-    for job, folder in zip(jobs, folders, strict=True):
+    for job, work in zip(jobs, works, strict=True):
         if job.journal is not None:
             job.journal.close()
-        Kept(folder, "").drop()
+        drop(work.folder)
 
 
 def _manifest(task: Task, subject: Subject, ids: SpecialIds, stage: str | None = None) -> Manifest:

@@ -131,7 +131,7 @@ def floats_first(recipe: Recipe) -> Recipe:
             f"{recipe} is of llama.cpp's library, which makes no such networks",
             fix="use fp32, fp16, int8 or int4",
         )
-    if recipe.by_inputs:
+    if recipe.by_inputs or recipe.balanced:
         raise Unsupported(
             f"{recipe} is made by what weights multiply in a text, and this network reads none",
             fix="use rtn-int4-g32, int8 or another recipe that asks for no text",

@@ -34,6 +34,7 @@ from edge.protocols import Spliced
 from edge.prove import networks
 from edge.prove import verify as decoders
 from edge.prove.logits import Forced
+from edge.prove.weights import as_balanced
 from edge.run import opening
 from edge.run.strategy import Strategy
 from edge.system.progress import Advance, Progress, silent
@@ -204,7 +205,9 @@ def _oracles(
     spec = parts["text"].manifest.decoder
     with ExitStack() as stack:
         made = {
-            name: stack.enter_context(as_made(source, part.manifest))
+            name: as_balanced(
+                part, stack.enter_context(as_made(source, part.manifest)), recipes[name]
+            )
             for name, part in parts.items()
         }
         stored, meant = stack.enter_context(

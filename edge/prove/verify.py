@@ -22,7 +22,7 @@ from edge.prove import texts
 from edge.prove.distance import Distance, farthest
 from edge.prove.logits import Forced, Proof
 from edge.prove.texts import Judgement
-from edge.prove.weights import compared
+from edge.prove.weights import as_balanced, compared
 from edge.quant.recipe import Recipe
 from edge.run import opening
 from edge.source.checkpoint import Checkpoint
@@ -85,7 +85,7 @@ def verify(
             snapkv_rows=asked.snapkv_rows,
             spliced=asked.spliced,
         )
-        checkpoint = replace(checkpoint, spec=spec)
+        checkpoint = as_balanced(artifact, replace(checkpoint, spec=spec), recipe)
         if checkpoint.spec != manifest.spec:
             raise EdgeError(
                 f"{source} is another model than {artifact.folder}: their numbers differ",

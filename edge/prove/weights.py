@@ -3,6 +3,7 @@
 from contextlib import closing
 
 from edge import targets
+from edge.artifact import vectors
 from edge.artifact.manifest import Artifact
 from edge.contracts import About
 from edge.convert.one_pass import Job, one_pass
@@ -13,6 +14,13 @@ from edge.run import opening
 from edge.source.checkpoint import Checkpoint
 from edge.system.progress import Progress
 from edge.text.ids import SpecialIds
+
+
+def as_balanced(artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
+    """The weights that an artifact rounds: by what it keeps, if its recipe balances them."""
+    if not recipe.balanced:
+        return checkpoint
+    return checkpoint.balanced(vectors.read(artifact.folder / vectors.BALANCE))
 
 
 def compared(

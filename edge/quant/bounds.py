@@ -83,6 +83,11 @@ def _by_steps(weights: F32, scheme: Scheme) -> AnyArray:
     return (width * half**2 + ends * (whole**2 - half**2)).sum(axis=1)
 
 
+def by_cut_steps(weights: F32, scheme: Scheme) -> float:
+    """Of methods that cut a group where all of it is nearer then: no more in all, though its ends are farther."""
+    return by_steps(weights, scheme)
+
+
 def by_more_steps(weights: F32, scheme: Scheme) -> float:
     """Of methods that round a weight away from where it is, to make good what others' rounding did: twice as
     far.

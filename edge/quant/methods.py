@@ -20,6 +20,7 @@ from edge.typing import F32
 Quantize = Callable[[F32, Scheme], QTensor]
 Bound = Callable[[F32, Scheme], float]
 Calibrated = Callable[[F32, Scheme, F32], QTensor]
+Balance = Callable[[Sequence[F32], Sequence[Scheme], F32, F32], tuple[F32, float]]
 # What no method may be called: it would be read as another word of a recipe.
 _TAKEN = re.compile(r"(?:int|lut|fp|bf|g)[0-9]*|asym|min")
 _NAME = re.compile(r"[a-z][a-z0-9]*")
@@ -30,8 +31,10 @@ class Method:
     """`schemes`: all that it makes. `quantize`: rows of weights [N, K] -> codes. `bound`: what the squares
     of the errors of rows may sum to, from the weights alone (`edge.quant.bounds`). `calibrated`: the same of
     whole matrices whose inputs are known by the means [K, K] of products of two of them; `quantize` then serves
-    where they are not. `group`: of a recipe that names none. `levels`: what the codes of its own levels mean,
-    sorted, times a group's scale. `names`: words of its own for schemes.
+    where they are not. `balance`: what columns are multiplied by before (`edge.quant.balance`), of matrices that
+    have one input, by its mean sizes [K] and those means; and which share of the error is left. `group`: of a
+    recipe that names none. `levels`: what the codes of its own levels mean, sorted, times a group's scale.
+    `names`: words of its own for schemes.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Method:
     quantize: Quantize
     bound: Bound
     calibrated: Calibrated | None = None
+    balance: Balance | None = None
     group: int = 32
     levels: tuple[float, ...] = ()
     names: Mapping[str, Scheme] = field(default_factory=dict)

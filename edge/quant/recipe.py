@@ -14,12 +14,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
 from edge.errors import EdgeError
 from edge.quant import ggml
-from edge.quant.methods import Calibrated, Method, methods
+from edge.quant.methods import Balance, Calibrated, Method, methods
 from edge.quant.tensor import FLOATS, ROW, Float, QTensor, Scheme, Zero, rounded
 from edge.quant.unfit import Unfit, first_wrong
 from edge.typing import F32
@@ -56,11 +57,23 @@ class Recipe:
     @property
     def by_inputs(self) -> bool:
         """Whether weights of layers are made by what they are multiplied with."""
-        return any(_by_inputs(scheme) for scheme in (self.body, *(s for _, s in self.overrides)))
+        return any(_method_of(scheme, "calibrated") for scheme in self._inner())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether weights are balanced before they are rounded."""
+        return any(_method_of(scheme, "balance") for scheme in self._inner())
+
+    def balance(self, name: str) -> Balance | None:
+        """How the inputs of a matrix of a layer are balanced, if its method does so."""
+        found: Balance | None = _method_of(self.scheme(name), "balance")
+        return found
 
     def calibrated(self, name: str) -> Calibrated | None:
         """How a matrix of a layer is made by its inputs, if its method asks for them."""
-        return _by_inputs(self.scheme(name)) if name.startswith("layers.") else None
+        inner = name.startswith("layers.")
+        found: Calibrated | None = _method_of(self.scheme(name), "calibrated") if inner else None
+        return found
 
     @property
     def name(self) -> str:
@@ -95,6 +108,10 @@ class Recipe:
                 raise Unfit(name, row + wrong * scheme.rows_of_scales, scheme)
         return made
 
+    def _inner(self) -> tuple[Scheme, ...]:
+        """What weights of layers are stored as."""
+        return (self.body, *(scheme for _, scheme in self.overrides))
+
     def _codes(self, name: str, weights: F32, scheme: Scheme, row: int) -> QTensor:
         made = self.made.get(name)
         if made is None or made.scheme != scheme:
@@ -119,9 +136,10 @@ class Recipe:
         return text + "".join(f" {pattern}={word(scheme)}" for pattern, scheme in self.overrides)
 
 
-def _by_inputs(scheme: Scheme) -> Calibrated | None:
+def _method_of(scheme: Scheme, what: str) -> Any:
+    """What the method of codes offers; None for floats, and for types of a library."""
     made_here = not scheme.is_float and not scheme.block_bytes
-    return methods()[scheme.method].calibrated if made_here else None
+    return getattr(methods()[scheme.method], what) if made_here else None
 
 
 def word(scheme: Scheme) -> str:

@@ -5,7 +5,7 @@ cache; no code of the folder is ever run: a pickle is read as data.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from edge.files.closeable import Closeable
 from edge.files.config import Config
 from edge.files.weightfile import WeightFile
 from edge.names import Location, Spec, decoder_of
+from edge.quant.balance import Factors, balanced, factors
 from edge.source.headers import (
     Headers,
     checkpoint_files,
@@ -44,6 +45,7 @@ class Checkpoint(Closeable):
     places: Mapping[str, Location]
     files: tuple[Path, ...]  # of weights
     _open: Mapping[str, WeightFile]  # by tensor
+    factors: Mapping[str, Factors] = field(default_factory=dict)  # of weights that are balanced
 
     @classmethod
     def open(
@@ -88,8 +90,18 @@ class Checkpoint(Closeable):
     def shape(self, name: str) -> Shape:
         return self.places[name].shape
 
+    def balanced(self, balance: Mapping[str, F32]) -> "Checkpoint":
+        """The same decoder by other weights (`edge.quant.balance`)."""
+        return replace(self, factors=factors(self.decoder, balance))
+
     def blocks(self, name: str) -> Iterator[F32]:
         """A weight from its first row to its last, in blocks of whole rows as float32."""
+        by, row = self.factors.get(name), 0
+        for block in self._blocks(name):
+            yield block if by is None else balanced(block, row, by)
+            row += len(block)
+
+    def _blocks(self, name: str) -> Iterator[F32]:
         place = self.places[name]
         step = max(1, BLOCK // max(1, int(np.prod(place.shape[1:]))))
         if place.made is not None:
@@ -106,6 +118,7 @@ class Checkpoint(Closeable):
         """Some rows of a weight, in the order asked for."""
         place = self.places[name]
         assert not place.rows, f"{name} is part of a fused tensor"
+        assert name not in self.factors, f"{name} is balanced: no table is"
         file = self._open[place.tensor]
         return np.concatenate([file.rows(place.tensor, int(row), int(row) + 1) for row in rows])
 

@@ -496,10 +496,10 @@ def _importances() -> Sequence[bytes]:
 
 
 def _read_importance(folder: Path, content: bytes) -> None:
-    from edge.artifact.importance_matrix import FILE, read
+    from edge.artifact.vectors import IMPORTANCE, read
 
-    (folder / FILE).write_bytes(content)
-    read(folder)
+    (folder / IMPORTANCE).write_bytes(content)
+    read(folder / IMPORTANCE)
 
 
 def _read_gguf(folder: Path, content: bytes) -> None:

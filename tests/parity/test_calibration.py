@@ -12,7 +12,7 @@ import edge.convert.calibrated
 from edge import targets
 from edge.api import eval_text, verify_artifact
 from edge.artifact.manifest import Artifact
-from edge.convert.calibrated import STREAMS, Kept
+from edge.convert.calibrated import STREAMS, Reading
 from edge.convert.calibration import Calibration
 from edge.convert.conversion import convert, convert_all
 from edge.convert.networks import floats_first
@@ -21,6 +21,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.measure.recall import text as world
 from edge.quant.recipe import parse
 from edge.source.checkpoint import Checkpoint
+from edge.system.progress import silent
 
 STORIES = ROOT / "edge" / "models" / "edge-stories"
 RECIPES = {
@@ -94,18 +95,18 @@ def test_several_targets_are_made_as_each_alone(text: Path, tmp_path: Path) -> N
 def killed_after(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Conversions stop once streams were kept so many times."""
     left: list[int] = []
-    keep = Kept.keep
+    keep = Reading.keep
 
-    def stopping(self: Kept, walk: object) -> None:
+    def stopping(self: Reading, walk: object, *more: object) -> None:
         if left and left[0] == 0:
             raise OSError(
                 errno.ENOSPC, "full"
             )  # what was done stays, as where a process was killed
-        keep(self, walk)  # type: ignore[arg-type]
+        keep(self, walk, *more)  # type: ignore[arg-type]
         if left:
             left[0] -= 1
 
-    monkeypatch.setattr(Kept, "keep", stopping)
+    monkeypatch.setattr(Reading, "keep", stopping)
     return left
 
 
@@ -121,15 +122,15 @@ def test_a_conversion_killed_after_any_layer_ends_in_the_same_bytes(
             convert(STORIES, out, asked(text))
         killed_after.clear()
         begun: list[int] = []
-        made = edge.convert.calibrated._layer
+        made = edge.convert.calibrated._codes
 
         def counted(*given: object, made=made, begun=begun) -> object:  # type: ignore[no-untyped-def]
             begun.append(1)
             return made(*given)
 
-        monkeypatch.setattr(edge.convert.calibrated, "_layer", counted)
+        monkeypatch.setattr(edge.convert.calibrated, "_codes", counted)
         again = convert(STORIES, out, asked(text))
-        monkeypatch.setattr(edge.convert.calibrated, "_layer", made)
+        monkeypatch.setattr(edge.convert.calibrated, "_codes", made)
         assert len(begun) == layers - kept
         assert contents(again) == contents(whole)
         assert not list(out.rglob(f"*{STREAMS}"))
@@ -140,14 +141,14 @@ def test_streams_of_another_conversion_or_none_are_left_alone(text: Path, tmp_pa
         windows = Calibration.of(text, 600).windows(STORIES, checkpoint.decoder.context)
         walk = targets.oracle().walk(checkpoint, windows)
         walk.arrive(walk.through(None, lambda _: None))
-        Kept(tmp_path, "one").keep(walk)
+        Reading(windows, tmp_path, "one", silent).keep(walk)
         for key, layer in (("one", 1), ("other", 0)):
             fresh = targets.oracle().walk(checkpoint, windows)
-            Kept(tmp_path, key).back(fresh)
+            Reading(windows, tmp_path, key, silent).back(fresh)
             assert fresh.layer == layer
         (tmp_path / STREAMS).write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
         fresh = targets.oracle().walk(checkpoint, windows)
-        Kept(tmp_path, "one").back(fresh)
+        Reading(windows, tmp_path, "one", silent).back(fresh)
         assert fresh.layer == 0
 
 

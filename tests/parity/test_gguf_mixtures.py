@@ -10,7 +10,7 @@ from support import converted, nothing_left, run, tiny
 
 from edge import targets
 from edge.api import verify_artifact
-from edge.artifact import importance_matrix as kept
+from edge.artifact import vectors as kept
 from edge.artifact.manifest import Artifact
 from edge.convert.calibration import Calibration
 from edge.convert.conversion import convert
@@ -295,12 +295,12 @@ def test_a_calibrated_artifact_says_by_what(text: Path, tmp_path: Path) -> None:
     assert found["window"] == 512
     assert 600 <= found["tokens"] <= 602
     assert found["sha256"] == Calibration.of(text).sha256
-    assert kept.FILE in artifact.manifest.files
+    assert kept.IMPORTANCE in artifact.manifest.files
     assert verify_artifact(artifact.folder, str(STORIES), tokens=24).passed
-    table = kept.read(artifact.folder)
+    table = kept.read(artifact.folder / kept.IMPORTANCE)
     assert len(table) == 7 * 8
     table["layers.0.mlp.down"][::2] *= 100
-    kept.write(artifact.folder, table)
+    kept.write(artifact.folder / kept.IMPORTANCE, table)
     report = verify_artifact(artifact.folder, str(STORIES), tokens=24)
     assert report.differing_bytes > 0, "other importances make other codes"
     assert not report.passed
@@ -426,7 +426,7 @@ HOSTILE = {
 def test_importances_that_no_text_gives(case: str, tmp_path: Path) -> None:
     from edge_converters.gguf.quantizer import Quantizer
 
-    kept.write(tmp_path, HOSTILE[case])
+    kept.write(tmp_path / kept.IMPORTANCE, HOSTILE[case])
     weights = np.ones((2, 256), np.float32)
     with pytest.raises(EdgeError):
         Quantizer.of_folder(tmp_path)("layers.0.attn.q", 0, weights, BY_NAME["Q4_K"])
@@ -446,7 +446,7 @@ def test_the_command_line(text: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert made.stderr == "", "llama.cpp is silent"
-    assert kept.FILE in json.loads(made.stdout)["files"]
+    assert kept.IMPORTANCE in json.loads(made.stdout)["files"]
     alone = run("convert", "edge-stories", "--to", "gguf", "--calibrate-tokens", "64")
     assert alone.returncode == 2
     assert "--calibrate would change nothing" in alone.stderr

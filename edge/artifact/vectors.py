@@ -1,5 +1,5 @@
-"""An importance matrix in an artifact: one safetensors file of vectors under canonical names, from which
-a quantizer's bytes can be made again. K inputs.
+"""Vectors that an artifact keeps under names, one safetensors file of a kind, from which its bytes can be made again:
+how much each input of a weight matters to a library's quantizer, or what weights are balanced by. K inputs.
 """
 
 import json
@@ -12,11 +12,11 @@ from edge.errors import Damaged
 from edge.files.safetensors import SafetensorsFile
 from edge.typing import F32
 
-FILE = "importance.safetensors"
+IMPORTANCE = "importance.safetensors"
+BALANCE = "balance.safetensors"
 
 
-def write(folder: Path, table: Mapping[str, F32]) -> None:
-    """One safetensors file of vectors, under canonical names."""
+def write(file: Path, table: Mapping[str, F32]) -> None:
     header, at = {}, 0
     for name, values in table.items():
         ends = [at, at + 4 * len(values)]
@@ -24,16 +24,20 @@ def write(folder: Path, table: Mapping[str, F32]) -> None:
         at = ends[1]
     text = json.dumps(header).encode()
     data = b"".join(np.ascontiguousarray(values, "<f4").tobytes() for values in table.values())
-    (folder / FILE).write_bytes(len(text).to_bytes(8, "little") + text + data)
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
-def read(folder: Path) -> dict[str, F32]:
-    with SafetensorsFile(folder / FILE) as file:
+def read(path: Path) -> dict[str, F32]:
+    """Every vector, [K]; refuses numbers below zero or without end, which none of them has."""
+    with SafetensorsFile(path) as file:
         out = {}
         for name, entry in file.entries.items():
             if entry.dtype != "F32" or len(entry.shape) != 1:
                 raise Damaged(f"{file.path}: {name!r:.80} is no vector", fix="convert again")
             out[name] = np.ascontiguousarray(file.rows(name, 0, entry.shape[0]))
             if not (np.isfinite(out[name]).all() and (out[name] >= 0).all()):
-                raise Damaged(f"{file.path}: {name!r:.80} is no importance", fix="convert again")
+                raise Damaged(
+                    f"{file.path}: {name!r:.80} holds numbers below zero, or none",
+                    fix="convert again",
+                )
         return out

@@ -1,0 +1,58 @@
+"""AWQ (arXiv 2306.00978): columns whose inputs are large are multiplied before weights are rounded, and what they
+multiply is divided (`edge.quant.balance`), so that what matters is rounded finer. By how much is tried: a power of
+the inputs' mean size, the same for all matrices of one input, and the best of them is kept.
+
+Codes then are those of `edge.quant.search`, which cuts groups where that is better, as the paper clips them. N rows,
+K columns.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.quant import rtn
+from edge.quant.bounds import by_cut_steps
+from edge.quant.methods import Method, grid
+from edge.quant.search import searched
+from edge.quant.tensor import Scheme
+from edge.typing import F32
+
+POWERS = tuple(float(power) for power in np.linspace(0, 1, 21))
+_ROWS = 256  # of a matrix, on which powers are tried
+_LEAST = 1e-4
+
+
+def scales(
+    weights: Sequence[F32], schemes: Sequence[Scheme], sizes: F32, moments: F32
+) -> tuple[F32, float]:
+    """What the columns of matrices [N, K] are multiplied by, [K], and the share that is left of what their products
+    are off by. `sizes`: the mean size of each input, [K]; `moments`: means of products of two of them.
+    """
+    some = [w[:: max(1, len(w) // _ROWS)][:_ROWS] for w in weights]
+    found: list[tuple[float, F32]] = []
+    for power in POWERS:
+        tried = by_power(sizes, power)
+        cost = 0.0
+        for w, scheme in zip(some, schemes, strict=True):
+            made = rtn.quantize(w * tried, scheme).dequantize() / tried
+            off = made - w
+            cost += float(np.einsum("nk,nk->", off @ moments, off, dtype=np.float64))
+        found.append((cost, tried))
+    least, best = min(found, key=lambda one: one[0])
+    return best, least / max(found[0][0], 1e-30)
+
+
+def by_power(sizes: F32, power: float) -> F32:
+    """A power of sizes, about one: [K] -> [K]."""
+    tried = np.maximum(sizes, _LEAST * max(float(sizes.max()), 1e-30)) ** np.float32(power)
+    found: F32 = tried / np.sqrt(tried.max() * tried.min())
+    return found.astype(np.float32, copy=False)
+
+
+METHOD = Method(
+    name="awq",
+    schemes=grid("awq", bits=(2, 3, 4, 5, 6, 8)),
+    quantize=searched,
+    balance=scales,
+    bound=by_cut_steps,
+)
