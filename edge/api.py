@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edge import targets
 from edge.artifact import integrity, network
-from edge.artifact.manifest import Artifact, for_later
+from edge.artifact.manifest import Artifact, for_later, recipe_of
 from edge.artifact.pipeline import PipelineArtifact, is_pipeline
 from edge.convert.conversion import convert_all, open_subject, prepare
 from edge.convert.options import Options, refuse_given, usual
@@ -16,7 +16,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.families import pipeline_of
 from edge.files.texts import text_of
 from edge.gguf.foreign import artifact_at, folder_only
-from edge.measure import net_bench, net_plan, pipeline_bench, pipeline_plan
+from edge.measure import comparison, net_bench, net_plan, pipeline_bench, pipeline_plan
 from edge.measure.bench import Text, Timing, bench
 from edge.measure.evaluate import Evaluation, evaluate
 from edge.measure.inspection import inspect
@@ -502,6 +502,41 @@ def eval_text(
             )
         full = targets.oracle().oracle(checkpoint, parse("fp32"))
         return evaluate(model.decoder, ids, against=full, **how)
+
+
+def compare_artifacts(
+    folders: Sequence[Path],
+    text: Path,
+    out: Path,
+    *,
+    against: str | None,
+    window: int | None,
+    threads: int | None,
+    say: Say,
+    progress: Progress | None = None,
+) -> tuple[list[comparison.Row], list[Path]]:
+    """Size, speed and loss of artifacts, and the files that show them. Speeds are those of a prompt of 128 tokens
+    and 64 more, or of what a context holds.
+    """
+    if out.exists() and not out.is_dir():
+        raise EdgeError(f"{out} is no folder", fix="give -o the name of a folder")
+    rows = []
+    for folder in folders:
+        artifact = artifact_at(folder)
+        decoder_of(artifact.manifest.spec, str(folder))
+        say(f"{folder}: speed")
+        prompt = min(128, max(1, artifact.manifest.decoder.context // 2))
+        new = min(64, max(1, artifact.manifest.decoder.context // 4))
+        timing = bench(artifact, prompt=prompt, new=new, threads=threads)
+        say(f"{folder}: loss")
+        quality = eval_text(
+            folder, text, window=window, threads=threads, against=against, progress=progress
+        )
+        manifest = artifact.manifest
+        said = str(recipe_of(manifest))
+        name = artifact.place.name
+        rows.append(comparison.Row.of(name, manifest.target, said, timing, quality))
+    return rows, comparison.write(rows, out)
 
 
 def ask_questions(

@@ -16,7 +16,19 @@ from edge.system.switches import keep_at_home
 
 # In the order of need, as help lists them.
 ORDER = (
-    *("pull", "plan", "convert", "verify", "inspect", "run", "serve", "bench", "eval", "train"),
+    *(
+        "pull",
+        "plan",
+        "convert",
+        "verify",
+        "inspect",
+        "run",
+        "serve",
+        "bench",
+        "eval",
+        "compare",
+        "train",
+    ),
     *("list", "rm", "doctor"),
 )
 GROUPS = (keeping, making, measuring, running, training)  # each brought its commands to `app`

@@ -187,6 +187,47 @@ def evaluate(
     show(found, as_json)
 
 
+@app.command("compare")
+def compare(
+    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts' folders, or GGUF files.")],
+    text: Annotated[Path, typer.Option(help="A UTF-8 text file that none of them was made by.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the table and picture.")],
+    against: Annotated[
+        str | None, typer.Option(help="The full model, to say how far from it each of them is.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
+    ] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Artifacts beside each other: size, speed and loss, as a table (md, csv, json) and a picture (svg; png with
+    Pillow).
+
+    \b
+    Example: edge compare artifacts/q4 artifacts/gptq --text book.txt --against ./llama-3.2-1b -o compared
+    """
+    from edge import api
+    from edge.command.bars import bar
+    from edge.measure.comparison import COLUMNS
+    from edge.system.table import table
+
+    rows, files = api.compare_artifacts(
+        artifacts,
+        text,
+        out,
+        against=against,
+        window=window,
+        threads=threads,
+        say=say,
+        progress=bar,
+    )
+    found = [row.json() for row in rows]
+    shown = {name: words.strip() for name, (words, _) in COLUMNS.items() if name in found[0]}
+    result = {"artifacts": found, "files": [str(file) for file in files]}
+    show(result, as_json, table(found, shown) + "\n\n" + "\n".join(map(str, files)))
+
+
 @app.command("plan")
 @spread
 def plan(
