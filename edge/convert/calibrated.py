@@ -16,6 +16,7 @@ import numpy as np
 from edge import targets
 from edge.contracts import Walk
 from edge.convert.one_pass import Job, put
+from edge.errors import EdgeError
 from edge.quant.balance import balanced, factors, joints
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor
@@ -43,7 +44,13 @@ class Inputs:
         self.sizes += np.abs(x).sum(axis=0)
         self.rows += len(x)
 
-    def mean(self) -> "Inputs":
+    def mean(self, name: str) -> "Inputs":
+        """Of a matrix of this name; refuses what no number is."""
+        if not np.isfinite(self.products).all():
+            raise EdgeError(
+                f"what {name} multiplies is no number, or larger than float32 holds",
+                fix="use a recipe that asks for no text, such as rtn-int4-g32; edge verify says more",
+            )
         self.products /= self.rows
         self.sizes /= self.rows
         return self
@@ -163,7 +170,7 @@ def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
 def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QTensor]:
     out = {}
     for names in list(heard.inputs):
-        inputs = heard.inputs.pop(names).mean()
+        inputs = heard.inputs.pop(names).mean(names[0])
         for name in names:
             weights, scheme = whole(checkpoint, name), recipe.scheme(name)
             made = recipe.calibrated(name)
@@ -209,7 +216,7 @@ def _inverse(by: F32 | None) -> F32 | None:
 def _balance(checkpoint: Checkpoint, recipe: Recipe, index: int, heard: Heard) -> dict[str, F32]:
     out = {}
     for joint in joints(checkpoint.decoder, index):
-        inputs = heard.inputs.pop(joint.after).mean()
+        inputs = heard.inputs.pop(joint.after).mean(joint.after[0])
         method = recipe.balance(joint.after[0])
         if method is None:
             continue

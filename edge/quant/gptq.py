@@ -44,11 +44,18 @@ def feedback(moments: F32, order: "np.ndarray[tuple[int], np.dtype[np.int64]]") 
     this order.
     """
     damped = moments[np.ix_(order, order)]
-    mean = float(np.mean(np.diagonal(damped), dtype=np.float64))
-    damped[np.diag_indices_from(damped)] += max(DAMPING * mean, float(np.finfo(np.float32).tiny))
-    # The lower factor of all of it turned round is the upper one of it as it is.
-    upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
-    return (upper / np.diagonal(upper)).astype(np.float32, copy=False)
+    diagonal = np.diagonal(damped).copy()
+    mean = max(float(np.mean(diagonal, dtype=np.float64)), float(np.finfo(np.float32).tiny))
+    # A few inputs that are far larger than all others leave these less than float32 rounds those by: then more.
+    for more in (1, 10, 100, 1000):
+        damped[np.diag_indices_from(damped)] = diagonal + np.float32(DAMPING * mean * more)
+        try:
+            # The lower factor of all of it turned round is the upper one of it as it is.
+            upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+        except np.linalg.LinAlgError:
+            continue
+        return (upper / np.diagonal(upper)).astype(np.float32, copy=False)
+    return np.eye(len(damped), dtype=np.float32)  # no column makes good another's error
 
 
 def _rows(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ROOT, run, tiny
+from support import ROOT, nothing_left, run, tiny
 
 import edge.convert.calibrated
 from edge import targets
 from edge.api import eval_text, verify_artifact
 from edge.artifact.manifest import Artifact
-from edge.convert.calibrated import STREAMS, Reading
+from edge.convert.calibrated import STREAMS, Heard, Reading
 from edge.convert.calibration import Calibration
 from edge.convert.conversion import convert, convert_all
 from edge.convert.networks import floats_first
@@ -200,6 +200,31 @@ def test_a_text_comes_with_edge(tmp_path: Path) -> None:
     assert found is not None
     assert found["text"] == "calibration.txt"
     assert found["sha256"] == Calibration.packaged().sha256
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_a_text_of_a_few_words_is_enough_to_go_on(method: str, tmp_path: Path) -> None:
+    """Fewer tokens than a matrix has inputs (AutoGPTQ#98); fewer than sixteen are no text."""
+    few = tmp_path / "few.txt"
+    few.write_text("Marla had a red kite. Tomtin had a blue drum. The red kite made Marla happy.")
+    options = Options(target="onnx", quant=f"{method}-int4-g32", calibrate=Calibration.of(few, 40))
+    assert verify_artifact(
+        convert(STORIES, tmp_path / "it", options).folder, str(STORIES), tokens=8
+    ).passed
+    few.write_text("a few")
+    options = Options(target="onnx", quant=f"{method}-int4-g32", calibrate=Calibration.of(few, 40))
+    with pytest.raises(EdgeError, match=r"is of \d tokens"):
+        convert(STORIES, tmp_path / "none", options)
+    assert nothing_left(tmp_path / "none")
+
+
+@pytest.mark.parametrize("values", [np.nan, np.inf, 3e38])
+def test_inputs_that_are_no_numbers_are_said(values: float) -> None:
+    heard = Heard()
+    with np.errstate(over="ignore", invalid="ignore"):
+        heard.hear(("layers.3.mlp.down",), np.full((4, 8), values, np.float32))
+        with pytest.raises(EdgeError, match=r"layers\.3\.mlp\.down multiplies is no number"):
+            heard.inputs[("layers.3.mlp.down",)].mean("layers.3.mlp.down")
 
 
 def test_what_reads_no_text_is_not_rounded_by_one(text: Path, tmp_path: Path) -> None:

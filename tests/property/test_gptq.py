@@ -160,6 +160,25 @@ def test_inputs_that_never_came_or_always_were_the_same_are_no_trouble() -> None
     assert not none.dequantize().any()
 
 
+@pytest.mark.parametrize("columns", [64, 700])
+@pytest.mark.parametrize("rank", [1, 3, 16])
+@pytest.mark.parametrize("large", [1, 1e3, 1e6])
+def test_few_inputs_or_one_far_larger_than_all_others(
+    columns: int, rank: int, large: float
+) -> None:
+    """Others' tools end here: a matrix that is not positive definite (AutoGPTQ#708, llm-compressor#142)."""
+    rng = np.random.default_rng(rank)
+    x = rng.normal(size=(rank, columns)).astype(np.float32)
+    x[:, 5] *= np.float32(large)
+    moments = (x.T @ x / rank).astype(np.float32)
+    weights = rng.normal(size=(8, columns)).astype(np.float32)
+    scheme = scheme_of("int4-g32")
+    made = gptq.calibrated(weights, scheme, moments)
+    plain = searched(weights, scheme, np.diagonal(moments).copy())
+    assert np.isfinite(made.dequantize()).all()
+    assert (cost(weights, made, moments) <= cost(weights, plain, moments) * (1 + 1e-3) + 1e-6).all()
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_weight_is_not_moved_farther_than_its_bound(recipe: str, seed: int) -> None:

@@ -54,7 +54,10 @@ TOOLKITS = {
     "tiktoken": ("edge/prove/judges.py",),
     "llguidance": ("edge/decode/grammar.py", "edge/decode/_trial.py"),
     "typer": ("edge/command/",),
-    "PIL": ("edge/measure/scatter.py", "edge/vision/",),
+    "PIL": (
+        "edge/measure/scatter.py",
+        "edge/vision/",
+    ),
     "platformdirs": ("edge/system/home.py",),
 }
 
