@@ -179,6 +179,19 @@ def test_few_inputs_or_one_far_larger_than_all_others(
     assert (cost(weights, made, moments) <= cost(weights, plain, moments) * (1 + 1e-3) + 1e-6).all()
 
 
+@pytest.mark.parametrize("below", [0.05, 0.5, 20, 1e6])
+def test_products_that_rounding_left_below_zero(below: float) -> None:
+    """As sums in float32 of inputs far apart are: what more damping cannot mend rounds each column for itself."""
+    rng = np.random.default_rng(1)
+    one = rng.normal(size=48).astype(np.float32)
+    moments = np.outer(one, one).astype(np.float32)
+    moments -= np.eye(48, dtype=np.float32) * np.float32(below * np.diagonal(moments).mean())
+    weights = rng.normal(size=(8, 48)).astype(np.float32)
+    made = gptq.calibrated(weights, scheme_of("int4-g32"), moments)
+    assert np.isfinite(made.dequantize()).all()
+    assert squares(made.dequantize() - weights) <= most(weights, made.scheme)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_weight_is_not_moved_farther_than_its_bound(recipe: str, seed: int) -> None:
