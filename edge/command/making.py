@@ -33,8 +33,8 @@ def convert(
     calibrate: Annotated[
         Path | None,
         typer.Option(
-            help="A UTF-8 text that the model reads to find which inputs matter: for gptq and awq, which take pages "
-            "of books if none is given, and gguf's mixtures."
+            help="A UTF-8 text that the model reads to find which inputs matter: for gptq, awq and "
+            "smoothquant, which take pages of books if none is given, and gguf's mixtures."
         ),
     ] = None,
     calibrate_tokens: Annotated[

@@ -18,6 +18,7 @@ from edge.contracts import Walk
 from edge.convert.one_pass import Job, put
 from edge.errors import EdgeError
 from edge.quant.balance import balanced, factors, joints
+from edge.quant.inputs import Inputs
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import QTensor
 from edge.source.checkpoint import Checkpoint
@@ -26,34 +27,6 @@ from edge.system.progress import Progress
 from edge.typing import F32
 
 STREAMS = "streams.npz"  # gone before an artifact is published
-_PANEL = 1024  # columns of products that are added up at once
-
-
-@dataclass(slots=True)
-class Inputs:
-    """What matrices multiply: means of products of two inputs, [K, K], and of their sizes, [K]."""
-
-    products: F32
-    sizes: F32
-    rows: int = 0
-
-    def add(self, x: F32) -> None:
-        """x [T, K]"""
-        for at in range(0, x.shape[1], _PANEL):
-            self.products[at : at + _PANEL] += x[:, at : at + _PANEL].T @ x
-        self.sizes += np.abs(x).sum(axis=0)
-        self.rows += len(x)
-
-    def mean(self, name: str) -> "Inputs":
-        """Of a matrix of this name; refuses what no number is."""
-        if not np.isfinite(self.products).all():
-            raise EdgeError(
-                f"what {name} multiplies is no number, or larger than float32 holds",
-                fix="use a recipe that asks for no text, such as rtn-int4-g32; edge verify says more",
-            )
-        self.products /= self.rows
-        self.sizes /= self.rows
-        return self
 
 
 @dataclass(slots=True)
@@ -63,11 +36,17 @@ class Heard:
     inputs: dict[tuple[str, ...], Inputs] = field(default_factory=dict)
 
     def hear(self, names: tuple[str, ...], x: F32) -> None:
-        if names not in self.inputs:
-            columns = x.shape[1]
-            empty = np.zeros((columns, columns), np.float32), np.zeros(columns, np.float32)
-            self.inputs[names] = Inputs(*empty)
-        self.inputs[names].add(x)
+        self.inputs.setdefault(names, Inputs.none(x.shape[1])).add(x)
+
+    def take(self, names: tuple[str, ...]) -> Inputs:
+        """Those of these matrices, which are forgotten here; refuses what is no number."""
+        found = self.inputs.pop(names)
+        if not np.isfinite(found.products).all():
+            raise EdgeError(
+                f"what {names[0]} multiplies is no number, or larger than float32 holds",
+                fix="use a recipe that asks for no text, such as rtn-int4-g32; edge verify says more",
+            )
+        return found.mean()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +149,7 @@ def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
 def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QTensor]:
     out = {}
     for names in list(heard.inputs):
-        inputs = heard.inputs.pop(names).mean(names[0])
+        inputs = heard.take(names)
         for name in names:
             weights, scheme = whole(checkpoint, name), recipe.scheme(name)
             made = recipe.calibrated(name)
@@ -216,14 +195,14 @@ def _inverse(by: F32 | None) -> F32 | None:
 def _balance(checkpoint: Checkpoint, recipe: Recipe, index: int, heard: Heard) -> dict[str, F32]:
     out = {}
     for joint in joints(checkpoint.decoder, index):
-        inputs = heard.inputs.pop(joint.after).mean(joint.after[0])
+        inputs = heard.take(joint.after)
         method = recipe.balance(joint.after[0])
         if method is None:
             continue
         weights = [whole(checkpoint, name) for name in joint.after]
         schemes = [recipe.scheme(name) for name in joint.after]
-        sizes = joint.inputs(joint.outputs(inputs.sizes))
-        scales, left = method(weights, schemes, sizes, inputs.products)
+        tied = joint.inputs(joint.outputs(inputs.sizes)), joint.inputs(joint.most(inputs.largest))
+        scales, left = method(weights, schemes, Inputs(inputs.products, *tied))
         if left < 1:
             out[joint.before] = joint.outputs(scales)
     return out

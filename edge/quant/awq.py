@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.quant import rtn
 from edge.quant.bounds import by_cut_steps
+from edge.quant.inputs import Inputs
 from edge.quant.methods import Method, grid
 from edge.quant.search import searched
 from edge.quant.tensor import Scheme
@@ -22,21 +23,19 @@ _ROWS = 256  # of a matrix, on which powers are tried
 _LEAST = 1e-4
 
 
-def scales(
-    weights: Sequence[F32], schemes: Sequence[Scheme], sizes: F32, moments: F32
-) -> tuple[F32, float]:
-    """What the columns of matrices [N, K] are multiplied by, [K], and the share that is left of what their products
-    are off by. `sizes`: the mean size of each input, [K]; `moments`: means of products of two of them.
+def scales(weights: Sequence[F32], schemes: Sequence[Scheme], inputs: Inputs) -> tuple[F32, float]:
+    """What the columns of matrices [N, K] that have one input are multiplied by, [K], and the share that is left of
+    what their products are off by.
     """
     some = [w[:: max(1, len(w) // _ROWS)][:_ROWS] for w in weights]
     found: list[tuple[float, F32]] = []
     for power in POWERS:
-        tried = by_power(sizes, power)
+        tried = by_power(inputs.sizes, power)
         cost = 0.0
         for w, scheme in zip(some, schemes, strict=True):
             made = rtn.quantize(w * tried, scheme).dequantize() / tried
             off = made - w
-            cost += float(np.einsum("nk,nk->", off @ moments, off, dtype=np.float64))
+            cost += float(np.einsum("nk,nk->", off @ inputs.products, off, dtype=np.float64))
         found.append((cost, tried))
     least, best = min(found, key=lambda one: one[0])
     return best, least / max(found[0][0], 1e-30)

@@ -43,6 +43,12 @@ class Joint:
             return values
         return values.reshape(-1, self.heads, self.head_width).mean(axis=1).ravel()
 
+    def most(self, values: F32) -> F32:
+        """The most of them."""
+        if self.heads == 1:
+            return values
+        return values.reshape(-1, self.heads, self.head_width).max(axis=1).ravel()
+
 
 def joints(spec: DecoderSpec, index: int) -> Iterator[Joint]:
     """Of one layer."""

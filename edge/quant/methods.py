@@ -14,13 +14,14 @@ from functools import cache
 from itertools import product
 
 from edge import quant
+from edge.quant.inputs import Inputs
 from edge.quant.tensor import Float, QTensor, Scheme, Zero
 from edge.typing import F32
 
 Quantize = Callable[[F32, Scheme], QTensor]
 Bound = Callable[[F32, Scheme], float]
 Calibrated = Callable[[F32, Scheme, F32], QTensor]
-Balance = Callable[[Sequence[F32], Sequence[Scheme], F32, F32], tuple[F32, float]]
+Balance = Callable[[Sequence[F32], Sequence[Scheme], Inputs], tuple[F32, float]]
 # What no method may be called: it would be read as another word of a recipe.
 _TAKEN = re.compile(r"(?:int|lut|fp|bf|g)[0-9]*|asym|min")
 _NAME = re.compile(r"[a-z][a-z0-9]*")
@@ -32,9 +33,8 @@ class Method:
     of the errors of rows may sum to, from the weights alone (`edge.quant.bounds`). `calibrated`: the same of
     whole matrices whose inputs are known by the means [K, K] of products of two of them; `quantize` then serves
     where they are not. `balance`: what columns are multiplied by before (`edge.quant.balance`), of matrices that
-    have one input, by its mean sizes [K] and those means; and which share of the error is left. `group`: of a
-    recipe that names none. `levels`: what the codes of its own levels mean, sorted, times a group's scale.
-    `names`: words of its own for schemes.
+    have one input; and which share of the error is left. `group`: of a recipe that names none. `levels`: what
+    the codes of its own levels mean, sorted, times a group's scale. `names`: words of its own for schemes.
     """
 
     name: str

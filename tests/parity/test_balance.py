@@ -78,11 +78,14 @@ def test_a_balanced_model_says_what_it_said(family: str, tmp_path: Path) -> None
         } <= set(changed)
 
 
-@pytest.mark.parametrize("target", RECIPES)
+@pytest.mark.parametrize(
+    ("target", "recipe"),
+    [*RECIPES.items(), ("onnx", "smoothquant-w8a8"), ("gguf", "smoothquant-int8-g32-fp16")],
+)
 def test_every_target_holds_it_and_its_bytes_are_made_again(
-    target: str, text: Path, tmp_path: Path
+    target: str, recipe: str, text: Path, tmp_path: Path
 ) -> None:
-    artifact = convert(STORIES, tmp_path / "it", asked(text, target))
+    artifact = convert(STORIES, tmp_path / "it", asked(text, target, recipe))
     assert vectors.BALANCE in artifact.manifest.files
     report = verify_artifact(artifact.folder, str(STORIES), tokens=16)
     assert report.passed, report

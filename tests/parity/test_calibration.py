@@ -224,7 +224,7 @@ def test_inputs_that_are_no_numbers_are_said(values: float) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         heard.hear(("layers.3.mlp.down",), np.full((4, 8), values, np.float32))
         with pytest.raises(EdgeError, match=r"layers\.3\.mlp\.down multiplies is no number"):
-            heard.inputs[("layers.3.mlp.down",)].mean("layers.3.mlp.down")
+            heard.take(("layers.3.mlp.down",))
 
 
 def test_what_reads_no_text_is_not_rounded_by_one(text: Path, tmp_path: Path) -> None:

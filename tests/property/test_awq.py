@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from edge.quant import awq, rtn
 from edge.quant.bounds import squares
+from edge.quant.inputs import Inputs
 from edge.quant.methods import methods
 from edge.quant.recipe import parse
 from edge.quant.tensor import Scheme
@@ -20,7 +21,10 @@ def test_the_best_power_is_the_best_of_all_tried() -> None:
     moments = (x.T @ x / len(x)).astype(np.float32)
     weights = [rng.normal(size=(n, 64)).astype(np.float32) for n in (8, 16)]
     schemes = [parse("awq-int3-g32").body] * 2
-    best, left = awq.scales(weights, schemes, np.abs(x).mean(axis=0), moments)
+    inputs = Inputs.none(64)
+    inputs.add(x)
+    best, left = awq.scales(weights, schemes, inputs.mean())
+    np.testing.assert_allclose(inputs.products, moments, rtol=1e-4, atol=1e-3)
 
     def cost(scale: F32) -> float:
         """From the products themselves."""

@@ -1,0 +1,41 @@
+"""What a matrix multiplies while a model reads a text. K inputs, T rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.typing import F32
+
+_PANEL = 1024  # columns of products that are added up at once
+
+
+@dataclass(slots=True)
+class Inputs:
+    """`products`: means of products of two inputs, [K, K]; `sizes` and `largest`: the mean and the most of what
+    they are without their sign, [K].
+    """
+
+    products: F32
+    sizes: F32
+    largest: F32
+    rows: int = 0
+
+    @classmethod
+    def none(cls, columns: int) -> "Inputs":
+        """To add to."""
+        empty = np.zeros(columns, np.float32)
+        return cls(np.zeros((columns, columns), np.float32), empty, empty.copy())
+
+    def add(self, x: F32) -> None:
+        """x [T, K]: means become sums, until `mean`."""
+        for at in range(0, x.shape[1], _PANEL):
+            self.products[at : at + _PANEL] += x[:, at : at + _PANEL].T @ x
+        size = np.abs(x)
+        self.sizes += size.sum(axis=0)
+        np.maximum(self.largest, size.max(axis=0), out=self.largest)
+        self.rows += len(x)
+
+    def mean(self) -> "Inputs":
+        self.products /= self.rows
+        self.sizes /= self.rows
+        return self
