@@ -20,7 +20,7 @@ from edge.typing import F32
 
 POWERS = tuple(float(power) for power in np.linspace(0, 1, 21))
 _ROWS = 256  # of a matrix, on which powers are tried
-_LEAST = 1e-4
+_LEAST = 1e-4  # of the largest
 
 
 def scales(weights: Sequence[F32], schemes: Sequence[Scheme], inputs: Inputs) -> tuple[F32, float]:
@@ -43,7 +43,10 @@ def scales(weights: Sequence[F32], schemes: Sequence[Scheme], inputs: Inputs) ->
 
 def by_power(sizes: F32, power: float) -> F32:
     """A power of sizes, about one: [K] -> [K]."""
-    tried = np.maximum(sizes, _LEAST * max(float(sizes.max()), 1e-30)) ** np.float32(power)
+    most = sizes.max()
+    if not most > 0:  # inputs that never came
+        return np.ones_like(sizes)
+    tried = np.maximum(sizes / most, np.float32(_LEAST)) ** np.float32(power)
     found: F32 = tried / np.sqrt(tried.max() * tried.min())
     return found.astype(np.float32, copy=False)
 

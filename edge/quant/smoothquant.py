@@ -24,11 +24,16 @@ def scales(weights: Sequence[F32], schemes: Sequence[Scheme], inputs: Inputs) ->
     """What the columns of matrices [N, K] that have one input are multiplied by, [K]."""
     del schemes
     most = np.max([np.abs(w).max(axis=0) for w in weights], axis=0)
-    large, heavy = (
-        np.maximum(part, _LEAST * max(float(part.max()), 1e-30)) for part in (inputs.largest, most)
-    )
+    large, heavy = (_some(part) for part in (inputs.largest, most))
     found = large ** np.float32(SHARE) / heavy ** np.float32(1 - SHARE)
     return found.astype(np.float32, copy=False), 0.0
+
+
+def _some(sizes: F32) -> F32:
+    """Sizes [K] of which none is nothing, nor far from the others."""
+    most = float(sizes.max())
+    found: F32 = np.maximum(sizes, np.float32(_LEAST * most)) if most > 0 else np.ones_like(sizes)
+    return found
 
 
 _WORDS = {"smoothquant-w8a8": Scheme(8, 32, "middle", "fp32", "smoothquant")}
