@@ -343,7 +343,7 @@ def test_importances_do_not_cost_what_they_should_keep(text: Path, tmp_path: Pat
         asked = Options(target="gguf", quant="q2_k", calibrate=calibrate)
         folder = convert(STORIES, tmp_path / f"{number}", asked).folder
         losses.append(eval_text(folder, other, window=512, threads=1))
-    assert losses[1].nats_per_token < losses[0].nats_per_token + losses[0].stderr / 10
+    assert losses[1].nats_per_token < losses[0].nats_per_token + losses[0].nats_per_token_se / 10
 
 
 # Refusals

@@ -166,7 +166,7 @@ def test_loss_is_transformers(assets: Path, stories: Path) -> None:
     found = eval_text(stories, assets / SAMPLE, window=None, threads=1)
     assert found.tokens == len(ids) == len(losses)
     assert found.nats_per_token == pytest.approx(np.mean(losses), abs=5e-4)
-    assert found.stderr == pytest.approx(np.std(losses) / len(losses) ** 0.5, abs=5e-4)
+    assert found.nats_per_token_se == pytest.approx(np.std(losses) / len(losses) ** 0.5, abs=5e-4)
 
 
 @pytest.mark.parametrize("quant", ["fp32", "int4"])
