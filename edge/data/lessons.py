@@ -42,7 +42,7 @@ class Setting:
     side: int
     patch: int
     most: int
-    least: int = 14
+    least: int = 16
     lines: int = 3
     longest: int = 40
     held: bool = False
