@@ -109,6 +109,26 @@ def converted(folder: Path, source: Path, quant: str = "fp32", **options: Any) -
     return convert(source, folder, Options(quant=quant, **options)).folder
 
 
+def shortened(folder: Path, layers: int) -> Path:
+    """The packaged model's first layers alone, with its tokenizer: words are words, and all is quick."""
+    source = ROOT / "edge" / "models" / "edge-stories"
+    config = json.loads((source / "config.json").read_text()) | {"num_hidden_layers": layers}
+    raw = (source / "model.safetensors").read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    kept = {}
+    for name, entry in json.loads(raw[8:start]).items():
+        words = name.split(".")
+        if name == "__metadata__" or ("layers" in words and int(words[2]) >= layers):
+            continue
+        assert entry["dtype"] == "BF16"
+        begin, end = (start + offset for offset in entry["data_offsets"])
+        kept[name] = np.frombuffer(raw[begin:end], np.uint16).reshape(entry["shape"])
+    checkpoint(folder, config, kept)
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        (folder / name).write_bytes((source / name).read_bytes())
+    return folder
+
+
 def nothing_left(out: Path) -> bool:
     """Whether neither an artifact nor its hidden siblings are there."""
     if not out.parent.exists():

@@ -71,9 +71,11 @@ def refuse_unheld(target: str, name: str, scheme: Scheme, held: Sequence[Held]) 
 def nearest(scheme: Scheme, held: Sequence[Held]) -> list[str]:
     """Recipes that a target holds, the likest to a scheme first."""
 
-    def far(other: Scheme) -> tuple[int, int, int]:
+    def far(other: Scheme) -> tuple[int, int, bool, int]:
         unlike = [getattr(other, name) != getattr(scheme, name) for name in FIELDS]
-        return abs(other.bits - scheme.bits), sum(unlike), other.group or 0
+        made = methods()[other.method]
+        asks = other.method != scheme.method and bool(made.calibrated or made.balance)
+        return abs(other.bits - scheme.bits), sum(unlike), asks, other.group or 0
 
     every = [other for some in held for other in some.schemes() if _has_a_word(other)]
     words = dict.fromkeys(word(other) for other in sorted(every, key=far))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ROOT, nothing_left, run, tiny
+from support import nothing_left, run, shortened, tiny
 
 import edge.convert.calibrated
 from edge import targets
@@ -23,7 +23,6 @@ from edge.quant.recipe import parse
 from edge.source.checkpoint import Checkpoint
 from edge.system.progress import silent
 
-STORIES = ROOT / "edge" / "models" / "edge-stories"
 RECIPES = {
     "onnx": "gptq-int4-g32",
     "torch": "gptq-int4-g32-bf16",
@@ -31,6 +30,11 @@ RECIPES = {
     "gguf": "gptq-int4-g32-min-fp16",
     "coreml": "gptq-int4-g32",
 }
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shortened(tmp_path_factory.mktemp("source") / "stories", 3)
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +54,28 @@ def contents(artifact: Artifact) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("target", RECIPES)
-def test_every_target_holds_what_a_text_made(target: str, text: Path, tmp_path: Path) -> None:
-    artifact = convert(STORIES, tmp_path / "it", asked(text, target))
+def test_every_target_holds_what_a_text_made(
+    target: str, text: Path, tmp_path: Path, stories: Path
+) -> None:
+    artifact = convert(stories, tmp_path / "it", asked(text, target))
     found = artifact.manifest.calibration
     assert found is not None
     assert found["text"] == text.name
-    report = verify_artifact(artifact.folder, str(STORIES), tokens=24)
+    report = verify_artifact(artifact.folder, str(stories), tokens=24)
     assert report.passed, report
     plain = convert(
-        STORIES,
+        stories,
         tmp_path / "plain",
         Options(target=target, quant=RECIPES[target].replace("gptq", "rtn")),
     )
     assert artifact.nbytes == pytest.approx(plain.nbytes, rel=0.01)
 
 
-def test_a_weight_that_was_changed_since_is_found(text: Path, tmp_path: Path) -> None:
+def test_a_weight_that_was_changed_since_is_found(
+    text: Path, tmp_path: Path, stories: Path
+) -> None:
     """No text is at hand to make it again: it lies too far from its source."""
-    artifact = convert(STORIES, tmp_path / "it", asked(text, "torch", quant="gptq-int8-g32"))
+    artifact = convert(stories, tmp_path / "it", asked(text, "torch", quant="gptq-int8-g32"))
     file = next(artifact.folder.glob("*.safetensors"))
     data = bytearray(file.read_bytes())
     start = 8 + int.from_bytes(data[:8], "little")
@@ -76,18 +84,18 @@ def test_a_weight_that_was_changed_since_is_found(text: Path, tmp_path: Path) ->
     begin, end = header[name]["data_offsets"]
     data[start + begin : start + end] = bytes((end - begin) * [255])
     file.write_bytes(data)
-    report = verify_artifact(artifact.folder, str(STORIES), tokens=8)
+    report = verify_artifact(artifact.folder, str(stories), tokens=8)
     assert not report.passed
     assert not next(m for m in report.matrices if m.name == "layers.0.attn.q").near
 
 
-def test_several_targets_are_made_as_each_alone(text: Path, tmp_path: Path) -> None:
+def test_several_targets_are_made_as_each_alone(text: Path, tmp_path: Path, stories: Path) -> None:
     outs = {target: tmp_path / target for target in ("onnx", "torch")}
-    together = convert_all(STORIES, outs, asked(text))
+    together = convert_all(stories, outs, asked(text))
     for artifact, target in zip(together, outs, strict=True):
         options = asked(text, target, quant=RECIPES["onnx"])
         assert contents(artifact) == contents(
-            convert(STORIES, tmp_path / f"{target}-alone", options)
+            convert(stories, tmp_path / f"{target}-alone", options)
         )
 
 
@@ -109,15 +117,19 @@ def killed_after(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_conversion_killed_after_any_layer_ends_in_the_same_bytes(
-    text: Path, tmp_path: Path, killed_after: list[int], monkeypatch: pytest.MonkeyPatch
+    text: Path,
+    tmp_path: Path,
+    killed_after: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    stories: Path,
 ) -> None:
-    whole = convert(STORIES, tmp_path / "whole", asked(text))
+    whole = convert(stories, tmp_path / "whole", asked(text))
     layers = len(whole.manifest.decoder.layers)
     for kept in (0, 1, layers - 1):
         out = tmp_path / f"killed-{kept}"
         killed_after[:] = [kept]
         with pytest.raises(OSError, match="full"):
-            convert(STORIES, out, asked(text))
+            convert(stories, out, asked(text))
         killed_after.clear()
         begun: list[int] = []
         made = edge.convert.calibrated._codes
@@ -127,16 +139,18 @@ def test_a_conversion_killed_after_any_layer_ends_in_the_same_bytes(
             return made(*given)
 
         monkeypatch.setattr(edge.convert.calibrated, "_codes", counted)
-        again = convert(STORIES, out, asked(text))
+        again = convert(stories, out, asked(text))
         monkeypatch.setattr(edge.convert.calibrated, "_codes", made)
         assert len(begun) == layers - kept
         assert contents(again) == contents(whole)
         assert not list(out.rglob(f"*{STREAMS}"))
 
 
-def test_streams_of_another_conversion_or_none_are_left_alone(text: Path, tmp_path: Path) -> None:
-    with Checkpoint.open(STORIES) as checkpoint:
-        windows = Calibration.of(text, 600).windows(STORIES, checkpoint.decoder.context)
+def test_streams_of_another_conversion_or_none_are_left_alone(
+    text: Path, tmp_path: Path, stories: Path
+) -> None:
+    with Checkpoint.open(stories) as checkpoint:
+        windows = Calibration.of(text, 600).windows(stories, checkpoint.decoder.context)
         walk = targets.oracle().walk(checkpoint, windows)
         walk.arrive(walk.through(None, lambda _: None))
         Reading(windows, tmp_path, "one", silent).keep(walk)
@@ -150,8 +164,8 @@ def test_streams_of_another_conversion_or_none_are_left_alone(text: Path, tmp_pa
         assert fresh.layer == 0
 
 
-def test_a_walk_by_its_own_weights_is_the_model(text: Path) -> None:
-    with Checkpoint.open(STORIES) as checkpoint:
+def test_a_walk_by_its_own_weights_is_the_model(text: Path, stories: Path) -> None:
+    with Checkpoint.open(stories) as checkpoint:
         ids = [1, *range(40, 70)]
         walk = targets.oracle().walk(checkpoint, [ids, ids[:9]])
         heard: dict[str, list[tuple[int, ...]]] = {}
@@ -189,8 +203,8 @@ def test_less_is_lost_than_by_rounding_alone(assets: Path, tmp_path: Path) -> No
     assert lost["gptq"] < lost["rtn"] - 0.01, lost
 
 
-def test_a_text_comes_with_edge(tmp_path: Path) -> None:
-    command = ["convert", str(STORIES), "--to", "onnx", "--quant", "gptq-int4-g32"]
+def test_a_text_comes_with_edge(tmp_path: Path, stories: Path) -> None:
+    command = ["convert", str(stories), "--to", "onnx", "--quant", "gptq-int4-g32"]
     command += ["--calibrate-tokens", "300", "-o", str(tmp_path / "it"), "--json"]
     done = run(*command)
     assert done.returncode == 0, done.stderr
@@ -201,18 +215,20 @@ def test_a_text_comes_with_edge(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])
-def test_a_text_of_a_few_words_is_enough_to_go_on(method: str, tmp_path: Path) -> None:
+def test_a_text_of_a_few_words_is_enough_to_go_on(
+    method: str, tmp_path: Path, stories: Path
+) -> None:
     """Fewer tokens than a matrix has inputs (AutoGPTQ#98); fewer than sixteen are no text."""
     few = tmp_path / "few.txt"
     few.write_text("Marla had a red kite. Tomtin had a blue drum. The red kite made Marla happy.")
     options = Options(target="onnx", quant=f"{method}-int4-g32", calibrate=Calibration.of(few, 40))
     assert verify_artifact(
-        convert(STORIES, tmp_path / "it", options).folder, str(STORIES), tokens=8
+        convert(stories, tmp_path / "it", options).folder, str(stories), tokens=8
     ).passed
     few.write_text("a few")
     options = Options(target="onnx", quant=f"{method}-int4-g32", calibrate=Calibration.of(few, 40))
     with pytest.raises(EdgeError, match=r"is of \d tokens"):
-        convert(STORIES, tmp_path / "none", options)
+        convert(stories, tmp_path / "none", options)
     assert nothing_left(tmp_path / "none")
 
 
@@ -225,11 +241,13 @@ def test_inputs_that_are_no_numbers_are_said(values: float) -> None:
             heard.take(("layers.3.mlp.down",))
 
 
-def test_what_reads_no_text_is_not_rounded_by_one(text: Path, tmp_path: Path) -> None:
+def test_what_reads_no_text_is_not_rounded_by_one(
+    text: Path, tmp_path: Path, stories: Path
+) -> None:
     source = tiny(tmp_path / "source", "llama")
     with pytest.raises(EdgeError, match="no tokenizer to read the text that"):
         convert(source, tmp_path / "it", Options(target="onnx", quant="gptq-int4-g32"))
     with pytest.raises(EdgeError, match="--calibrate would change nothing"):
-        convert(STORIES, tmp_path / "it", asked(text, quant="rtn-int4-g32"))
+        convert(stories, tmp_path / "it", asked(text, quant="rtn-int4-g32"))
     with pytest.raises(Unsupported, match="this network reads none"):
         floats_first(parse("gptq-int4-g32"))
