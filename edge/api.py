@@ -521,7 +521,7 @@ def compare_artifacts(
     if out.exists() and not out.is_dir():
         raise EdgeError(f"{out} is no folder", fix="give -o the name of a folder")
     rows = []
-    for folder in folders:
+    for folder, name in zip(folders, comparison.names(folders), strict=True):
         artifact = artifact_at(folder)
         decoder_of(artifact.manifest.spec, str(folder))
         say(f"{folder}: speed")
@@ -534,7 +534,6 @@ def compare_artifacts(
         )
         manifest = artifact.manifest
         said = str(recipe_of(manifest))
-        name = artifact.place.name
         rows.append(comparison.Row.of(name, manifest.target, said, timing, quality))
     return rows, comparison.write(rows, out)
 

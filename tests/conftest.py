@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
+from support import shortened
 
 from edge.errors import Unsupported
+from edge.measure.recall import text as world
 from edge.system import switches
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,3 +171,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     file: Path | None = session.config.getoption("--lacking")
     if file is not None:
         file.write_text("".join(f"{name}\n" for name in LACKING))
+
+
+@pytest.fixture(scope="session")
+def short_stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged model's first layers, whose words are words."""
+    return shortened(tmp_path_factory.mktemp("source") / "stories", 3)
+
+
+@pytest.fixture(scope="session")
+def world_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of that model's small world."""
+    file = tmp_path_factory.mktemp("text") / "world.txt"
+    file.write_text(world(seed=1, count=12))
+    return file

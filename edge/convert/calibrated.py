@@ -24,9 +24,11 @@ from edge.quant.tensor import QTensor
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import whole
 from edge.system.progress import Progress
-from edge.typing import F32
+from edge.typing import F32, AnyArray
 
 STREAMS = "streams.npz"  # gone before an artifact is published
+_VECTOR = "vector "  # before the names of vectors in it
+_NONE = np.empty(0, np.float32)
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ class Reading:
 
     def keep(self, walk: Walk, vectors: Mapping[str, F32] | None = None) -> None:
         partial = self.folder / f".{STREAMS}"
-        told = {f"vector {name}": values for name, values in (vectors or {}).items()}
+        told = {f"{_VECTOR}{name}": values for name, values in (vectors or {}).items()}
         with partial.open("wb") as file:
             key, layer = np.array(self.key), np.array(walk.layer)
             np.savez(file, *walk.streams, key=key, layer=layer, **told)  # type: ignore[arg-type]
@@ -97,29 +99,28 @@ class Reading:
 
     def back(self, walk: Walk, vectors: dict[str, F32] | None = None) -> None:
         """Go to where the same conversion was, if it left its streams."""
-        try:
-            with np.load(self.folder / STREAMS) as found:
-                if str(found["key"]) != self.key:
-                    return
-                streams = [found[f"arr_{i}"] for i in range(len(walk.streams))]
-                layer = int(found["layer"])
-                told = {name: found[name] for name in found.files if name.startswith("vector ")}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-            return
+        found = _kept(self.folder, self.key)
+        streams = [found.get(f"arr_{i}", _NONE) for i in range(len(walk.streams))]
         if all(a.shape == b.shape for a, b in zip(streams, walk.streams, strict=True)):
-            while walk.layer < layer:
+            while walk.layer < int(found["layer"]):
                 walk.arrive(streams)
             if vectors is not None:
-                vectors |= {name.removeprefix("vector "): told[name] for name in told}
+                told = (name for name in found if name.startswith(_VECTOR))
+                vectors |= {name.removeprefix(_VECTOR): found[name] for name in told}
 
 
 def begun(folder: Path, key: str) -> bool:
     """Whether a conversion of this key left streams to go on with."""
+    return bool(_kept(folder, key))
+
+
+def _kept(folder: Path, key: str) -> dict[str, AnyArray]:
+    """Every array that a conversion of this key left; none of another's, nor of a file that is broken."""
     try:
         with np.load(folder / STREAMS) as found:
-            return str(found["key"]) == key
+            return dict(found) if str(found["key"]) == key and "layer" in found else {}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return False
+        return {}
 
 
 def drop(folder: Path) -> None:

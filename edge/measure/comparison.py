@@ -77,6 +77,16 @@ class Row:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+def names(folders: Sequence[Path]) -> list[str]:
+    """The shortest endings of paths that tell them apart."""
+    parts = [folder.parts for folder in folders]
+    for count in range(1, max(map(len, parts)) + 1):
+        found = ["/".join(own[-count:]) for own in parts]
+        if len(set(found)) == len(set(folders)):
+            return found
+    return list(map(str, folders))
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """A table, and on what it was measured."""
     shown = {name: words for name, words in COLUMNS.items() if name in rows[0].json()}

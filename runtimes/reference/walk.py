@@ -77,11 +77,7 @@ class Walk:
         return self._read[name]
 
 
-def walk(
-    checkpoint: Checkpoint, windows: Sequence[Sequence[int]], recipe: Recipe | None = None
-) -> Walk:
-    """At the first layer."""
-    return Walk.begin(checkpoint, windows, recipe)
+walk = Walk.begin  # at the first layer
 
 
 def importance(

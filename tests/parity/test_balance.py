@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import CONFIGS, shortened, tiny
+from support import CONFIGS, tiny
 
 from edge import targets
 from edge.api import eval_text, verify_artifact
@@ -17,7 +17,6 @@ from edge.convert.calibration import Calibration
 from edge.convert.conversion import convert, convert_all
 from edge.convert.options import Options
 from edge.errors import Damaged, EdgeError
-from edge.measure.recall import text as world
 from edge.quant.balance import joints
 from edge.quant.recipe import parse
 from edge.source.checkpoint import Checkpoint
@@ -32,21 +31,9 @@ RECIPES = {
 }
 
 
-@pytest.fixture(scope="module")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shortened(tmp_path_factory.mktemp("source") / "stories", 3)
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "world.txt"
-    file.write_text(world(seed=1, count=12))
-    return file
-
-
-def asked(text: Path, target: str, quant: str | None = None) -> Options:
+def asked(world_text: Path, target: str, quant: str | None = None) -> Options:
     return Options(
-        target=target, quant=quant or RECIPES[target], calibrate=Calibration.of(text, 400)
+        target=target, quant=quant or RECIPES[target], calibrate=Calibration.of(world_text, 400)
     )
 
 
@@ -87,33 +74,39 @@ def test_a_balanced_model_says_what_it_said(family: str, tmp_path: Path) -> None
     [*RECIPES.items(), ("onnx", "smoothquant-w8a8"), ("gguf", "smoothquant-int8-g32-fp16")],
 )
 def test_every_target_holds_it_and_its_bytes_are_made_again(
-    target: str, recipe: str, text: Path, tmp_path: Path, stories: Path
+    target: str, recipe: str, world_text: Path, tmp_path: Path, short_stories: Path
 ) -> None:
-    artifact = convert(stories, tmp_path / "it", asked(text, target, recipe))
+    artifact = convert(short_stories, tmp_path / "it", asked(world_text, target, recipe))
     assert vectors.BALANCE in artifact.manifest.files
-    report = verify_artifact(artifact.folder, str(stories), tokens=16)
+    report = verify_artifact(artifact.folder, str(short_stories), tokens=16)
     assert report.passed, report
     assert report.differing_bytes == 0
     file = artifact.folder / vectors.BALANCE
     table = vectors.read(file)
     first = next(iter(table))
     vectors.write(file, table | {first: table[first] * np.float32(1.5)})
-    assert not verify_artifact(artifact.folder, str(stories), tokens=8).passed
+    assert not verify_artifact(artifact.folder, str(short_stories), tokens=8).passed
 
 
-def test_together_as_alone_and_again_as_at_first(text: Path, tmp_path: Path, stories: Path) -> None:
+def test_together_as_alone_and_again_as_at_first(
+    world_text: Path, tmp_path: Path, short_stories: Path
+) -> None:
     outs = {target: tmp_path / target for target in ("onnx", "coreml")}
-    for artifact, target in zip(convert_all(stories, outs, asked(text, "onnx")), outs, strict=True):
-        alone = convert(stories, tmp_path / f"{target}-2", asked(text, target, RECIPES["onnx"]))
+    for artifact, target in zip(
+        convert_all(short_stories, outs, asked(world_text, "onnx")), outs, strict=True
+    ):
+        alone = convert(
+            short_stories, tmp_path / f"{target}-2", asked(world_text, target, RECIPES["onnx"])
+        )
         assert artifact.files == alone.files
 
 
 def test_a_killed_one_goes_on(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stories: Path
+    world_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_stories: Path
 ) -> None:
     import errno
 
-    whole = convert(stories, tmp_path / "whole", asked(text, "onnx"))
+    whole = convert(short_stories, tmp_path / "whole", asked(world_text, "onnx"))
     keep, count = Reading.keep, []
 
     def stopping(self: Reading, *given: object) -> None:
@@ -124,8 +117,8 @@ def test_a_killed_one_goes_on(
 
     monkeypatch.setattr(Reading, "keep", stopping)
     with pytest.raises(OSError, match="full"):
-        convert(stories, tmp_path / "it", asked(text, "onnx"))
-    again = convert(stories, tmp_path / "it", asked(text, "onnx"))
+        convert(short_stories, tmp_path / "it", asked(world_text, "onnx"))
+    again = convert(short_stories, tmp_path / "it", asked(world_text, "onnx"))
     assert len(count) == len(
         whole.manifest.decoder.layers
     )  # the first two were not gone through again
@@ -143,23 +136,29 @@ def test_a_killed_one_goes_on(
     ],
 )
 def test_numbers_of_another_model_are_refused(
-    wrong: dict[str, F32], text: Path, tmp_path: Path, module_artifact: Artifact, stories: Path
+    wrong: dict[str, F32],
+    world_text: Path,
+    tmp_path: Path,
+    module_artifact: Artifact,
+    short_stories: Path,
 ) -> None:
     file = module_artifact.folder / vectors.BALANCE
     before = file.read_bytes()
     try:
         vectors.write(file, wrong)
         with pytest.raises(Damaged):
-            verify_artifact(module_artifact.folder, str(stories), tokens=8)
+            verify_artifact(module_artifact.folder, str(short_stories), tokens=8)
     finally:
         file.write_bytes(before)
 
 
 @pytest.fixture(scope="module")
 def module_artifact(
-    text: Path, tmp_path_factory: pytest.TempPathFactory, stories: Path
+    world_text: Path, tmp_path_factory: pytest.TempPathFactory, short_stories: Path
 ) -> Artifact:
-    return convert(stories, tmp_path_factory.mktemp("made") / "it", asked(text, "torch"))
+    return convert(
+        short_stories, tmp_path_factory.mktemp("made") / "it", asked(world_text, "torch")
+    )
 
 
 def test_less_is_lost_than_by_rounding_alone(assets: Path, tmp_path: Path) -> None:
@@ -178,8 +177,10 @@ def test_less_is_lost_than_by_rounding_alone(assets: Path, tmp_path: Path) -> No
     assert lost["awq"] < 0.9 * lost["rtn"], lost
 
 
-def test_two_ways_to_use_a_text_are_not_mixed(text: Path, tmp_path: Path, stories: Path) -> None:
-    options = asked(text, "onnx")
+def test_two_ways_to_use_a_text_are_not_mixed(
+    world_text: Path, tmp_path: Path, short_stories: Path
+) -> None:
+    options = asked(world_text, "onnx")
     mixed = Options(
         target="onnx",
         quant=options.quant,
@@ -187,4 +188,4 @@ def test_two_ways_to_use_a_text_are_not_mixed(text: Path, tmp_path: Path, storie
         overrides={"layers.0.*": "gptq-int4-g32"},
     )
     with pytest.raises(EdgeError, match="either balances or"):
-        convert(stories, tmp_path / "it", mixed)
+        convert(short_stories, tmp_path / "it", mixed)

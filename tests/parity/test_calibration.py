@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import nothing_left, run, shortened, tiny
+from support import nothing_left, run, tiny
 
 import edge.convert.calibrated
 from edge import targets
@@ -18,7 +18,6 @@ from edge.convert.conversion import convert, convert_all
 from edge.convert.networks import floats_first
 from edge.convert.options import Options
 from edge.errors import EdgeError, Unsupported
-from edge.measure.recall import text as world
 from edge.quant.recipe import parse
 from edge.source.checkpoint import Checkpoint
 from edge.system.progress import silent
@@ -32,21 +31,9 @@ RECIPES = {
 }
 
 
-@pytest.fixture(scope="module")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shortened(tmp_path_factory.mktemp("source") / "stories", 3)
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "world.txt"
-    file.write_text(world(seed=1, count=12))
-    return file
-
-
-def asked(text: Path, target: str = "onnx", **more: object) -> Options:
+def asked(world_text: Path, target: str = "onnx", **more: object) -> Options:
     recipe = str(more.pop("quant", RECIPES[target]))
-    return Options(target=target, quant=recipe, calibrate=Calibration.of(text, 600), **more)  # type: ignore[arg-type]
+    return Options(target=target, quant=recipe, calibrate=Calibration.of(world_text, 600), **more)  # type: ignore[arg-type]
 
 
 def contents(artifact: Artifact) -> dict[str, str]:
@@ -55,16 +42,16 @@ def contents(artifact: Artifact) -> dict[str, str]:
 
 @pytest.mark.parametrize("target", RECIPES)
 def test_every_target_holds_what_a_text_made(
-    target: str, text: Path, tmp_path: Path, stories: Path
+    target: str, world_text: Path, tmp_path: Path, short_stories: Path
 ) -> None:
-    artifact = convert(stories, tmp_path / "it", asked(text, target))
+    artifact = convert(short_stories, tmp_path / "it", asked(world_text, target))
     found = artifact.manifest.calibration
     assert found is not None
-    assert found["text"] == text.name
-    report = verify_artifact(artifact.folder, str(stories), tokens=24)
+    assert found["text"] == world_text.name
+    report = verify_artifact(artifact.folder, str(short_stories), tokens=24)
     assert report.passed, report
     plain = convert(
-        stories,
+        short_stories,
         tmp_path / "plain",
         Options(target=target, quant=RECIPES[target].replace("gptq", "rtn")),
     )
@@ -72,10 +59,12 @@ def test_every_target_holds_what_a_text_made(
 
 
 def test_a_weight_that_was_changed_since_is_found(
-    text: Path, tmp_path: Path, stories: Path
+    world_text: Path, tmp_path: Path, short_stories: Path
 ) -> None:
     """No text is at hand to make it again: it lies too far from its source."""
-    artifact = convert(stories, tmp_path / "it", asked(text, "torch", quant="gptq-int8-g32"))
+    artifact = convert(
+        short_stories, tmp_path / "it", asked(world_text, "torch", quant="gptq-int8-g32")
+    )
     file = next(artifact.folder.glob("*.safetensors"))
     data = bytearray(file.read_bytes())
     start = 8 + int.from_bytes(data[:8], "little")
@@ -84,18 +73,20 @@ def test_a_weight_that_was_changed_since_is_found(
     begin, end = header[name]["data_offsets"]
     data[start + begin : start + end] = bytes((end - begin) * [255])
     file.write_bytes(data)
-    report = verify_artifact(artifact.folder, str(stories), tokens=8)
+    report = verify_artifact(artifact.folder, str(short_stories), tokens=8)
     assert not report.passed
     assert not next(m for m in report.matrices if m.name == "layers.0.attn.q").near
 
 
-def test_several_targets_are_made_as_each_alone(text: Path, tmp_path: Path, stories: Path) -> None:
+def test_several_targets_are_made_as_each_alone(
+    world_text: Path, tmp_path: Path, short_stories: Path
+) -> None:
     outs = {target: tmp_path / target for target in ("onnx", "torch")}
-    together = convert_all(stories, outs, asked(text))
+    together = convert_all(short_stories, outs, asked(world_text))
     for artifact, target in zip(together, outs, strict=True):
-        options = asked(text, target, quant=RECIPES["onnx"])
+        options = asked(world_text, target, quant=RECIPES["onnx"])
         assert contents(artifact) == contents(
-            convert(stories, tmp_path / f"{target}-alone", options)
+            convert(short_stories, tmp_path / f"{target}-alone", options)
         )
 
 
@@ -117,19 +108,19 @@ def killed_after(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_conversion_killed_after_any_layer_ends_in_the_same_bytes(
-    text: Path,
+    world_text: Path,
     tmp_path: Path,
     killed_after: list[int],
     monkeypatch: pytest.MonkeyPatch,
-    stories: Path,
+    short_stories: Path,
 ) -> None:
-    whole = convert(stories, tmp_path / "whole", asked(text))
+    whole = convert(short_stories, tmp_path / "whole", asked(world_text))
     layers = len(whole.manifest.decoder.layers)
     for kept in (0, 1, layers - 1):
         out = tmp_path / f"killed-{kept}"
         killed_after[:] = [kept]
         with pytest.raises(OSError, match="full"):
-            convert(stories, out, asked(text))
+            convert(short_stories, out, asked(world_text))
         killed_after.clear()
         begun: list[int] = []
         made = edge.convert.calibrated._codes
@@ -139,7 +130,7 @@ def test_a_conversion_killed_after_any_layer_ends_in_the_same_bytes(
             return made(*given)
 
         monkeypatch.setattr(edge.convert.calibrated, "_codes", counted)
-        again = convert(stories, out, asked(text))
+        again = convert(short_stories, out, asked(world_text))
         monkeypatch.setattr(edge.convert.calibrated, "_codes", made)
         assert len(begun) == layers - kept
         assert contents(again) == contents(whole)
@@ -147,10 +138,10 @@ def test_a_conversion_killed_after_any_layer_ends_in_the_same_bytes(
 
 
 def test_streams_of_another_conversion_or_none_are_left_alone(
-    text: Path, tmp_path: Path, stories: Path
+    world_text: Path, tmp_path: Path, short_stories: Path
 ) -> None:
-    with Checkpoint.open(stories) as checkpoint:
-        windows = Calibration.of(text, 600).windows(stories, checkpoint.decoder.context)
+    with Checkpoint.open(short_stories) as checkpoint:
+        windows = Calibration.of(world_text, 600).windows(short_stories, checkpoint.decoder.context)
         walk = targets.oracle().walk(checkpoint, windows)
         walk.arrive(walk.through(None, lambda _: None))
         Reading(windows, tmp_path, "one", silent).keep(walk)
@@ -164,8 +155,8 @@ def test_streams_of_another_conversion_or_none_are_left_alone(
         assert fresh.layer == 0
 
 
-def test_a_walk_by_its_own_weights_is_the_model(text: Path, stories: Path) -> None:
-    with Checkpoint.open(stories) as checkpoint:
+def test_a_walk_by_its_own_weights_is_the_model(world_text: Path, short_stories: Path) -> None:
+    with Checkpoint.open(short_stories) as checkpoint:
         ids = [1, *range(40, 70)]
         walk = targets.oracle().walk(checkpoint, [ids, ids[:9]])
         heard: dict[str, list[tuple[int, ...]]] = {}
@@ -203,8 +194,8 @@ def test_less_is_lost_than_by_rounding_alone(assets: Path, tmp_path: Path) -> No
     assert lost["gptq"] < lost["rtn"] - 0.01, lost
 
 
-def test_a_text_comes_with_edge(tmp_path: Path, stories: Path) -> None:
-    command = ["convert", str(stories), "--to", "onnx", "--quant", "gptq-int4-g32"]
+def test_a_text_comes_with_edge(tmp_path: Path, short_stories: Path) -> None:
+    command = ["convert", str(short_stories), "--to", "onnx", "--quant", "gptq-int4-g32"]
     command += ["--calibrate-tokens", "300", "-o", str(tmp_path / "it"), "--json"]
     done = run(*command)
     assert done.returncode == 0, done.stderr
@@ -216,19 +207,19 @@ def test_a_text_comes_with_edge(tmp_path: Path, stories: Path) -> None:
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])
 def test_a_text_of_a_few_words_is_enough_to_go_on(
-    method: str, tmp_path: Path, stories: Path
+    method: str, tmp_path: Path, short_stories: Path
 ) -> None:
     """Fewer tokens than a matrix has inputs (AutoGPTQ#98); fewer than sixteen are no text."""
     few = tmp_path / "few.txt"
     few.write_text("Marla had a red kite. Tomtin had a blue drum. The red kite made Marla happy.")
     options = Options(target="onnx", quant=f"{method}-int4-g32", calibrate=Calibration.of(few, 40))
     assert verify_artifact(
-        convert(stories, tmp_path / "it", options).folder, str(stories), tokens=8
+        convert(short_stories, tmp_path / "it", options).folder, str(short_stories), tokens=8
     ).passed
     few.write_text("a few")
     options = Options(target="onnx", quant=f"{method}-int4-g32", calibrate=Calibration.of(few, 40))
     with pytest.raises(EdgeError, match=r"is of \d tokens"):
-        convert(stories, tmp_path / "none", options)
+        convert(short_stories, tmp_path / "none", options)
     assert nothing_left(tmp_path / "none")
 
 
@@ -242,12 +233,12 @@ def test_inputs_that_are_no_numbers_are_said(values: float) -> None:
 
 
 def test_what_reads_no_text_is_not_rounded_by_one(
-    text: Path, tmp_path: Path, stories: Path
+    world_text: Path, tmp_path: Path, short_stories: Path
 ) -> None:
     source = tiny(tmp_path / "source", "llama")
     with pytest.raises(EdgeError, match="no tokenizer to read the text that"):
         convert(source, tmp_path / "it", Options(target="onnx", quant="gptq-int4-g32"))
     with pytest.raises(EdgeError, match="--calibrate would change nothing"):
-        convert(stories, tmp_path / "it", asked(text, quant="rtn-int4-g32"))
+        convert(short_stories, tmp_path / "it", asked(world_text, quant="rtn-int4-g32"))
     with pytest.raises(Unsupported, match="this network reads none"):
         floats_first(parse("gptq-int4-g32"))

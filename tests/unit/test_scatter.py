@@ -2,12 +2,14 @@
 
 import io
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.measure import scatter
+from edge.measure.comparison import names
 from edge.measure.scatter import Panel, Point, ticks
 
 SIZES = st.floats(-1e9, 1e9, allow_nan=False).filter(lambda x: x == 0 or abs(x) > 1e-6)
@@ -63,3 +65,16 @@ def test_the_same_as_png() -> None:
         for dot in root.iter("{http://www.w3.org/2000/svg}circle"):
             at = tuple(round(2 * float(dot.attrib[name])) for name in ("cx", "cy"))
             assert "#{:02x}{:02x}{:02x}".format(*rgb.getpixel(at)) == dot.attrib["fill"]
+
+
+def test_names_tell_artifacts_apart() -> None:
+    """Two folders of one name, as `--to onnx,mlx` makes for each model."""
+    assert names([Path("a/onnx"), Path("b/onnx")]) == ["a/onnx", "b/onnx"]
+    assert names([Path("a/onnx"), Path("a/mlx")]) == ["onnx", "mlx"]
+    assert names([Path("onnx")]) == ["onnx"]
+    assert names([Path("x/a/onnx"), Path("y/a/onnx"), Path("mlx")]) == [
+        "x/a/onnx",
+        "y/a/onnx",
+        "mlx",
+    ]
+    assert names([Path("a"), Path("a")]) == ["a", "a"]
