@@ -1,4 +1,4 @@
-"""How Core ML stores codes: a stream of bits, each code from its lowest bit on.
+"""How Core ML stores codes.
 
 N rows, K columns, J groups of a row.
 """
@@ -7,20 +7,9 @@ from threading import Lock
 
 import numpy as np
 
+from edge.quant.stream import packed
 from edge.quant.tensor import QTensor, float_bytes
 from edge.typing import F32, U8
-
-_PER_WORD = {1: 8, 2: 4, 3: 8, 4: 2, 6: 4, 8: 1}  # codes in the fewest whole bytes that hold any
-
-
-def pack(codes: U8, bits: int) -> U8:
-    """Codes of rows that fill whole bytes -> bytes: [N, K] -> [N K bits / 8]."""
-    count = _PER_WORD[bits]
-    words = np.zeros(codes.size // count, np.uint32)
-    for i, column in enumerate(codes.reshape(-1, count).T):
-        words |= column.astype(np.uint32) << np.uint32(bits * i)
-    width = bits * count // 8
-    return words.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :width].reshape(-1)
 
 
 def parts(stored: QTensor) -> tuple[U8, U8, U8]:
@@ -34,8 +23,13 @@ def parts(stored: QTensor) -> tuple[U8, U8, U8]:
         codes = codes ^ np.uint8(1 << (scheme.bits - 1))
     zeros = np.empty(0, np.uint8)
     if scheme.zero == "integer" and stored.zeros is not None:
-        zeros = pack(stored.zeros.astype(np.uint8), scheme.bits)
-    return pack(codes, scheme.bits), float_bytes(stored.scales, scheme.number), zeros
+        zeros = _packed(stored.zeros.astype(np.uint8), scheme.bits)
+    return _packed(codes, scheme.bits), float_bytes(stored.scales, scheme.number), zeros
+
+
+def _packed(codes: U8, bits: int) -> U8:
+    """Rows end to end: they fill whole bytes together."""
+    return packed(codes.reshape(1, -1), bits)[0]
 
 
 class Together:

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from edge.files.safetensors import SIZES
+from edge.quant import stream
 from edge.quant.tensor import Float, QTensor, Scheme, float_bytes, rounded
 from edge.quant.unfit import Unfit, first_wrong
 from edge.typing import F32, U8, Shape
@@ -52,7 +53,7 @@ def packed(name: str, row: int, stored: F32 | QTensor, scheme: Scheme) -> tuple[
     if wrong is not None:
         raise Unfit(name, row + wrong, f"a bias in {scheme.number}")
     floats = (float_bytes(part, scheme.number) for part in (stored.scales, bias))
-    return words(stored.codes, scheme.bits), *floats
+    return stream.packed(stored.codes, scheme.bits), *floats
 
 
 def biases(stored: QTensor) -> F32:
@@ -62,16 +63,3 @@ def biases(stored: QTensor) -> F32:
     if stored.scheme.zero == "integer":
         return -stored.zeros.astype(np.float32) * stored.scales
     return stored.zeros.astype(np.float32)
-
-
-def words(codes: U8, bits: int) -> U8:
-    """Codes [N, K] -> bytes of little-endian words [N, K bits / 8], the first code lowest."""
-    if bits == 8:
-        return codes
-    if bits == 4:
-        pairs = np.ascontiguousarray(codes).view("<u2")
-        return (pairs | pairs >> 4).astype(np.uint8)
-    eights = codes.reshape(-1, 8).astype("<u8")  # eight codes fill `bits` bytes
-    eights <<= np.arange(0, 8 * bits, bits, dtype=np.uint64)
-    joined = np.bitwise_or.reduce(eights, axis=1)
-    return joined.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(len(codes), -1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.files.datafile import DataFile
 from edge.quant.recipe import Recipe
+from edge.quant.stream import packed
 from edge.quant.tensor import ROW, QTensor, Scheme, float_bytes
 from edge.typing import F32, U8, Shape
 
@@ -173,7 +174,7 @@ def _put(data: DataFile, matrix: Matrix, row: int, stored: F32 | QTensor) -> int
         return data.put(matrix.values.at(row, matrix.rows), values)
     assert matrix.scales is not None
     scales, zeros = _scales_and_zeros(stored)
-    done = data.put(matrix.values.at(row, matrix.rows), pack(stored.codes, matrix.scheme.bits))
+    done = data.put(matrix.values.at(row, matrix.rows), packed(stored.codes, matrix.scheme.bits))
     done += data.put(matrix.scales.at(row, matrix.rows), scales)
     if matrix.zeros is not None and zeros is not None:
         done += data.put(matrix.zeros.at(row, matrix.rows), zeros)
@@ -186,21 +187,10 @@ def _scales_and_zeros(stored: QTensor) -> tuple[F32, F32 | U8 | None]:
     if zeros is None:
         return scales, None
     if stored.scheme.zero == "integer":
-        return scales, pack(zeros.astype(np.uint8), stored.scheme.bits)
+        return scales, packed(zeros.astype(np.uint8), stored.scheme.bits)
     # code * scale + minimum = (code - zero) * scale; a group of one value has no scale to divide by.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         places = -zeros.astype(np.float32) / scales
     one_value = ~np.isfinite(places)
     scales = np.where(one_value, zeros.astype(np.float32), scales)
     return scales, np.where(one_value, np.float32(-1), places).astype(np.float32)
-
-
-def pack(codes: U8, bits: int) -> U8:
-    """Codes [N, K] -> bytes [N, K bits / 8]; of two 4-bit codes the even column is in the low half."""
-    if bits == 8:
-        return codes
-    assert bits == 4
-    if codes.shape[1] % 2:
-        codes = np.pad(codes, ((0, 0), (0, 1)))
-    pairs = np.ascontiguousarray(codes).view("<u2")  # low byte: even column, high byte: odd column
-    return (pairs | pairs >> 4).astype(np.uint8)

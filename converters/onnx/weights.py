@@ -29,8 +29,8 @@ _GROUPS: tuple[int, ...] = (32, 64, 128)
 TABLES: tuple[Held, ...] = (  # GatherBlockQuantized
     *_OTHERS,
     Held(
-        what="integers of 4 or 8 bits",
-        bits=(4, 8),
+        what="integers of 2, 4 or 8 bits",
+        bits=(2, 4, 8),
         group=_GROUPS,
         zero=("middle", "integer"),
         number=("fp32", "fp16", "bf16"),
@@ -39,8 +39,8 @@ TABLES: tuple[Held, ...] = (  # GatherBlockQuantized
 MATRICES: tuple[Held, ...] = (  # MatMulNBits
     *TABLES,
     Held(
-        what="integers of 4 bits with minimums",
-        bits=(4,),
+        what="integers of 2 or 4 bits with minimums",
+        bits=(2, 4),
         group=_GROUPS,
         zero=("minimum",),
         number=("fp32", "fp16", "bf16"),

@@ -23,6 +23,7 @@ from edge.nn.tracing import matrices
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.methods import methods
 from edge.quant.recipe import Recipe
+from edge.quant.stream import packed
 from edge.quant.tensor import FLOATS, FP32, QTensor, Scheme, float_bytes
 from edge.typing import F32, U8
 
@@ -35,8 +36,8 @@ ALIGN = 64  # of the first tensor
 HELD: tuple[Held, ...] = (
     *map(exactly, FLOATS.values()),
     Held(
-        what="integers of 4 or 8 bits",
-        bits=(4, 8),
+        what="integers of 2 to 6 and of 8 bits",
+        bits=(2, 3, 4, 5, 6, 8),
         group=(32, 64, 128),
         zero=("middle", "integer", "minimum"),
         number=tuple(FLOATS),
@@ -156,7 +157,7 @@ def _parts(stored: StoredCopy, values: F32 | QTensor) -> Iterator[tuple[str, U8]
     if not isinstance(values, QTensor):
         yield stored.name, float_bytes(values, number)
         return
-    yield f"{stored.name}.codes", pack(values.codes, stored.scheme.bits)
+    yield f"{stored.name}.codes", packed(values.codes, stored.scheme.bits)
     yield f"{stored.name}.scales", float_bytes(values.scales, number)
     if values.zeros is not None:
         yield f"{stored.name}.zeros", _zeros(values.zeros, stored.scheme)
@@ -166,11 +167,3 @@ def _zeros(zeros: U8 | F32, scheme: Scheme) -> U8:
     if scheme.zero == "integer":
         return zeros.astype(np.uint8)
     return float_bytes(zeros.astype(np.float32), scheme.number)
-
-
-def pack(codes: U8, bits: int) -> U8:
-    """Codes [N, K] -> bytes [N, K bits / 8]."""
-    if bits == 8:
-        return codes
-    packed: U8 = codes[:, 0::2] | codes[:, 1::2] << np.uint8(4)
-    return packed

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge.quant import rtn
+from edge.quant.bounds import by_cut_steps
+from edge.quant.methods import Method, grid
 from edge.quant.tensor import QTensor, Scheme
 from edge.typing import F32, U8
 
@@ -120,3 +122,11 @@ def _either(
         one.columns,
         zeros,
     )
+
+
+METHOD = Method(
+    name="search",
+    schemes=grid("search", bits=(2, 3, 4, 5, 6, 8)),
+    quantize=searched,
+    bound=by_cut_steps,
+)

@@ -139,6 +139,7 @@ def has_kernel(codes: Codes, dtype: torch.dtype) -> bool:
         dtype == torch.bfloat16
         and codes.codes.device.type == "cpu"
         and scheme.number == "bf16"
+        and scheme.bits in (4, 8)
         and codes.levels is None
         and scheme.group is not None
         and codes.columns % scheme.group == 0
@@ -150,7 +151,14 @@ def unpacked(codes: torch.Tensor, bits: int) -> torch.Tensor:
     """Bytes [N, K bits / 8] -> codes [N, K]."""
     if bits == 8:
         return codes
-    return torch.stack((codes & 15, codes >> 4), dim=-1).flatten(1)
+    if bits == 4:
+        return torch.stack((codes & 15, codes >> 4), dim=-1).flatten(1)
+    if bits == 2:
+        return torch.stack([codes >> at & 3 for at in (0, 2, 4, 6)], dim=-1).flatten(1)
+    # Eight codes fill `bits` bytes: each bit by itself, and a code of its own ones.
+    places = torch.arange(8, dtype=torch.uint8, device=codes.device)
+    each = (codes[:, :, None] >> places & 1).view(len(codes), -1, bits)
+    return (each << places[:bits]).sum(dim=-1, dtype=torch.uint8)
 
 
 def _packed(codes: Codes, bits: slice) -> torch.Tensor:

@@ -14,7 +14,8 @@ pytest.importorskip("coremltools")
 
 from edge.names import shapes
 from edge.quant import recipe as recipes
-from edge_converters.coreml.pack import Together, pack
+from edge.quant.stream import packed as pack
+from edge_converters.coreml.pack import Together
 from edge_converters.coreml.weight_file import WeightFile
 from edge_runtimes.coreml.blobs import unpack
 
@@ -22,7 +23,7 @@ from edge_runtimes.coreml.blobs import unpack
 @given(st.sampled_from([1, 2, 3, 4, 6, 8]), st.integers(1, 40), st.integers(0, 1 << 32))
 def test_packed_codes_unpack_to_themselves(bits: int, words: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(0, 1 << bits, (3, 8 * words), np.uint8)
-    packed = pack(codes, bits)
+    packed = pack(codes.reshape(1, -1), bits)[0]
     assert packed.size == codes.size * bits // 8
     got = packed if bits == 8 else unpack(packed, bits)
     np.testing.assert_array_equal(got, codes.ravel())

@@ -20,9 +20,9 @@ from edge.prove.verify import verify
 COMMON = ("fp32", "fp16", "int8", "int4")
 OWN = {
     "coreml": ("lut4-g1-fp16", "nf4-g32-fp16"),
-    "onnx": ("bf16", "int4-g64", "int4-asym", "int8-asym", "q4_0", "q8_0"),
+    "onnx": ("bf16", "int2-g64-asym", "int4-g64", "int4-asym", "int8-asym", "q4_0", "q8_0"),
     "mlx": ("bf16", "rtn-int4-g32", "rtn-int3-g32-min-bf16", "q4_1"),
-    "torch": ("bf16", "int4-asym", "int8-g64-min-bf16", "q4_0", "nf4"),
+    "torch": ("bf16", "int3-g32-min", "int4-asym", "int8-g64-min-bf16", "q4_0", "nf4"),
     "gguf": ("bf16", "q4_1", "q5_0", "q5_1"),
 }
 # What a target cannot hold of a family, in its own words.

@@ -154,7 +154,7 @@ def test_every_packing_is_its_codes(bits: int, group: int, zero: str, tmp_path: 
 
 @pytest.mark.parametrize("bits", BITS)
 def test_words_are_those_of_mlx(bits: int) -> None:
-    from edge_converters.mlx.pack import words
+    from edge.quant.stream import packed as words
 
     values = mx.array(np.random.default_rng(bits).normal(size=(7, 128)).astype(np.float32))
     packed, scales, biases = mx.quantize(values, group_size=32, bits=bits)

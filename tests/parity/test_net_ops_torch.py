@@ -17,7 +17,7 @@ from edge_runtimes.reference.net import NumpyNetOps
 
 torch = pytest.importorskip("torch")
 
-from edge_converters.torch.layout import pack  # noqa: E402
+from edge.quant.stream import packed as pack  # noqa: E402
 from edge_runtimes.torch.lowbit import Codes  # noqa: E402
 from edge_runtimes.torch.net import TorchNetOps  # noqa: E402
 

@@ -29,10 +29,10 @@ from edge.errors import Unsupported
 from edge.protocols import Decoder
 from edge.quant import recipe as recipes
 from edge.quant.rtn import quantize
+from edge.quant.stream import packed as pack
 from edge.quant.tensor import Scheme
 from edge.run.model import Wish, load
 from edge.source.checkpoint import Checkpoint
-from edge_converters.onnx.store import pack
 
 ort = pytest.importorskip("onnxruntime")
 

@@ -30,15 +30,16 @@ from edge.spec import Rope
 torch = pytest.importorskip("torch")
 safe_open = pytest.importorskip("safetensors").safe_open
 
-from edge_converters.torch.layout import pack  # noqa: E402
+from edge.quant.stream import packed as pack  # noqa: E402
 from edge_runtimes.torch import decoder as decoding  # noqa: E402
 from edge_runtimes.torch import lowbit  # noqa: E402
 from edge_runtimes.torch.lowbit import Codes, Int4Product, has_kernel, unpacked  # noqa: E402
 
 STORIES = "llm/stories-260k"
+BITS = (2, 3, 4, 5, 6, 8)
 SCHEMES = st.builds(
     Scheme,
-    bits=st.sampled_from((4, 8)),
+    bits=st.sampled_from(BITS),
     group=st.sampled_from((32, 64, 128)),
     zero=st.sampled_from(("middle", "integer", "minimum")),
     number=st.sampled_from(("fp32", "fp16", "bf16")),
@@ -72,9 +73,11 @@ def test_codes_are_the_weights_that_they_mean(
 
 
 @settings(max_examples=40)
-@given(st.sampled_from((4, 8)), st.integers(1, 7), st.integers(1, 40))
-def test_packed_codes_come_back(bits: int, rows: int, pairs: int) -> None:
-    codes = np.random.default_rng(pairs).integers(0, 1 << bits, (rows, 2 * pairs)).astype(np.uint8)
+@given(st.sampled_from((1, *BITS)), st.integers(1, 7), st.integers(1, 20))
+def test_packed_codes_come_back(bits: int, rows: int, eights: int) -> None:
+    codes = (
+        np.random.default_rng(eights).integers(0, 1 << bits, (rows, 8 * eights)).astype(np.uint8)
+    )
     assert np.array_equal(unpacked(torch.from_numpy(pack(codes, bits)), bits).numpy(), codes)
 
 
@@ -178,8 +181,8 @@ def test_a_file_of_any_alignment_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened(artifact, source).prefill([1, 2, 3]), want)
 
 
-@pytest.mark.parametrize("quant", ["int2", "int3-g64", "int5", "int6", "q5_1"])
-def test_other_bits_are_refused_by_name(tmp_path: Path, quant: str) -> None:
+@pytest.mark.parametrize("quant", ["lut4-g8", "lut2-g1-fp16"])
+def test_other_codes_are_refused_by_name(tmp_path: Path, quant: str) -> None:
     source = tiny(tmp_path / "source")
     with pytest.raises(Unsupported, match=r"torch cannot hold embed as .*int") as caught:
         converted(tmp_path / "it", source, quant, target="torch")

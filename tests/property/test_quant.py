@@ -10,8 +10,9 @@ from edge.errors import EdgeError
 from edge.quant import ggml
 from edge.quant import recipe as recipes
 from edge.quant.rtn import quantize
+from edge.quant.stream import packed as pack
 from edge.quant.tensor import BF16, FP16, FP32, QTensor, Scheme, rounded
-from edge_converters.onnx.store import Store, pack
+from edge_converters.onnx.store import Store
 
 SCHEMES = [Scheme(bits, group) for bits in (4, 8) for group in (32, 64, 128)]
 SPANNED = [
