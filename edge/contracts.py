@@ -147,7 +147,8 @@ class Converter(Protocol):
     One whose ecosystem's library makes types of its own has `LIBRARY`, that package, and
     `mixed(mixture, spec, known_as, *, calibrated)`: the type of each matrix of a mixture, by name. One
     that takes networks that are no decoders has `net_layout` and `net_memory`: the same of a `NetSpec`; and
-    `NET_ALIASES`, where short names mean others there.
+    `NET_ALIASES`, where short names mean others there. `BODIES`: what short names mean for matrices of a
+    decoder's layers, where a text may say better how to round these.
     """
 
     TOOLS: tuple[str, ...]  # packages whose versions the manifest records
@@ -273,6 +274,10 @@ class Walk(Protocol):
         """What comes out of this layer, window by window; `hear` is told what, [T, K], its matrices of these
         names multiply.
         """
+        ...
+
+    def last(self, hear: Callable[[tuple[str, ...], F32], None]) -> None:
+        """Behind all layers: `hear` is told what the head multiplies."""
         ...
 
     def replace(self, name: str, weight: F32) -> None:

@@ -2,6 +2,7 @@
 
 from edge_converters.coreml.convert import (
     ALIASES,
+    BODIES,
     FIXED_CACHES,
     TOOLS,
     layout,
@@ -10,4 +11,13 @@ from edge_converters.coreml.convert import (
     net_memory,
 )
 
-__all__ = ["ALIASES", "FIXED_CACHES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]
+__all__ = [
+    "ALIASES",
+    "BODIES",
+    "FIXED_CACHES",
+    "TOOLS",
+    "layout",
+    "memory",
+    "net_layout",
+    "net_memory",
+]

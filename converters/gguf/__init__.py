@@ -1,5 +1,5 @@
 """GGUF: one file with everything that llama.cpp needs to run a model."""
 
-from edge_converters.gguf.convert import ALIASES, LIBRARY, TOOLS, layout, memory, mixed
+from edge_converters.gguf.convert import ALIASES, BODIES, LIBRARY, TOOLS, layout, memory, mixed
 
-__all__ = ["ALIASES", "LIBRARY", "TOOLS", "layout", "memory", "mixed"]
+__all__ = ["ALIASES", "BODIES", "LIBRARY", "TOOLS", "layout", "memory", "mixed"]

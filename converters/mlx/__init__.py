@@ -1,5 +1,13 @@
 """MLX: mlx-lm's folder, which mlx-lm and mlx-swift load. Written without MLX itself."""
 
-from edge_converters.mlx.convert import ALIASES, TOOLS, layout, memory, net_layout, net_memory
+from edge_converters.mlx.convert import (
+    ALIASES,
+    BODIES,
+    TOOLS,
+    layout,
+    memory,
+    net_layout,
+    net_memory,
+)
 
-__all__ = ["ALIASES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]
+__all__ = ["ALIASES", "BODIES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]

@@ -27,6 +27,7 @@ BASE = 97_000_000  # bytes: interpreter, numpy, blocks in flight
 _PICTURES = 12_000_000  # bytes: modules, labels
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
+BODIES = {"int4": "gptq-int4-g64-min-fp16"}
 
 Kind = TypeVar("Kind", bound=Spec)
 _BITS = (2, 3, 4, 5, 6, 8)

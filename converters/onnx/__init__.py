@@ -2,6 +2,7 @@
 
 from edge_converters.onnx.convert import (
     ALIASES,
+    BODIES,
     NET_ALIASES,
     TOOLS,
     layout,
@@ -10,4 +11,13 @@ from edge_converters.onnx.convert import (
     net_memory,
 )
 
-__all__ = ["ALIASES", "NET_ALIASES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]
+__all__ = [
+    "ALIASES",
+    "BODIES",
+    "NET_ALIASES",
+    "TOOLS",
+    "layout",
+    "memory",
+    "net_layout",
+    "net_memory",
+]

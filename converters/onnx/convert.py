@@ -27,6 +27,7 @@ from edge_converters.onnx.store import DATA, Store
 BASE = 157_000_000  # bytes: interpreter, numpy, the ONNX writer, graphs, blocks in flight
 TOOLS = ("onnx-ir", "onnxruntime")
 ALIASES = {"int4": "rtn-int4-g32", "int8": "rtn-int8-g32"}
+BODIES = {"int4": "gptq-int4-g128"}
 SIGNED = "signed.onnx"
 NET_ALIASES = {"int8": "rtn-int8-row"}  # the kernel for one row loses to floats where rows are many
 Kind = TypeVar("Kind", bound=Spec)

@@ -30,6 +30,7 @@ from edge.typing import F32, U8
 FILE = "model.safetensors"
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g32-bf16", "int8": "rtn-int8-g32-bf16"}  # what torch has kernels for
+BODIES = {"int4": "gptq-int4-g32-bf16"}
 BASE = 100_000_000  # bytes: interpreter, numpy, blocks in flight
 _PICTURES = 12_000_000  # bytes: modules, labels
 ALIGN = 64  # of the first tensor

@@ -6,7 +6,7 @@ layer the streams are kept on the disk: a conversion that was killed goes on wit
 K columns.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -17,17 +17,21 @@ from edge import targets
 from edge.contracts import Walk
 from edge.convert.one_pass import Job, put
 from edge.errors import EdgeError
+from edge.nn.decoder import head_name
+from edge.nn.tracing import multiplied
 from edge.quant.balance import balanced, factors, joints
 from edge.quant.inputs import Inputs
 from edge.quant.recipe import Recipe
+from edge.quant.search import joined
 from edge.quant.tensor import QTensor
 from edge.source.checkpoint import Checkpoint
-from edge.source.finite import whole
+from edge.source.finite import blocks, whole
 from edge.system.progress import Progress
 from edge.typing import F32, AnyArray
 
 STREAMS = "streams.npz"  # gone before an artifact is published
 _VECTOR = "vector "  # before the names of vectors in it
+_ROWS = 16_384  # of a weight that are rounded together
 _NONE = np.empty(0, np.float32)
 
 
@@ -74,8 +78,10 @@ class Reading:
         recipe: Recipe,
         make: Callable[[int, Heard], Mapping[str, F32]],
         vectors: dict[str, F32] | None = None,
-    ) -> None:
-        """Through all layers, each by the weights that are made of it; `vectors` are kept with the streams."""
+    ) -> Walk:
+        """Through all layers, each by the weights that are made of it, to their end; `vectors` are kept with the
+        streams.
+        """
         count, tokens = len(checkpoint.decoder.layers), sum(map(len, self.windows))
         walk = targets.oracle().walk(checkpoint, self.windows, recipe)
         self.back(walk, vectors)
@@ -88,6 +94,7 @@ class Reading:
                     walk.replace(name, weight)
                 walk.arrive(walk.through(None, advance))
                 self.keep(walk, vectors)
+        return walk
 
     def keep(self, walk: Walk, vectors: Mapping[str, F32] | None = None) -> None:
         partial = self.folder / f".{STREAMS}"
@@ -132,19 +139,26 @@ def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
     """Make and write the codes of the matrices of all layers."""
     recipe = alike.recipes[0]
     lacking = {name for name in checkpoint.places if any(job.needs(name) for job in alike.jobs)}
-    if not any(name.startswith("layers.") for name in lacking):
+    if not any(map(recipe.calibrated, lacking & multiplied(checkpoint.spec))):
         return
 
-    def make(_index: int, heard: Heard) -> Mapping[str, F32]:
+    def written(heard: Heard) -> dict[str, QTensor]:
         made = _codes(checkpoint, recipe, heard)
         for each in alike.recipes:
             each.made.update(made)
         put(checkpoint, list(made), alike.jobs, lambda _: None)
         for each in alike.recipes:
             each.made.clear()
-        return {name: tensor.dequantize() for name, tensor in made.items()}
+        return made
 
-    reading.layers(checkpoint, recipe, make)
+    def make(_index: int, heard: Heard) -> Mapping[str, F32]:
+        return {name: tensor.dequantize() for name, tensor in written(heard).items()}
+
+    walk = reading.layers(checkpoint, recipe, make)
+    if recipe.calibrated(head_name(checkpoint.decoder)):
+        heard = Heard()
+        walk.last(heard.hear)
+        written(heard)
 
 
 def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QTensor]:
@@ -152,15 +166,27 @@ def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QT
     for names in list(heard.inputs):
         inputs = heard.take(names)
         for name in names:
-            weights, scheme = whole(checkpoint, name), recipe.scheme(name)
-            made = recipe.calibrated(name)
+            scheme, made = recipe.scheme(name), recipe.calibrated(name)
             if made is not None:
-                out[name] = made(weights, scheme, inputs.products)
+                parts = _some_rows(checkpoint, name)
+                out[name] = joined([made(part, scheme, inputs.products) for part in parts])
             elif not scheme.is_float:
-                stored = recipe.stored(name, weights, scheme)
+                stored = recipe.stored(name, whole(checkpoint, name), scheme)
                 assert isinstance(stored, QTensor)
                 out[name] = stored
     return out
+
+
+def _some_rows(checkpoint: Checkpoint, name: str) -> Iterator[F32]:
+    """Of a weight: those of a large vocabulary are not in memory together."""
+    parts: list[F32] = []
+    for _, block in blocks(checkpoint, name):
+        parts.append(block)
+        if sum(map(len, parts)) >= _ROWS:
+            yield np.concatenate(parts)
+            parts = []
+    if parts:
+        yield np.concatenate(parts)
 
 
 def balance_of(checkpoint: Checkpoint, recipe: Recipe, reading: Reading) -> dict[str, F32]:

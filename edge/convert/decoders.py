@@ -19,7 +19,7 @@ from edge.convert.options import (
 from edge.convert.text_files import copy_text, text_files
 from edge.errors import EdgeError
 from edge.names import Spec
-from edge.quant.recipe import Recipe
+from edge.quant.recipe import Recipe, without_text
 from edge.source.checkpoint import Checkpoint, refuse_unasked
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import vocabulary_of
@@ -67,6 +67,8 @@ class DecoderSubject:
 
     def recipe(self, recipe: Recipe, target: str) -> Recipe:
         recipe.check(self.checkpoint.places)
+        if vocabulary_of(self.options.tokenizer or self.checkpoint.folder) is None:
+            recipe = without_text(recipe)
         return resolved(
             recipe,
             target,

@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping
 from edge import targets
 from edge.contracts import Converter
 from edge.errors import EdgeError, Unsupported
+from edge.names import shapes
 from edge.quant.ggml import MIXTURES
-from edge.quant.recipe import Recipe, mixed, word
+from edge.quant.recipe import Recipe, fitted, mixed, word
 from edge.spec import DecoderSpec
 
 
@@ -19,12 +20,12 @@ def resolved(
     calibrated: bool | None,
     own: Collection[str] = (),
 ) -> Recipe:
-    """A recipe with each weight's type, where it is a mixture; refuses types that only the library of
-    another target makes. `own`: of embed and head, what was given a precision. `calibrated`: with an
-    importance matrix; None: if it needs one.
+    """A recipe with each weight's type where it is a mixture, and with groups that fit where a short name asked
+    for it; refuses types that only the library of another target makes. `own`: of embed and head, what was
+    given a precision. `calibrated`: with an importance matrix; None: if it needs one.
     """
     if not recipe.foreign:
-        return recipe
+        return fitted(recipe, _widths(spec), width=spec.width, tied=spec.tied)
     mix = vars(targets.converter(target)).get("mixed")
     if mix is None:
         every = (recipe.body, recipe.embed, recipe.head, *(s for _, s in recipe.overrides))
@@ -39,6 +40,12 @@ def resolved(
         return recipe
     words = mix(recipe.mixture, spec, known_as, calibrated=calibrated)
     return mixed(recipe, words, own=own)
+
+
+def _widths(spec: DecoderSpec) -> dict[str, int]:
+    """Inputs of each matrix of the layers."""
+    every = shapes(spec).items()
+    return {name: s[1] for name, s in every if name.startswith("layers.") and len(s) == 2}
 
 
 def _no_single(recipe: Recipe) -> None:

@@ -61,15 +61,16 @@ def _usual(config: Config) -> str:
 
 def recipe_for(options: Options, converter: Converter, config: Config) -> Recipe:
     """The recipe that was asked for of a model of this config, in what its short names mean to a target."""
-    aliases = converter.ALIASES
+    aliases, bodies = converter.ALIASES, vars(converter).get("BODIES", {})
     if family_of(config).network is not None:
-        aliases = {**aliases, **vars(converter).get("NET_ALIASES", {})}
+        aliases, bodies = {**aliases, **vars(converter).get("NET_ALIASES", {})}, {}
     return parse(
         options.quant or _usual(config),
         embed=options.embed,
         head=options.head,
         overrides=options.overrides,
         aliases=aliases,
+        bodies=bodies,
     )
 
 

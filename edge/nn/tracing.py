@@ -168,6 +168,13 @@ def matrices(spec: Spec) -> frozenset[str]:
     return frozenset(traced(spec, **least(spec))[0].matrices)
 
 
+@cache
+def multiplied(spec: Spec) -> frozenset[str]:
+    """Of these, what is multiplied by: all but a table that is no head."""
+    tables = {"embed"} if isinstance(spec, DecoderSpec) and not spec.tied else set()
+    return matrices(spec) - tables
+
+
 def _broadcast(x: Shape, y: Shape) -> Shape:
     rank = max(len(x), len(y))
     wide = [(1,) * (rank - len(a)) + a for a in (x, y)]

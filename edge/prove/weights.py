@@ -7,7 +7,7 @@ from edge.artifact import vectors
 from edge.artifact.manifest import Artifact
 from edge.contracts import About
 from edge.convert.one_pass import Job, one_pass
-from edge.nn.tracing import matrices
+from edge.nn.tracing import multiplied
 from edge.prove.distance import Distance, Distances
 from edge.quant.recipe import Recipe
 from edge.run import opening
@@ -38,6 +38,6 @@ def compared(
         closing(Distances(opening.read_back(artifact, recipe), manifest.spec, recipe)) as distances,
     ):
         # What a text made, no other than it makes again: how far it is from the source is asked alone.
-        unknown = frozenset(filter(recipe.calibrated, matrices(manifest.spec)))
+        unknown = frozenset(filter(recipe.calibrated, multiplied(manifest.spec)))
         one_pass(checkpoint, [Job(writer, skip=unknown), Job(distances)], advance)
         return writer.differing, distances.every()

@@ -11,6 +11,7 @@ like are mixtures of types that llama.cpp's own library makes: `edge.convert.mix
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -31,14 +32,17 @@ _USUAL = {"int": "rtn", "lut": "kmeans"}  # who rounds, where no method is named
 _FORM = re.compile(
     r"(?!.*lut.*-(?:asym|min))(?:([a-z][a-z0-9]*)-)?(int|lut)([0-9]{1,4})(?:-g([0-9]{1,4})|-(row))?(?:-(asym|min))?(?:-(fp32|fp16|bf16))?"
 )
+_LAYER = re.compile(r"^layers\.\d+\.")
+_NARROWEST = 32  # columns of a group
 _OWN = re.compile(r"([a-z][a-z0-9]*)(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """The schemes of the body, the embedding, the head, and of weights that a pattern names: the first
-    that fits a canonical name holds. `mixture`: whose name the recipe has, if it is one. `made`: codes of
-    weights that are made already, for they take more than the weights to make.
+    that fits a canonical name holds. `mixture`: whose name the recipe has, if it is one. `chosen`: which of
+    body, embed and head a short name asked for, whose groups are the widest that divide rows (`fitted`).
+    `made`: codes of weights that are made already, for they take more than the weights to make.
     """
 
     body: Scheme
@@ -46,6 +50,7 @@ class Recipe:
     head: Scheme
     overrides: tuple[tuple[str, Scheme], ...] = ()
     mixture: str | None = None
+    chosen: frozenset[str] = frozenset()
     made: dict[str, QTensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -56,8 +61,8 @@ class Recipe:
 
     @property
     def by_inputs(self) -> bool:
-        """Whether weights of layers are made by what they are multiplied with."""
-        return any(_method_of(scheme, "calibrated") for scheme in self._inner())
+        """Whether weights of layers or of the head are made by what they are multiplied with."""
+        return any(_method_of(scheme, "calibrated") for scheme in (*self._inner(), self.head))
 
     @property
     def balanced(self) -> bool:
@@ -70,9 +75,8 @@ class Recipe:
         return found
 
     def calibrated(self, name: str) -> Calibrated | None:
-        """How a matrix of a layer is made by its inputs, if its method asks for them."""
-        inner = name.startswith("layers.")
-        found: Calibrated | None = _method_of(self.scheme(name), "calibrated") if inner else None
+        """How a matrix that is multiplied with is made by its inputs, if its method asks for them."""
+        found: Calibrated | None = _method_of(self.scheme(name), "calibrated")
         return found
 
     @property
@@ -157,18 +161,78 @@ def parse(
     head: str | None = None,
     overrides: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
+    bodies: Mapping[str, str] | None = None,
 ) -> Recipe:
     """A recipe from its name and, for the embedding, the head and patterns of names, names of schemes.
 
-    `aliases`: what short names mean to a target.
+    `aliases`: what short names mean to a target; `bodies`: what they mean for matrices of layers, where that is
+    another thing.
     """
     known = aliases or {}
+    better = (bodies or {}).get(text)
+    given = {"body": better is None, "embed": embed is not None, "head": head is not None}
     text = known.get(text, text)
     mixture = text if text in ggml.MIXTURES else None
-    body = _scheme(ggml.MIXTURES.get(text, text))
-    own = [body if part is None else _scheme(known.get(part, part)) for part in (embed, head)]
+    plain = _scheme(ggml.MIXTURES.get(text, text))
+    own = [plain if part is None else _scheme(known.get(part, part)) for part in (embed, head)]
     some = [(name, _scheme(known.get(part, part))) for name, part in (overrides or {}).items()]
-    return Recipe(body=body, embed=own[0], head=own[1], overrides=tuple(some), mixture=mixture)
+    return Recipe(
+        body=plain if better is None else _scheme(better),
+        embed=own[0],
+        head=own[1],
+        overrides=tuple(some),
+        mixture=mixture,
+        chosen=frozenset(part for part in given if better and not given[part]),
+    )
+
+
+def without_text(recipe: Recipe) -> Recipe:
+    """What a short name means where no text says how to round: steps are searched by the weights alone."""
+    if not recipe.chosen:
+        return recipe
+    chosen = recipe.chosen - {"head"}
+    return replace(recipe, body=replace(recipe.body, method="search"), chosen=chosen)
+
+
+def fitted(recipe: Recipe, widths: Mapping[str, int], *, width: int, tied: bool) -> Recipe:
+    """A recipe whose body a short name asked for, with the widest groups, up to the body's own, that divide the
+    rows of each matrix of `widths`, and of the head, of rows of `width`; 32 where none does. A head that is
+    the embedding is one matrix.
+    """
+    if not recipe.chosen:
+        return recipe
+    made = _of_layers(recipe, widths)
+    if "head" not in recipe.chosen:
+        return made
+    head = _widest(recipe.body, width)
+    return replace(made, head=head, embed=head if tied and "embed" in recipe.chosen else made.embed)
+
+
+def _of_layers(recipe: Recipe, widths: Mapping[str, int]) -> Recipe:
+    free = {
+        name: _widest(recipe.body, width)
+        for name, width in widths.items()
+        if not any(fnmatchcase(name, pattern) for pattern, _ in recipe.overrides)
+    }
+    if not free:
+        return recipe
+    body = Counter(free.values()).most_common(1)[0][0]
+    alike: dict[str, set[Scheme]] = {}
+    for name, scheme in free.items():
+        alike.setdefault(_LAYER.sub("layers.*.", name), set()).add(scheme)
+    others = {}
+    for name, scheme in free.items():
+        pattern = _LAYER.sub("layers.*.", name)
+        if scheme != body:
+            others[pattern if len(alike[pattern]) == 1 else name] = scheme
+    return replace(recipe, body=body, overrides=(*recipe.overrides, *others.items()))
+
+
+def _widest(scheme: Scheme, width: int) -> Scheme:
+    group = scheme.group or _NARROWEST
+    while group > _NARROWEST and width % group:
+        group //= 2
+    return replace(scheme, group=group)
 
 
 def mixed(recipe: Recipe, words: Mapping[str, str], *, own: Collection[str] = ()) -> Recipe:

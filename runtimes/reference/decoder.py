@@ -10,7 +10,7 @@ import numpy as np
 from edge.contracts import PLAIN, Numerics, Rounding, Rows, StoredWeights
 from edge.net import NetSpec
 from edge.nn.decoder import decoder, embed
-from edge.nn.tracing import matrices
+from edge.nn.tracing import matrices, multiplied
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
@@ -148,11 +148,15 @@ def _meant(
     rows: Rows, checkpoint: Checkpoint, recipe: Recipe, weights: Weights, blocks: Blocks
 ) -> tuple[Weights, Blocks]:
     """Weights of which those that a text made are as they lie."""
-    known = set(filter(recipe.calibrated, matrices(checkpoint.spec)))
+    known = set(filter(recipe.calibrated, multiplied(checkpoint.spec)))
 
     def weight(name: str, asked: I64 | None) -> F32:
         if name not in known:
             return weights(name, asked)
+        if asked is not None:  # a table that is the head, too
+            if recipe.scheme(name, by_row=True) != recipe.scheme(name):
+                return weights(name, asked)
+            return np.concatenate([rows.rows(name, i, i + 1, by_row=True) for i in asked.tolist()])
         return rows.rows(name, 0, checkpoint.shape(name)[0], by_row=False)
 
     def parts(name: str) -> Iterable[F32 | QTensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge.nn.decoder import embed, segment
+from edge.nn.decoder import embed, head_name, segment
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.source.checkpoint import Checkpoint
@@ -63,6 +63,11 @@ class Walk:
             )
             advance(len(stream))
         return out
+
+    def last(self, hear: Hear) -> None:
+        for stream in self.streams:
+            ops: Ops[AnyArray, Tables] = NumpyOps(self.weights, Cache(), 0, False)
+            hear((head_name(self.spec),), ops.add_norm(stream, None, "norm", self.spec.norm)[1])
 
     def replace(self, name: str, weight: F32) -> None:
         self._read[name] = weight

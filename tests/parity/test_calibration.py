@@ -6,19 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import nothing_left, run, tiny
 
 import edge.convert.calibrated
 from edge import targets
 from edge.api import eval_text, verify_artifact
-from edge.artifact.manifest import Artifact
+from edge.artifact.manifest import Artifact, recipe_of
 from edge.convert.calibrated import STREAMS, Heard, Reading
-from edge.convert.calibration import Calibration
+from edge.convert.calibration import FEW, Calibration
 from edge.convert.conversion import convert, convert_all
 from edge.convert.networks import floats_first
 from edge.convert.options import Options
 from edge.errors import EdgeError, Unsupported
-from edge.quant.recipe import parse
+from edge.names import shapes
+from edge.quant.recipe import fitted, parse
 from edge.source.checkpoint import Checkpoint
 from edge.system.progress import silent
 
@@ -132,7 +135,7 @@ def test_a_conversion_killed_after_any_layer_ends_in_the_same_bytes(
         monkeypatch.setattr(edge.convert.calibrated, "_codes", counted)
         again = convert(short_stories, out, asked(world_text))
         monkeypatch.setattr(edge.convert.calibrated, "_codes", made)
-        assert len(begun) == layers - kept
+        assert len(begun) == layers - kept + 1, "and the head"
         assert contents(again) == contents(whole)
         assert not list(out.rglob(f"*{STREAMS}"))
 
@@ -230,6 +233,50 @@ def test_inputs_that_are_no_numbers_are_said(values: float) -> None:
         heard.hear(("layers.3.mlp.down",), np.full((4, 8), values, np.float32))
         with pytest.raises(EdgeError, match=r"layers\.3\.mlp\.down multiplies is no number"):
             heard.take(("layers.3.mlp.down",))
+
+
+@pytest.mark.parametrize("target", targets.names("converters"))
+def test_int4_is_the_best_codes_in_groups_that_fit(
+    target: str, tmp_path: Path, short_stories: Path, world_text: Path
+) -> None:
+    """The manifest says what was chosen, and by which text."""
+    made = convert(short_stories, tmp_path / "it", Options(target=target))
+    manifest, spec = made.manifest, made.manifest.decoder
+    schemes = recipe_of(manifest)
+    assert manifest.calibration is not None
+    assert int(str(manifest.calibration["tokens"])) < FEW + 100
+    widest = parse(targets.converter(target).BODIES["int4"]).body.group or 0
+    for name, shape in shapes(spec).items():
+        if name.startswith("layers.") and len(shape) == 2:
+            scheme = schemes.scheme(name)
+            fits = [group for group in (128, 64, 32) if group <= widest and shape[1] % group == 0]
+            assert (scheme.method, scheme.group) == ("gptq", fits[0]), name
+    assert schemes.head.method == "gptq"
+
+
+def test_int4_without_a_tokenizer_asks_for_no_text(tmp_path: Path) -> None:
+    source = tiny(tmp_path / "source", "llama")
+    made = convert(source, tmp_path / "it", Options(target="onnx")).manifest
+    assert (made.calibration, recipe_of(made).body.method) == (None, "search")
+    own = Options(target="onnx", overrides={"layers.*.mlp.*": "fp16"}, head="int8")
+    made = convert(source, tmp_path / "own", own).manifest
+    assert made.overrides == {"layers.*.mlp.*": "fp16"}
+    assert made.head == "rtn-int8-g32"
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=12), st.sampled_from((32, 64, 128)))
+def test_groups_are_the_widest_that_divide(widths: list[int], most: int) -> None:
+    recipe = parse("int4", aliases={"int4": "rtn-int4-g32"}, bodies={"int4": f"gptq-int4-g{most}"})
+    each = {f"layers.{i}.mlp.{'up' if i % 2 else 'down'}": w for i, w in enumerate(widths)}
+    made = fitted(recipe, each, width=widths[0], tied=True)
+    assert (made.head, made.embed) == (made.scheme("layers.0.mlp.down"),) * 2
+    untied = fitted(recipe, each, width=widths[0], tied=False)
+    assert (untied.head, untied.embed) == (made.head, recipe.embed)
+    for name, width in each.items():
+        fits = [g for g in (128, 64, 32) if g <= most and width % g == 0]
+        assert made.scheme(name).group == (fits or [32])[0]
+    named = parse(f"gptq-int4-g{most}")
+    assert fitted(named, each, width=widths[0], tied=True) == named
 
 
 def test_what_reads_no_text_is_not_rounded_by_one(

@@ -19,6 +19,7 @@ from edge.families import Family, decoders
 from edge.files.safetensors import SafetensorsFile
 from edge.quant import recipe as recipes
 from edge.quant.recipe import Recipe
+from edge.quant.stream import packed as words
 from edge.quant.tensor import BF16, FP16, QTensor, Scheme
 from edge.quant.unfit import Unfit
 from edge.source.checkpoint import Checkpoint
@@ -26,7 +27,7 @@ from edge.source.headers import Headers, weight_files
 from edge.text.ids import SpecialIds
 from edge_converters.mlx import ALIASES, layout, shards
 from edge_converters.mlx.config import config, generation, quantization
-from edge_converters.mlx.pack import biases, words
+from edge_converters.mlx.pack import biases
 
 RNG = np.random.default_rng(0)
 LISTS = {"short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
@@ -269,11 +270,12 @@ def test_a_fused_tensor_has_one_precision(tmp_path: Path) -> None:
 
 def test_a_finished_folder_is_compared_to_the_last_byte(tmp_path: Path) -> None:
     source = tiny(tmp_path / "source", "llama", **dividing("llama"))
-    out, found = converted(tmp_path / "out", source, "int4"), Checkpoint.open(source)
+    quant = "rtn-int4-g64-min-fp16"
+    out, found = converted(tmp_path / "out", source, quant), Checkpoint.open(source)
 
     def differing() -> int:
         about = About(found.family, "source", SpecialIds(None, frozenset({2})))
-        with closing(layout(found.spec, recipe("int4")).open(out, about, "compare")) as writer:
+        with closing(layout(found.spec, recipe(quant)).open(out, about, "compare")) as writer:
             one_pass(found, [Job(writer)], lambda _: None)
             return writer.differing
 
