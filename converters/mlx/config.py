@@ -45,13 +45,16 @@ def _rotary(source: Mapping[str, Any], spec: DecoderSpec) -> Json:
 
 def quantization(schemes: Mapping[str, Scheme]) -> Json | None:
     """How matrices are packed, by module: the commonest way, and that of each which differs."""
-    ways = {module: (scheme.group, scheme.bits) for module, scheme in schemes.items()}
-    packed = Counter(way for way in ways.values() if way[0] is not None)
-    if not packed:
+    packed = Counter(map(_way, (s for s in schemes.values() if not (s.is_float or s.terms))))
+    if not packed and not any(scheme.terms for scheme in schemes.values()):
         return None
-    commonest = packed.most_common(1)[0][0]
-    others = {module: _form(*way) for module, way in ways.items() if way != commonest}
-    return {**(_form(*commonest) or {}), **others}
+    commonest = packed.most_common(1)[0][0] if packed else (64, 4)
+    others = {
+        module: _form(scheme)
+        for module, scheme in schemes.items()
+        if scheme.terms or _way(scheme) != commonest
+    }
+    return {**_affine(*commonest), **others}
 
 
 def generation(source: Mapping[str, Any], ids: SpecialIds) -> Json:
@@ -60,8 +63,24 @@ def generation(source: Mapping[str, Any], ids: SpecialIds) -> Json:
     return {**source, "eos_token_id": stops} if stops else dict(source)
 
 
-def _form(group: int | None, bits: int) -> Json | Literal[False]:
-    return False if group is None else {"group_size": group, "bits": bits, "mode": "affine"}
+def _way(scheme: Scheme) -> tuple[int | None, int]:
+    return scheme.group, scheme.bits
+
+
+def _form(scheme: Scheme) -> Json | Literal[False]:
+    """Of one module. What it says of a second term no loader of mlx-lm's knows, so that none computes with the
+    first alone.
+    """
+    if scheme.is_float:
+        return False
+    if not scheme.terms:
+        return _affine(*_way(scheme))
+    first, second = (_affine(*_way(term)) for term in scheme.terms)
+    return {**first, "added": second, "ordered": scheme.ordered}
+
+
+def _affine(group: int | None, bits: int) -> Json:
+    return {"group_size": group, "bits": bits, "mode": "affine"}
 
 
 def _scaling(table: Mapping[str, Any], spec: DecoderSpec) -> Json | None:

@@ -16,10 +16,10 @@ from edge.net import NetSpec
 from edge.nn.tracing import matrices
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe, word
-from edge.quant.tensor import FLOATS, Scheme
+from edge.quant.tensor import FLOATS, SUMS, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import Shape
-from edge_converters.mlx.pack import GROUPS, pieces
+from edge_converters.mlx.pack import GROUPS, order_of, pieces
 from edge_converters.mlx.tensors import MlxTensors
 from edge_converters.mlx.writer import MlxWriter
 
@@ -49,6 +49,14 @@ HELD: tuple[Held, ...] = (
     ),
 )
 
+SUMMED = Held(
+    what="sums of two products of few bits",
+    bits=(1, 2),
+    group=GROUPS,
+    zero=SUMS,
+    number=tuple(FLOATS),
+)
+
 
 def layout(spec: DecoderSpec, recipe: Recipe) -> "MlxLayout[DecoderSpec]":
     return MlxLayout(spec, recipe)
@@ -75,11 +83,7 @@ class MlxLayout(Generic[Kind]):
     def __init__(self, spec: Kind, recipe: Recipe) -> None:
         self.spec, self.recipe = spec, recipe
         self.schemes = {name: self._scheme(name, shape) for name, shape in shapes(spec).items()}
-        self.nbytes = sum(
-            shape[0] * piece.row_bytes
-            for name, shape in shapes(spec).items()
-            for piece in pieces(self.schemes[name], shape[1:])
-        )
+        self.nbytes = sum(_nbytes(self.schemes[name], s) for name, s in shapes(spec).items())
 
     def open(self, folder: Path, about: About, mode: Mode = "write") -> MlxWriter:
         decoder = isinstance(self.spec, DecoderSpec)
@@ -90,7 +94,7 @@ class MlxLayout(Generic[Kind]):
     def _scheme(self, name: str, shape: Shape) -> Scheme:
         """A vector has the type of the body's scales, as mlx-lm computes in one type."""
         if name not in matrices(self.spec):
-            refuse_unheld("mlx", name, self.recipe.body, HELD)
+            refuse_unheld("mlx", name, self.recipe.body, (*HELD, SUMMED))
             return FLOATS[self.recipe.body.number]
         scheme = self.recipe.scheme(name, by_row=name == "embed")
         if tied(self.spec, name) and scheme != self.recipe.scheme(name):
@@ -102,9 +106,16 @@ class MlxLayout(Generic[Kind]):
         return scheme
 
 
+def _nbytes(scheme: Scheme, shape: Shape) -> int:
+    order = order_of(scheme, shape[1:])
+    rows = shape[0] * sum(piece.row_bytes for piece in pieces(scheme, shape[1:]))
+    return rows + (0 if order is None else order.row_bytes)
+
+
 def _check(name: str, scheme: Scheme, columns: int) -> None:
     """Refuse what no code, scale and bias can say."""
-    refuse_unheld("mlx", name, scheme, HELD)
+    held = (*HELD, SUMMED) if name.startswith("layers.") else HELD
+    refuse_unheld("mlx", name, scheme, held)
     if scheme.group is None:
         return
     if columns % scheme.group:

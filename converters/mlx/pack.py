@@ -33,14 +33,27 @@ class Piece:
 
 def pieces(scheme: Scheme, row: Shape) -> tuple[Piece, ...]:
     """The tensors of a weight whose rows have this shape: [K], or none of a vector."""
-    number = TYPES[scheme.number]
     if scheme.group is None:
-        return (Piece("weight", number, row),)
+        return (Piece("weight", TYPES[scheme.number], row),)
     (columns,) = row
+    if not scheme.terms:
+        return _coded("", scheme, columns)
+    first, second = scheme.terms
+    return *_coded("", first, columns), *_coded("added.", second, scheme.added(columns))
+
+
+def order_of(scheme: Scheme, row: Shape) -> Piece | None:
+    """The tensor that says in which order columns are multiplied with, if there is one: of one row."""
+    return Piece("order", "U32", row) if scheme.ordered else None
+
+
+def _coded(before: str, scheme: Scheme, columns: int) -> tuple[Piece, ...]:
+    assert scheme.group is not None
+    number = TYPES[scheme.number]
     return (
-        Piece("weight", "U32", (columns * scheme.bits // 32,)),
-        Piece("scales", number, (columns // scheme.group,)),
-        Piece("biases", number, (columns // scheme.group,)),
+        Piece(f"{before}weight", "U32", (columns * scheme.bits // 32,)),
+        Piece(f"{before}scales", number, (columns // scheme.group,)),
+        Piece(f"{before}biases", number, (columns // scheme.group,)),
     )
 
 
@@ -48,12 +61,15 @@ def packed(name: str, row: int, stored: F32 | QTensor, scheme: Scheme) -> tuple[
     """Rows of each piece of a weight, from `row` on, as bytes: [N, bytes of a row] each."""
     if not isinstance(stored, QTensor):
         return (float_bytes(stored.reshape(len(stored), -1), scheme.number),)
-    bias = biases(stored)
-    wrong = first_wrong(rounded(bias, scheme.number))
-    if wrong is not None:
-        raise Unfit(name, row + wrong, f"a bias in {scheme.number}")
-    floats = (float_bytes(part, scheme.number) for part in (stored.scales, bias))
-    return stream.packed(stored.codes, scheme.bits), *floats
+    out: list[U8] = []
+    for term in stored.terms:
+        bias = biases(term)
+        wrong = first_wrong(rounded(bias, scheme.number))
+        if wrong is not None:
+            raise Unfit(name, row + wrong, f"a bias in {scheme.number}")
+        out.append(stream.packed(term.codes, term.scheme.bits))
+        out += (float_bytes(part, scheme.number) for part in (term.scales, bias))
+    return tuple(out)
 
 
 def biases(stored: QTensor) -> F32:

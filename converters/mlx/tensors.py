@@ -10,7 +10,7 @@ from edge.nn.tracing import matrices
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge_converters.mlx.config import quantization
-from edge_converters.mlx.pack import Piece, pieces
+from edge_converters.mlx.pack import Piece, order_of, pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,13 @@ class MlxTensors:
     def in_order(self) -> dict[str, Tensor]:
         """Everything to be stored, in the order of use."""
         stored = {place.tensor: place.stored for place in self.places.values()}
-        return {
-            name_of(tensor, piece): Tensor(piece.dtype, (shape[0], *piece.row))
-            for tensor, shape in stored.items()
-            for piece in pieces(self.schemes[tensor], shape[1:])
-        }
+        out: dict[str, Tensor] = {}
+        for tensor, shape in stored.items():
+            for piece in pieces(self.schemes[tensor], shape[1:]):
+                out[name_of(tensor, piece)] = Tensor(piece.dtype, (shape[0], *piece.row))
+            if order := order_of(self.schemes[tensor], shape[1:]):
+                out[name_of(tensor, order)] = Tensor(order.dtype, order.row)
+        return out
 
     def packing(self) -> dict[str, object] | None:
         """What config.json says of matrices."""

@@ -10,10 +10,11 @@ from edge.contracts import About
 from edge.files.config import read_json
 from edge.files.datafile import DataFile, Mode
 from edge.names import Location
+from edge.quant.tensor import QTensor
 from edge.typing import F32
 from edge_converters.mlx import shards
 from edge_converters.mlx.config import config, generation
-from edge_converters.mlx.pack import packed, pieces
+from edge_converters.mlx.pack import order_of, packed, pieces
 from edge_converters.mlx.shards import INDEX
 from edge_converters.mlx.tensors import MlxTensors, name_of
 
@@ -49,6 +50,11 @@ class MlxWriter:
         stored = self._stored.recipe.stored(name, block, scheme, row=row)
         rows = packed(name, row, stored, scheme)
         done = 0
+        order = order_of(scheme, place.shape[1:])
+        if row == 0 and order is not None and isinstance(stored, QTensor):
+            assert stored.order is not None
+            file, offset = self._at[name_of(place.tensor, order)]
+            done += file.put(offset, stored.order.astype("<i4"))
         for piece, content in zip(pieces(scheme, place.shape[1:]), rows, strict=True):
             file, offset = self._at[name_of(place.tensor, piece)]
             for start, part in _runs(place, row, len(block)):

@@ -24,7 +24,7 @@ from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.methods import methods
 from edge.quant.recipe import Recipe
 from edge.quant.stream import packed
-from edge.quant.tensor import FLOATS, FP32, QTensor, Scheme, float_bytes
+from edge.quant.tensor import FLOATS, FP32, SUMS, QTensor, Scheme, float_bytes
 from edge.typing import F32, U8
 
 FILE = "model.safetensors"
@@ -50,6 +50,13 @@ HELD: tuple[Held, ...] = (
         zero=("levels",),
         number=tuple(FLOATS),
     ),
+)
+SUMMED = Held(
+    what="sums of two products of few bits",
+    bits=(1, 2),
+    group=(32, 64, 128),
+    zero=SUMS,
+    number=tuple(FLOATS),
 )
 Kind = TypeVar("Kind", bound=Spec)
 _FLOATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
@@ -99,6 +106,9 @@ class TorchWriter:
         done = 0
         for stored in self._layout.stored[name]:
             values = self._layout.recipe.stored(name, block, stored.scheme, row=row)
+            if row == 0 and isinstance(values, QTensor) and values.order is not None:
+                order = values.order.astype("<i4").view(np.uint8)
+                done += self._data.put(self._layout.offsets[f"{stored.name}.order"], order)
             for part, content in _parts(stored, values):
                 offset = self._layout.offsets[part]
                 done += self._data.put(offset + row * self._layout.tensors[part].row_bytes, content)
@@ -135,9 +145,21 @@ def _stored(name: str, spec: Spec, recipe: Recipe) -> Iterator[StoredCopy]:
 
 def _tensors(stored: StoredCopy, shape: tuple[int, ...]) -> dict[str, Tensor]:
     scheme, name = stored.scheme, stored.name
-    refuse_unheld("torch", name, scheme, HELD)
+    held = (*HELD, SUMMED) if name.startswith("layers.") else HELD
+    refuse_unheld("torch", name, scheme, held)
     if scheme.group is None:
         return {name: Tensor(_FLOATS[scheme.number], shape)}
+    if not scheme.terms:
+        return _coded(name, scheme, shape)
+    first, second = scheme.terms
+    added = _coded(f"{name}.added", second, (shape[0], scheme.added(shape[1])))
+    order = {f"{name}.order": Tensor("U8", (shape[1], 4))} if scheme.ordered else {}
+    return _coded(name, first, shape) | added | order
+
+
+def _coded(name: str, scheme: Scheme, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Tensors of codes."""
+    assert scheme.group is not None
     rows, groups = shape[0], scheme.groups(shape[1])
     number = _FLOATS[scheme.number]
     out = {
@@ -158,10 +180,12 @@ def _parts(stored: StoredCopy, values: F32 | QTensor) -> Iterator[tuple[str, U8]
     if not isinstance(values, QTensor):
         yield stored.name, float_bytes(values, number)
         return
-    yield f"{stored.name}.codes", packed(values.codes, stored.scheme.bits)
-    yield f"{stored.name}.scales", float_bytes(values.scales, number)
-    if values.zeros is not None:
-        yield f"{stored.name}.zeros", _zeros(values.zeros, stored.scheme)
+    names = (stored.name, f"{stored.name}.added")
+    for name, term in zip(names, values.terms, strict=False):
+        yield f"{name}.codes", packed(term.codes, term.scheme.bits)
+        yield f"{name}.scales", float_bytes(term.scales, number)
+        if term.zeros is not None:
+            yield f"{name}.zeros", _zeros(term.zeros, term.scheme)
 
 
 def _zeros(zeros: U8 | F32, scheme: Scheme) -> U8:

@@ -92,12 +92,27 @@ def by_more_steps(weights: F32, scheme: Scheme) -> float:
     """Of methods that round a weight away from where it is, to make good what others' rounding did: twice as
     far.
     """
-    return float(more_steps(weights, scheme).sum())
+    return 4 * by_steps(weights, scheme)
 
 
-def more_steps(weights: F32, scheme: Scheme) -> AnyArray:
-    """The same of each row, [N]."""
-    return 4 * _by_steps(weights, scheme)
+def by_size(weights: F32, scheme: Scheme) -> float:
+    """A bit says little of a weight: its error is as large as what is left of it may be."""
+    return FULL**2 * squares(weights)
+
+
+def too_far(weights: F32, made: F32, own: F32, most: float) -> AnyArray:
+    """Which rows of some that a text made, [N, K], to give up for what they are by themselves, so that the squares
+    of all their errors sum to less than `most`: the fewest.
+    """
+    errors, others = (
+        np.square(weights - each, dtype=np.float64).sum(axis=1) for each in (made, own)
+    )
+    gained = errors - others
+    order = np.argsort(-gained)
+    left = errors.sum() - np.cumsum(gained[order]) + gained[order]  # before each is given up
+    out = np.zeros(len(weights), bool)
+    out[order[left > 0.99 * most]] = True
+    return out & (gained > 0)
 
 
 def by_levels(weights: F32, scheme: Scheme) -> float:

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from edge.quant import search
-from edge.quant.bounds import by_more_steps, more_steps
+from edge.quant.bounds import by_more_steps, by_size, too_far
 from edge.quant.methods import Method, grid
 from edge.quant.search import Steps, searched
 from edge.quant.tensor import QTensor, Scheme
@@ -88,7 +88,8 @@ def _rows(
     back[:, columns:] = plain.codes[:, columns:]
     back[:, order] = codes.T
     made = QTensor(back, plain.scales, scheme, columns, plain.zeros)
-    far = np.square(weights - made.dequantize()).sum(axis=1) > more_steps(weights, scheme)
+    most = min(by_more_steps(weights, scheme), by_size(weights, scheme))
+    far = too_far(weights, made.dequantize(), plain.dequantize(), most)
     worse = far | (cost(weights, made, moments) > cost(weights, plain, moments))
     back[worse] = plain.codes[worse]
     return made

@@ -34,7 +34,8 @@ class Method:
     whole matrices whose inputs are known by the means [K, K] of products of two of them; `quantize` then serves
     where they are not. `balance`: what columns are multiplied by before (`edge.quant.balance`), of matrices that
     have one input; and which share of the error is left. `group`: of a recipe that names none. `levels`: what
-    the codes of its own levels mean, sorted, times a group's scale. `names`: words of its own for schemes.
+    the codes of its own levels mean, sorted, times a group's scale. `names`: words of its own for schemes. `ends`:
+    what the embedding and the head are where they are given nothing, if this is for layers alone.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Method:
     balance: Balance | None = None
     group: int = 32
     levels: tuple[float, ...] = ()
+    ends: str | None = None
     names: Mapping[str, Scheme] = field(default_factory=dict)
 
     def kinds(self) -> tuple[str, ...]:

@@ -174,7 +174,8 @@ def parse(
     text = known.get(text, text)
     mixture = text if text in ggml.MIXTURES else None
     plain = _scheme(ggml.MIXTURES.get(text, text))
-    own = [plain if part is None else _scheme(known.get(part, part)) for part in (embed, head)]
+    ends = _ends(plain)
+    own = [ends if part is None else _scheme(known.get(part, part)) for part in (embed, head)]
     some = [(name, _scheme(known.get(part, part))) for name, part in (overrides or {}).items()]
     return Recipe(
         body=plain if better is None else _scheme(better),
@@ -265,7 +266,7 @@ def _scheme(text: str) -> Scheme:
     if match := _FORM.fullmatch(text):
         name, kind, bits, group, row, zero, number = match.groups()
         method = _method(text, name or _USUAL[kind], kind)
-        strategy: Zero = "table" if kind == "lut" else _ZEROS[zero]
+        strategy: Zero = "table" if kind == "lut" else _zero(method, zero)
         wished = Scheme(
             int(bits),
             ROW if row else int(group or method.group),
@@ -287,6 +288,20 @@ def _scheme(text: str) -> Scheme:
         f" such as rtn-int4-g64-min-fp16, lutB[-gR][-fp16] such as lut4-g32-fp16{''.join(forms)}; "
         f"for gguf also {', '.join(ggml.MIXTURES)}",
     )
+
+
+def _zero(method: Method, asked: str | None) -> Zero:
+    """The one that a recipe names; or a method's own, where it has one alone."""
+    own = list(dict.fromkeys(scheme.zero for scheme in method.schemes))
+    return own[0] if asked is None and len(own) == 1 else _ZEROS[asked]
+
+
+def _ends(body: Scheme) -> Scheme:
+    """What the embedding and the head are beside it."""
+    if body.is_float or body.block_bytes:
+        return body
+    ends = methods()[body.method].ends
+    return body if ends is None else replace(_scheme(ends), number=body.number)
 
 
 def _of_kind(kind: str) -> list[str]:

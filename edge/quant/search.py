@@ -60,10 +60,12 @@ def joined(parts: list[QTensor]) -> QTensor:
     """Rows of one tensor, put together."""
     first = parts[0]
     zeros = None if first.zeros is None else np.concatenate([part.zeros for part in parts])
+    seconds = [part.added for part in parts if part.added is not None]
     codes, scales = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("codes", "scales")
     )
-    return QTensor(codes, scales, first.scheme, first.columns, zeros, first.levels)
+    added = joined(seconds) if seconds else None
+    return replace(first, codes=codes, scales=scales, zeros=zeros, added=added)
 
 
 def _searched(weights: F32, scheme: Scheme, counts: F32 | None) -> QTensor:

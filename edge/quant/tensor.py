@@ -3,19 +3,20 @@
 N rows (outputs), K columns (inputs), J groups of columns.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from edge.typing import F32, U8
+from edge.typing import F32, I64, U8
 
 Float = Literal["fp32", "fp16", "bf16"]
-Zero = Literal["middle", "integer", "minimum", "table", "levels"]
-_SUFFIX: dict[Zero, str] = {
-    "middle": "", "integer": "-asym", "minimum": "-min", "table": "", "levels": "",
-}  # fmt: skip
+Zero = Literal["middle", "integer", "minimum", "table", "levels", "bits", "signs", "salient"]
+_SUFFIX: dict[Zero, str] = {"integer": "-asym", "minimum": "-min"}
 _BYTES: dict[Float, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
+SUMS: tuple[Zero, ...] = ("bits", "signs", "salient")  # what is multiplied with twice, and added up
+_ORDER = 4  # bytes of a column's number
+_SALIENT = {2: 7, 1: 10}  # one column of so many, by a recipe's bits: 2.0 and 1.8 bits a weight
 
 
 ROW = 0  # the group of a whole row
@@ -28,7 +29,9 @@ class Scheme:
 
     `zero`: which code means zero. The middle one; one of its own for each group; or none, each group
     having a minimum in its place; or a code means an entry of a table, which `group` rows share; or one
-    of the levels that the method has, times the group's scale. `number`: the type of a float, or of
+    of the levels that the method has, times the group's scale. Or a weight is the sum of two, each of which
+    has codes of its own (`terms`): two of one bit, or one of one bit, and of columns whose inputs are large
+    another of eight; `bits` are then what the method is called by. `number`: the type of a float, or of
     scales, minimums, entries and levels. `method`: who rounds to it; two
     methods make two weights. `block_bytes`: of a group in a format that only its own library makes and
     reads, which `method` names; `bits` are then its name's.
@@ -51,6 +54,26 @@ class Scheme:
         return {"table": "lut", "levels": ""}.get(self.zero, "int")
 
     @property
+    def terms(self) -> "tuple[Scheme, ...]":
+        """What weights of a sum are the sums of; none of any other."""
+        if self.zero not in SUMS:
+            return ()
+        one = Scheme(1, self.group, "minimum", self.number, self.method)
+        eight = Scheme(8, 32, "middle", self.number, self.method)
+        return (one, eight) if self.zero == "salient" else (one, one)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether columns go by the size of their inputs, the largest first."""
+        return self.zero in ("signs", "salient")
+
+    def added(self, columns: int) -> int:
+        """How many of the first columns the second term of a sum has."""
+        if self.zero != "salient":
+            return columns
+        return min(columns, max(32, round(columns / _SALIENT[self.bits] / 32) * 32))
+
+    @property
     def rows_of_scales(self) -> int:
         """Rows that a row of scales or entries belongs to."""
         return self.group if self.zero == "table" and self.group else 1
@@ -71,6 +94,10 @@ class Scheme:
         if self.block_bytes:
             return rows * self.groups(columns) * self.block_bytes
         scale = _BYTES[self.number]
+        if self.terms:
+            first, second = self.terms
+            order = _ORDER * columns if self.ordered else 0
+            return first.nbytes(rows, columns) + second.nbytes(rows, self.added(columns)) + order
         if self.zero == "table":
             tables = -(-rows // self.group)
             return rows * -(-columns * self.bits // 8) + tables * (scale << self.bits)
@@ -91,7 +118,7 @@ class Scheme:
         if self.zero == "levels":
             return f"{self.method}-g{self.group}{number}"
         method = "" if self.method == "rtn" else f"{self.method}-"
-        zero = _SUFFIX.get(self.zero, f"-{self.zero}")
+        zero = _SUFFIX.get(self.zero, "")
         group = "-row" if self.group == ROW else f"-g{self.group}"
         return f"{method}{self.kind}{self.bits}{group}{zero}{number}"
 
@@ -107,7 +134,9 @@ class QTensor:
     What a code means, by `scheme.zero`: (code - 2^(bits - 1)) * scale; (code - zero) * scale; or code
     * scale + minimum, with `zeros` [N, J] the codes of zero or the minimums. Columns past K are
     padding. Of a table, codes are [N, K] and `scales` holds the entries, [tables, 2^bits]. Of levels, a
-    code is one of `levels` [2^bits], in units of the group's scale.
+    code is one of `levels` [2^bits], in units of the group's scale. Of a sum, codes, scales and zeros are the
+    first term's, the second is `added`, and the first columns of both are those that `order` [K] names first,
+    if there is one.
     """
 
     codes: U8
@@ -116,15 +145,27 @@ class QTensor:
     columns: int  # K
     zeros: U8 | F32 | None = None
     levels: F32 | None = None
+    added: "QTensor | None" = None
+    order: I64 | None = None
+
+    @property
+    def terms(self) -> "tuple[QTensor, ...]":
+        """What is added up: itself, or both of a sum."""
+        if self.added is None:
+            return (self,)
+        return replace(self, scheme=self.scheme.terms[0], added=None, order=None), self.added
 
     def cut(self, start: int, stop: int) -> "QTensor":
         """Some of its rows; none of a table's."""
         zeros = None if self.zeros is None else self.zeros[start:stop]
+        added = None if self.added is None else self.added.cut(start, stop)
         codes, scales = self.codes[start:stop], self.scales[start:stop]
-        return QTensor(codes, scales, self.scheme, self.columns, zeros, self.levels)
+        return replace(self, codes=codes, scales=scales, zeros=zeros, added=added)
 
     def dequantize(self) -> F32:
         """The weights that these codes mean: [N, K]."""
+        if self.added is not None:
+            return self._sum()
         if self.scheme.zero == "table":
             which = np.arange(len(self.codes)) // (self.scheme.group or 1)
             return self.scales[which[:, None], self.codes]
@@ -140,6 +181,15 @@ class QTensor:
         else:
             values = values * scales + self.zeros[:, :, None]
         return values.reshape(rows, -1)[:, : self.columns]
+
+    def _sum(self) -> F32:
+        first, second = (term.dequantize() for term in self.terms)
+        first[:, : second.shape[1]] += second
+        if self.order is None:
+            return first
+        out = np.empty_like(first)
+        out[:, self.order] = first
+        return out
 
 
 def rounded(values: F32, number: Float) -> F32:

@@ -6,7 +6,7 @@ parses none of these files. N rows, K columns.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,21 +22,30 @@ from edge.net import NetSpec
 from edge.nn.tracing import matrices
 from edge.quant.tensor import Float
 from edge.source.headers import Headers, weight_files
-from edge.typing import U8, Shape
+from edge.typing import I64, U8, Shape
 
 BITS, GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
+_SUMMED = (1, 8)  # bits of what is added up
 _FLOATS: dict[str, Float] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
-Kind = Literal["weight", "scales", "biases"]
+Kind = Literal[
+    "weight", "scales", "biases", "added.weight", "added.scales", "added.biases", "order"
+]
+PACKED: tuple[Kind, ...] = ("weight", "scales", "biases")
+ADDED: tuple[Kind, ...] = ("added.weight", "added.scales", "added.biases")
 _BLOCK = 1 << 22  # bytes that are read at a time where rows are picked out
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a tensor is stored: floats, or codes whose scales and biases are floats of this type."""
+    """How a tensor is stored: floats, or codes whose scales and biases are floats of this type. `added`: how what
+    is added to it is, of the first columns of an order, if it is `ordered`.
+    """
 
     number: Float
     bits: int | None = None
     group: int | None = None
+    added: "Form | None" = None
+    ordered: bool = False
 
 
 class Folder(Closeable):
@@ -88,6 +97,17 @@ class Folder(Closeable):
         tensor = self.places[name].tensor
         return tensor if kind == "weight" else _sibling(tensor, kind)
 
+    def order(self, name: str) -> I64:
+        """Which columns come first, [K]; refuses what is no order."""
+        tensor = self._tensor(name, "order")
+        columns = self.shape(name)[1]
+        out = np.empty((columns, 4), np.uint8)
+        self._files[tensor].fill(tensor, 0, out.data)
+        order = out.view("<u4").ravel().astype(np.int64)
+        if not np.array_equal(np.sort(order), np.arange(columns)):
+            raise Damaged(f"{tensor} does not name each column once", fix="convert again")
+        return order
+
     def close(self) -> None:
         for file in set(self._files.values()):
             file.close()
@@ -137,8 +157,12 @@ def _forms(
 ) -> tuple[dict[str, Form], dict[str, Shape]]:
     """Every tensor's form, and the shape of what it means; scales and biases belong to a tensor."""
     forms, found = {}, {}
-    packed = {name for name in entries if _sibling(name, "scales") in entries}
-    extra = {_sibling(name, kind) for name in packed for kind in ("scales", "biases")}
+    packed = {
+        name
+        for name in entries
+        if _sibling(name, "scales") in entries and not name.endswith(ADDED[0])
+    }
+    extra = {_sibling(name, kind) for name in packed for kind in (*PACKED[1:], *ADDED, "order")}
     for name, entry in entries.items():
         if name in extra:
             continue
@@ -146,7 +170,7 @@ def _forms(
         if name in packed:
             if stated is None:
                 raise _lies(name, "does not say how it is quantized")
-            forms[name], found[name] = _unpacked(entries, name, stated)
+            forms[name], found[name] = _summed(entries, name, stated)
             continue
         if stated is not None and stated.table is not None:
             raise _lies(name, f"says that it is quantized, and it is stored as {entry.dtype}")
@@ -165,6 +189,8 @@ class _Stated:
     bits: int
     group: int
     table: Config | None
+    added: "_Stated | None" = None
+    ordered: bool = False
 
 
 def _stated(config: Config, name: str) -> _Stated | None:
@@ -173,22 +199,55 @@ def _stated(config: Config, name: str) -> _Stated | None:
     if block is None or block.data.get(path) is False:
         return None
     own = block.table(path) if isinstance(block.data.get(path), dict) else None
-    table = own or block
+    added = None if own is None else own.table("added")
+    if own is None or added is None:
+        return _Stated(*_packing(own or block, BITS), own)
+    first, second = _packing(own, _SUMMED), _Stated(*_packing(added, _SUMMED), added)
+    return _Stated(*first, own, second, own.flag("ordered"))
+
+
+def _packing(table: Config, able: tuple[int, ...]) -> tuple[int, int]:
+    """Bits and columns of a group, as a part of config.json says."""
     mode = table.text("mode", "affine")
     bits, group = table.integer("bits"), table.integer("group_size")
-    if mode != "affine" or bits not in BITS or group not in GROUPS:
+    if mode != "affine" or bits not in able or group not in GROUPS:
         raise Unsupported(
             f"{table.where}: {bits} bits in groups of {group}, mode {mode!r:.40}",
-            fix=f"use affine quantization of {', '.join(map(str, BITS))} bits, "
+            fix=f"use affine quantization of {', '.join(map(str, able))} bits, "
             f"groups of {', '.join(map(str, GROUPS))}",
         )
-    return _Stated(bits, group, own)
+    return bits, group
 
 
-def _unpacked(entries: Mapping[str, Entry], name: str, stated: _Stated) -> tuple[Form, Shape]:
-    codes, scales = entries[name], entries[_sibling(name, "scales")]
-    biases = entries.get(_sibling(name, "biases"))
-    if codes.dtype != "U32" or len(codes.shape) != 2 or biases is None:
+def _summed(entries: Mapping[str, Entry], name: str, stated: _Stated) -> tuple[Form, Shape]:
+    """A matrix, and what is added to it, if config.json says that something is."""
+    form, shape = _unpacked(entries, name, stated, PACKED)
+    order = entries.get(_sibling(name, "order"))
+    if (order is not None) != stated.ordered or (_sibling(name, ADDED[0]) in entries) != bool(
+        stated.added
+    ):
+        raise _lies(name, "says something else than its tensors about what is added to it")
+    if stated.added is None:
+        return form, shape
+    added, inner = _unpacked(entries, name, stated.added, ADDED)
+    if inner[0] != shape[0] or inner[1] > shape[1] or added.number != form.number:
+        raise _lies(name, f"adds {list(inner)} of {added.number} to {list(shape)}")
+    if order is not None and (order.dtype, order.shape) != ("U32", (shape[1],)):
+        raise Damaged(f"{name} has no order of its {shape[1]} columns", fix="convert again")
+    return replace(form, added=added, ordered=stated.ordered), shape
+
+
+def _unpacked(
+    entries: Mapping[str, Entry], name: str, stated: _Stated, kinds: tuple[Kind, ...]
+) -> tuple[Form, Shape]:
+    codes, scales, biases = (entries.get(_sibling(name, kind)) for kind in kinds)
+    if (
+        codes is None
+        or scales is None
+        or codes.dtype != "U32"
+        or len(codes.shape) != 2
+        or biases is None
+    ):
         raise Damaged(f"tensor {name} has scales, but is no packed matrix", fix="convert again")
     rows, words = codes.shape
     columns, rest = divmod(words * 32, stated.bits)

@@ -12,7 +12,7 @@ from edge.names import Spec
 from edge.quant.bits import codes, floats, spread
 from edge.quant.recipe import Recipe
 from edge.typing import F32, U8
-from edge_runtimes.mlx.folder import Folder, Kind
+from edge_runtimes.mlx.folder import ADDED, PACKED, Folder, Form, Kind
 
 
 class MlxRows(Closeable):
@@ -23,16 +23,25 @@ class MlxRows(Closeable):
 
     def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:
         form = self._folder.form(name)
+        values = self._meant(name, form, PACKED, start, stop)
+        if form.added is None:
+            return values
+        more = self._meant(name, form.added, ADDED, start, stop)
+        values[:, : more.shape[1]] += more
+        return values[:, np.argsort(self._folder.order(name))] if form.ordered else values
+
+    def _meant(self, name: str, form: Form, kinds: tuple[Kind, ...], start: int, stop: int) -> F32:
+        weight, *rest = kinds
         if form.bits is None or form.group is None:
-            return floats(self._bytes(name, "weight", start, stop), form.number)
-        values = codes(self._bytes(name, "weight", start, stop), form.bits).astype(np.float32)
+            return floats(self._bytes(name, weight, start, stop), form.number)
+        values = codes(self._bytes(name, weight, start, stop), form.bits).astype(np.float32)
         scales, biases = (
             spread(
                 floats(self._bytes(name, kind, start, stop), form.number),
                 form.group,
                 values.shape[1],
             )
-            for kind in ("scales", "biases")
+            for kind in rest
         )
         return values * scales + biases
 

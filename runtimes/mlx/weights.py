@@ -12,9 +12,9 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
-from edge.typing import U8, Shape
+from edge.typing import I64, U8, Shape
 from edge_runtimes.mlx.computing import TYPES, activations
-from edge_runtimes.mlx.folder import Form, Kind
+from edge_runtimes.mlx.folder import ADDED, PACKED, Form, Kind
 
 Names = tuple[str, ...]
 _STORED = {mx.bfloat16: mx.uint16, mx.float16: mx.uint16}  # numpy has no bfloat16 to write into
@@ -84,6 +84,32 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
+class Sum:
+    """Weights that are sums of two: the second of the first columns in an order [K], if there is one."""
+
+    base: Packed
+    added: Packed
+    order: mx.array | None
+
+    def __call__(self, x: mx.array) -> mx.array:
+        if self.order is not None:
+            x = x[..., self.order]
+        return self.base(x) + self.added(x[..., : self._width])
+
+    def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array:
+        made, more = self.base.rows(tokens, dtype), self.added.rows(tokens, dtype)
+        made[..., : self._width] += more
+        return made if self.order is None else made[..., mx.argsort(self.order)]
+
+    def first(self, rows: int) -> "Sum":
+        return Sum(self.base.first(rows), self.added.first(rows), self.order)
+
+    @property
+    def _width(self) -> int:
+        return self.added.scales.shape[-1] * self.added.group
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
     """The rows of several weights in one matrix, and where each of them ends."""
 
@@ -118,6 +144,10 @@ class Stored(Protocol):
         """Every row of a weight: out [N, bytes of a row]."""
         ...
 
+    def order(self, name: str) -> I64:
+        """In which order its columns are multiplied with, [K], of a weight that has one."""
+        ...
+
 
 class Weights:
     """Every weight, read when it is first asked for.
@@ -139,7 +169,8 @@ class Weights:
         """One product for all of these, if they are stored alike, else one for each."""
         key = names, tuple(name for name in names if name in biased)
         if key not in self._stacks:
-            alike = len({self._stored.form(name) for name in names}) == 1
+            forms = {self._stored.form(name) for name in names}
+            alike = len(forms) == 1 and not any(form.ordered for form in forms)
             groups = [names] if alike else [(name,) for name in names]
             self._stacks[key] = tuple(self._stack(group, biased) for group in groups)
         return self._stacks[key]
@@ -188,10 +219,19 @@ class Weights:
         if form.bits is None or form.group is None:
             values = self._array(names, "weight", dtype)
             return Dense(_ready(values.astype(mx.float32)) if self._widen else values)
-        codes = self._array(names, "weight", mx.uint32)
+        base = self._packed(names, form, PACKED)
+        if form.added is None:
+            return base
+        order = mx.array(self._stored.order(names[0])) if form.ordered else None
+        return Sum(base, self._packed(names, form.added, ADDED), order)
+
+    def _packed(self, names: tuple[str, ...], form: Form, kinds: tuple[Kind, ...]) -> Packed:
+        assert form.bits is not None
+        assert form.group is not None
+        weight, *rest = kinds
+        codes = self._array(names, weight, mx.uint32)
         scales, biases = (
-            _ready(self._array(names, kind, dtype).astype(self.dtype))
-            for kind in ("scales", "biases")
+            _ready(self._array(names, kind, TYPES[form.number]).astype(self.dtype)) for kind in rest
         )
         return Packed(codes, scales, biases, form.group, form.bits)
 

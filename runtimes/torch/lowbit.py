@@ -76,6 +76,32 @@ class Codes:
         return wide.view(len(codes), -1)[:, : self.columns].to(dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Weights that are sums of two: the second of the first columns in an order [K], if there is one."""
+
+    base: Codes
+    added: Codes
+    order: torch.Tensor | None
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        made, more = self.base.take(rows), self.added.take(rows)
+        made[..., : more.shape[-1]] += more
+        if self.order is None:
+            return made
+        out = torch.empty_like(made)
+        out[..., self.order] = made
+        return out
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        if self.order is not None:
+            x = x[..., self.order]
+        return self.base.product(x) + self.added.product(x[..., : self.added.columns])
+
+    def first(self, rows: int) -> "Sum":
+        return Sum(self.base.first(rows), self.added.first(rows), self.order)
+
+
 class Int4Product:
     """Codes for torch's 4-bit kernel, which takes bfloat16 scales; 8-bit codes as their two halves.
 

@@ -33,7 +33,17 @@ class TorchRows(Closeable):
             return self._file.rows(name, start, stop)
         if scheme.group is None or f"{name}.scales" not in entries:
             raise Damaged(f"{FILE} holds no {name} as {scheme}", fix="convert again")
-        return self._meant(name, start, stop, scheme.group)[:, : self._shapes[weight][1]]
+        columns = self._shapes[weight][1]
+        values = self._meant(name, start, stop, scheme.group)[:, :columns]
+        if scheme.terms:
+            group = scheme.terms[1].group
+            assert group is not None
+            more = self._meant(f"{name}.added", start, stop, group)[:, :columns]
+            values[:, : more.shape[1]] += more
+        if f"{name}.order" not in entries:
+            return values
+        order = self._bytes(f"{name}.order", 0, columns).view("<i4").ravel()
+        return values[:, np.argsort(order)]
 
     def close(self) -> None:
         self._file.close()

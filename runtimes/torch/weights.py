@@ -21,7 +21,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import Shape
-from edge_runtimes.torch.lowbit import Codes, Int4Product, has_kernel
+from edge_runtimes.torch.lowbit import Codes, Int4Product, Sum, has_kernel
 from edge_runtimes.torch.shared import Matrix
 
 FILE = "model.safetensors"
@@ -118,6 +118,19 @@ class _File:
         """A weight whose rows are looked up."""
         if scheme.group is None:
             return self.tensor(name, scheme.number, shape)
+        if not scheme.terms:
+            return self._codes(name, shape, scheme)
+        first, second = scheme.terms
+        added = self._codes(f"{name}.added", (shape[0], scheme.added(shape[1])), second)
+        order = None
+        if scheme.ordered:
+            raw = self.tensor(f"{name}.order", None, (shape[1], 4)).contiguous()
+            order = raw.view(torch.int32).flatten().long()
+            if not torch.equal(order.sort().values, torch.arange(shape[1], device=order.device)):
+                raise self._wrong(f"{name}.order does not name each column once")
+        return Sum(self._codes(name, shape, first), added, order)
+
+    def _codes(self, name: str, shape: Shape, scheme: Scheme) -> Codes:
         rows, groups = shape[0], scheme.groups(shape[1])
         each = (rows, groups)
         zeros = levels = None
@@ -126,6 +139,7 @@ class _File:
         elif scheme.zero != "middle":
             number = None if scheme.zero == "integer" else scheme.number
             zeros = self.tensor(f"{name}.zeros", number, each)
+        assert scheme.group is not None
         packed = (rows, groups * scheme.group * scheme.bits // 8)
         codes = self.tensor(f"{name}.codes", None, packed)
         scales = self.tensor(f"{name}.scales", scheme.number, each)
@@ -136,6 +150,8 @@ class _File:
         found = self.table(name, shape, scheme)
         if isinstance(found, torch.Tensor):
             return found.to(self._dtype)
+        if isinstance(found, Sum):
+            return found
         assert isinstance(found, Codes)
         if not has_kernel(found, self._dtype):
             return found
