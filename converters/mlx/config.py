@@ -45,14 +45,14 @@ def _rotary(source: Mapping[str, Any], spec: DecoderSpec) -> Json:
 
 def quantization(schemes: Mapping[str, Scheme]) -> Json | None:
     """How matrices are packed, by module: the commonest way, and that of each which differs."""
-    packed = Counter(map(_way, (s for s in schemes.values() if not (s.is_float or s.terms))))
-    if not packed and not any(scheme.terms for scheme in schemes.values()):
+    packed = Counter(_way(s) for s in schemes.values() if not (s.is_float or _unknown(s)))
+    if not packed and not any(map(_unknown, schemes.values())):
         return None
     commonest = packed.most_common(1)[0][0] if packed else (64, 4)
     others = {
         module: _form(scheme)
         for module, scheme in schemes.items()
-        if scheme.terms or _way(scheme) != commonest
+        if _unknown(scheme) or _way(scheme) != commonest
     }
     return {**_affine(*commonest), **others}
 
@@ -63,18 +63,23 @@ def generation(source: Mapping[str, Any], ids: SpecialIds) -> Json:
     return {**source, "eos_token_id": stops} if stops else dict(source)
 
 
+def _unknown(scheme: Scheme) -> bool:
+    """Whether mlx-lm has no such matrices."""
+    return bool(scheme.terms) or scheme.rotated
+
+
 def _way(scheme: Scheme) -> tuple[int | None, int]:
     return scheme.group, scheme.bits
 
 
 def _form(scheme: Scheme) -> Json | Literal[False]:
-    """Of one module. What it says of a second term no loader of mlx-lm's knows, so that none computes with the
-    first alone.
+    """Of one module. What it says of a second term or of a rotation no loader of mlx-lm's knows, so that none
+    computes without it.
     """
     if scheme.is_float:
         return False
     if not scheme.terms:
-        return _affine(*_way(scheme))
+        return _affine(*_way(scheme)) | ({"rotated": True} if scheme.rotated else {})
     first, second = (_affine(*_way(term)) for term in scheme.terms)
     return {**first, "added": second, "ordered": scheme.ordered}
 

@@ -57,6 +57,15 @@ SUMMED = Held(
     number=tuple(FLOATS),
 )
 
+ROTATED = Held(
+    what="integers of rotated columns",
+    bits=_BITS,
+    group=GROUPS,
+    zero=("middle", "minimum"),
+    number=tuple(FLOATS),
+    rotated=(True,),
+)
+
 
 def layout(spec: DecoderSpec, recipe: Recipe) -> "MlxLayout[DecoderSpec]":
     return MlxLayout(spec, recipe)
@@ -94,7 +103,7 @@ class MlxLayout(Generic[Kind]):
     def _scheme(self, name: str, shape: Shape) -> Scheme:
         """A vector has the type of the body's scales, as mlx-lm computes in one type."""
         if name not in matrices(self.spec):
-            refuse_unheld("mlx", name, self.recipe.body, (*HELD, SUMMED))
+            refuse_unheld("mlx", name, self.recipe.body, (*HELD, SUMMED, ROTATED))
             return FLOATS[self.recipe.body.number]
         scheme = self.recipe.scheme(name, by_row=name == "embed")
         if tied(self.spec, name) and scheme != self.recipe.scheme(name):
@@ -114,7 +123,7 @@ def _nbytes(scheme: Scheme, shape: Shape) -> int:
 
 def _check(name: str, scheme: Scheme, columns: int) -> None:
     """Refuse what no code, scale and bias can say."""
-    held = (*HELD, SUMMED) if name.startswith("layers.") else HELD
+    held = (*HELD, SUMMED, ROTATED) if name.startswith("layers.") else HELD
     refuse_unheld("mlx", name, scheme, held)
     if scheme.group is None:
         return

@@ -6,6 +6,7 @@ N rows, K columns, J groups of a row.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 from edge.errors import Unsupported
+from edge.quant import rotation
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import BF16, FP16, FP32, ROW, Scheme
-from edge.typing import Shape
+from edge.typing import F32, Shape
 from edge_converters.onnx.store import DATA, Make, Matrix, Region, Store
 
 MS = "com.microsoft"  # the domain of ONNX Runtime's own kernels
@@ -45,6 +47,15 @@ MATRICES: tuple[Held, ...] = (  # MatMulNBits
         zero=("minimum",),
         number=("fp32", "fp16", "bf16"),
     ),
+)
+
+ROTATED = Held(
+    what="integers of 2, 4 or 8 bits of rotated columns",
+    bits=(2, 4, 8),
+    group=_GROUPS,
+    zero=("middle", "integer"),
+    number=("fp32", "fp16", "bf16"),
+    rotated=(True,),
 )
 
 
@@ -103,12 +114,15 @@ class Weights:
     def matrix(self, *names: str) -> Matrix:
         """The stacked rows of matrices of one scheme."""
         scheme = self.recipe.scheme(names[0])
-        refuse_unheld("onnx", names[0], scheme, self.held)
+        held = (*self.held, ROTATED) if names[0].startswith("layers.") else self.held
+        refuse_unheld("onnx", names[0], scheme, held)
         return self.store.matrix(names, scheme)
 
     def product(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         if matrix.scheme.group == ROW:
             return self._by_row(x, matrix)
+        if matrix.scheme.rotated:
+            x = self._rotated(x, matrix.columns)
         return self._dense(x, matrix) if matrix.scheme.is_float else self._low_bit(x, matrix)
 
     def stacks(self, name: str) -> bool:
@@ -143,6 +157,19 @@ class Weights:
 
     def number(self, value: float) -> ir.Value:
         return self.constant(f"number.{value}", value, ir.DataType.FLOAT)
+
+    def _rotated(self, x: ir.Value, columns: int) -> ir.Value:
+        """As the columns of a matrix are: `edge.quant.rotation`."""
+        shape, name = self.tape.op("Shape", [x]), f"rotation.{columns}"
+        signs = self.table(name, (columns,), partial(_rows_of, rotation.signs(columns)))
+        made, rest = self.tape.op("Mul", [x, signs]), columns
+        for i, factor in enumerate(rotation.matrices(columns)):
+            size = len(factor)
+            rest //= size
+            cut = self.constant(f"{name}.{i}.shape", [-1, size, rest])
+            whole = self.table(f"{name}.{i}", factor.shape, partial(_rows_of, factor))
+            made = self.tape.op("MatMul", [whole, self.tape.op("Reshape", [made, cut])])
+        return self.tape.op("Reshape", [made, shape])
 
     def _low_bit(self, x: ir.Value, matrix: Matrix) -> ir.Value:
         scheme, groups = matrix.scheme, matrix.scheme.groups(matrix.columns)
@@ -223,6 +250,10 @@ class Weights:
         if name not in self._made:
             self._made[name] = self.tape.initializer(make(), name)
         return self._made[name]
+
+
+def _rows_of(values: F32, rows: range) -> F32:
+    return values[rows.start : rows.stop]
 
 
 def _whole_groups(name: str, matrix: Matrix) -> None:

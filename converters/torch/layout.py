@@ -58,6 +58,14 @@ SUMMED = Held(
     zero=SUMS,
     number=tuple(FLOATS),
 )
+ROTATED = Held(
+    what="integers of rotated columns",
+    bits=(2, 3, 4, 5, 6, 8),
+    group=(32, 64, 128),
+    zero=("middle", "integer", "minimum"),
+    number=tuple(FLOATS),
+    rotated=(True,),
+)
 Kind = TypeVar("Kind", bound=Spec)
 _FLOATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
@@ -145,7 +153,7 @@ def _stored(name: str, spec: Spec, recipe: Recipe) -> Iterator[StoredCopy]:
 
 def _tensors(stored: StoredCopy, shape: tuple[int, ...]) -> dict[str, Tensor]:
     scheme, name = stored.scheme, stored.name
-    held = (*HELD, SUMMED) if name.startswith("layers.") else HELD
+    held = (*HELD, SUMMED, ROTATED) if name.startswith("layers.") else HELD
     refuse_unheld("torch", name, scheme, held)
     if scheme.group is None:
         return {name: Tensor(_FLOATS[scheme.number], shape)}

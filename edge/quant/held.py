@@ -29,6 +29,7 @@ class Held:
     number: tuple[Float, ...]
     method: Collection[str] | None = None
     block_bytes: Collection[int] = (0,)
+    rotated: tuple[bool, ...] = (False,)
 
     def __contains__(self, scheme: Scheme) -> bool:
         fits = all(getattr(scheme, name) in values for name, values in self._values())

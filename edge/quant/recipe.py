@@ -273,6 +273,7 @@ def _scheme(text: str) -> Scheme:
             strategy,
             _NUMBERS[number],
             method.name,
+            rotated=method.schemes[0].rotated,
         )
         return _made(text, wished, method)
     if (match := _OWN.fullmatch(text)) and match[1] in _of_kind(""):

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from edge.quant.rotation import back
 from edge.typing import F32, I64, U8
 
 Float = Literal["fp32", "fp16", "bf16"]
@@ -34,7 +35,8 @@ class Scheme:
     another of eight; `bits` are then what the method is called by. `number`: the type of a float, or of
     scales, minimums, entries and levels. `method`: who rounds to it; two
     methods make two weights. `block_bytes`: of a group in a format that only its own library makes and
-    reads, which `method` names; `bits` are then its name's.
+    reads, which `method` names; `bits` are then its name's. `rotated`: codes are of columns that are rotated, as
+    inputs must be (`edge.quant.rotation`).
     """
 
     bits: int
@@ -43,6 +45,7 @@ class Scheme:
     number: Float = "fp32"
     method: str = "rtn"
     block_bytes: int = 0
+    rotated: bool = False
 
     @property
     def is_float(self) -> bool:
@@ -164,6 +167,8 @@ class QTensor:
 
     def dequantize(self) -> F32:
         """The weights that these codes mean: [N, K]."""
+        if self.scheme.rotated:
+            return back(replace(self, scheme=replace(self.scheme, rotated=False)).dequantize())
         if self.added is not None:
             return self._sum()
         if self.scheme.zero == "table":

@@ -38,7 +38,7 @@ _BLOCK = 1 << 22  # bytes that are read at a time where rows are picked out
 @dataclass(frozen=True, slots=True)
 class Form:
     """How a tensor is stored: floats, or codes whose scales and biases are floats of this type. `added`: how what
-    is added to it is, of the first columns of an order, if it is `ordered`.
+    is added to it is, of the first columns of an order, if it is `ordered`. `rotated`: so are its columns.
     """
 
     number: Float
@@ -46,6 +46,7 @@ class Form:
     group: int | None = None
     added: "Form | None" = None
     ordered: bool = False
+    rotated: bool = False
 
 
 class Folder(Closeable):
@@ -191,6 +192,7 @@ class _Stated:
     table: Config | None
     added: "_Stated | None" = None
     ordered: bool = False
+    rotated: bool = False
 
 
 def _stated(config: Config, name: str) -> _Stated | None:
@@ -201,7 +203,8 @@ def _stated(config: Config, name: str) -> _Stated | None:
     own = block.table(path) if isinstance(block.data.get(path), dict) else None
     added = None if own is None else own.table("added")
     if own is None or added is None:
-        return _Stated(*_packing(own or block, BITS), own)
+        turned = own is not None and own.flag("rotated", False)
+        return _Stated(*_packing(own or block, BITS), own, rotated=turned)
     first, second = _packing(own, _SUMMED), _Stated(*_packing(added, _SUMMED), added)
     return _Stated(*first, own, second, own.flag("ordered"))
 
@@ -228,7 +231,7 @@ def _summed(entries: Mapping[str, Entry], name: str, stated: _Stated) -> tuple[F
     ):
         raise _lies(name, "says something else than its tensors about what is added to it")
     if stated.added is None:
-        return form, shape
+        return replace(form, rotated=stated.rotated), shape
     added, inner = _unpacked(entries, name, stated.added, ADDED)
     if inner[0] != shape[0] or inner[1] > shape[1] or added.number != form.number:
         raise _lies(name, f"adds {list(inner)} of {added.number} to {list(shape)}")

@@ -11,6 +11,7 @@ from edge.files.closeable import Closeable
 from edge.names import Spec
 from edge.quant.bits import codes, floats, spread
 from edge.quant.recipe import Recipe
+from edge.quant.rotation import back
 from edge.typing import F32, U8
 from edge_runtimes.mlx.folder import ADDED, PACKED, Folder, Form, Kind
 
@@ -25,7 +26,7 @@ class MlxRows(Closeable):
         form = self._folder.form(name)
         values = self._meant(name, form, PACKED, start, stop)
         if form.added is None:
-            return values
+            return back(values) if form.rotated else values
         more = self._meant(name, form.added, ADDED, start, stop)
         values[:, : more.shape[1]] += more
         return values[:, np.argsort(self._folder.order(name))] if form.ordered else values

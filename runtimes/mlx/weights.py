@@ -3,7 +3,7 @@
 N rows, K columns.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -12,6 +12,7 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
+from edge.quant import rotation
 from edge.typing import I64, U8, Shape
 from edge_runtimes.mlx.computing import TYPES, activations
 from edge_runtimes.mlx.folder import ADDED, PACKED, Form, Kind
@@ -107,6 +108,37 @@ class Sum:
     @property
     def _width(self) -> int:
         return self.added.scales.shape[-1] * self.added.group
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """Weights [N, K] whose columns are rotated (`edge.quant.rotation`), as what they multiply is here."""
+
+    base: Packed
+    signs: mx.array
+    factors: tuple[mx.array, ...]
+
+    @classmethod
+    def of(cls, base: Packed, columns: int, dtype: mx.Dtype) -> "Rotated":
+        parts = (mx.array(matrix).astype(dtype) for matrix in rotation.matrices(columns))
+        return cls(base, mx.array(rotation.signs(columns)).astype(dtype), tuple(parts))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.base(self._through(x * self.signs, self.factors))
+
+    def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array:
+        made = self._through(self.base.rows(tokens, dtype), [part.T for part in self.factors])
+        return (made * self.signs).astype(dtype)
+
+    def first(self, rows: int) -> "Rotated":
+        return replace(self, base=self.base.first(rows))
+
+    def _through(self, x: mx.array, factors: Iterable[mx.array]) -> mx.array:
+        shape, rest = x.shape, x.shape[-1]
+        for matrix in factors:
+            rest //= len(matrix)
+            x = matrix @ x.reshape(-1, len(matrix), rest)
+        return x.reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +252,8 @@ class Weights:
             values = self._array(names, "weight", dtype)
             return Dense(_ready(values.astype(mx.float32)) if self._widen else values)
         base = self._packed(names, form, PACKED)
+        if form.rotated:
+            return Rotated.of(base, self._stored.shape(names[0])[1], self.dtype)
         if form.added is None:
             return base
         order = mx.array(self._stored.order(names[0])) if form.ordered else None

@@ -14,6 +14,7 @@ from edge.errors import Damaged
 from edge.names import Spec, shapes
 from edge.quant.bits import codes, floats, spread
 from edge.quant.recipe import Recipe
+from edge.quant.rotation import back
 from edge.quant.tensor import ROW
 from edge.spec import DecoderSpec, parts
 from edge.typing import F32, U8
@@ -51,7 +52,8 @@ class OnnxRows:
             return floats(part(f"{stack}.table" if by_row else stack), scheme.number)
         zeros = part(f"{form}.zeros") if f"{form}.zeros" in self._regions else None
         packed, scales = part(form + ending), part(f"{form}.scales")
-        return _meant(packed, scales, zeros, scheme.bits, scheme.group)[:, :columns]
+        values = _meant(packed, scales, zeros, scheme.bits, scheme.group)[:, :columns]
+        return back(values) if scheme.rotated else values
 
     def _turned(self, form: str, start: int, stop: int) -> F32:
         """Of signed codes [K, N] with a scale a row."""

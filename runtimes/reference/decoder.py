@@ -176,11 +176,11 @@ def net_oracle(
     return ReferenceNet(checkpoint.spec, lambda name: weights(name, None), products)
 
 
-def _inputs(recipe: Recipe, numerics: Numerics, name: str) -> tuple[Rounding, int] | None:
-    """What the inputs of a product are rounded to, and in groups of how many columns."""
+def _inputs(recipe: Recipe, numerics: Numerics, name: str) -> tuple[Rounding, int, bool] | None:
+    """What the inputs of a product are rounded to, in groups of how many columns; and whether they are rotated."""
     scheme = recipe.scheme(name)
     kind = numerics.inputs(scheme)
-    return None if kind is None else (kind, scheme.group or 0)
+    return None if kind is None else (kind, scheme.group or 0, scheme.rotated)
 
 
 def checkpoint_weights(

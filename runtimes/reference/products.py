@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.contracts import Rounding
+from edge.quant.rotation import back
+from edge.quant.rotation import rotated as rotated_columns
 from edge.quant.tensor import QTensor, rounded
 from edge.typing import F32, I64
 
@@ -17,25 +19,27 @@ BLOCK = 32  # columns of ggml's blocks
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """`blocks`: a weight's rows as they are stored. `how`: what inputs are rounded to for a weight, and
-    in groups of how many columns.
+    """`blocks`: a weight's rows as they are stored. `how`: what inputs are rounded to for a weight, in groups of
+    how many columns, and whether they are rotated before.
     """
 
     weight: Callable[[str, I64 | None], F32]
     blocks: Callable[[str], Iterable[F32 | QTensor]]
-    how: Callable[[str], tuple[Rounding, int] | None]
+    how: Callable[[str], tuple[Rounding, int, bool] | None]
 
     def __call__(self, x: F32, name: str) -> F32:
         """x [T, K], or [batch, T, K] where each of a batch is rounded by itself -> [T or batch T, N]."""
         how = self.how(name)
-        if how == ("u8", 0) and x.ndim == 3:
+        if how is not None and how[:2] == ("u8", 0) and x.ndim == 3:
             x = np.stack([_unsigned(part) for part in x])
             how = None
         x = x.reshape(-1, x.shape[-1])
         if how is None:
             return x @ self.weight(name, None).T
-        inputs = round_inputs(x, *how)
-        lost = lost_sums(x, inputs) if how[0] == "q8_1" else None
+        kind, group, turns = how
+        inputs = round_inputs(rotated_columns(x) if turns else x, kind, group)
+        lost = lost_sums(x, inputs) if kind == "q8_1" else None
+        inputs = back(inputs) if turns else inputs
         return np.concatenate(
             [_product(inputs, lost, block) for block in self.blocks(name)], axis=1
         )

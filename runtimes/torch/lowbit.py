@@ -4,7 +4,7 @@ torch's own 4-bit kernel.
 N rows, K columns, J groups of a row, T rows of x.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,7 +12,9 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
+from edge.quant import rotation
 from edge.quant.tensor import Scheme
+from edge.typing import F32
 
 _BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}  # weights that are floats at a time
 _DENSE_ROWS = 192  # of x, from which dequantizing once is faster than the kernel
@@ -100,6 +102,42 @@ class Sum:
 
     def first(self, rows: int) -> "Sum":
         return Sum(self.base.first(rows), self.added.first(rows), self.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """Weights [N, K] whose columns are rotated (`edge.quant.rotation`), as what they multiply is here."""
+
+    base: "Codes | Int4Product"
+    signs: torch.Tensor
+    factors: tuple[torch.Tensor, ...]
+
+    @classmethod
+    def of(
+        cls, base: "Codes | Int4Product", columns: int, dtype: torch.dtype, device: torch.device
+    ) -> "Rotated":
+        def there(values: F32) -> torch.Tensor:
+            return torch.from_numpy(values.copy()).to(device, dtype)
+
+        parts = tuple(there(matrix) for matrix in rotation.matrices(columns))
+        return cls(base, there(rotation.signs(columns)), parts)
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        made = self.base.take(rows)
+        return self._through(made, [matrix.T for matrix in self.factors]) * self.signs
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base.product(self._through(x * self.signs, self.factors))
+
+    def first(self, rows: int) -> "Rotated":
+        return replace(self, base=self.base.first(rows))
+
+    def _through(self, x: torch.Tensor, factors: Iterable[torch.Tensor]) -> torch.Tensor:
+        shape, rest = x.shape, x.shape[-1]
+        for matrix in factors:
+            rest //= len(matrix)
+            x = matrix.to(x.dtype) @ x.reshape(-1, len(matrix), rest)
+        return x.reshape(shape)
 
 
 class Int4Product:

@@ -13,6 +13,7 @@ from edge.files.safetensors import SafetensorsFile
 from edge.names import Spec, shapes
 from edge.quant.bits import codes, spread
 from edge.quant.recipe import Recipe
+from edge.quant.rotation import back
 from edge.typing import F32, U8
 from edge_runtimes.torch.weights import FILE
 
@@ -35,6 +36,8 @@ class TorchRows(Closeable):
             raise Damaged(f"{FILE} holds no {name} as {scheme}", fix="convert again")
         columns = self._shapes[weight][1]
         values = self._meant(name, start, stop, scheme.group)[:, :columns]
+        if scheme.rotated:
+            return back(values)
         if scheme.terms:
             group = scheme.terms[1].group
             assert group is not None

@@ -7,7 +7,7 @@ N rows, K columns, J groups of a row.
 import math
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import Shape
-from edge_runtimes.torch.lowbit import Codes, Int4Product, Sum, has_kernel
+from edge_runtimes.torch.lowbit import Codes, Int4Product, Rotated, Sum, has_kernel
 from edge_runtimes.torch.shared import Matrix
 
 FILE = "model.safetensors"
@@ -147,6 +147,10 @@ class _File:
 
     def matrix(self, name: str, shape: Shape, scheme: Scheme) -> Weight:
         """A weight that is multiplied with."""
+        if scheme.rotated:
+            plain = self.matrix(name, shape, replace(scheme, rotated=False))
+            assert isinstance(plain, Codes | Int4Product)
+            return Rotated.of(plain, shape[1], self._dtype, self._device)
         found = self.table(name, shape, scheme)
         if isinstance(found, torch.Tensor):
             return found.to(self._dtype)

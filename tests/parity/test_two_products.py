@@ -1,4 +1,4 @@
-"""Weights that are sums of two on the targets that multiply twice, and refused where there is one product."""
+"""Weights that are sums of two, or of rotated columns, on the targets that compute so, and refused elsewhere."""
 
 import json
 from pathlib import Path
@@ -19,6 +19,7 @@ from edge.quant.recipe import parse
 
 RECIPES = ("billm-int1-g32", "dbllm-int2-g64-fp16", "pbllm-int2-g32", "pbllm-int1-g32-bf16")
 ABLE = ("mlx", "torch")
+ROTATED = {"mlx": "quip-int3-g32-min-fp16", "torch": "quip-int3-g64", "onnx": "quip-int2-g32-asym"}
 ORDERS = {"mlx": "model.layers.0.self_attn.q_proj.order", "torch": "layers.0.attn.q.order"}
 STORIES = Path(edge.__file__).parent / "models" / "edge-stories"
 
@@ -39,6 +40,20 @@ def test_a_target_is_its_source(target: str, recipe: str, family: str, tmp_path:
     source, folder = made(tmp_path, recipe, target, family)
     report = verify_artifact(folder, str(source), tokens=12)
     assert report.passed, report
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3"])
+@pytest.mark.parametrize("target", ROTATED)
+def test_inputs_are_rotated_where_a_model_runs(target: str, family: str, tmp_path: Path) -> None:
+    source, folder = made(tmp_path, ROTATED[target], target, family)
+    report = verify_artifact(folder, str(source), tokens=12)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("target", ["coreml", "gguf"])
+def test_where_nothing_rotates_it_is_refused(target: str, tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="quip-int4-g32-fp16"):
+        made(tmp_path, "quip-int4-g32-fp16", target)
 
 
 @pytest.mark.parametrize("target", ABLE)
@@ -66,12 +81,12 @@ def test_a_sum_is_of_a_layer(target: str, part: str, tmp_path: Path) -> None:
         convert(source, tmp_path / "it", options)
 
 
-@pytest.mark.parametrize("recipe", RECIPES[:3])
+@pytest.mark.parametrize("recipe", [*RECIPES[:3], ROTATED["mlx"]])
 def test_mlx_lm_does_not_load_what_it_would_misread(recipe: str, tmp_path: Path) -> None:
     """The first term alone would be another model: its loader must fail."""
     utils = pytest.importorskip("mlx_lm.utils")
     _, folder = made(tmp_path, recipe, "mlx")
-    with pytest.raises(Exception, match=r"added|parameters"):
+    with pytest.raises(Exception, match=r"added|rotated|parameters"):
         utils.load_model(folder)
 
 
