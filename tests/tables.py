@@ -278,6 +278,39 @@ def grammar() -> str:
     )
 
 
+# Perplexity of WikiText2 of LLaMA3-8B in groups of 128, 6.1 in floats: arXiv 2404.14047, table 1.
+STUDY = {
+    "rtn-int4": "8.5", "gptq-int4": "6.5", "awq-int4": "6.6", "quip-int4": "6.5, a row", "rtn-int3": "27.9",
+    "gptq-int3": "8.2", "awq-int3": "8.2", "quip-int3": "7.5, a row", "rtn-int2": "1.9e3", "gptq-int2": "2.1e2",
+    "awq-int2": "1.7e6", "quip-int2": "85.1, a row", "dbllm-int2": "13.6", "pbllm-int2": "24.7", "pbllm-int1": "41.8",
+    "billm-int1": "28.3", "smoothquant-w8a8": "6.3",
+}  # fmt: skip
+
+
+def lowbit() -> str:
+    """What each recipe costs each model that was measured."""
+    out = []
+    for file in sorted((ROOT / "docs").glob("lowbit-*.json")):
+        found = json.loads(file.read_text())
+        text = found["calibrated"]
+        out += [
+            f"**{found['checkpoint']}**, {found['tokens']:,} tokens of {found['text']}, "
+            f"{found['nats_per_token']:.3f} nats a token in floats; rounded by {text['tokens']:,} tokens of "
+            f"{text['text']}. {found['machine']}.",
+            "",
+            "| recipe | on | bits a weight | nats a token | divergence | same choice | s to convert | the study |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for row in found["rows"]:
+            study = next((ppl for name, ppl in STUDY.items() if row["recipe"].startswith(name)), "")
+            out.append(
+                f"| `{row['recipe']}` | {row['target']} | {row['bits']:.2f} | {row['nats_per_token']:.3f} | "
+                f"{row['kl']:.4f} ± {row['kl_se']:.4f} | {row['top1']:.1%} | {row['seconds']:.0f} | {study} |"
+            )
+        out.append("")
+    return "\n".join(out[:-1])
+
+
 def fuzz() -> str:
     """How many hostile inputs each reader got, and how many of them broke the law."""
     file = ROOT / "docs" / "fuzz.json"
@@ -320,6 +353,7 @@ PARTS = {
     "pictures": pictures,
     "towers": towers,
     "grammar": grammar,
+    "lowbit": lowbit,
     "fuzz": fuzz,
     "layerskip": layerskip,
 }

@@ -6,6 +6,7 @@ layer the streams are kept on the disk: a conversion that was killed goes on wit
 K columns.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from edge import targets
 from edge.contracts import Walk
 from edge.convert.one_pass import Job, put
 from edge.errors import EdgeError
+from edge.names import shapes
 from edge.nn.decoder import head_name
 from edge.nn.tracing import multiplied
 from edge.quant.balance import balanced, factors, joints
@@ -26,12 +28,14 @@ from edge.quant.search import joined
 from edge.quant.tensor import QTensor
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import blocks, whole
+from edge.spec import DecoderSpec
 from edge.system.progress import Progress
 from edge.typing import F32, AnyArray
 
 STREAMS = "streams.npz"  # gone before an artifact is published
 _VECTOR = "vector "  # before the names of vectors in it
 _ROWS = 16_384  # of a weight that are rounded together
+_AT_ONCE = 2048  # rows that a method rounds together
 _NONE = np.empty(0, np.float32)
 
 
@@ -133,6 +137,22 @@ def _kept(folder: Path, key: str) -> dict[str, AnyArray]:
 def drop(folder: Path) -> None:
     for name in (STREAMS, f".{STREAMS}"):
         (folder / name).unlink(missing_ok=True)
+
+
+def memory(spec: DecoderSpec, tokens: int) -> int:
+    """Bytes that rounding by so many tokens takes beside a conversion: of one layer its weights as floats, read and
+    rounded, and its codes; means of products, and a factor of the largest; and the text before a layer and behind.
+    """
+    layers = []
+    for index in range(len(spec.layers)):
+        at = f"layers.{index}."
+        each = [s for name, s in shapes(spec).items() if name.startswith(at) and len(s) == 2]
+        heard = [joint.after[0] for joint in joints(spec, index)]
+        inputs = {shapes(spec)[name][1] for name in heard} | {each[-1][1]}
+        products = sum(width**2 for width in (*inputs, spec.width)) + max(inputs) ** 2
+        rows = min(max(s[0] for s in each), _AT_ONCE)
+        layers.append(9 * sum(map(math.prod, each)) + 4 * products + 24 * rows * max(inputs))
+    return max(layers) + 8 * tokens * spec.width
 
 
 def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:

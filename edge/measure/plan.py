@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 
 from edge import targets
 from edge.contracts import Layout, Use
+from edge.convert import calibrated
+from edge.convert.calibration import calibration_of
 from edge.convert.mixtures import resolved
 from edge.convert.options import (
     Options,
@@ -126,7 +128,9 @@ def plan(
         recipe=str(recipe),
         tokens=tokens,
         disk_bytes=layout.nbytes,
-        convert_bytes=converter.memory(spec) + max(0, _reading(headers, spec) - _IN_FLIGHT),
+        convert_bytes=converter.memory(spec)
+        + max(0, _reading(headers, spec) - _IN_FLIGHT)
+        + _rounding(spec, recipe, options),
         run_bytes=run(tokens),
         cache_bytes=cache,
         memory_bytes=machine_memory(),
@@ -158,6 +162,15 @@ def _layout(headers: Headers, target: str, options: Options) -> tuple[Layout[Dec
     refuse_longer(layout, target, context)
     refuse_fewer(layout, target, options.draft_vocab)
     return layout, recipe
+
+
+def _rounding(spec: DecoderSpec, recipe: Recipe, options: Options) -> int:
+    """What rounding by a text takes."""
+    if not (recipe.by_inputs or recipe.balanced):
+        return 0
+    text = calibration_of(options.calibrate, recipe)
+    assert text is not None
+    return calibrated.memory(spec, text.tokens)
 
 
 def _refuse(target: str, spec: DecoderSpec, use: Use) -> None:

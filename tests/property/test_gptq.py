@@ -218,3 +218,21 @@ def test_rows_cut_from_codes_are_those_rows() -> None:
     for recipe in RECIPES:
         made = searched(weights, scheme_of(recipe))
         np.testing.assert_array_equal(made.cut(3, 7).dequantize(), made.dequantize()[3:7])
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 90), st.integers(0, 2**31), st.sampled_from((1, 7, 32, 512)))
+def test_a_factor_in_its_own_place_is_that_of_all_at_once(
+    columns: int, seed: int, panel: int
+) -> None:
+    """U U' is the matrix; nothing is below the diagonal."""
+    _, moments = made_up(1, columns, seed)
+    matrix = moments + np.eye(columns, dtype=np.float32) * moments.diagonal().mean()
+    factor = matrix.copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gptq, "_PANEL", panel)
+        gptq.upper_factor(factor)
+    assert not np.tril(factor, -1).any()
+    np.testing.assert_allclose(factor @ factor.T, matrix, atol=1e-4 * matrix.max())
+    want = np.linalg.cholesky(matrix.astype(np.float64)[::-1, ::-1])[::-1, ::-1]
+    np.testing.assert_allclose(factor, want, atol=1e-4 * np.abs(want).max())

@@ -1,0 +1,145 @@
+"""What low bits cost a model: every recipe converted, and measured on a text that none of them has seen.
+
+    python tests/bench/lowbit.py CHECKPOINT TEXT [--calibrate FILE] [--group 64] [--tokens 4096] [--only gptq ...] \
+        --out docs/lowbit-NAME.json
+
+The embedding and the head have 8 bits everywhere, so that layers alone differ. Uniform codes, levels and rotations are
+measured on torch, sums of two on MLX, what rounds inputs on ONNX, and llama.cpp's own types on GGUF. Divergence and the
+same first choice are from the full model's, in numpy; losses are nats a token.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from edge.artifact.manifest import Artifact, recipe_of
+from edge.measure.bench import machine
+from edge.names import shapes
+from edge.text.tokenizer import Tokenizer
+
+EDGE = [sys.executable, "-m", "edge"]
+LARGEST = 1e-9
+
+
+def cases(group: int) -> list[tuple[str, str]]:
+    """(recipe, target) of every row, by falling bits."""
+    out = [("rtn-int8-g32", "onnx"), ("smoothquant-w8a8", "onnx")]
+    for bits in (4, 3, 2):
+        zero = "-min" if bits == 2 else ""
+        for method in ("rtn", "awq", "gptq", "quip"):
+            out.append((f"{method}-int{bits}-g{group}{zero}-fp16", "torch"))
+        if bits == 4:
+            out += [(f"nf4-g{group}-fp16", "torch"), ("q4_0", "gguf"), ("q4_k_m", "gguf")]
+        if bits == 3:
+            out += [("q3_k_m", "gguf"), ("iq3_xxs", "gguf")]
+    sums = ("dbllm-int2", "pbllm-int2", "pbllm-int1", "billm-int1")
+    return [*out, *((f"{name}-g{group}-fp16", "mlx") for name in sums), ("iq2_xs", "gguf")]
+
+
+def bits_of(artifact: Artifact) -> float:
+    """Stored bits of a weight of the layers' matrices, scales and all."""
+    recipe, stored, count = recipe_of(artifact.manifest), 0, 0
+    for name, shape in shapes(artifact.manifest.spec).items():
+        if name.startswith("layers.") and len(shape) == 2:
+            stored += recipe.scheme(name).nbytes(*shape)
+            count += shape[0] * shape[1]
+    return 8 * stored / count
+
+
+def run(words: list[str]) -> str:
+    done = subprocess.run([*EDGE, *words], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"edge {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def row(
+    recipe: str, target: str, asked: argparse.Namespace, held: Path, place: Path
+) -> dict[str, Any]:
+    ends = "q8_0" if target == "gguf" else "rtn-int8-g32" + ("-fp16" if "fp16" in recipe else "")
+    words = ["convert", str(asked.checkpoint), "--to", target, "--quant", recipe, "-o", str(place)]
+    words += ["--embed", ends, "--head", ends, "--force"]
+    reads = recipe.startswith(("awq", "gptq", "quip", "smooth", "iq")) or "llm" in recipe
+    if reads and asked.calibrate is not None:
+        words += ["--calibrate", str(asked.calibrate)]
+    if reads:
+        words += ["--calibrate-tokens", str(asked.calibrate_tokens)]
+    start = time.perf_counter()
+    run(words)
+    seconds = time.perf_counter() - start
+    measured = ["eval", str(place), "--text", str(held), "--against", str(asked.checkpoint)]
+    found = json.loads(run([*measured, "--window", "512", "--json"]))
+    artifact = Artifact.open(place)
+    return {
+        "recipe": recipe,
+        "target": target,
+        "bits": round(bits_of(artifact), 3),
+        "bytes": artifact.nbytes,
+        "seconds": round(seconds, 1),
+        **{key: found[key] for key in ("nats_per_token", "kl", "kl_se", "top1", "top1_se")},
+    }
+
+
+def held_out(text: Path, checkpoint: Path, tokens: int, file: Path) -> None:
+    """So many tokens of a text."""
+    content = text.read_text()
+    tokenizer = Tokenizer.load(checkpoint)
+    low, high = 0, len(content)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(tokenizer.encode(content[:middle], special=False)) <= tokens:
+            low = middle
+        else:
+            high = middle - 1
+    file.write_text(content[:low])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--calibrate", type=Path)
+    parser.add_argument("--calibrate-tokens", type=int, default=4096)
+    parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--group", type=int, default=64)
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--name")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "checkpoint": asked.name or asked.checkpoint.name,
+        "text": asked.text.name,
+        "tokens": asked.tokens,
+        "calibrated": {
+            "text": "edge's own" if asked.calibrate is None else asked.calibrate.name,
+            "tokens": asked.calibrate_tokens,
+        },
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory() as place:
+        held = Path(place) / "held.txt"
+        held_out(asked.text, asked.checkpoint, asked.tokens, held)
+        full = Path(place) / "full"
+        run(["convert", str(asked.checkpoint), "--to", "torch", "--quant", "fp32", "-o", str(full)])
+        measured = ["eval", str(full), "--text", str(held), "--window", "512", "--json"]
+        found["nats_per_token"] = json.loads(run(measured))["nats_per_token"]
+        for recipe, target in cases(asked.group):
+            if asked.only and not any(word in recipe for word in asked.only):
+                continue
+            made = row(recipe, target, asked, held, Path(place) / "it")
+            found["rows"].append(made)
+            print(json.dumps(made), flush=True)
+            if asked.out:
+                asked.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
