@@ -107,9 +107,11 @@ def test_verify_passes(edge: Edge, assets: Path, copy: Path) -> None:
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["plain", "hash corrected"])
 def test_verify_fails_when_one_scale_is_changed(
-    edge: Edge, assets: Path, copy: Path, hidden: bool
+    edge: Edge, assets: Path, tmp_path: Path, hidden: bool
 ) -> None:
-    onnx = pytest.importorskip("onnx")
+    """Of what the source alone makes again, byte for byte."""
+    onnx, copy = pytest.importorskip("onnx"), tmp_path / "it"
+    assert edge("convert", assets / STORIES, "--quant", "rtn-int4-g32", "-o", copy).code == 0
     model = onnx.load(copy / "model.onnx", load_external_data=False)
     (scales,) = [
         t
@@ -167,7 +169,7 @@ def test_a_dry_run_writes_nothing(edge: Edge, assets: Path, tmp_path: Path) -> N
     assert done.code == 0
     assert list(tmp_path.iterdir()) == []
     assert done.json["path"] == str(out)
-    assert done.json["recipe"] == "rtn-int4-g32"
+    assert done.json["recipe"] == "gptq-int4-g64 layers.*.mlp.down=gptq-int4-g32"
     assert not done.json["resumes"]
     made = edge("convert", assets / STORIES, "-o", out, "--json")
     assert (out / "model.onnx.data").stat().st_size == done.json["bytes"]
@@ -180,7 +182,8 @@ def test_overrides_reach_the_manifest(edge: Edge, assets: Path, tmp_path: Path) 
     given = (*given[:3], "embed=fp16")
     assert edge("convert", assets / STORIES, "-o", out, *given).code == 0
     found = json.loads((out / "edge.json").read_text())["overrides"]
-    assert found == {"layers.0.*": "rtn-int8-g32", "embed": "fp16"}
+    down = {"layers.*.mlp.down": "gptq-int4-g32"}  # no other group divides its rows
+    assert found == {"layers.0.*": "rtn-int8-g32", "embed": "fp16", **down}
     assert edge("verify", out, "--against", assets / STORIES, "--tokens", "16").code == 0
 
 
@@ -538,7 +541,7 @@ def test_inspect(edge: Edge, artifact: Path, assets: Path) -> None:
     assert (checkpoint["kind"], found["kind"]) == ("checkpoint", "artifact")
     same = ("parameters", "context", "vocab", "width", "layers", "heads", "kv_heads", "tied")
     assert {key: found[key] for key in same} == {key: checkpoint[key] for key in same}
-    assert found["recipe"] == "rtn-int4-g32"
+    assert found["recipe"] == "gptq-int4-g64"
     assert found["target"] == "onnx"
 
 
