@@ -9,6 +9,7 @@ from edge import targets
 from edge.artifact import integrity, network
 from edge.artifact.manifest import Artifact, for_later, recipe_of
 from edge.artifact.pipeline import PipelineArtifact, is_pipeline
+from edge.convert.calibration import Calibration
 from edge.convert.conversion import convert_all, open_subject, prepare
 from edge.convert.options import Options, refuse_given, usual
 from edge.convert.pipelines import convert_pipeline, is_of_several, parts_of
@@ -230,6 +231,9 @@ class Verdict(Protocol):
     def json(self) -> dict[str, object]: ...
 
 
+_NO_REMAKE = "leave out --remake"
+
+
 def verify_artifact(
     folder: Path,
     against: str | None,
@@ -237,24 +241,42 @@ def verify_artifact(
     tokens: int | None,
     progress: Progress | None = None,
     say: Say = lambda _: None,
+    remake: bool = False,
+    calibrate: Path | None = None,
 ) -> Verdict:
-    """Verify, and keep the result in the artifact's manifest."""
+    """Verify, and keep the result in the artifact's manifest. `remake`: round again by the text that it was rounded
+    by, which is edge's own if `calibrate` is left out.
+    """
     folder_only(folder, "proved")
     if network.is_network(folder):
         return _verify_module(folder, against, tokens, say)
     artifact = PipelineArtifact.open(folder) if is_pipeline(folder) else Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
     report: Verdict
+    plain = isinstance(artifact, PipelineArtifact) or isinstance(artifact.manifest.spec, NetSpec)
+    if remake and plain:
+        raise EdgeError(f"{folder} holds no decoder alone, that a text rounded", fix=_NO_REMAKE)
     if isinstance(artifact, PipelineArtifact):
         report = pipelines.verify(artifact, source, tokens=tokens, progress=progress or silent)
     elif isinstance(artifact.manifest.spec, NetSpec):
         _no_tokens(folder, tokens)
         report = networks.verify(artifact, source, progress=progress)
     else:
-        report = verify(artifact, source, tokens=tokens or TOKENS, progress=progress)
+        text = _text_again(artifact, calibrate) if remake else None
+        report = verify(artifact, source, tokens=tokens or TOKENS, progress=progress, text=text)
     with for_later(say):
         artifact.record(report.json())
     return report
+
+
+def _text_again(artifact: Artifact, calibrate: Path | None) -> Calibration:
+    told = artifact.manifest.calibration
+    if told is None or not recipe_of(artifact.manifest).by_inputs:
+        raise EdgeError(
+            f"{artifact.folder} was not rounded by a text: its bytes are made again as it is",
+            fix=_NO_REMAKE,
+        )
+    return Calibration.again(told, calibrate, artifact.folder)
 
 
 def verify_files(

@@ -110,6 +110,16 @@ def verify(
         bool,
         typer.Option("--files", help="Compare only hashes of files; the inputs' with --against."),
     ] = False,
+    remake: Annotated[
+        bool,
+        typer.Option(
+            "--remake",
+            help="Round again by the text that codes were rounded by, and compare every byte: as long as it took.",
+        ),
+    ] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Of --remake: that text, if it is not edge's own.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit
@@ -117,6 +127,7 @@ def verify(
 
     \b
     Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k
+    Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k --remake
     Example: edge verify artifacts/phi-3 --files
     Example: edge verify artifacts/phi-3-onnx artifacts/phi-3-gguf --against ./phi-3-mini-4k
     """
@@ -125,10 +136,21 @@ def verify(
 
     if files and tokens is not None:
         raise EdgeError("--files compares no tokens", fix="leave out --files or --tokens")
+    if (files and remake) or (calibrate is not None and not remake):
+        wrong = "--files rounds nothing again" if files else "--calibrate is of --remake"
+        raise EdgeError(wrong, fix="give --remake alone, or with --calibrate")
     reports: list[api.Verdict] = [
         api.verify_files(artifact, against, bar)
         if files
-        else api.verify_artifact(artifact, against, tokens=tokens, progress=bar, say=say)
+        else api.verify_artifact(
+            artifact,
+            against,
+            tokens=tokens,
+            progress=bar,
+            say=say,
+            remake=remake,
+            calibrate=calibrate,
+        )
         for artifact in artifacts
     ]
     show_rows(artifacts, [report.json() for report in reports], VERIFIED, as_json)

@@ -8,9 +8,9 @@ costs, so the tokens are bounded. C chunks, K inputs.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge import targets
@@ -59,6 +59,21 @@ class Calibration:
             "tokens": sum(map(len, windows)),
             "window": max(map(len, windows)),
         }
+
+    @classmethod
+    def again(cls, told: Mapping[str, object], file: Path | None, folder: Path) -> "Calibration":
+        """The text that an artifact in a folder, with its tokenizer, was rounded by, as its manifest told (`json`);
+        refuses another.
+        """
+        found = cls.packaged() if file is None else cls.of(file)
+        if found.sha256 != told.get("sha256"):
+            raise EdgeError(
+                f"{found.file} is another text than {told.get('text')!r:.80}, by which this was rounded",
+                fix="give that one to --calibrate",
+            )
+        count, window = int(str(told.get("tokens", 0))), int(str(told.get("window", 0)))
+        leads = -(-count // max(1, window)) if Tokenizer.load(folder).bos_id is not None else 0
+        return replace(found, tokens=count - leads)
 
     def windows(self, folder: Path, context: int) -> list[list[int]]:
         """The text's tokens in pieces, each led by BOS if the model has one."""

@@ -16,6 +16,7 @@ import numpy as np
 from edge import targets
 from edge.artifact.manifest import Artifact, recipe_of
 from edge.contracts import PLAIN, Numerics
+from edge.convert.calibration import Calibration
 from edge.errors import EdgeError
 from edge.protocols import Decoder
 from edge.prove import texts
@@ -66,9 +67,14 @@ class Report:
 
 
 def verify(
-    artifact: Artifact, source: Path, *, tokens: int = TOKENS, progress: Progress | None = None
+    artifact: Artifact,
+    source: Path,
+    *,
+    tokens: int = TOKENS,
+    progress: Progress | None = None,
+    text: Calibration | None = None,
 ) -> Report:
-    """Compare an artifact with the checkpoint that it was made from."""
+    """Compare an artifact with the checkpoint that it was made from; `text`: and with what it makes of it."""
     manifest, asked = artifact.manifest, artifact.manifest.decoder
     recipe = recipe_of(manifest)
     if tokens >= asked.context:
@@ -91,8 +97,8 @@ def verify(
                 f"{source} is another model than {artifact.folder}: their numbers differ",
                 fix="give --against the checkpoint that the artifact was made from",
             )
-        text = texts.prove(artifact, source)
-        differing, matrices = compared(artifact, checkpoint, recipe, progress or silent)
+        told = texts.prove(artifact, source)
+        differing, matrices = compared(artifact, checkpoint, recipe, progress or silent, text)
         numbers = [_numbers(artifact, checkpoint, recipe, label, tokens) for label in parts(asked)]
     changed = artifact.check_hashes()
     exact, fast = ([part[i] for part in numbers] for i in (0, 1))
@@ -103,8 +109,8 @@ def verify(
         not changed
         and differing == 0
         and all(matrix.near for matrix in matrices)
-        and text.same_tokens
-        and text.same_template
+        and told.same_tokens
+        and told.same_template
         and all(proof.near for proof in (*exact, *fast))
         and not any(proof.differing for proof in exact)
     )
@@ -113,10 +119,10 @@ def verify(
         changed_files=changed,
         differing_bytes=differing,
         farthest_matrix=farthest(matrices),
-        same_tokens=text.same_tokens,
-        same_template=text.same_template,
-        judged=text.judged,
-        conversations=text.conversations,
+        same_tokens=told.same_tokens,
+        same_template=told.same_template,
+        judged=told.judged,
+        conversations=told.conversations,
         logits_error=worst.error,
         logits_tolerance=worst.bound,
         fast_error=slow.error,

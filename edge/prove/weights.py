@@ -1,11 +1,15 @@
 """What an artifact stores, against what its checkpoint makes of it: bytes, and how far their meaning is."""
 
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edge import targets
 from edge.artifact import vectors
 from edge.artifact.manifest import Artifact
 from edge.contracts import About
+from edge.convert.calibrated import Alike, Reading, by_inputs
+from edge.convert.calibration import Calibration
 from edge.convert.one_pass import Job, one_pass
 from edge.nn.tracing import multiplied
 from edge.prove.distance import Distance, Distances
@@ -24,9 +28,15 @@ def as_balanced(artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe) -> C
 
 
 def compared(
-    artifact: Artifact, checkpoint: Checkpoint, recipe: Recipe, progress: Progress
+    artifact: Artifact,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    progress: Progress,
+    text: Calibration | None = None,
 ) -> tuple[int, tuple[Distance, ...]]:
-    """Stored bytes that are not what the checkpoint makes them, and how far what they mean is from it."""
+    """Stored bytes that are not what the checkpoint makes them, and how far what they mean is from it. `text`: to
+    make again what it made; without it, that is only asked how far it is.
+    """
     manifest = artifact.manifest
     layout = targets.layout(manifest.target, manifest.spec, recipe)
     about = About(
@@ -37,7 +47,11 @@ def compared(
         closing(layout.open(artifact.folder, about, "compare")) as writer,
         closing(Distances(opening.read_back(artifact, recipe), manifest.spec, recipe)) as distances,
     ):
-        # What a text made, no other than it makes again: how far it is from the source is asked alone.
         unknown = frozenset(filter(recipe.calibrated, multiplied(manifest.spec)))
+        if text is not None and unknown:
+            windows = text.windows(artifact.folder, checkpoint.decoder.context)
+            with TemporaryDirectory(prefix="edge-") as place:
+                reading = Reading(windows, Path(place), "verify", progress)
+                by_inputs(checkpoint, Alike([recipe], [Job(writer)]), reading)
         one_pass(checkpoint, [Job(writer, skip=unknown), Job(distances)], advance)
         return writer.differing, distances.every()

@@ -96,13 +96,13 @@ def by_more_steps(weights: F32, scheme: Scheme) -> float:
 
 
 def by_size(weights: F32, scheme: Scheme) -> float:
-    """A bit says little of a weight: its error is as large as what is left of it may be."""
-    return FULL**2 * squares(weights)
+    """A bit says little of a weight: it is no farther than from zero."""
+    return squares(weights)
 
 
 def too_far(weights: F32, made: F32, own: F32, most: float) -> AnyArray:
     """Which rows of some that a text made, [N, K], to give up for what they are by themselves, so that the squares
-    of all their errors sum to less than `most`: the fewest.
+    of all their errors sum to less than `most`, and to less than a proof takes for another matrix: the fewest.
     """
     errors, others = (
         np.square(weights - each, dtype=np.float64).sum(axis=1) for each in (made, own)
@@ -111,7 +111,7 @@ def too_far(weights: F32, made: F32, own: F32, most: float) -> AnyArray:
     order = np.argsort(-gained)
     left = errors.sum() - np.cumsum(gained[order]) + gained[order]  # before each is given up
     out = np.zeros(len(weights), bool)
-    out[order[left > 0.99 * most]] = True
+    out[order[left > 0.99 * min(most, FULL**2 * squares(weights))]] = True
     return out & (gained > 0)
 
 

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from edge.quant import search
-from edge.quant.bounds import by_more_steps, by_size, too_far
+from edge.quant.bounds import by_more_steps, too_far
 from edge.quant.methods import Method, grid
 from edge.quant.search import Steps, searched
 from edge.quant.tensor import QTensor, Scheme
@@ -106,7 +106,7 @@ def _rows(
     back[:, columns:] = plain.codes[:, columns:]
     back[:, order] = codes.T
     made = QTensor(back, plain.scales, scheme, columns, plain.zeros)
-    most = min(by_more_steps(weights, scheme), by_size(weights, scheme))
+    most = by_more_steps(weights, scheme)
     far = too_far(weights, made.dequantize(), plain.dequantize(), most)
     worse = far | (cost(weights, made, moments) > cost(weights, plain, moments))
     back[worse] = plain.codes[worse]

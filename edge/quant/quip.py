@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from edge.quant import gptq
-from edge.quant.bounds import by_size
 from edge.quant.methods import Method, grid
 from edge.quant.rotation import rotated
 from edge.quant.search import searched
@@ -36,7 +35,7 @@ def quantize(weights: F32, scheme: Scheme) -> QTensor:
 def bound(weights: F32, scheme: Scheme) -> float:
     """Of the columns as they are rounded."""
     plain = replace(scheme, rotated=False)
-    return min(gptq.METHOD.bound(rotated(weights), plain), by_size(weights, scheme))
+    return gptq.METHOD.bound(rotated(weights), plain)
 
 
 METHOD = Method(

@@ -143,7 +143,7 @@ def test_a_checkpoint_is_converted_on_first_use(
     (made,) = (row for row in rows if row["kind"] == "artifact" and source.name in row["id"])
     assert made["family"] == "internvl"
     assert made["target"] == "onnx"
-    assert made["recipe"] == "rtn-int8-row, rtn-int4-g32"
+    assert made["recipe"] == "rtn-int8-row, gptq-int4-g64"
 
 
 def test_a_chat_shows_pictures(edge: Edge, artifact: Path, pictures: Mapping[str, Path]) -> None:
@@ -249,8 +249,8 @@ def test_what_makes_no_sense_is_refused(
         (("convert", source, "--to", "vision=gguf", *out), "gguf"),
         (("convert", source, "--override", "layers.*=int8", *out), "names no network"),
         (("convert", source, "--labels", empty, *out), "labels"),
-        (("convert", source, "--to", "mlx", "--quant", "int4", *out), "--override 'text.layers.*.mlp.down="),
-        (("plan", source, "--to", "mlx", "--quant", "int4"), "--override 'text.layers.*.mlp.down="),
+        (("convert", source, "--to", "mlx", "--quant", "int4-g64", *out), "--override 'text.layers.*.mlp.down="),
+        (("plan", source, "--to", "mlx", "--quant", "int4-g64"), "--override 'text.layers.*.mlp.down="),
         (("bench", artifact, "-p", "9"), "--prompt"),
         (("bench", artifact, "--text", empty), "--text"),
         (("bench", artifact, "--tiles", "2"), "cut into 2 tiles"),

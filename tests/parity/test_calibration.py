@@ -3,6 +3,7 @@
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,6 +234,45 @@ def test_inputs_that_are_no_numbers_are_said(values: float) -> None:
         heard.hear(("layers.3.mlp.down",), np.full((4, 8), values, np.float32))
         with pytest.raises(EdgeError, match=r"layers\.3\.mlp\.down multiplies is no number"):
             heard.take(("layers.3.mlp.down",))
+
+
+@pytest.mark.parametrize("target", ["onnx", "mlx", "gguf"])
+def test_codes_are_made_again_by_their_text(
+    target: str, world_text: Path, tmp_path: Path, short_stories: Path
+) -> None:
+    """One code that another hand moved by a step is within all bounds, and found so."""
+    artifact = convert(short_stories, tmp_path / "it", asked(world_text, target))
+    folder, source = artifact.folder, str(short_stories)
+
+    def verified(text: Path | None = world_text) -> Any:
+        return verify_artifact(folder, source, tokens=4, remake=True, calibrate=text)
+
+    report = verified()
+    assert (report.passed, report.differing_bytes) == (True, 0)
+    with pytest.raises(EdgeError, match=r"another text than 'world\.txt'"):
+        verified(None)
+    file = next(
+        folder / name
+        for name in ("model.onnx.data", "model.safetensors", "model.gguf")
+        if (folder / name).is_file()
+    )
+    content = bytearray(file.read_bytes())
+    at = len(content) // 2
+    content[at] ^= 1
+    file.write_bytes(content)
+    assert verified().differing_bytes == 1
+
+
+def test_what_no_text_rounded_is_not_rounded_again(
+    tmp_path: Path, short_stories: Path, world_text: Path
+) -> None:
+    options = Options(target="onnx", quant="rtn-int4-g32")
+    artifact = convert(short_stories, tmp_path / "it", options)
+    with pytest.raises(EdgeError, match="was not rounded by a text"):
+        verify_artifact(artifact.folder, str(short_stories), tokens=4, remake=True)
+    done = run("verify", str(artifact.folder), "--calibrate", str(world_text))
+    assert done.returncode == 2
+    assert "--calibrate is of --remake" in done.stderr
 
 
 @pytest.mark.parametrize("target", targets.names("converters"))

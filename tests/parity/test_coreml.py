@@ -41,10 +41,11 @@ from edge_runtimes.coreml.evaluator import Evaluator
 from edge_runtimes.coreml.program import Program
 
 PACKAGE = "model.mlpackage"
+INT4 = "rtn-int4-g32-fp16"
 IDS = [int(i) for i in np.random.default_rng(3).integers(0, VOCAB, 60)]
 
 
-def artifact_of(folder: Path, family: str = "llama", quant: str = "int4", **options: Any) -> Path:
+def artifact_of(folder: Path, family: str = "llama", quant: str = INT4, **options: Any) -> Path:
     """An artifact of a tiny checkpoint, which lies beside it."""
     source = tiny(folder / "source", family, **options.pop("config", {}))
     return converted(folder / "out", source, quant, target="coreml", **options)

@@ -204,7 +204,7 @@ def early(artifact: Artifact, draft_vocab: int | None = None) -> EarlyExit:
     ("family", "quant", "changes"),
     [
         ("llama", "fp32", {}),
-        ("llama", "int4", {"tie_word_embeddings": True, **dividing("llama")}),
+        ("llama", "rtn-int4-g32", {"tie_word_embeddings": True, **dividing("llama")}),
         ("openelm", "fp32", {}),
         ("phi3small", "fp32", {}),
     ],

@@ -388,7 +388,7 @@ def test_each_network_is_proved_against_its_part_of_the_source(
 ) -> None:
     from edge import api
 
-    parts = {"vision": ("onnx", "int8"), "text": ("onnx", "int4")}
+    parts = {"vision": ("onnx", "int8"), "text": ("onnx", "rtn-int4-g32")}
     made = convert_pipeline(source[0], tmp_path / "it", Options(target="onnx"), parts)
     recipes = {name: stage.manifest.recipe for name, stage in made.stages.items()}
     assert recipes == {

@@ -70,13 +70,14 @@ def as_rounded(got: np.ndarray, want: np.ndarray, plain: np.ndarray) -> None:
     assert np.median(error) <= max(1e-3, float(np.median(errors(want, plain))))
 
 
-RECIPES = ("fp32", "fp16", "bf16", "int8", "int4", "int4-g64", "int4-g128", "int4-g64-asym")
+RECIPES = ("fp32", "fp16", "bf16", "int8", "rtn-int4-g32", "int4-g64", "int4-g128", "int4-g64-asym")
 RECIPES += ("int8-asym-fp16", "q4_0", "q8_0")
+INT4 = "rtn-int4-g32"
 OWN = [
-    ("int4", "int8", None),
-    ("int4", None, "int8"),
-    ("int4", "fp16", "fp32"),
-    ("fp16", "int8", "int4"),
+    (INT4, "int8", None),
+    (INT4, None, "int8"),
+    (INT4, "fp16", "fp32"),
+    ("fp16", "int8", INT4),
     ("int4-min", "int4-asym", "int4-min"),
     ("q4_1", "fp16", "q4_1"),
 ]
@@ -86,7 +87,7 @@ OWN = [
 def test_stories_equal_the_oracle_of_their_codes(assets: Path, tmp_path: Path, quant: str) -> None:
     """A real model; 172, the width of its feed-forward, divides into no group."""
     source = assets / STORIES
-    embed = "int4" if quant == "int4-g128" else None  # its rows of 64 hold no group of 128
+    embed = INT4 if quant == "int4-g128" else None  # its rows of 64 hold no group of 128
     artifact = converted(tmp_path / "out", source, quant, embed=embed)
     exact, oracle, fast, rounded = decoders(source, artifact, quant, embed)
     ids = load(artifact).tokenizer.encode((assets / SAMPLE).read_text()[:300], special=True)
@@ -118,7 +119,7 @@ def test_embedding_and_head_of_their_own(
 def test_another_oracle_would_not_do(tmp_path: Path) -> None:
     """The bound tells int4 from float weights, and groups of 32 from groups of 64."""
     source = tiny(tmp_path / "source")
-    exact, oracle, _, _ = decoders(source, converted(tmp_path / "a", source, "int4"), "int4")
+    exact, oracle, _, _ = decoders(source, converted(tmp_path / "a", source, INT4), INT4)
     other = decoders(source, converted(tmp_path / "b", source, "int4-g64"), "int4-g64")[0]
     want = oracle.score(IDS)
     assert errors(exact.score(IDS), want).max() <= 1e-3

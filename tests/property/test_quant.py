@@ -260,7 +260,18 @@ def test_a_short_name_is_what_the_target_says() -> None:
     assert str(recipe) == "q4_0 head=rtn-int8-g32 norm=q4_0"
 
 
-WRONG = ("", "int", "int7", "int4-g31", "int4-g", "quip-int4", "fp8", "INT4", "int4-g32 ", "int4\n")
+WRONG = (
+    "",
+    "int",
+    "int7",
+    "int4-g31",
+    "int4-g",
+    "quack-int4",
+    "fp8",
+    "INT4",
+    "int4-g32 ",
+    "int4\n",
+)
 WRONG += ("-int4", "int4-g32-g64", "int²", "int٤", "int" + "9" * 5000)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rotations import rotation_of
 
 from edge.quant import gptq, quip
 from edge.quant.recipe import parse
@@ -12,19 +13,11 @@ from edge.quant.rotation import back, matrices, rotated, signs
 WIDTHS = (1, 2, 3, 32, 43, 96, 172, 576, 1536, 2048, 3072, 8192, 14336)
 
 
-def whole(columns: int) -> np.ndarray:
-    """All of it, slowly: signs, then the Kronecker product of its factors."""
-    made = np.ones((1, 1))
-    for matrix in matrices(columns):
-        made = np.kron(made, matrix.astype(np.float64))
-    return np.diag(signs(columns).astype(np.float64)) @ made.T
-
-
 @settings(max_examples=40)
 @given(st.integers(1, 400), st.integers(0, 1 << 32))
 @example(172, 0)
 def test_it_is_orthogonal_and_is_undone(columns: int, seed: int) -> None:
-    turn = whole(columns)
+    turn = rotation_of(columns)
     np.testing.assert_allclose(turn @ turn.T, np.eye(columns), atol=1e-5)
     x = np.random.default_rng(seed).standard_normal((3, columns)).astype(np.float32)
     np.testing.assert_allclose(rotated(x), x @ turn, atol=1e-4)
