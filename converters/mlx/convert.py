@@ -49,21 +49,22 @@ HELD: tuple[Held, ...] = (
     ),
 )
 
-SUMMED = Held(
-    what="sums of two products of few bits",
-    bits=(1, 2),
-    group=GROUPS,
-    zero=SUMS,
-    number=tuple(FLOATS),
-)
-
-ROTATED = Held(
-    what="integers of rotated columns",
-    bits=_BITS,
-    group=GROUPS,
-    zero=("middle", "minimum"),
-    number=tuple(FLOATS),
-    rotated=(True,),
+LAYERS: tuple[Held, ...] = (  # beside these, for matrices of layers
+    Held(
+        what="sums of two products of few bits",
+        bits=(1, 2),
+        group=GROUPS,
+        zero=SUMS,
+        number=tuple(FLOATS),
+    ),
+    Held(
+        what="integers of rotated columns",
+        bits=_BITS,
+        group=GROUPS,
+        zero=("middle", "minimum"),
+        number=tuple(FLOATS),
+        rotated=(True,),
+    ),
 )
 
 
@@ -103,7 +104,7 @@ class MlxLayout(Generic[Kind]):
     def _scheme(self, name: str, shape: Shape) -> Scheme:
         """A vector has the type of the body's scales, as mlx-lm computes in one type."""
         if name not in matrices(self.spec):
-            refuse_unheld("mlx", name, self.recipe.body, (*HELD, SUMMED, ROTATED))
+            refuse_unheld("mlx", name, self.recipe.body, (*HELD, *LAYERS))
             return FLOATS[self.recipe.body.number]
         scheme = self.recipe.scheme(name, by_row=name == "embed")
         if tied(self.spec, name) and scheme != self.recipe.scheme(name):
@@ -123,8 +124,7 @@ def _nbytes(scheme: Scheme, shape: Shape) -> int:
 
 def _check(name: str, scheme: Scheme, columns: int) -> None:
     """Refuse what no code, scale and bias can say."""
-    held = (*HELD, SUMMED, ROTATED) if name.startswith("layers.") else HELD
-    refuse_unheld("mlx", name, scheme, held)
+    refuse_unheld("mlx", name, scheme, HELD, layers=LAYERS)
     if scheme.group is None:
         return
     if columns % scheme.group:

@@ -114,8 +114,7 @@ class Weights:
     def matrix(self, *names: str) -> Matrix:
         """The stacked rows of matrices of one scheme."""
         scheme = self.recipe.scheme(names[0])
-        held = (*self.held, ROTATED) if names[0].startswith("layers.") else self.held
-        refuse_unheld("onnx", names[0], scheme, held)
+        refuse_unheld("onnx", names[0], scheme, self.held, layers=(ROTATED,))
         return self.store.matrix(names, scheme)
 
     def product(self, x: ir.Value, matrix: Matrix) -> ir.Value:

@@ -51,20 +51,22 @@ HELD: tuple[Held, ...] = (
         number=tuple(FLOATS),
     ),
 )
-SUMMED = Held(
-    what="sums of two products of few bits",
-    bits=(1, 2),
-    group=(32, 64, 128),
-    zero=SUMS,
-    number=tuple(FLOATS),
-)
-ROTATED = Held(
-    what="integers of rotated columns",
-    bits=(2, 3, 4, 5, 6, 8),
-    group=(32, 64, 128),
-    zero=("middle", "integer", "minimum"),
-    number=tuple(FLOATS),
-    rotated=(True,),
+LAYERS: tuple[Held, ...] = (  # beside these, for matrices of layers
+    Held(
+        what="sums of two products of few bits",
+        bits=(1, 2),
+        group=(32, 64, 128),
+        zero=SUMS,
+        number=tuple(FLOATS),
+    ),
+    Held(
+        what="integers of rotated columns",
+        bits=(2, 3, 4, 5, 6, 8),
+        group=(32, 64, 128),
+        zero=("middle", "integer", "minimum"),
+        number=tuple(FLOATS),
+        rotated=(True,),
+    ),
 )
 Kind = TypeVar("Kind", bound=Spec)
 _FLOATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
@@ -153,8 +155,7 @@ def _stored(name: str, spec: Spec, recipe: Recipe) -> Iterator[StoredCopy]:
 
 def _tensors(stored: StoredCopy, shape: tuple[int, ...]) -> dict[str, Tensor]:
     scheme, name = stored.scheme, stored.name
-    held = (*HELD, SUMMED, ROTATED) if name.startswith("layers.") else HELD
-    refuse_unheld("torch", name, scheme, held)
+    refuse_unheld("torch", name, scheme, HELD, layers=LAYERS)
     if scheme.group is None:
         return {name: Tensor(_FLOATS[scheme.number], shape)}
     if not scheme.terms:

@@ -9,6 +9,7 @@ K columns.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -25,7 +26,7 @@ from edge.quant.balance import balanced, factors, joints
 from edge.quant.inputs import Inputs
 from edge.quant.recipe import Recipe
 from edge.quant.search import joined
-from edge.quant.tensor import QTensor
+from edge.quant.tensor import QTensor, Scheme
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import blocks, whole
 from edge.spec import DecoderSpec
@@ -143,12 +144,11 @@ def memory(spec: DecoderSpec, tokens: int) -> int:
     """Bytes that rounding by so many tokens takes beside a conversion: of one layer its weights as floats, read and
     rounded, and its codes; means of products, and a factor of the largest; and the text before a layer and behind.
     """
-    layers = []
+    layers, known = [], shapes(spec)
     for index in range(len(spec.layers)):
         at = f"layers.{index}."
-        each = [s for name, s in shapes(spec).items() if name.startswith(at) and len(s) == 2]
-        heard = [joint.after[0] for joint in joints(spec, index)]
-        inputs = {shapes(spec)[name][1] for name in heard} | {each[-1][1]}
+        each = [s for name, s in known.items() if name.startswith(at) and len(s) == 2]
+        inputs = {shape[1] for shape in each}
         products = sum(width**2 for width in (*inputs, spec.width)) + max(inputs) ** 2
         rows = min(max(s[0] for s in each), _AT_ONCE)
         layers.append(9 * sum(map(math.prod, each)) + 4 * products + 24 * rows * max(inputs))
@@ -182,25 +182,33 @@ def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
 
 
 def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QTensor]:
-    out = {}
+    out: dict[str, QTensor] = {}
     for names in list(heard.inputs):
         inputs = heard.take(names)
+        alike: dict[Scheme, list[str]] = {}
         for name in names:
-            scheme, made = recipe.scheme(name), recipe.calibrated(name)
-            if made is not None:
-                parts = _some_rows(checkpoint, name)
-                out[name] = joined([made(part, scheme, inputs.products) for part in parts])
+            scheme = recipe.scheme(name)
+            if recipe.calibrated(name):
+                alike.setdefault(scheme, []).append(name)
             elif not scheme.is_float:
                 stored = recipe.stored(name, whole(checkpoint, name), scheme)
                 assert isinstance(stored, QTensor)
                 out[name] = stored
+        for scheme, some in alike.items():
+            made = recipe.calibrated(some[0])
+            assert made is not None
+            parts = _some_rows(checkpoint, some)
+            together = joined([made(part, scheme, inputs.products) for part in parts])
+            heights = [checkpoint.shape(name)[0] for name in some]
+            for name, end, height in zip(some, accumulate(heights), heights, strict=True):
+                out[name] = together.cut(end - height, end)
     return out
 
 
-def _some_rows(checkpoint: Checkpoint, name: str) -> Iterator[F32]:
-    """Of a weight: those of a large vocabulary are not in memory together."""
+def _some_rows(checkpoint: Checkpoint, names: Sequence[str]) -> Iterator[F32]:
+    """Of weights on top of each other: those of a large vocabulary are not in memory together."""
     parts: list[F32] = []
-    for _, block in blocks(checkpoint, name):
+    for _, block in chain.from_iterable(blocks(checkpoint, name) for name in names):
         parts.append(block)
         if sum(map(len, parts)) >= _ROWS:
             yield np.concatenate(parts)

@@ -7,9 +7,11 @@ of which the best split is never worse. It counts 1.1 bits a weight, without the
 where; here they are the second bit. N rows, G columns of a group.
 """
 
+from functools import partial
+
 import numpy as np
 
-from edge.quant.sums import Two, method
+from edge.quant.sums import Two, method, two_bits
 from edge.typing import F32
 
 
@@ -33,4 +35,4 @@ def fix(block: F32) -> Two:
     return Two((2 * middle, 2 * half), (-middle, -half))
 
 
-METHOD = method("billm", bits=1, zero="signs", fix=fix)
+METHOD = method("billm", bits=(1,), zero="signs", code=partial(two_bits, fix=fix))

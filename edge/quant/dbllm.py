@@ -4,9 +4,11 @@ squares of errors are least. The paper moves them by distillation, which is trai
 columns of a group.
 """
 
+from functools import partial
+
 import numpy as np
 
-from edge.quant.sums import Two, method
+from edge.quant.sums import Two, method, two_bits
 from edge.typing import F32, I64
 
 _TURNS = 8
@@ -56,4 +58,4 @@ def _nearest(block: F32, a: F32, b: F32) -> tuple[I64, F32]:
     return codes, np.take_along_axis(off, codes[None], 0)[0]
 
 
-METHOD = method("dbllm", bits=2, zero="bits", fix=fix)
+METHOD = method("dbllm", bits=(2,), zero="bits", code=partial(two_bits, fix=fix))

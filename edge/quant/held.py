@@ -57,8 +57,12 @@ def exactly(scheme: Scheme) -> Held:
     return Held(what=word(scheme), **only)
 
 
-def refuse_unheld(target: str, name: str, scheme: Scheme, held: Sequence[Held]) -> None:
-    """Say what a target holds, where it is not this."""
+def refuse_unheld(
+    target: str, name: str, scheme: Scheme, held: Sequence[Held], *, layers: Sequence[Held] = ()
+) -> None:
+    """Say what a target holds, where it is not this; `layers`: what else it may be in a layer."""
+    if name.startswith("layers."):
+        held = (*held, *layers)
     if any(scheme in some for some in held):
         return
     whats = dict.fromkeys(some.what for some in held)

@@ -7,31 +7,15 @@ counts of 2.0 and 1.7 bits leave out. N rows, K columns.
 import numpy as np
 
 from edge.quant import rtn
-from edge.quant.bounds import by_size
-from edge.quant.gptq import feedback
-from edge.quant.methods import Method
-from edge.quant.search import joined
-from edge.quant.sums import alone, better, groups, summed, term
+from edge.quant.sums import groups, method, summed, term
 from edge.quant.tensor import QTensor, Scheme, rounded
 from edge.typing import F32, I64
 
-_ROWS = 2048  # at once
 _EIGHT = 32  # columns whose second term has one scale
 
 
-def calibrated(weights: F32, scheme: Scheme, moments: F32) -> QTensor:
-    """weights [N, K], moments [K, K]: means of the products of two inputs -> codes."""
-    order = np.argsort(-np.diagonal(moments), kind="stable")
-    triangle, plain = feedback(moments, order), np.eye(len(moments), dtype=np.float32)
-    parts = []
-    for at in range(0, len(weights), _ROWS):
-        some = weights[at : at + _ROWS]
-        made, own = (_rows(some, scheme, order, by) for by in (triangle, plain))
-        parts.append(better(some, made, own, moments))
-    return joined(parts)
-
-
-def _rows(weights: F32, scheme: Scheme, order: I64, triangle: F32) -> QTensor:
+def code(weights: F32, scheme: Scheme, order: I64, triangle: F32) -> QTensor:
+    """`edge.quant.sums.Code`."""
     turned = np.ascontiguousarray(weights.T)[order]  # [K, N]
     columns = len(turned)
     salient, eight = scheme.added(columns), scheme.terms[1]
@@ -63,17 +47,4 @@ def _rows(weights: F32, scheme: Scheme, order: I64, triangle: F32) -> QTensor:
     return summed(scheme, first, second, order)
 
 
-METHOD = Method(
-    name="pbllm",
-    schemes=tuple(
-        Scheme(bits, group, "salient", number, "pbllm")
-        for bits in (1, 2)
-        for group in (32, 64, 128)
-        for number in ("fp32", "fp16", "bf16")
-    ),
-    quantize=alone(calibrated),
-    calibrated=calibrated,
-    bound=by_size,
-    group=128,
-    ends="int8-g32",
-)
+METHOD = method("pbllm", bits=(1, 2), zero="salient", code=code)

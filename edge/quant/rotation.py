@@ -6,7 +6,9 @@ sizes. x R is what is multiplied with W R, and comes to x W' as before. K column
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -41,20 +43,22 @@ def signs(columns: int) -> F32:
 
 def rotated(x: F32) -> F32:
     """x R: [..., K] -> [..., K]."""
-    return _through(x * signs(x.shape[-1]))
+    return np.ascontiguousarray(multiplied(x * signs(x.shape[-1]), matrices(x.shape[-1])))
 
 
 def back(x: F32) -> F32:
     """x R', which undoes `rotated`."""
-    return _through(x, transposed=True) * signs(x.shape[-1])
+    turned = multiplied(x, [matrix.T for matrix in matrices(x.shape[-1])])
+    return np.ascontiguousarray(turned * signs(x.shape[-1]))
 
 
-def _through(x: F32, *, transposed: bool = False) -> F32:
+def multiplied(x: Any, factors: Iterable[Any]) -> Any:
+    """x [..., K] times the Kronecker product of matrices, in arrays of any library that has `@` and `reshape`."""
     shape, rest = x.shape, x.shape[-1]
-    for matrix in matrices(shape[-1]):
+    for matrix in factors:
         rest //= len(matrix)
-        x = (matrix.T if transposed else matrix) @ x.reshape(-1, len(matrix), rest)
-    return np.ascontiguousarray(x.reshape(shape))
+        x = matrix @ x.reshape(-1, len(matrix), rest)
+    return x.reshape(shape)
 
 
 def _hadamard(size: int) -> F32:

@@ -5,7 +5,7 @@ before have been rounded, and then codes column by column, each of which makes g
 N rows, K columns, J groups, G columns of a group.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.quant.bounds import by_size, too_far
 from edge.quant.gptq import cost, feedback
-from edge.quant.methods import Calibrated, Method, Quantize
+from edge.quant.methods import Calibrated, Method, Quantize, grid
 from edge.quant.search import joined
 from edge.quant.tensor import Float, QTensor, Scheme, Zero, rounded
 from edge.typing import F32, I64, U8
@@ -46,18 +46,18 @@ class Two:
 Fix = Callable[[F32], Two]  # columns [G, N] of a group, as they are wanted -> what its bits mean
 
 
-def method(name: str, *, bits: int, zero: Zero, fix: Fix) -> Method:
-    """A method whose levels `fix` finds."""
-    schemes = tuple(
-        Scheme(bits, group, zero, number, name)
-        for group in (32, 64, 128)
-        for number in ("fp32", "fp16", "bf16")
-    )
+# Rows [N, K] of weights, columns in an order [K], by what errors in it add to later columns [K, K] -> their codes.
+Code = Callable[[F32, Scheme, I64, F32], QTensor]
+
+
+def method(name: str, *, bits: Sequence[int], zero: Zero, code: Code) -> Method:
+    """A method whose rows `code` makes, for layers alone."""
+    calibrated = partial(in_order, code=code)
     return Method(
         name=name,
-        schemes=schemes,
-        quantize=alone(partial(two_bits, fix=fix)),
-        calibrated=partial(two_bits, fix=fix),
+        schemes=grid(name, bits=bits, zeros=(zero,)),
+        quantize=alone(calibrated),
+        calibrated=calibrated,
         bound=by_size,
         group=128,
         ends="int8-g32",
@@ -73,17 +73,16 @@ def alone(calibrated: Calibrated) -> Quantize:
     return quantize
 
 
-def two_bits(weights: F32, scheme: Scheme, moments: F32, *, fix: Fix) -> QTensor:
+def in_order(weights: F32, scheme: Scheme, moments: F32, *, code: Code) -> QTensor:
     """weights [N, K], moments [K, K]: means of the products of two inputs -> codes."""
     order = np.arange(len(moments))
     if scheme.ordered:
         order = np.argsort(-np.diagonal(moments), kind="stable")
-    triangle = feedback(moments, order)
-    plain = np.eye(len(moments), dtype=np.float32)
+    triangle, plain = feedback(moments, order), np.eye(len(moments), dtype=np.float32)
     parts = []
     for at in range(0, len(weights), _ROWS):
         some = weights[at : at + _ROWS]
-        made, own = (_rows(some, scheme, order, by, fix) for by in (triangle, plain))
+        made, own = (code(some, scheme, order, by) for by in (triangle, plain))
         parts.append(better(some, made, own, moments))
     return joined(parts)
 
@@ -100,7 +99,8 @@ def better(weights: F32, made: QTensor, own: QTensor, moments: F32) -> QTensor:
     return made
 
 
-def _rows(weights: F32, scheme: Scheme, order: I64, triangle: F32, fix: Fix) -> QTensor:
+def two_bits(weights: F32, scheme: Scheme, order: I64, triangle: F32, *, fix: Fix) -> QTensor:
+    """`Code` of two terms of a bit each, whose levels `fix` finds."""
     turned = np.ascontiguousarray(weights.T)[order]  # [K, N]
     columns = len(turned)
     errors, codes = np.zeros_like(turned), np.empty(turned.shape, np.uint8)

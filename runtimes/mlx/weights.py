@@ -3,7 +3,7 @@
 N rows, K columns.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -124,21 +124,14 @@ class Rotated:
         return cls(base, mx.array(rotation.signs(columns)).astype(dtype), tuple(parts))
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.base(self._through(x * self.signs, self.factors))
+        return self.base(rotation.multiplied(x * self.signs, self.factors))
 
     def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array:
-        made = self._through(self.base.rows(tokens, dtype), [part.T for part in self.factors])
+        made = rotation.multiplied(self.base.rows(tokens, dtype), [part.T for part in self.factors])
         return (made * self.signs).astype(dtype)
 
     def first(self, rows: int) -> "Rotated":
         return replace(self, base=self.base.first(rows))
-
-    def _through(self, x: mx.array, factors: Iterable[mx.array]) -> mx.array:
-        shape, rest = x.shape, x.shape[-1]
-        for matrix in factors:
-            rest //= len(matrix)
-            x = matrix @ x.reshape(-1, len(matrix), rest)
-        return x.reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ torch's own 4-bit kernel.
 N rows, K columns, J groups of a row, T rows of x.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -124,20 +124,13 @@ class Rotated:
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
         made = self.base.take(rows)
-        return self._through(made, [matrix.T for matrix in self.factors]) * self.signs
+        return rotation.multiplied(made, [matrix.T for matrix in self.factors]) * self.signs
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
-        return self.base.product(self._through(x * self.signs, self.factors))
+        return self.base.product(rotation.multiplied(x * self.signs, self.factors))
 
     def first(self, rows: int) -> "Rotated":
         return replace(self, base=self.base.first(rows))
-
-    def _through(self, x: torch.Tensor, factors: Iterable[torch.Tensor]) -> torch.Tensor:
-        shape, rest = x.shape, x.shape[-1]
-        for matrix in factors:
-            rest //= len(matrix)
-            x = matrix.to(x.dtype) @ x.reshape(-1, len(matrix), rest)
-        return x.reshape(shape)
 
 
 class Int4Product:

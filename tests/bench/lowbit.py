@@ -20,10 +20,10 @@ from typing import Any
 from edge.artifact.manifest import Artifact, recipe_of
 from edge.measure.bench import machine
 from edge.names import shapes
+from edge.quant.recipe import parse
 from edge.text.tokenizer import Tokenizer
 
 EDGE = [sys.executable, "-m", "edge"]
-LARGEST = 1e-9
 
 
 def cases(group: int) -> list[tuple[str, str]]:
@@ -64,7 +64,8 @@ def row(
     ends = "q8_0" if target == "gguf" else "rtn-int8-g32" + ("-fp16" if "fp16" in recipe else "")
     words = ["convert", str(asked.checkpoint), "--to", target, "--quant", recipe, "-o", str(place)]
     words += ["--embed", ends, "--head", ends, "--force"]
-    reads = recipe.startswith(("awq", "gptq", "quip", "smooth", "iq")) or "llm" in recipe
+    meant = parse(recipe)
+    reads = meant.by_inputs or meant.balanced or recipe.startswith("iq")
     if reads and asked.calibrate is not None:
         words += ["--calibrate", str(asked.calibrate)]
     if reads:

@@ -294,6 +294,28 @@ def test_int4_is_the_best_codes_in_groups_that_fit(
     assert schemes.head.method == "gptq"
 
 
+@pytest.mark.parametrize(
+    "given", [{"head": "int8"}, {"embed": "int8"}, {"embed": "fp16", "head": "int8"}]
+)
+def test_ends_of_their_own_are_not_those_of_int4(
+    given: dict[str, str], tmp_path: Path, short_stories: Path
+) -> None:
+    """A head that is the embedding is two weights then, each as it was asked for (GPTQModel#3050)."""
+    made = convert(short_stories, tmp_path / "it", Options(target="onnx", **given))  # type: ignore[arg-type]
+    schemes = recipe_of(made.manifest)
+    assert made.manifest.decoder.tied
+    for part, scheme in (("embed", schemes.embed), ("head", schemes.head)):
+        if part in given:
+            assert str(scheme) == {"int8": "int8-g32", "fp16": "fp16"}[given[part]], part
+    assert verify_artifact(made.folder, str(short_stories), tokens=8).passed
+
+
+def test_a_conversion_is_the_same_every_time(tmp_path: Path, short_stories: Path) -> None:
+    """As mlx-lm#1759 and omlx#2293 were not."""
+    one, other = (convert(short_stories, tmp_path / name, Options()) for name in ("a", "b"))
+    assert contents(one) == contents(other)
+
+
 def test_int4_without_a_tokenizer_asks_for_no_text(tmp_path: Path) -> None:
     source = tiny(tmp_path / "source", "llama")
     made = convert(source, tmp_path / "it", Options(target="onnx")).manifest

@@ -96,6 +96,17 @@ def test_stories_equal_the_oracle_of_their_codes(assets: Path, tmp_path: Path, q
     as_rounded(fast.score(ids), rounded.score(ids), want)
 
 
+@pytest.mark.parametrize("quant", ["int2-g32-asym", "rtn-int4-g32-asym"])
+def test_zeros_of_an_odd_number_of_groups(quant: str, tmp_path: Path) -> None:
+    """Seven of them fill no whole bytes (onnxruntime#22253, where a row of 107 was counted wrongly)."""
+    source = tiny(tmp_path / "source", intermediate_size=7 * 32)
+    artifact = converted(tmp_path / "out", source, quant)
+    exact, oracle, fast, rounded = decoders(source, artifact, quant)
+    want = oracle.score(IDS)
+    assert errors(exact.score(IDS), want).max() <= 1e-3
+    as_rounded(fast.score(IDS), rounded.score(IDS), want)
+
+
 def test_rows_that_hold_no_group_are_refused_for_the_embedding(
     assets: Path, tmp_path: Path
 ) -> None:

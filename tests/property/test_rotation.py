@@ -36,6 +36,19 @@ def test_it_is_cheap_and_leaves_lengths(columns: int) -> None:
     )
 
 
+# Rows for which others have no Hadamard matrix: QuaRot#41 and #44, compressed-tensors#474, SpinQuant#33, PrefixQuant#4.
+@pytest.mark.parametrize("columns", [896, 3584, 4864, 13696, 29568])
+def test_rows_of_published_models_that_are_no_power_of_two(columns: int) -> None:
+    sizes = [len(matrix) for matrix in matrices(columns)]
+    assert np.prod(sizes, dtype=int) == columns
+    assert sum(sizes) < 400, "far from all of them at once"
+    x = np.random.default_rng(columns).standard_normal((2, columns)).astype(np.float32)
+    x[:, 5] = 1000
+    turned = rotated(x)
+    np.testing.assert_allclose(back(turned), x, atol=2e-3)
+    assert np.abs(turned).max() < 100
+
+
 @pytest.mark.parametrize("columns", [64, 576, 2048])
 def test_one_large_column_is_spread_over_all(columns: int) -> None:
     x = np.zeros((1, columns), np.float32)
