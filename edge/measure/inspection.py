@@ -79,6 +79,8 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
         "recipe": manifest.recipe,
         "embed": manifest.embed,
         "head": manifest.head,
+        "overrides": dict(manifest.overrides),
+        "calibration": manifest.calibration,
         **_numbers(manifest.spec),
         "bytes": artifact.nbytes,
         "files": {name: (artifact.folder / name).stat().st_size for name in manifest.files},

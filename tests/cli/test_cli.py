@@ -542,6 +542,8 @@ def test_inspect(edge: Edge, artifact: Path, assets: Path) -> None:
     same = ("parameters", "context", "vocab", "width", "layers", "heads", "kv_heads", "tied")
     assert {key: found[key] for key in same} == {key: checkpoint[key] for key in same}
     assert found["recipe"] == "gptq-int4-g64"
+    assert found["overrides"] == {"layers.*.mlp.down": "gptq-int4-g32"}
+    assert found["calibration"]["text"] == "calibration.txt"
     assert found["target"] == "onnx"
 
 
