@@ -173,8 +173,8 @@ def footprint() -> str:
     titles = {
         "help_seconds": "`edge --help`, s",
         "first_text_seconds": "first text of a warm `edge run`, s",
-        "convert_seconds": f"{found.get('converted')} to int4, s",
-        "convert_peak_mb": f"{found.get('converted')} to int4, peak resident MB",
+        "convert_seconds": f"{found.get('converted')} to rtn-int4-g32, s",
+        "convert_peak_mb": f"{found.get('converted')} to rtn-int4-g32, peak resident MB",
         "run_peak_mb": f"{found.get('ran')} run, peak resident MB",
         "read_gbs": f"{found.get('ran')} decoding reads, GB/s",
         "machine_gbs": "this machine reads, GB/s",

@@ -3,7 +3,7 @@
     python tests/bench/footprint.py --checkpoint FOLDER [--artifact FOLDER] [--rounds 5]
 
 Prints medians with the least and the most of the rounds: `edge --help`; the first text of a warm
-`edge run` of the packaged model; converting the checkpoint to int4; running the artifact. --out
+`edge run` of the packaged model; converting the checkpoint to rtn-int4-g32; running the artifact. --out
 keeps every number as JSON.
 """
 
@@ -59,7 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, help="converted to int4, and its memory watched")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="converted to rtn-int4-g32, and its memory watched"
+    )
     parser.add_argument("--artifact", type=Path, help="run for 64 tokens, and its memory watched")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
@@ -73,7 +75,8 @@ def main() -> None:
     rows["first_text_seconds"] = [cost.first for cost in rounds(story, args.rounds)]
     if args.checkpoint:
         with tempfile.TemporaryDirectory(dir=args.checkpoint.parent) as place:
-            command = [*EDGE, "convert", str(args.checkpoint), "-o", f"{place}/it", "--force"]
+            command = [*EDGE, "convert", str(args.checkpoint), "--quant", "rtn-int4-g32"]
+            command += ["-o", f"{place}/it", "--force"]
             costs = rounds(command, min(args.rounds, 3))
         rows["converted"] = args.checkpoint.name
         rows["convert_seconds"] = [cost.seconds for cost in costs]

@@ -1,6 +1,6 @@
 """What was planned beside what then happened: disk, and peak memory of a conversion and of runs.
 
-    python tests/bench/plan.py CHECKPOINT... --quant int4 int8 --tokens 512 8192 --out docs/plan.json
+    python tests/bench/plan.py CHECKPOINT... --quant rtn-int4-g32 int8 --tokens 512 8192 --out docs/plan.json
     python tests/bench/plan.py CHECKPOINT --tokens 8192 --layerskip 4 --out docs/plan.json
     python tests/bench/plan.py CHECKPOINT --tokens 8192 --snapkv 1024 --kv int8 --out docs/plan.json
 
@@ -113,7 +113,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path, nargs="*")
-    parser.add_argument("--quant", nargs="+", default=["int4"])
+    parser.add_argument("--quant", nargs="+", default=["rtn-int4-g32"])
     parser.add_argument("--to", default="onnx")
     parser.add_argument("--tokens", nargs="+", type=int, default=[512])
     parser.add_argument("--out", type=Path, help="keep every number, beside what is there, as JSON")
