@@ -447,7 +447,16 @@ def test_the_command_line(text: Path, tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert made.stderr == "", "llama.cpp is silent"
     assert kept.IMPORTANCE in json.loads(made.stdout)["files"]
-    alone = run("convert", "edge-stories", "--to", "gguf", "--calibrate-tokens", "64")
+    alone = run(
+        "convert",
+        "edge-stories",
+        "--to",
+        "gguf",
+        "--quant",
+        "rtn-int4-g32-fp16",
+        "--calibrate-tokens",
+        "64",
+    )
     assert alone.returncode == 2
     assert "--calibrate would change nothing" in alone.stderr
 
