@@ -126,7 +126,9 @@ class TrainingRecipe:
     review: float = 0.0  # share of steps on stages that were left behind
     stages: tuple[Stage, ...] = ()
     splits: int = 1
-    precision: Literal["bf16", "fp32"] = "bf16"  # of products; weights are float32
+    precision: Literal["bf16", "fp32"] = (
+        "bf16"  # of products where a device has them; weights are float32
+    )
     recompute: bool = False  # layers and heads anew in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:

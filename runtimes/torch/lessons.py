@@ -34,6 +34,7 @@ from edge.vision.preparation import INTERNVIT
 from edge_runtimes.torch import export, state
 from edge_runtimes.torch.initial import initial, initial_network
 from edge_runtimes.torch.loop import Loop
+from edge_runtimes.torch.narrow import narrow
 from edge_runtimes.torch.net import TorchNetOps
 from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.optim import Tensors
@@ -151,10 +152,7 @@ class LessonsRun(Loop):
         course = self.recipe.courses[self.at.stage]
         rng = random.Random(f"{self.recipe.seed}/{self.at.step}/{split}")
         batch = self.drawn(rng, course, course.batch // self.recipe.splits)
-        device = self.ranks.device.type
-        wanted = self.recipe.precision == "bf16"
-        narrow = torch.autocast(device, dtype=torch.bfloat16, enabled=wanted, cache_enabled=False)
-        with narrow:
+        with narrow(self.ranks.device.type, self.recipe.precision):
             loss, right, answers = self.loss(batch, course, rng.getrandbits(62))
         found = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
         pairs = zip(self.weights, found, strict=True)

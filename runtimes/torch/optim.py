@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from edge_runtimes.torch.narrow import product_type
+
 Tensors = dict[str, torch.Tensor]
 
 MOMENTUM = 0.95
@@ -92,8 +94,9 @@ def orthogonal(x: torch.Tensor) -> torch.Tensor:
     """[N, R, C] -> nearly the nearest matrices with singular values of one."""
     a, b, c = 3.4445, -4.7750, 2.0315  # Jordan's quintic: steepest at zero
     flip = x.shape[1] > x.shape[2]
-    y = (x.mT if flip else x).bfloat16()
-    y = y / (torch.linalg.matrix_norm(y.float(), keepdim=True).bfloat16() + 1e-7)
+    kind = product_type(x.device.type)
+    y = (x.mT if flip else x).to(kind)
+    y = y / (torch.linalg.matrix_norm(y.float(), keepdim=True).to(kind) + 1e-7)
     for _ in range(5):
         gram = y @ y.mT
         y = a * y + (b * gram + c * gram @ gram) @ y

@@ -8,7 +8,6 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -17,6 +16,7 @@ from edge.system import processors
 from edge.train.origin import fitting
 from edge_runtimes.torch import layerskip
 from edge_runtimes.torch.batches import Batch, SkipsAndExits, judge, weighted
+from edge_runtimes.torch.narrow import Precision, narrow
 from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.optim import Tensors
 
@@ -43,7 +43,7 @@ class Passes:
         *,
         table: tuple[float, ...],
         judged: bool,
-        precision: Literal["bf16", "fp32"],
+        precision: Precision,
         recompute: bool,
         shared: int,
         compiled: bool | None,
@@ -96,13 +96,7 @@ class Passes:
     ) -> tuple[torch.Tensor, Score]:
         tokens, parts = self._moved(batch.tokens), self._moved(batch.parts[:, 1:])
         targets, weight = tokens[:, 1:], self._table[parts] / total
-        narrow = torch.autocast(
-            self._device.type,
-            dtype=torch.bfloat16,
-            enabled=self._precision == "bf16",
-            cache_enabled=False,  # threads share it: what one forgets changes how another rounds
-        )
-        with narrow:
+        with narrow(self._device.type, self._precision):
             loss, logits = layerskip.loss(
                 TorchOps(self._weights, compiled=self._compiled),
                 fitting(self._spec, tokens.shape[1] - 1),
