@@ -43,7 +43,7 @@ class Setting:
     patch: int
     most: int
     least: int = 16
-    lines: int = 3
+    lines: int = 2
     longest: int = 40
     held: bool = False
     blind: bool = False

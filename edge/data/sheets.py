@@ -31,7 +31,7 @@ class Page:
     height: int
     size: int
     least: int
-    lines: int = 3
+    lines: int = 2
     longest: int = 40
     held: bool = False
     blind: bool = False

@@ -16,7 +16,7 @@ from edge.typing import U8
 from edge.vision.tiles import Grid, grids
 
 Answer = Callable[[U8, str], str]  # a picture [H, W, 3] and a question -> an answer
-SIZES: Mapping[Language, tuple[int, int]] = {"en": (16, 30), "zh": (20, 34)}
+SIZES: Mapping[Language, tuple[int, int]] = {"en": (22, 36), "zh": (28, 40)}
 _DRAWN: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "page")
 
 

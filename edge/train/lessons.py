@@ -58,7 +58,7 @@ class Course:
     answers: float = 0.0
     told: bool = False
     asked: int = 1
-    lines: int = 3
+    lines: int = 2
     longest: int = 40
     rate: float = 1.0
 

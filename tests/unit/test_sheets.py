@@ -137,7 +137,7 @@ def test_every_font_is_open() -> None:
 
 
 def test_another_font_of_the_same_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"lacks the font CourierPrime_400Regular\.ttf"):
+    with pytest.raises(EdgeError, match=r"lacks the font Inter_400Regular\.ttf"):
         listed.found(tmp_path)
     for font in listed.listed():
         (tmp_path / font.file).write_bytes(fonts()["en"][0].read_bytes())
