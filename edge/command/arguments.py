@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.errors import EdgeError
+from edge.system import units
 
 if TYPE_CHECKING:
     from edge.convert.calibration import Calibration
@@ -61,6 +62,16 @@ def numbers(given: str, option: str) -> list[int]:
     if not all(word.isdecimal() and len(word) < 10 and int(word) for word in words):
         raise EdgeError(f"{option} {given}", fix=f"write whole numbers, as {option} 1,5")
     return [int(word) for word in words]
+
+
+def nbytes(text: str | None, option: str) -> int | None:
+    """A size that a user wrote, in bytes."""
+    if text is None:
+        return None
+    try:
+        return units.nbytes(text)
+    except ValueError as wrong:
+        raise EdgeError(f"{option} {text}: no size", fix=f"write it as {option} 2.0GB") from wrong
 
 
 def calibration(text: Path | None, tokens: int | None) -> "Calibration | None":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edge.command.app import app, say
-from edge.command.arguments import calibration
+from edge.command.arguments import calibration, nbytes
 from edge.command.options import ConversionOptions, Json, PictureOptions, spread
 from edge.command.printing import VERIFIED, show, show_each, show_rows
 from edge.errors import EdgeError
@@ -30,6 +30,14 @@ def convert(
     ] = None,
     conversion: ConversionOptions,
     pictures: PictureOptions,
+    most: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            help="Bytes of a decoder's weights at most, as 2.0GB: each matrix of its layers has the bits "
+            "of the recipe's method that lose least, found with a text.",
+        ),
+    ] = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -62,6 +70,7 @@ def convert(
     Example: edge convert ./phi-3-mini-4k --to onnx --quant int4 -o artifacts/phi-3
     Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
     Example: edge convert ./llama-3.2-1b --to gguf --quant iq3_xs --calibrate wiki.train.raw
+    Example: edge convert ./llama-3-8b --to mlx --size 4.0GB
     Example: edge convert ./catlip-b --quant int8 --labels vocab.json --classes mine.txt --wordnet ./dict
     Example: edge convert ./mini-internvl-2b --to vision=onnx,text=gguf:q4_k_m -o artifacts/internvl
     Example: edge convert ./bert-base --to onnx --via optimum -o artifacts/bert
@@ -71,11 +80,13 @@ def convert(
 
     if via is not None:
         asked = conversion.asked() | {"--tokenizer": tokenizer is not None, "--dry-run": dry_run}
-        asked |= {"--calibrate": calibrate is not None} | pictures.asked()
+        asked |= {"--calibrate": calibrate is not None, "--size": most is not None}
+        asked |= pictures.asked()
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=say)
         show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
         return
     options = conversion.options(
+        size=nbytes(most, "--size"),
         calibrate=calibration(calibrate, calibrate_tokens),
         tokenizer=tokenizer,
         force=force,

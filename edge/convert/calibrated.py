@@ -90,7 +90,7 @@ class Reading:
         count, tokens = len(checkpoint.decoder.layers), sum(map(len, self.windows))
         walk = targets.oracle().walk(checkpoint, self.windows, recipe)
         self.back(walk, vectors)
-        with self.progress(f"calibrate {recipe}", 2 * tokens * count) as advance:
+        with self.progress(f"calibrate {recipe.brief}", 2 * tokens * count) as advance:
             advance(2 * tokens * walk.layer)
             while walk.layer < count:
                 heard = Heard()

@@ -95,11 +95,6 @@ def calibration_of(asked: Calibration | None, recipe: Recipe) -> Calibration | N
     """The text that a recipe's codes depend on: what was asked for, else the one that comes with edge where there
     must be one, less of it where a short name asked for no method; none where none would change anything.
     """
-    if recipe.by_inputs and recipe.balanced:
-        raise EdgeError(
-            f"{recipe}: a conversion either balances or rounds by what weights multiply",
-            fix="give one of these methods, with others that ask for no text",
-        )
     if recipe.by_inputs or recipe.balanced:
         return asked or Calibration.packaged(FEW if recipe.chosen else TOKENS)
     return asked if recipe.mixture is not None else None

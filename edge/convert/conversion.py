@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from edge import targets
 from edge.artifact import vectors
@@ -73,7 +73,7 @@ class Subject(Protocol):
         """The same for these targets."""
         ...
 
-    def recipe(self, recipe: Recipe, target: str) -> Recipe:
+    def recipe(self, recipe: Recipe, target: str, progress: Progress) -> Recipe:
         """A recipe with what this kind of model makes of it."""
         ...
 
@@ -93,6 +93,9 @@ def open_subject(source: Path, options: Options) -> Subject:
     return NetSubject.open(source, options) if network else DecoderSubject.open(source, options)
 
 
+Pass = Literal["balance", "round"]  # what a text is read for, one after the other
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One artifact to be made."""
@@ -107,7 +110,12 @@ class Task:
 
     def begun(self, folder: Path) -> bool:
         """Whether a conversion that was killed left something to go on with."""
-        return bool(Journal.open(folder, self.key).done) or begun(folder, self.key)
+        kept = bool(Journal.open(folder, self.key).done)
+        return kept or any(begun(folder, self.reading(to)) for to in get_args(Pass))
+
+    def reading(self, to: Pass) -> str:
+        """The key of what a text is read for."""
+        return f"{self.key} {to}"
 
     def json(self) -> dict[str, object]:
         """What would be done."""
@@ -148,7 +156,7 @@ def convert_all(
     with ExitStack() as stack:
         subject = open_subject(source, options)
         stack.enter_context(subject.checkpoint)
-        subject, tasks = prepare(subject, outs, options)
+        subject, tasks = prepare(subject, outs, options, progress)
         checkpoint = subject.checkpoint
         for note in subject.notes:
             say(note)
@@ -182,14 +190,14 @@ def convert_all(
 
 
 def prepare(
-    subject: AnySubject, outs: Mapping[str, Path], options: Options
+    subject: AnySubject, outs: Mapping[str, Path], options: Options, progress: Progress = silent
 ) -> tuple[AnySubject, list[Task]]:
     """What each target will write, of what; refuses before anything is begun."""
     subject, config = subject.asked(outs), subject.checkpoint.config
     tasks = []
     for target, out in outs.items():
         converter = targets.converter(target)
-        recipe = subject.recipe(recipe_for(options, converter, config), target)
+        recipe = subject.recipe(recipe_for(options, converter, config), target, progress)
         layout = subject.layout(target, recipe)
         text = calibration_of(options.calibrate, recipe)
         key = _key(subject, target, recipe, converter, text)
@@ -208,7 +216,7 @@ def _check_calibration(options: Options, tasks: Sequence[Task], tokenizer: Path)
                 f"{tokenizer} has no tokenizer to read {text} with",
                 fix="give --tokenizer the folder of one",
             )
-    elif options.calibrate is not None:
+    elif options.calibrate is not None and options.size is None:
         raise EdgeError(
             f"{options.quant} asks no text how to round: --calibrate would change nothing",
             fix="leave it out, or give --quant gptq-int4, …; or --to gguf --quant q4_k_m, iq2_xs, …",
@@ -272,12 +280,12 @@ def _write(
 ) -> None:
     tasks = [work.task for work in works]
     name, total = checkpoint.folder.resolve().name, sum(task.layout.nbytes for task in tasks)
-    what = ", ".join(f"{task.target} {task.recipe}" for task in tasks)
+    what = ", ".join(f"{task.target} {task.recipe.brief}" for task in tasks)
 
-    def reading(work: Work) -> Reading:
-        return Reading(windows, work.folder, work.task.key, progress)
+    def reading(work: Work, to: Pass) -> Reading:
+        return Reading(windows, work.folder, work.task.reading(to), progress)
 
-    checkpoint = _balanced(checkpoint, works, reading(works[0]))
+    checkpoint = _balanced(checkpoint, works, reading(works[0], "balance"))
     with ExitStack() as stack:
         jobs = []
         for work in works:
@@ -290,7 +298,7 @@ def _write(
         for recipe in dict.fromkeys(str(task.recipe) for task in tasks if task.recipe.by_inputs):
             some = [i for i, task in enumerate(tasks) if str(task.recipe) == recipe]
             alike = Alike([tasks[i].recipe for i in some], [jobs[i] for i in some])
-            by_inputs(checkpoint, alike, reading(works[some[0]]))
+            by_inputs(checkpoint, alike, reading(works[some[0]], "round"))
         with progress(what, total) as advance:
             one_pass(checkpoint, jobs, advance)
     for job, work in zip(jobs, works, strict=True):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edge import targets
 from edge.contracts import Layout
+from edge.convert.calibration import Calibration
 from edge.convert.mixtures import resolved
 from edge.convert.options import (
     Options,
@@ -16,11 +17,13 @@ from edge.convert.options import (
     with_caches,
     with_exits,
 )
+from edge.convert.sensitivity import TOKENS, Budget, sized
 from edge.convert.text_files import copy_text, text_files
 from edge.errors import EdgeError
 from edge.names import Spec
 from edge.quant.recipe import Recipe, without_text
 from edge.source.checkpoint import Checkpoint, refuse_unasked
+from edge.system.progress import Progress
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import vocabulary_of
 from edge.vision.settings import VisionSettings
@@ -65,11 +68,12 @@ class DecoderSubject:
         spec = with_caches(self.checkpoint.decoder, self.options.snapkv_rows, outs)
         return replace(self, checkpoint=replace(self.checkpoint, spec=spec))
 
-    def recipe(self, recipe: Recipe, target: str) -> Recipe:
+    def recipe(self, recipe: Recipe, target: str, progress: Progress) -> Recipe:
         recipe.check(self.checkpoint.places)
-        if vocabulary_of(self.options.tokenizer or self.checkpoint.folder) is None:
+        tokenizer = self.options.tokenizer or self.checkpoint.folder
+        if vocabulary_of(tokenizer) is None:
             recipe = without_text(recipe)
-        return resolved(
+        found = resolved(
             recipe,
             target,
             self.checkpoint.decoder,
@@ -77,6 +81,20 @@ class DecoderSubject:
             calibrated=self.options.calibrate is not None,
             own=of_their_own(self.options),
         )
+        if self.options.size is None:
+            return found
+        if vocabulary_of(tokenizer) is None:
+            raise EdgeError(
+                f"{tokenizer} has no tokenizer to read a text with, which says what bits are worth",
+                fix="give --tokenizer the folder of one, or leave out --size",
+            )
+        text = replace(self.options.calibrate or Calibration.packaged(), tokens=TOKENS)
+        budget = Budget(
+            nbytes=self.options.size,
+            windows=text.windows(tokenizer, self.checkpoint.decoder.context),
+            planned=lambda tried: self.layout(target, tried),
+        )
+        return sized(self.checkpoint, found, budget, own=recipe.overrides, progress=progress)
 
     def layout(self, target: str, recipe: Recipe) -> Layout[Spec]:
         refuse_unasked(self.checkpoint.decoder, self.options.context)

@@ -25,6 +25,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS
 from edge.source.checkpoint import Checkpoint
 from edge.source.headers import config_of
+from edge.system.progress import Progress
 from edge.text.ids import SpecialIds
 from edge.typing import F32, Shape
 from edge.vision.classes import Cut, alike, cut
@@ -71,7 +72,7 @@ class NetSubject:
     def asked(self, outs: Iterable[str]) -> "NetSubject":
         return self
 
-    def recipe(self, recipe: Recipe, target: str) -> Recipe:
+    def recipe(self, recipe: Recipe, target: str, progress: Progress) -> Recipe:
         recipe.check(self.checkpoint.places)
         return floats_first(recipe)
 
@@ -276,5 +277,6 @@ def refuse_of_text(options: Options) -> None:
             "--calibrate": options.calibrate,
             "--tokenizer": options.tokenizer,
             "--embed": options.embed,
+            "--size": options.size,
         },
     )

@@ -20,7 +20,8 @@ DRAFT_VOCAB = 32_768  # ids
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
-    names fit a pattern; `calibrate`: a text, for an importance matrix; `exits`: layers after which drafts
+    names fit a pattern; `size`: bytes, for which the others have the bits that lose least; `calibrate`: a text that
+    says how to round; `exits`: layers after which drafts
     may stop; `draft_vocab`: the first ids, of which alone such drafts are (0: all; None: as `with_exits`
     says); `snapkv_rows`: of small caches, where a target fixes sizes; `spliced`: rows may go in for tokens;
     `tokenizer`: a folder, if the source lacks one. Of networks that see pictures, `labels`: a file of what
@@ -33,6 +34,7 @@ class Options:
     embed: str | None = None
     head: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None  # bytes of weights, at most
     calibrate: Calibration | None = None
     context: int | None = None
     exits: tuple[int, ...] = ()

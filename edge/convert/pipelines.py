@@ -23,6 +23,7 @@ TEXT = "text"  # the network that decodes
 _OF_TEXT: Mapping[str, Any] = {
     "embed": None,
     "head": None,
+    "size": None,
     "calibrate": None,
     "context": None,
     "exits": (),

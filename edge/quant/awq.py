@@ -2,8 +2,8 @@
 multiply is divided (`edge.quant.balance`), so that what matters is rounded finer. By how much is tried: a power of
 the inputs' mean size, the same for all matrices of one input, and the best of them is kept.
 
-Codes then are those of `edge.quant.search`, which cuts groups where that is better, as the paper clips them. N rows,
-K columns.
+Codes then are those of `edge.quant.search`, which cuts groups where their products with the inputs come nearer by it,
+as the paper clips them. N rows, K columns.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,8 @@ def by_power(sizes: F32, power: float) -> F32:
 METHOD = Method(
     name="awq",
     schemes=grid("awq", bits=(2, 3, 4, 5, 6, 8)),
-    quantize=searched,
+    quantize=rtn.quantize,
+    calibrated=searched,
     balance=scales,
     bound=by_cut_steps,
 )

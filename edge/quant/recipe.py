@@ -34,6 +34,7 @@ _FORM = re.compile(
 )
 _LAYER = re.compile(r"^layers\.\d+\.")
 _NARROWEST = 32  # columns of a group
+_FEW = 8  # patterns that a line can tell
 _OWN = re.compile(r"([a-z][a-z0-9]*)(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
 
 
@@ -131,6 +132,12 @@ class Recipe:
                     fix="use names such as layers.0.attn.q, layers.*.mlp.down, embed, head",
                 )
 
+    @property
+    def brief(self) -> str:
+        """In few words, where many weights have their own."""
+        few = len(self.overrides) <= _FEW
+        return str(self) if few else f"{word(self.body)} and {len(self.overrides)} others"
+
     def __str__(self) -> str:
         if self.mixture is not None:
             return self.mixture
@@ -215,14 +222,19 @@ def _of_layers(recipe: Recipe, widths: Mapping[str, int]) -> Recipe:
         for name, width in widths.items()
         if not any(fnmatchcase(name, pattern) for pattern, _ in recipe.overrides)
     }
-    if not free:
-        return recipe
-    body = Counter(free.values()).most_common(1)[0][0]
+    return each_by_name(recipe, free) if free else recipe
+
+
+def each_by_name(recipe: Recipe, schemes: Mapping[str, Scheme]) -> Recipe:
+    """A recipe by which each of these matrices of layers, all that no pattern names, has its scheme: the body is what
+    most have, and one pattern names what is alike in all layers.
+    """
+    body = Counter(schemes.values()).most_common(1)[0][0]
     alike: dict[str, set[Scheme]] = {}
-    for name, scheme in free.items():
+    for name, scheme in schemes.items():
         alike.setdefault(_LAYER.sub("layers.*.", name), set()).add(scheme)
     others = {}
-    for name, scheme in free.items():
+    for name, scheme in schemes.items():
         pattern = _LAYER.sub("layers.*.", name)
         if scheme != body:
             others[pattern if len(alike[pattern]) == 1 else name] = scheme

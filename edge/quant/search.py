@@ -47,9 +47,11 @@ class Steps:
 
 def searched(weights: F32, scheme: Scheme, counts: F32 | None = None) -> QTensor:
     """weights [N, K] -> codes by the best of `SHARES` of each group; `counts` [K]: what the square of an error
-    in a column counts. Never worse than the widest, which is tried first.
+    in a column counts; or [K, K]: what the product of two errors of one group does. Never worse than the widest,
+    which is tried first.
     """
     parts = max(1, _ROWS // max(1, weights.shape[1]))
+    counts = _by_group(counts, scheme, weights.shape[1])
     made = [
         _searched(weights[at : at + parts], scheme, counts) for at in range(0, len(weights), parts)
     ]
@@ -68,15 +70,24 @@ def joined(parts: list[QTensor]) -> QTensor:
     return replace(first, codes=codes, scales=scales, zeros=zeros, added=added)
 
 
-def _searched(weights: F32, scheme: Scheme, counts: F32 | None) -> QTensor:
+def _by_group(counts: F32 | None, scheme: Scheme, columns: int) -> F32:
+    """[J, group], or [J, group, group] of products; what fills a short last group counts nothing."""
+    if counts is None:
+        counts = np.ones(columns, np.float32)
+    width = scheme.width(columns)
+    padded = np.pad(counts, (0, -columns % width))
+    if counts.ndim == 1:
+        return padded.reshape(-1, width)
+    return np.stack([padded[at : at + width, at : at + width] for at in range(0, columns, width)])
+
+
+def _searched(weights: F32, scheme: Scheme, counts: F32) -> QTensor:
     best = rtn.quantize(weights, scheme)
     grouped = rtn.in_groups(weights, scheme)  # [N, J, group]
-    padded = np.ones(weights.shape[1], np.float32) if counts is None else counts
-    padded = np.pad(padded, (0, grouped[0].size - len(padded))).reshape(grouped.shape[1:])
-    least = _error(best, grouped, padded)
+    least = _error(best, grouped, counts)
     for share in SHARES[1:]:
         tried = _cut(grouped, scheme, np.float32(share), weights.shape[1])
-        error = _error(tried, grouped, padded)
+        error = _error(tried, grouped, counts)
         better = error < least
         least = np.where(better, error, least)
         best = _either(better, tried, best)
@@ -104,8 +115,12 @@ def _error(made: QTensor, grouped: F32, counts: F32) -> F32:
     steps = Steps.of(made)
     codes = made.codes.reshape(rows, groups, -1).astype(np.float32)
     off = codes * steps.scales[:, :, None] + steps.offsets[:, :, None] - grouped
-    found: F32 = np.einsum("njg,njg,jg->nj", off, off, counts)
-    return found
+    if counts.ndim == 2:
+        found: F32 = np.einsum("njg,njg,jg->nj", off, off, counts)
+        return found
+    by_group = off.transpose(1, 0, 2)  # [J, N, group]
+    costs: F32 = np.einsum("jng,jng->nj", by_group @ counts, by_group)
+    return costs
 
 
 def _either(

@@ -1,0 +1,136 @@
+"""`--size`: bits by what they are worth to a model, within so many bytes of weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import run
+
+from edge.api import eval_text, verify_artifact
+from edge.artifact.manifest import Artifact, recipe_of
+from edge.convert.calibration import Calibration
+from edge.convert.conversion import convert
+from edge.convert.options import Options
+from edge.errors import EdgeError
+from edge.names import shapes
+from edge.system.units import nbytes
+
+QUANT = {"onnx": "rtn-int4-g32", "mlx": "rtn-int4-g32-min", "torch": "rtn-int4-g32-fp16"}
+
+
+def asked(text: Path, target: str, size: int) -> Options:
+    """Between what 4 and what 8 bits take."""
+    return Options(
+        target=target, quant=QUANT[target], size=size, calibrate=Calibration.of(text, 256)
+    )
+
+
+def of_weights(folder: Path) -> int:
+    """Bytes of its files of weights, without what names them."""
+    codes, tensors = list(folder.glob("*.data")), list(folder.glob("*.safetensors"))
+    assert codes or tensors
+    heads = sum(8 + int.from_bytes(file.read_bytes()[:8], "little") for file in tensors)
+    return sum(file.stat().st_size for file in (*codes, *tensors)) - heads
+
+
+def bits(artifact: Artifact) -> set[int]:
+    recipe, every = recipe_of(artifact.manifest), shapes(artifact.manifest.spec).items()
+    return {
+        recipe.scheme(name).bits
+        for name, shape in every
+        if name.startswith("layers.") and len(shape) == 2
+    }
+
+
+@pytest.mark.parametrize("target", QUANT)
+def test_it_is_no_larger_and_is_proved(
+    target: str, world_text: Path, tmp_path: Path, short_stories: Path
+) -> None:
+    few, many = (
+        of_weights(
+            convert(short_stories, tmp_path / word, Options(target=target, quant=word)).folder
+        )
+        for word in (QUANT[target], QUANT[target].replace("int4", "int8"))
+    )
+    size = few + (many - few) // 4
+    artifact = convert(short_stories, tmp_path / "it", asked(world_text, target, size))
+    assert 0.95 * size < of_weights(artifact.folder) <= size
+    assert len(bits(artifact)) > 1, "one width everywhere is no choice"
+    assert verify_artifact(artifact.folder, str(short_stories), tokens=16).passed
+    again = convert(short_stories, tmp_path / "again", asked(world_text, target, size))
+    assert again.files == artifact.files
+
+
+def test_it_loses_less_than_one_width_of_as_many_bytes(
+    world_text: Path, tmp_path: Path, short_stories: Path
+) -> None:
+    plain = convert(
+        short_stories, tmp_path / "plain", Options(target="torch", quant="rtn-int3-g32-fp16")
+    )
+    size = of_weights(plain.folder)
+    sized = convert(
+        short_stories,
+        tmp_path / "sized",
+        replace(asked(world_text, "torch", size), quant="rtn-int3-g32-fp16"),
+    )
+    lost = [
+        eval_text(one.folder, world_text, against=str(short_stories), window=128, threads=None).kl
+        for one in (plain, sized)
+    ]
+    assert of_weights(sized.folder) <= size
+    assert lost[1] < 0.9 * lost[0], lost
+
+
+def test_what_patterns_name_stays(world_text: Path, tmp_path: Path, short_stories: Path) -> None:
+    options = replace(asked(world_text, "onnx", 3 << 20), overrides={"layers.0.attn.*": "int8"})
+    artifact = convert(short_stories, tmp_path / "it", options)
+    recipe = recipe_of(artifact.manifest)
+    assert recipe.scheme("layers.0.attn.q").bits == 8
+
+
+@pytest.mark.parametrize(
+    ("quant", "said"),
+    [("fp16", "chooses bits"), ("q4_k_m", "chooses bits")],
+)
+def test_what_has_no_bits_to_choose_is_refused(
+    quant: str, said: str, world_text: Path, tmp_path: Path, short_stories: Path
+) -> None:
+    target = "gguf" if quant.startswith("q") else "onnx"
+    options = Options(target=target, quant=quant, size=1 << 30)
+    with pytest.raises(EdgeError, match=said):
+        convert(short_stories, tmp_path / "it", options)
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    small = run(
+        "convert", "edge-stories", "--to", "onnx", "--size", "100kB", "-o", str(tmp_path / "it")
+    )
+    assert small.returncode == 2
+    assert "is too small: with the fewest bits everywhere it takes" in small.stderr
+    assert "--size" in small.stderr.splitlines()[-1]
+    none = run(
+        "convert", "edge-stories", "--to", "onnx", "--size", "small", "-o", str(tmp_path / "it")
+    )
+    assert none.returncode == 2
+    assert "--size small: no size" in none.stderr
+    assert not (tmp_path / "it").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("2.0GB", 2 * 10**9),
+        ("600 MB", 6 * 10**8),
+        ("1.5GiB", 3 << 29),
+        ("1000", 1000),
+        ("3k", 3000),
+    ],
+)
+def test_sizes_are_read(text: str, want: int) -> None:
+    assert nbytes(text) == want
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1e9", "nan", "1.5.2MB", "2PB", "9" * 40])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no size"):
+        nbytes(text)
