@@ -86,7 +86,7 @@ def record(pytestconfig: pytest.Config) -> Recorder:
         rows = json.loads(file.read_text()) if file.exists() else []
         same = {key: value for key, value in figures.items() if isinstance(value, str)}
         rows = [row for row in rows if not same.items() <= row.items()] + [figures]
-        rows.sort(key=lambda row: (row["family"], row["target"], row["recipe"]))
+        rows.sort(key=lambda row: [value for value in row.values() if isinstance(value, str)])
         file.write_text(json.dumps(rows, indent=1) + "\n")
 
     return keep
