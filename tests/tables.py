@@ -296,19 +296,43 @@ def lowbit() -> str:
         out += [
             f"**{found['checkpoint']}**, {found['tokens']:,} tokens of {found['text']}, "
             f"{found['nats_per_token']:.3f} nats a token in floats; rounded by {text['tokens']:,} tokens of "
-            f"{text['text']}. {found['machine']}.",
+            f"{text['text']}.",
             "",
-            "| recipe | on | bits a weight | nats a token | divergence | same choice | s to convert | the study |",
-            "|---|---|---|---|---|---|---|---|",
+            "| recipe | on | bits a weight | nats a token | divergence | same choice | the study |",
+            "|---|---|---|---|---|---|---|",
         ]
         for row in found["rows"]:
             study = next((ppl for name, ppl in STUDY.items() if row["recipe"].startswith(name)), "")
             out.append(
                 f"| `{row['recipe']}` | {row['target']} | {row['bits']:.2f} | {row['nats_per_token']:.3f} | "
-                f"{row['kl']:.4f} ± {row['kl_se']:.4f} | {row['top1']:.1%} | {row['seconds']:.0f} | {study} |"
+                f"{row['kl']:.4f} ± {row['kl_se']:.4f} | {row['top1']:.1%} | {study} |"
             )
         out.append("")
     return "\n".join(out[:-1])
+
+
+def methods() -> str:
+    """Methods x targets: the error of logits where it was proved, and why it was refused where it was."""
+    file = ROOT / "docs" / "methods.json"
+    rows = json.loads(file.read_text())
+    found = {(row["family"], row["recipe"], row["target"]): row for row in rows}
+    every = targets.names("converters")
+    lines = [f"| method | bits | {' | '.join(every)} |", "|---" * (len(every) + 2) + "|"]
+    for method, bits in dict.fromkeys((row["family"], row["recipe"]) for row in rows):
+        cells = []
+        for target in every:
+            row = found[method, bits, target]
+            cells.append(f"`{row['as_'][0]}`, {row['error']:.0e}" if "error" in row else "refused")
+        lines.append(f"| `{method}` | {bits} | {' | '.join(cells)} |")
+    lines += ["", "Refused, in the targets' words:", ""]
+    for target in every:
+        whats = dict.fromkeys(
+            re.sub(r"^.*?: it holds ", "", row["refused"][0].splitlines()[0])
+            for row in rows
+            if row["target"] == target and "refused" in row
+        )
+        lines += [f"- `{target}` holds {what}" for what in whats]
+    return "\n".join(lines)
 
 
 def fuzz() -> str:
@@ -354,6 +378,7 @@ PARTS = {
     "towers": towers,
     "grammar": grammar,
     "lowbit": lowbit,
+    "methods": methods,
     "fuzz": fuzz,
     "layerskip": layerskip,
 }

@@ -19,7 +19,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.names import Spec, shapes
 from edge.quant import rtn
 from edge.quant.budget import Choice, within
-from edge.quant.methods import is_made
+from edge.quant.methods import is_made, methods
 from edge.quant.recipe import Recipe, each_by_name
 from edge.quant.tensor import Scheme, Zero
 from edge.source.checkpoint import Checkpoint
@@ -30,8 +30,8 @@ from edge.typing import F32
 
 TOKENS = 256  # of the text
 BITS = (2, 3, 4, 5, 6, 8)
-ZEROS: tuple[Zero, ...] = ("minimum", "integer")
-_TRIED = 3  # bits at which layers are compared
+_STEPS: tuple[Zero, ...] = ("middle", "minimum", "integer")
+_TRIED = 4  # bits at which layers are compared
 _ROWS = 256  # of a matrix, by which its errors are known
 _TINY = 1e-30
 
@@ -41,7 +41,7 @@ Planned = Callable[[Mapping[str, Scheme]], int]  # -> bytes of all files of weig
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class _Heard:
     """Mean squares of what matrices of these names multiply, [K] each."""
 
     squares: dict[str, F32]
@@ -75,6 +75,7 @@ def sized(
         every = {**{name: recipe.scheme(name) for name in names}, **schemes}
         return budget.planned(each_by_name(replace(recipe, overrides=own), every)).nbytes
 
+    planned({})  # refuses what the target does not hold at all
     units = _units(checkpoint, names)
     able = _able(recipe, units, known, planned)
     smallest = {unit: min(some, key=lambda one: some[one]) for unit, some in able.items()}
@@ -145,7 +146,7 @@ def _able(
 
 def _like(own: Scheme) -> Iterator[Scheme]:
     for bits in BITS:
-        for zero in dict.fromkeys((own.zero, *ZEROS)):
+        for zero in dict.fromkeys((own.zero, *_STEPS[1:])):
             other = replace(own, bits=bits, zero=zero)
             if is_made(other):
                 yield other
@@ -192,7 +193,7 @@ def _lost(
     with progress("what bits are worth", tokens * steps) as advance:
         for index in range(count):
             names = [name for name in able if name.startswith(f"layers.{index}.")]
-            heard = Heard({})
+            heard = _Heard({})
             plain = front.through(heard.hear, advance)
             changed, shares = _changes(front, checkpoint, names, able, plain, advance)
             for name in names:
@@ -233,13 +234,15 @@ def _changes(
 
 
 def _at(schemes: Sequence[Scheme], bits: int) -> Scheme:
-    """The one of so many bits, or the nearest."""
-    return min(schemes, key=lambda one: abs(one.bits - bits))
+    """The one of so many bits, or the nearest; of two, that of more."""
+    return min(schemes, key=lambda one: (abs(one.bits - bits), -one.bits))
 
 
 def _few(weights: F32, scheme: Scheme) -> F32:
-    """Rounded to nearest, whatever the method: that is what bits are worth before it helps."""
-    return rtn.quantize(weights, replace(scheme, method="rtn", rotated=False)).dequantize()
+    """Rounded without a text, to the nearest code where codes are steps: what bits are worth before a method helps."""
+    if scheme.zero in _STEPS:
+        return rtn.quantize(weights, replace(scheme, method="rtn", rotated=False)).dequantize()
+    return methods()[scheme.method].quantize(weights, scheme).dequantize()
 
 
 def _costs(weights: F32, schemes: Sequence[Scheme], squares: F32) -> dict[Scheme, float]:

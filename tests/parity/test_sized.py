@@ -11,7 +11,7 @@ from edge.artifact.manifest import Artifact, recipe_of
 from edge.convert.calibration import Calibration
 from edge.convert.conversion import convert
 from edge.convert.options import Options
-from edge.errors import EdgeError
+from edge.errors import EdgeError, Unsupported
 from edge.names import shapes
 from edge.system.units import nbytes
 
@@ -98,6 +98,26 @@ def test_what_has_no_bits_to_choose_is_refused(
     target = "gguf" if quant.startswith("q") else "onnx"
     options = Options(target=target, quant=quant, size=1 << 30)
     with pytest.raises(EdgeError, match=said):
+        convert(short_stories, tmp_path / "it", options)
+
+
+@pytest.mark.parametrize("quant", ["lut4-g1-fp16", "nf4-g32-fp16"])
+def test_tables_and_levels_have_what_fits(
+    quant: str, world_text: Path, tmp_path: Path, short_stories: Path
+) -> None:
+    options = Options(target="coreml", quant=quant, embed="fp16", head="fp16")
+    plain = convert(short_stories, tmp_path / "plain", options)
+    size = sum(file.stat().st_size for file in plain.folder.rglob("weight.bin"))
+    text = Calibration.of(world_text, 256)
+    artifact = convert(short_stories, tmp_path / "it", replace(options, size=size, calibrate=text))
+    assert sum(file.stat().st_size for file in artifact.folder.rglob("weight.bin")) <= size
+
+
+def test_what_a_target_does_not_hold_is_refused_before_a_text_is_read(
+    tmp_path: Path, short_stories: Path
+) -> None:
+    options = Options(target="gguf", quant="gptq-int4-g64", size=1 << 30)
+    with pytest.raises(Unsupported, match="gguf cannot hold"):
         convert(short_stories, tmp_path / "it", options)
 
 
