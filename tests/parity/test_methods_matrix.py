@@ -25,6 +25,7 @@ from edge.source.checkpoint import Checkpoint
 
 TARGETS = targets.names("converters")
 BITS = (1, 2, 3, 4, 8)  # those of the study
+NARROW = 32  # columns of a group: they divide every row
 ROWS = [
     (name, bits)
     for name, method in methods().items()
@@ -36,9 +37,8 @@ ROWS = [
 @cache
 def held(method: str, bits: int, target: str, source: Path) -> Scheme | str:
     """The first scheme of a method that a target holds in a layer; or why it holds none."""
-    made = methods()[method]
-    every = [scheme for scheme in made.schemes if scheme.bits == bits]
-    alike = [scheme for scheme in every if scheme.group == made.group] or every
+    every = [scheme for scheme in methods()[method].schemes if scheme.bits == bits]
+    alike = [scheme for scheme in every if scheme.group == NARROW] or every
     reason = ""
     with Checkpoint.open(source) as checkpoint:
         for scheme in alike:
