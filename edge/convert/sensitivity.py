@@ -193,11 +193,15 @@ def _lost(
     with progress("what bits are worth", tokens * steps) as advance:
         for index in range(count):
             names = [name for name in able if name.startswith(f"layers.{index}.")]
+            full = {name: whole(checkpoint, name) for name in names}  # read once for all
+            for name, weight in full.items():
+                front.replace(name, weight)
+                behind.replace(name, weight)
             heard = _Heard({})
             plain = front.through(heard.hear, advance)
-            changed, shares = _changes(front, checkpoint, names, able, plain, advance)
+            changed, shares = _changes(front, full, able, plain, advance)
             for name in names:
-                costs = _costs(whole(checkpoint, name), able[name], heard.squares[name])
+                costs = _costs(full[name], able[name], heard.squares[name])
                 own = costs[_at(able[name], _TRIED)]
                 out[name] = {
                     one: shares[name] * cost / max(own, _TINY) for one, cost in costs.items()
@@ -213,21 +217,19 @@ def _lost(
 
 def _changes(
     walk: Walk,
-    checkpoint: Checkpoint,
-    names: Sequence[str],
+    full: Mapping[str, F32],
     able: Mapping[str, Sequence[Scheme]],
     plain: Sequence[F32],
     advance: Callable[[int], None],
 ) -> tuple[list[F32], dict[str, float]]:
     """What leaves a layer of few bits; and of its change, which share each matrix has that changes alone."""
-    full = {name: whole(checkpoint, name) for name in names}
-    few = {name: _few(full[name], _at(able[name], _TRIED)) for name in names}
+    few = {name: _few(weight, _at(able[name], _TRIED)) for name, weight in full.items()}
     own = {}
-    for name in names:
+    for name in full:
         walk.replace(name, few[name])
         own[name] = _square(walk.through(None, advance), plain)
         walk.replace(name, full[name])
-    for name in names:
+    for name in full:
         walk.replace(name, few[name])
     every = max(sum(own.values()), _TINY)
     return walk.through(None, advance), {name: value / every for name, value in own.items()}

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.quant import rtn
-from edge.quant.bounds import by_cut_steps
+from edge.quant.bounds import by_more_steps, too_far
 from edge.quant.inputs import Inputs
 from edge.quant.methods import Method, grid
-from edge.quant.search import searched
-from edge.quant.tensor import Scheme
+from edge.quant.search import searched, take_rows
+from edge.quant.tensor import QTensor, Scheme
 from edge.typing import F32
 
 POWERS = tuple(float(power) for power in np.linspace(0, 1, 21))
@@ -51,11 +51,21 @@ def by_power(sizes: F32, power: float) -> F32:
     return found.astype(np.float32, copy=False)
 
 
+def calibrated(weights: F32, scheme: Scheme, moments: F32) -> QTensor:
+    """weights [N, K], moments [K, K]: means of the products of two inputs -> codes of cut groups. Rows that are then
+    farther off than a proof allows are not cut.
+    """
+    made, own = searched(weights, scheme, moments), rtn.quantize(weights, scheme)
+    most = by_more_steps(weights, scheme)
+    take_rows(made, own, too_far(weights, made.dequantize(), own.dequantize(), most))
+    return made
+
+
 METHOD = Method(
     name="awq",
     schemes=grid("awq", bits=(2, 3, 4, 5, 6, 8)),
     quantize=rtn.quantize,
-    calibrated=searched,
+    calibrated=calibrated,
     balance=scales,
-    bound=by_cut_steps,
+    bound=by_more_steps,
 )

@@ -12,7 +12,7 @@ from edge.quant import rtn
 from edge.quant.bounds import by_cut_steps
 from edge.quant.methods import Method, grid
 from edge.quant.tensor import QTensor, Scheme
-from edge.typing import F32, U8
+from edge.typing import F32, U8, AnyArray
 
 SHARES = tuple(float(share) for share in np.linspace(1.0, 0.6, 17))  # of a group's range
 _ROWS = 1 << 20  # weights that are tried at once: what they take stays in a processor's cache
@@ -70,15 +70,22 @@ def joined(parts: list[QTensor]) -> QTensor:
     return replace(first, codes=codes, scales=scales, zeros=zeros, added=added)
 
 
+def take_rows(made: QTensor, own: QTensor, which: AnyArray) -> None:
+    """Put rows of one tensor in the place of another's."""
+    made.codes[which], made.scales[which] = own.codes[which], own.scales[which]
+    if made.zeros is not None and own.zeros is not None:
+        made.zeros[which] = own.zeros[which]
+
+
 def _by_group(counts: F32 | None, scheme: Scheme, columns: int) -> F32:
     """[J, group], or [J, group, group] of products; what fills a short last group counts nothing."""
     if counts is None:
         counts = np.ones(columns, np.float32)
     width = scheme.width(columns)
-    padded = np.pad(counts, (0, -columns % width))
     if counts.ndim == 1:
-        return padded.reshape(-1, width)
-    return np.stack([padded[at : at + width, at : at + width] for at in range(0, columns, width)])
+        return np.pad(counts, (0, -columns % width)).reshape(-1, width)
+    squares = (counts[at : at + width, at : at + width] for at in range(0, columns, width))
+    return np.stack([np.pad(square, (0, width - len(square))) for square in squares])
 
 
 def _searched(weights: F32, scheme: Scheme, counts: F32) -> QTensor:

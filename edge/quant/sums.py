@@ -14,7 +14,7 @@ import numpy as np
 from edge.quant.bounds import by_size, too_far
 from edge.quant.gptq import cost, feedback
 from edge.quant.methods import Calibrated, Method, Quantize, grid
-from edge.quant.search import joined
+from edge.quant.search import joined, take_rows
 from edge.quant.tensor import Float, QTensor, Scheme, Zero, rounded
 from edge.typing import F32, I64, U8
 
@@ -93,9 +93,7 @@ def better(weights: F32, made: QTensor, own: QTensor, moments: F32) -> QTensor:
     far = too_far(weights, made.dequantize(), own.dequantize(), most)
     worse = far | (cost(weights, made, moments) > cost(weights, own, moments))
     for one, other in zip(made.terms, own.terms, strict=True):
-        one.codes[worse], one.scales[worse] = other.codes[worse], other.scales[worse]
-        if one.zeros is not None and other.zeros is not None:
-            one.zeros[worse] = other.zeros[worse]
+        take_rows(one, other, worse)
     return made
 
 

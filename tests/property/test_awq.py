@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.quant import awq, rtn
-from edge.quant.bounds import squares
+from edge.quant.bounds import most, squares
 from edge.quant.inputs import PAIRS, Inputs
 from edge.quant.methods import methods
 from edge.quant.recipe import parse
@@ -62,3 +62,33 @@ def test_a_group_that_is_cut_is_no_farther_in_all(seed: int, scheme: Scheme) -> 
     assert squares(made.dequantize() - weights) <= squares(plain.dequantize() - weights) * (
         1 + 1e-5
     )
+
+
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from(["int2-g64-min", "int3-g32-asym", "int4-g32", "int2-g32"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_cut_by_products_is_no_farther_than_a_proof_allows(seed: int, recipe: str) -> None:
+    """And costs no more than not to cut, where inputs go together and few of them are large."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((300, 70)) @ rng.standard_normal((70, 70))
+    x *= np.exp(3 * rng.standard_normal(70))
+    weights = rng.standard_t(2, (8, 70)).astype(np.float32)
+    moments = (x.T @ x / len(x)).astype(np.float32)
+    scheme = parse(f"awq-{recipe}").body
+    made = awq.calibrated(weights, scheme, moments)
+    assert squares(made.dequantize() - weights) <= most(weights, scheme)
+    width = scheme.group or 0
+    for start in range(0, 70, width):
+        part = slice(start, min(start + width, 70))
+        costs = [
+            np.einsum(
+                "nj,jk,nk->n", off[:, part], moments[part, part].astype(np.float64), off[:, part]
+            )
+            for off in (
+                one.dequantize().astype(np.float64) - weights
+                for one in (made, rtn.quantize(weights, scheme))
+            )
+        ]
+        assert (costs[0] <= costs[1] * (1 + 1e-4) + 1e-9).all()
