@@ -26,6 +26,7 @@ FORM = form_of("phi3-chat")
 _SCALES = (1.0, 1.0, 1.5, 2.0)  # of a picture, to the tiles that it is cut into
 SLOTS = 4  # letters whose middle lies in one patch, from left to right
 NOTHING, UNSEEN = 0, -1
+_BARE = 0.15  # of a letter's box, at each of its sides: without ink
 _SMALLEST = 11  # pixels of a letter's line in a tile, below which nobody must know it
 
 
@@ -138,11 +139,19 @@ def _placed(
             continue
         slot = counts[row, column]
         counts[row, column] += 1
-        if slot >= SLOTS or (bottom - top) * down < _SMALLEST:
+        if slot >= SLOTS or (bottom - top) * down < _SMALLEST or _cut_off(glyph, size):
             out[row, column] = UNSEEN
         elif out[row, column, 0] != UNSEEN:
             out[row, column, slot] = ids()[glyph.what]
     return out
+
+
+def _cut_off(glyph: Glyph, size: tuple[int, int]) -> bool:
+    """Whether more of a letter lies outside the picture than what has no ink."""
+    left, top, right, bottom = glyph.box
+    aside, above = (right - left) * _BARE, (bottom - top) * _BARE
+    height, width = size
+    return left < -aside or right > width + aside or top < -above or bottom > height + above
 
 
 def conversation(

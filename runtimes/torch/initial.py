@@ -3,7 +3,9 @@
 import torch
 
 from edge.net import NetSpec
+from edge.nn.vit import VitSpec
 from edge.spec import DecoderSpec
+from edge_runtimes.torch.looking import looking
 
 
 def initial(spec: DecoderSpec, seed: int) -> dict[str, torch.Tensor]:
@@ -33,7 +35,9 @@ def initial(spec: DecoderSpec, seed: int) -> dict[str, torch.Tensor]:
 
 
 def initial_network(spec: NetSpec, seed: int) -> dict[str, torch.Tensor]:
-    """The same of a network that is no decoder: norms and layer scales are one, biases zero."""
+    """The same of a network that is no decoder: norms and layer scales are one, biases zero; a vision transformer looks
+    at neighbours.
+    """
     rng = torch.Generator().manual_seed(seed)
     made = {}
     for name, shape in spec.config.shapes().items():
@@ -46,4 +50,4 @@ def initial_network(spec: NetSpec, seed: int) -> dict[str, torch.Tensor]:
         else:
             score = 0.5 if name.endswith((".attn.q", ".attn.k")) else 1.0
             made[name] = torch.randn(shape, generator=rng) * score * shape[1] ** -0.5
-    return made
+    return looking(spec.config, made) if isinstance(spec.config, VitSpec) else made

@@ -42,7 +42,8 @@ from edge_runtimes.torch.passes import fused
 from edge_runtimes.torch.ranks import Ranks
 
 # Weights of training alone: that name what a patch shows; rows of what is no letter, and of a letter's place in a row.
-LETTERS, NAMES, PLACES = "letters", "names", "places"
+LETTERS, NAMES, PLACES = "letters/each", "names", "places"
+SLOTTED = "letters/layers.slots"  # a matrix: how a row tells the letter of each slot
 _DARK = 0.05  # share of empty patches that count among the others, and what their slots count
 _EMPTY = 0.3
 
@@ -94,8 +95,8 @@ class LessonsRun(Loop):
         }
         wide = recipe.tower.width
         seeded = torch.Generator().manual_seed(recipe.seed)
-        rows = SLOTS * (len(lessons.ids()) + 1)
-        weights[LETTERS] = torch.randn(rows, wide, generator=seeded) * 0.02
+        weights[LETTERS] = torch.randn(len(lessons.ids()) + 1, wide, generator=seeded) * 0.02
+        weights[SLOTTED] = torch.randn(SLOTS * wide, wide, generator=seeded) * wide**-0.5
         narrow = recipe.shape.width
         weights[NAMES] = torch.randn(len(names()), narrow, generator=seeded) * 0.02
         weights[PLACES] = torch.randn(4 * SLOTS, narrow, generator=seeded)
@@ -245,7 +246,9 @@ class LessonsRun(Loop):
         some = lit | (dark & (first == NOTHING))
         x, wanted = features[some].float(), shown[some]
         x = F.layer_norm(x, x.shape[-1:])
-        scores = F.linear(x, self.weights[LETTERS]).view(len(x), SLOTS, -1)
+        scores = F.linear(
+            F.linear(x, self.weights[SLOTTED]).view(len(x), SLOTS, -1), self.weights[LETTERS]
+        )
         each = F.cross_entropy(
             scores.flatten(0, 1).float(), wanted.flatten(), reduction="none"
         ).view(wanted.shape)
@@ -300,7 +303,7 @@ class LessonsRun(Loop):
 
 def _learns(name: str, course: Course) -> bool:
     """Whether a weight has a part in what this course asks. One that has none would otherwise shrink."""
-    if name == LETTERS:
+    if name in (LETTERS, SLOTTED):
         return bool(course.letters)
     if name in (NAMES, PLACES):
         return course.told

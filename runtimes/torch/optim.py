@@ -86,8 +86,9 @@ class Optimizer:
 
 
 def is_matrix(name: str, weight: torch.Tensor) -> bool:
-    """Projections inside the layers of a network, not embedding, head, norms or biases."""
-    return name.rpartition("/")[2].startswith("layers.") and weight.ndim == 2
+    """Projections of patches and inside the layers of a network, not embedding, head, norms or biases."""
+    own = name.rpartition("/")[2]
+    return (own == "patch" or own.startswith("layers.")) and weight.ndim == 2
 
 
 def orthogonal(x: torch.Tensor) -> torch.Tensor:

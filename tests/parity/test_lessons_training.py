@@ -195,6 +195,29 @@ def test_each_patch_says_what_lies_in_it(kind: Kind, language: Language, grid: G
     assert seen == told
 
 
+@pytest.mark.parametrize(
+    ("box", "told"),
+    [
+        ((-2, 20, 18, 48), True),
+        ((-4, 20, 16, 48), False),
+        ((96, 20, 116, 48), False),
+        ((20, -4, 40, 24), True),
+        ((20, -6, 40, 22), False),
+        ((20, 90, 40, 118), False),
+    ],
+)
+def test_a_letter_that_is_cut_off_need_not_be_known(
+    box: tuple[float, float, float, float], told: bool
+) -> None:
+    from edge.data.sheets import Sheet
+    from edge.vision.drawing import Glyph
+
+    sheet = Sheet(rgb=np.zeros((112, 112, 3), np.uint8), glyphs=(Glyph("a", box),), asked=())
+    found = lessons.shown(sheet, Grid(1, 1), SETTING)
+    assert (found == lessons.ids()["a"]).sum() == told
+    assert (found == UNSEEN).any() != told
+
+
 def test_lessons_are_said_as_they_are_when_a_model_runs(tmp_path: Path) -> None:
     """The ids of a conversation are those of the template that its artifact renders."""
     run = begin(tmp_path / "run")
@@ -228,7 +251,7 @@ def test_lessons_are_said_as_they_are_when_a_model_runs(tmp_path: Path) -> None:
         ({"english": [20]}, "two numbers from 8, rising"),
         ({"english": "20"}, "no list of numbers"),
         ({"letters": 0.0, "answers": 0.0}, "neither letters nor answers count"),
-        ({"batch": 3}, "a batch of 3 has no 2 equal splits"),
+        ({"batch": 3}, "a batch of 3 has no 4 equal splits"),
         ({"speed": 3}, "speed"),
     ],
 )
