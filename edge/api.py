@@ -634,6 +634,13 @@ def train_recipe(
     )
 
 
+def app_of(folder: Path, out: Path, *, force: bool) -> dict[str, Any]:
+    """The folder of an app, from an artifact's: what `app.json` holds."""
+    from edge.apps.folder import write_app
+
+    return write_app(folder, out, force=force)
+
+
 def inspect_path(path: Path) -> dict[str, Any]:
     return inspect(path)
 

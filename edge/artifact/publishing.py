@@ -22,13 +22,18 @@ except ModuleNotFoundError:  # Windows has no such locks
 
 @contextmanager
 def publishing(
-    out: Path, *, force: bool, keep: Callable[[Path], bool] = lambda _: False
+    out: Path,
+    *,
+    force: bool,
+    keep: Callable[[Path], bool] = lambda _: False,
+    ours: Callable[[Path], bool] = is_artifact,
 ) -> Iterator[Path]:
     """A folder to fill, which becomes `out` at once if the body succeeds and vanishes if it fails.
 
-    `keep`: whether what a conversion left in it, that was killed or found the disk full, is of use.
+    `keep`: whether what a conversion left in it, that was killed or found the disk full, is of use; `ours`: whether
+    a folder is one of the kind that may be replaced.
     """
-    _check_free(out, force=force)
+    _check_free(out, force=force, ours=ours)
     partial = partial_of(out)
     with alone(out):
         if not keep(partial):
@@ -61,12 +66,12 @@ def check_place(out: Path) -> Path:
     return above
 
 
-def _check_free(out: Path, *, force: bool) -> None:
+def _check_free(out: Path, *, force: bool, ours: Callable[[Path], bool]) -> None:
     """Refuse to replace what is there, before any work."""
     check_place(out)
     if out.exists() and not force:
         raise EdgeError(f"{out} exists already", fix="give --force to replace it, or another -o")
-    if out.exists() and not (out.is_dir() and (is_artifact(out) or not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and (ours(out) or not any(out.iterdir()))):
         raise EdgeError(f"{out} is not an artifact: it will not be replaced", fix="give another -o")
 
 

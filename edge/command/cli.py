@@ -27,6 +27,7 @@ ORDER = (
         "bench",
         "eval",
         "compare",
+        "app",
         "train",
     ),
     *("list", "rm", "doctor"),

@@ -1,5 +1,6 @@
-"""Commands that make artifacts and look into them: convert, verify, inspect."""
+"""Commands that make artifacts and look into them: convert, verify, inspect, app."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -183,3 +184,27 @@ def inspect(
     from edge import api
 
     show(api.inspect_path(path), as_json)
+
+
+@app.command("app")
+def make_app(
+    artifact: Annotated[Path, typer.Argument(help="An artifact's folder, of any target.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The app's folder.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an app that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the folder that an app loads: app.json, a whole tokenizer.json, and the artifact's files.
+
+    \b
+    Example: edge app artifacts/phi-3-onnx -o apps/phi-3
+    """
+    from edge import api
+
+    made = api.app_of(artifact, out, force=force)
+    if as_json:
+        typer.echo(json.dumps(made, ensure_ascii=False))
+        return
+    files = [file for module in made["modules"].values() for file in module["files"]]
+    size = sum(file["bytes"] for file in (*files, made["tokenizer"]))
+    say(f"wrote {out}: {len(files) + 2} files, {size / 1e6:.1f} MB")

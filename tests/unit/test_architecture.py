@@ -69,6 +69,7 @@ ROOMS = (
     *("nn", "vision", "families", "quant", "artifact", "source", "text"),
     *("contracts", "decode", "targets", "gguf"),
     *("convert", "run", "pipelines", "data", "prove", "measure"),
+    *("apps",),
     *("train", "serve", "via", "api", "command"),
 )
 # The checkpoint reader asks which family a config is of; a family knows only what a model is in numbers, its
