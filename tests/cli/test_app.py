@@ -94,7 +94,8 @@ def test_an_app_of_several_networks(edge: Edge, tmp_path: Path) -> None:
     assert all((tmp_path / "app" / name / "edge.json").is_file() for name in made["modules"])
     assert made["pictures"]["template"] == "internlm2-chat"
     assert rendered(made["chat"], TALK[3:]) == (
-        "<|im_start|>system\nA helper.<|im_end|><|im_start|>user\nWhat did Marla have?\n<|im_end|><|im_start|>assistant\n"
+        "<|im_start|>system\nA helper.<|im_end|>"
+        "<|im_start|>user\nWhat did Marla have?\n<|im_end|><|im_start|>assistant\n"
     )
 
 
