@@ -20,13 +20,10 @@ def _made(raw: Mapping[str, Any]) -> TrainingRecipe | LessonsRecipe:
     return lessons.of_table(raw) if "courses" in raw else recipe.of_table(raw)
 
 
-def refuse_texts(start: str | None, texts: Sequence[str]) -> None:
+def refuse_texts(texts: Sequence[str]) -> None:
     """A recipe of lessons draws what it learns from."""
-    if start is not None or texts:
-        raise EdgeError(
-            "this recipe draws its own pictures and starts from nothing",
-            fix="leave out --start and --text",
-        )
+    if texts:
+        raise EdgeError("this recipe draws its own pictures", fix="leave out --text")
 
 
 def refuse_fonts(data: Path | None) -> None:

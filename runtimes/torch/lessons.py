@@ -21,15 +21,18 @@ from edge.data.lessons import NOTHING, SLOTS, UNSEEN, Setting
 from edge.data.sheets import Kind, alphabet, names
 from edge.data.vocabulary import SPACE
 from edge.data.writing import Language
+from edge.errors import EdgeError
 from edge.net import NetSpec
 from edge.nn.decoder import embed, head, layers
 from edge.nn.networks import networks
 from edge.pipelines.internvl import PLACE, placed
+from edge.source.checkpoint import Checkpoint
+from edge.source.finite import whole
 from edge.spec import DecoderSpec
 from edge.system import processors
 from edge.train.lessons import Course, LessonsRecipe
 from edge.train.origin import fitting
-from edge.train.small_internvl import small_internvl
+from edge.train.small_internvl import SmallInternVL, small_internvl
 from edge.vision.preparation import INTERNVIT
 from edge_runtimes.torch import export, state
 from edge_runtimes.torch.initial import initial, initial_network
@@ -70,7 +73,9 @@ class Part:
 
 
 class LessonsRun(Loop):
-    """`fonts`: of each language; `compiled`: as `edge_runtimes.torch.passes.Passes` has it."""
+    """`fonts`: of each language; `start`: a checkpoint of the recipe's shape to go on from; `compiled`: as
+    `edge_runtimes.torch.passes.Passes` has it.
+    """
 
     unit = "tiles"
     judged = True
@@ -82,6 +87,7 @@ class LessonsRun(Loop):
         *,
         fonts: Mapping[Language, Sequence[Path]],
         ranks: Ranks | None = None,
+        start: Path | None = None,
         compiled: bool | None = None,
     ) -> None:
         ranks = ranks or Ranks()
@@ -93,6 +99,8 @@ class LessonsRun(Loop):
             for name, spec in self.model.specs.items()
             for own, weight in _initial(spec, recipe.seed).items()
         }
+        if start is not None:
+            weights |= _begun(start, self.model)
         wide = recipe.tower.width
         seeded = torch.Generator().manual_seed(recipe.seed)
         weights[LETTERS] = torch.randn(len(lessons.ids()) + 1, wide, generator=seeded) * 0.02
@@ -315,6 +323,25 @@ def _learns(name: str, course: Course) -> bool:
 
 def _initial(spec: Any, seed: int) -> Tensors:
     return initial(spec, seed) if isinstance(spec, DecoderSpec) else initial_network(spec, seed)
+
+
+def _begun(folder: Path, model: SmallInternVL) -> Tensors:
+    """The weights of a checkpoint of the same networks, whose tokens are the same letters."""
+    tokenizer = folder / "tokenizer.json"
+    alike = tokenizer.is_file() and tokenizer.read_bytes() == model.texts[tokenizer.name]
+    found: Tensors = {}
+    for name, spec in model.specs.items():
+        with Checkpoint.open(folder, stage=name) as checkpoint:
+            if checkpoint.spec != spec or not alike:
+                raise EdgeError(
+                    f"{folder} is not of the recipe's shape and alphabet",
+                    fix="leave out --start, or name a checkpoint that this recipe made",
+                )
+            found |= {
+                f"{name}/{own}": torch.from_numpy(whole(checkpoint, own))
+                for own in checkpoint.places
+            }
+    return found
 
 
 def _pixels(tiles: torch.Tensor) -> torch.Tensor:

@@ -34,8 +34,14 @@ def train(
     with Ranks() as ranks:
         run: Loop
         if isinstance(made, LessonsRecipe):
-            reading.refuse_texts(start, texts)
-            run = LessonsRun(made, out, fonts=fonts.found(reading.needed(data)), ranks=ranks)
+            reading.refuse_texts(texts)
+            run = LessonsRun(
+                made,
+                out,
+                fonts=fonts.found(reading.needed(data)),
+                ranks=ranks,
+                start=None if start is None else find(start),
+            )
         else:
             reading.refuse_fonts(data)
             run = Run(changed(made, start=start, texts=texts), out, ranks=ranks, find=find)

@@ -218,6 +218,27 @@ def test_a_letter_that_is_cut_off_need_not_be_known(
     assert (found == UNSEEN).any() != told
 
 
+def test_a_run_goes_on_from_what_another_made(tmp_path: Path) -> None:
+    """With its weights as they were written, and all else anew; another shape is refused."""
+    run = begin(tmp_path / "run")
+    run.at = run.start()
+    for _ in range(3):
+        run.step()
+    folder = run.export()
+    assert folder is not None
+    other = LessonsRun(RECIPE, tmp_path / "other", fonts=fonts(), start=folder, compiled=False)
+    for name, weight in run.weights.items():
+        if name.partition("/")[0] in run.model.specs:
+            assert torch.equal(other.weights[name], weight.half().float()), name
+    wider = dataclasses.replace(RECIPE, tower=dataclasses.replace(RECIPE.tower, ffn_width=72))
+    with pytest.raises(EdgeError, match="not of the recipe's shape"):
+        LessonsRun(wider, tmp_path / "wider", fonts=fonts(), start=folder, compiled=False)
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text + " ")
+    with pytest.raises(EdgeError, match="shape and alphabet"):
+        LessonsRun(RECIPE, tmp_path / "else", fonts=fonts(), start=folder, compiled=False)
+
+
 def test_lessons_are_said_as_they_are_when_a_model_runs(tmp_path: Path) -> None:
     """The ids of a conversation are those of the template that its artifact renders."""
     run = begin(tmp_path / "run")
@@ -270,8 +291,8 @@ def test_what_a_run_cannot_use_is_refused(tmp_path: Path) -> None:
     reads, stories = (fields.EXAMPLE.with_name(name) for name in ("reads.yaml", "stories.yaml"))
     with pytest.raises(EdgeError, match="fonts that edge does not bring"):
         train(reads, tmp_path / "run")
-    with pytest.raises(EdgeError, match="starts from nothing"):
-        train(reads, tmp_path / "run", start="x", data=tmp_path)
+    with pytest.raises(EdgeError, match="draws its own pictures"):
+        train(reads, tmp_path / "run", texts=["x"], data=tmp_path)
     with pytest.raises(EdgeError, match="draws no pictures"):
         train(stories, tmp_path / "run", data=tmp_path)
     assert isinstance(reading.read(reads), LessonsRecipe)
