@@ -1,6 +1,5 @@
 """The core of the browser's app, in Node: what the golden files say, and the packaged model token for token."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -8,17 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, converted, environment, lacking
+from support import ROOT, converted, environment
+from webapp import GOLDEN, WEB, beside, node, packages
 
 from edge.apps.folder import write_app
-
-WEB = ROOT / "apps" / "web"
-GOLDEN = ROOT / "apps" / "golden"
-
-
-def node() -> str:
-    found = shutil.which("node")
-    return found or lacking("node", "no node on the path: apt-get install nodejs npm")
 
 
 def passes(folder: Path, name: str, **more: str) -> None:
@@ -35,34 +27,9 @@ def passes(folder: Path, name: str, **more: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The app's packages, fetched once: the lock file has the hash of each."""
-    lock = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("EDGE_APPS_CACHE", Path.home() / ".cache" / "edge-apps"))
-    kept = cache / f"web-{lock}"
-    if not (kept / "node_modules").is_dir():
-        npm = shutil.which("npm") or lacking("node", "no npm on the path: apt-get install npm")
-        made = tmp_path_factory.mktemp("packages")
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(WEB / name, made / name)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=made, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"npm could not fetch the app's packages: {done.stderr[-300:]}")
-        cache.mkdir(parents=True, exist_ok=True)
-        if not kept.exists():
-            shutil.move(made, kept)
-    return kept / "node_modules"
-
-
-@pytest.fixture(scope="module")
-def web(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The app beside its packages; the golden files where it looks for them."""
-    apps = tmp_path_factory.mktemp("apps")
-    shutil.copytree(WEB, apps / "web", ignore=shutil.ignore_patterns("node_modules"))
-    shutil.copytree(GOLDEN, apps / "golden")
-    (apps / "web" / "node_modules").symlink_to(packages)
-    return apps / "web"
+def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fetched = packages(tmp_path_factory.mktemp("packages"))
+    return beside(fetched, tmp_path_factory.mktemp("apps"))
 
 
 def test_the_core_needs_no_package_and_does_what_edge_does() -> None:

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
+import { Tokenizer } from "@huggingface/tokenizers";
 import * as ort from "onnxruntime-web/wasm";
 import { checked, memory, opened, Refused, tokenizerOf } from "../core/folder.js";
 import { generate } from "../core/generate.js";
@@ -17,7 +18,7 @@ let model, text;
 
 before(async () => {
   model = await opened(folder(PLACE));
-  text = textOf(await tokenizerOf(model), model.app);
+  text = textOf(Tokenizer, await tokenizerOf(model), model.app);
 });
 
 test("texts become the ids of edge", () => {

@@ -1,0 +1,82 @@
+// Models in the browser's private file system: a folder each, whose app.json is written last.
+
+import { APP, checked, opened, Refused } from "./core/folder.js";
+
+async function root() {
+  const home = await navigator.storage.getDirectory();
+  return home.getDirectoryHandle("models", { create: true });
+}
+
+/** Names of the models that are whole. */
+export async function names() {
+  const found = [];
+  for await (const [name, handle] of (await root()).entries()) {
+    if (handle.kind === "directory" && (await fileOf(handle, APP))) found.push(name);
+  }
+  return found.sort();
+}
+
+/** A way to the files of a model that was added. */
+export async function reader(name) {
+  const folder = await (await root()).getDirectoryHandle(name);
+  return (file) => fileOf(folder, file);
+}
+
+/** Check every file of a folder against its app.json and keep them; `read`: name -> File. Returns its name. */
+export async function add(read, say) {
+  const folder = await opened(read);
+  const { quota = Infinity, usage = 0 } = await navigator.storage.estimate();
+  if (folder.bytes > quota - usage) {
+    throw new Refused(`the model takes ${mb(folder.bytes)}, and this browser has room for ${mb(quota - usage)}: delete another one first`);
+  }
+  const recipe = Object.values(folder.app.modules).at(-1).recipe;
+  const name = `${folder.app.name}-${recipe}`.replace(/[^\w.-]/g, "-").slice(0, 100);
+  await remove(name);
+  const place = await (await root()).getDirectoryHandle(name, { create: true });
+  try {
+    let done = 0;
+    for (const file of folder.files) {
+      say(`Checking ${file.name}: ${mb(done)} of ${mb(folder.bytes)}`);
+      await write(place, file.name, await checked(folder, file.name));
+      done += file.bytes;
+    }
+    await write(place, APP, await (await read(APP)).arrayBuffer());
+  } catch (error) {
+    await remove(name);
+    throw error;
+  }
+  return name;
+}
+
+export async function remove(name) {
+  try {
+    await (await root()).removeEntry(name, { recursive: true });
+  } catch (error) {
+    if (error.name !== "NotFoundError") throw error;
+  }
+}
+
+export function mb(bytes) {
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+}
+
+async function write(folder, name, data) {
+  const path = name.split("/");
+  const last = path.pop();
+  for (const part of path) folder = await folder.getDirectoryHandle(part, { create: true });
+  const stream = await (await folder.getFileHandle(last, { create: true })).createWritable();
+  await stream.write(data);
+  await stream.close();
+}
+
+async function fileOf(folder, name) {
+  try {
+    const path = name.split("/");
+    const last = path.pop();
+    for (const part of path) folder = await folder.getDirectoryHandle(part);
+    return await (await folder.getFileHandle(last)).getFile();
+  } catch (error) {
+    if (["NotFoundError", "TypeMismatchError", "TypeError"].includes(error.name)) return null;
+    throw error;
+  }
+}

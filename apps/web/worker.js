@@ -1,0 +1,62 @@
+// The model, beside the page: it opens, answers and stops, and says each piece as it comes.
+
+import { Tokenizer } from "./vendor/tokenizers.min.mjs";
+import * as ort from "./vendor/ort.wasm.min.mjs";
+import { opened, tokenizerOf } from "./core/folder.js";
+import { generate, shared } from "./core/generate.js";
+import { openDecoder } from "./core/onnx.js";
+import { textOf } from "./core/text.js";
+import { reader } from "./store.js";
+
+ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
+ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+
+let model = null; // { text, decoder, cached }
+let running = null; // an AbortController
+
+const does = {
+  async open({ name }) {
+    await model?.decoder.close();
+    model = null;
+    const folder = await opened(await reader(name));
+    const text = textOf(Tokenizer, await tokenizerOf(folder), folder.app);
+    model = { text, decoder: await openDecoder(ort, folder), cached: [] };
+    postMessage({ type: "opened", name, context: folder.app.decoder.context, sampling: folder.app.sampling });
+  },
+
+  async say({ messages, sampling }) {
+    const { text, decoder } = model;
+    const ids = text.conversation(messages);
+    const keep = shared(model.cached, ids);
+    decoder.rewind(keep);
+    running = new AbortController();
+    const made = generate(decoder, ids.slice(keep), {
+      stop: text.stop, stream: text.stream(), sampling, seen: ids.slice(0, keep), signal: running.signal,
+    });
+    try {
+      let step = await made.next();
+      for (; !step.done; step = await made.next()) {
+        if (step.value.text) postMessage({ type: "piece", text: step.value.text });
+        await new Promise((resume) => setTimeout(resume)); // else no message to stop is heard
+      }
+      model.cached = [...ids, ...step.value.tokens].slice(0, decoder.length);
+      postMessage({ type: "done", ...step.value, prompt: ids.length });
+    } catch (error) {
+      decoder.rewind(0);
+      model.cached = [];
+      throw error;
+    } finally {
+      running = null;
+    }
+  },
+
+  stop: () => running?.abort(),
+};
+
+self.onmessage = async ({ data }) => {
+  try {
+    await does[data.type](data);
+  } catch (error) {
+    postMessage({ type: "failed", of: data.type, problem: error.message ?? String(error) });
+  }
+};

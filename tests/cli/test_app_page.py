@@ -1,0 +1,213 @@
+"""The browser's app in a real Chromium: a model added, asked, stopped, kept, deleted, and no request but its own."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Browser, Page, executable
+from support import ROOT, converted
+from webapp import GOLDEN, beside, node, packages, served
+
+from edge.apps.folder import write_app
+
+CHROMIUM = executable()
+if CHROMIUM is None:
+    pytest.skip("no chromium on the path: apt-get install chromium", allow_module_level=True)
+
+READY = "document.querySelector('#status').textContent.includes('is ready')"
+IDLE = "document.querySelector('#send').textContent === 'Send' && !document.querySelector('#send').disabled"
+LAST = "[...document.querySelectorAll('.assistant')].at(-1).textContent"
+STATUS = "document.querySelector('#status').textContent"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `edge app` writes of the packaged model, in float32."""
+    place = tmp_path_factory.mktemp("model")
+    write_app(
+        converted(place / "it", ROOT / "edge/models/edge-stories"), place / "app", force=False
+    )
+    return place / "app"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fetched = packages(tmp_path_factory.mktemp("packages"))
+    web = beside(fetched, tmp_path_factory.mktemp("apps"))
+    out = web / "dist"
+    done = subprocess.run(
+        [node(), "build.mjs", str(out)], cwd=web, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def url(built: Path) -> Iterator[str]:
+    with served(built) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    assert CHROMIUM is not None
+    process = Browser(CHROMIUM, tmp_path_factory.mktemp("profile"))
+    yield process
+    process.close()
+
+
+def opened(browser: Browser, url: str, **how: Any) -> Page:
+    page = Page(browser, **how)
+    page.open(f"{url}/")
+    page.wait("document.querySelector('#status').textContent")
+    return page
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    tab = opened(browser, url)
+    yield tab
+    assert tab.events("Runtime.exceptionThrown") == []
+    asked = {event["request"]["url"] for event in tab.events("Network.requestWillBeSent")}
+    assert all(one.startswith((url, "blob:", "data:", "about:")) for one in asked), asked
+    tab.close()
+
+
+def choose(page: Page, folder: Path) -> None:
+    """The folder, as a user picks it."""
+    document = page.call("DOM.getDocument")["root"]["nodeId"]
+    found = page.call("DOM.querySelector", nodeId=document, selector="#folder")["nodeId"]
+    page.call("DOM.setFileInputFiles", nodeId=found, files=[str(folder)])
+
+
+def ready(page: Page, folder: Path) -> None:
+    """A page whose model is open: kept from before, or added now."""
+    if not page.value("document.querySelector('#models').value"):
+        choose(page, folder)
+    page.wait(READY)
+
+
+def ask(page: Page, text: str) -> None:
+    page.wait(IDLE)
+    page.value("document.querySelector('#prompt').focus()")
+    page.type(text)
+    page.press("Enter")
+
+
+def test_it_says_what_edge_says(page: Page, folder: Path) -> None:
+    ready(page, folder)
+    (first, *_) = json.loads((GOLDEN / "answers.json").read_text("utf-8"))
+    ask(page, first["prompt"])
+    page.wait(f"{LAST}.length > 400 || ({IDLE})")
+    assert page.value(LAST).startswith("".join(first["pieces"]))
+    page.wait(IDLE)
+    assert "tokens read, first word after" in page.value(
+        "document.querySelector('#speed').textContent"
+    )
+
+
+def test_an_answer_is_stopped_and_what_was_said_stays(page: Page, folder: Path) -> None:
+    ready(page, folder)
+    ask(page, "Tell me a story.")
+    page.wait(f"{LAST}.length > 10")
+    page.press("Escape")
+    page.wait(IDLE)
+    assert page.value(STATUS) == "Stopped."
+    said = page.value(LAST)
+    ask(page, "Once upon a time")
+    page.wait(f"document.querySelectorAll('.assistant').length === 2 && {IDLE}")
+    assert page.value("document.querySelector('.assistant').textContent") == said
+
+
+def test_after_the_first_visit_it_works_offline(browser: Browser, url: str, folder: Path) -> None:
+    page = opened(browser, url)
+    ready(page, folder)
+    page.value("navigator.serviceWorker.ready.then(() => true)")
+    page.wait("navigator.serviceWorker.controller")
+    page.call(
+        "Network.emulateNetworkConditions",
+        offline=True,
+        latency=0,
+        downloadThroughput=-1,
+        uploadThroughput=-1,
+    )
+    page.value("window.before = true")
+    page.call("Page.reload")
+    page.wait("!window.before && document.querySelector('#status')")
+    page.wait(READY)
+    ask(page, "Tell me a story about Marla.")
+    page.wait(f"{LAST}.length > 20")
+    page.press("Escape")
+    page.wait(IDLE)
+    page.close()
+
+
+def test_a_damaged_model_is_refused_and_nothing_of_it_stays(
+    page: Page, folder: Path, tmp_path: Path
+) -> None:
+    ready(page, folder)
+    bad = Path(shutil.copytree(folder, tmp_path / "bad"))
+    data = bytearray((bad / "text/model.onnx.data").read_bytes())
+    data[5] ^= 1
+    (bad / "text/model.onnx.data").write_bytes(data)
+    said = json.loads((bad / "app.json").read_text())
+    (bad / "app.json").write_text(json.dumps({**said, "name": "damaged"}))
+    choose(page, bad)
+    page.wait(f"{STATUS}.includes('model.onnx.data is damaged')")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/x.txt").write_text("x")
+    choose(page, tmp_path / "none")
+    page.wait(f"{STATUS}.includes('there is no app.json')")
+    names = page.value("[...document.querySelector('#models').options].map(o => o.value)")
+    assert len(names) == 1
+    assert "damaged" not in names[0]
+
+
+def test_what_is_used_has_a_name_and_is_reached_by_keys(page: Page, folder: Path) -> None:
+    ready(page, folder)
+    tree = page.call("Accessibility.getFullAXTree")["nodes"]
+    seen = {
+        (node["role"]["value"], node["name"]["value"].strip())
+        for node in tree
+        if not node["ignored"] and node.get("role") and node.get("name")
+    }
+    for role, name in (
+        ("combobox", "Model"), ("button", "Send"), ("button", "Delete"), ("button", "New chat"),
+        ("textbox", "Message"), ("spinbutton", "Temperature"), ("log", "Conversation"),
+    ):  # fmt: skip
+        assert (role, name) in seen, (role, name)
+    page.value("document.querySelector('#models').focus()")
+    reached = set()
+    for _ in range(10):
+        page.press("Tab")
+        reached.add(page.value("document.activeElement.id"))
+    assert {"delete", "clear", "prompt", "temperature"} <= reached
+
+
+def test_a_narrow_dark_page_fits(browser: Browser, url: str, folder: Path) -> None:
+    page = opened(browser, url, width=360, height=640, dark=True)
+    ready(page, folder)
+    assert page.value("document.documentElement.scrollWidth <= innerWidth")
+    assert page.value("getComputedStyle(document.body).backgroundColor") == "rgb(22, 22, 22)"
+    page.close()
+
+
+def test_a_model_is_deleted_when_the_user_says_so(browser: Browser, url: str, folder: Path) -> None:
+    page = opened(browser, url)
+    ready(page, folder)
+    page.value("window.confirm = () => true")
+    page.click("#delete")
+    page.wait(f"{STATUS}.startsWith('Add the folder')")
+    assert page.value("document.querySelector('#models').options.length") == 0
+    assert page.value("document.querySelector('#prompt').disabled")
+    page.close()
+
+
+def test_the_apps_own_code_is_small(built: Path) -> None:
+    own = [file for file in built.rglob("*") if file.is_file() and "vendor" not in file.parts]
+    assert sum(file.stat().st_size for file in own) < 60_000
+    assert (built / "sw.js").stat().st_size > 500
