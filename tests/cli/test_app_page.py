@@ -188,11 +188,31 @@ def test_what_is_used_has_a_name_and_is_reached_by_keys(page: Page, folder: Path
     assert {"delete", "clear", "prompt", "temperature"} <= reached
 
 
-def test_a_narrow_dark_page_fits(browser: Browser, url: str, folder: Path) -> None:
-    page = opened(browser, url, width=360, height=640, dark=True)
+@pytest.mark.parametrize(("name", "width", "height"), [("wide", 900, 600), ("phone", 360, 640)])
+def test_it_fits_wide_and_narrow_pages(
+    browser: Browser,
+    url: str,
+    folder: Path,
+    pytestconfig: pytest.Config,
+    name: str,
+    width: int,
+    height: int,
+) -> None:
+    """And is dark where the user wants it so; --pictures keeps what it looks like."""
+    dark = name == "phone"
+    page = opened(browser, url, width=width, height=height, dark=dark)
     ready(page, folder)
+    ask(page, "Tell me a story about Marla.")
+    page.wait(f"{LAST}.length > 20 && {IDLE}")
     assert page.value("document.documentElement.scrollWidth <= innerWidth")
-    assert page.value("getComputedStyle(document.body).backgroundColor") == "rgb(22, 22, 22)"
+    assert page.value(
+        "document.querySelector('#send').getBoundingClientRect().bottom <= innerHeight"
+    )
+    colour = page.value("getComputedStyle(document.body).backgroundColor")
+    assert colour == ("rgb(22, 22, 22)" if dark else "rgb(255, 255, 255)")
+    kept: Path | None = pytestconfig.getoption("--pictures")
+    if kept is not None:
+        page.picture(kept / f"app-{name}.png")
     page.close()
 
 
