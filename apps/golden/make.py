@@ -24,7 +24,9 @@ from edge.decode.generate import generate, text_of
 from edge.decode.sampling import Sampling, pick
 from edge.decode.snapkv import SnapKV, select, vote
 from edge.decode.stops import StopStrings
+from edge.measure.recall import text
 from edge.run.model import Model, load
+from edge.run.strategy import Strategy
 from edge.source import registry
 from edge.text.chat import Message
 from edge.text.stream import pieces_of
@@ -181,6 +183,22 @@ def answers(model: Model) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+def compacted(artifact: Path) -> Iterator[dict[str, Any]]:
+    """Answers from a cache that SnapKV cut."""
+    options = SnapKV(capacity=96, window=16)
+    model = load(artifact, strategy=Strategy(snapkv=options))
+    story = " ".join(text(seed=0, count=3).split())
+    for question in ("What did they have?", "Tell me a story."):
+        ids = model.encode([Message("user", f"{story} {question}")])
+        model.forget()
+        made = generate(model.source, ids, max_tokens=32, stop_ids=model.stop_ids)
+        tokens = list(made)
+        yield {
+            "ids": ids, "capacity": options.capacity, "window": options.window, "kernel": options.near,
+            "sinks": options.sinks, "tokens": tokens, "rows": list(model.cache_rows),
+        }  # fmt: skip
+
+
 def golden() -> dict[str, Any]:
     """Content by the name of its file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -202,6 +220,7 @@ def golden() -> dict[str, Any]:
                 ],
             },
             "answers": list(answers(model)),
+            "compacted": list(compacted(artifact)),
             "picks": list(picks()),
             "snapkv": list(kept()),
             "streams": list(streams()),

@@ -19,6 +19,7 @@ function show() {
   $("delete").disabled = !$("models").value || busy;
   $("clear").disabled = busy;
   $("models").disabled = busy;
+  $("snapkv").disabled = busy || !cuts;
 }
 
 function line(role, text) {
@@ -68,6 +69,7 @@ const told = {
   },
 };
 let sampled = {};
+let cuts = false; // whether the model's cache can be cut
 
 /** Fill the list of models, and open one. */
 async function listed(chosen) {
@@ -86,6 +88,7 @@ async function openModel() {
   forget();
   show();
   const { app } = await opened(await reader(name));
+  cuts = Boolean(app.decoder.rotary) && app.modules.text.files.some((file) => file.name === "text/flexible.onnx");
   const needed = memory(app, Math.min(SCALE.context, app.decoder.context));
   const there = (navigator.deviceMemory ?? Infinity) * 2 ** 30;
   if (needed > there) {
@@ -93,7 +96,7 @@ async function openModel() {
     return;
   }
   say(`Opening ${name}: it needs ${mb(needed)} of memory.`);
-  worker.postMessage({ type: "open", name });
+  worker.postMessage({ type: "open", name, snapkv: cuts && $("snapkv").checked });
 }
 
 async function added(files) {
@@ -156,7 +159,7 @@ $("folder").onchange = (event) => {
   added(inFolder(Array.from(event.target.files, (file) => [file.webkitRelativePath, file])));
   event.target.value = "";
 };
-$("models").onchange = () => openModel().catch((error) => say(error.message, true));
+$("models").onchange = $("snapkv").onchange = () => openModel().catch((error) => say(error.message, true));
 $("delete").onclick = async () => {
   const name = $("models").value;
   if (!confirm(`Delete ${name} from this device?`)) return;

@@ -4,7 +4,8 @@ import { Tokenizer } from "./vendor/tokenizers.min.mjs";
 import * as ort from "./vendor/ort.wasm.min.mjs";
 import { opened, tokenizerOf } from "./core/folder.js";
 import { generate, shared } from "./core/generate.js";
-import { openDecoder } from "./core/onnx.js";
+import { FlexibleDecoder, openDecoder } from "./core/onnx.js";
+import { Compacting } from "./core/snapkv.js";
 import { textOf } from "./core/text.js";
 import { reader } from "./store.js";
 
@@ -23,20 +24,23 @@ const heard = () =>
   });
 
 const does = {
-  async open({ name }) {
+  async open({ name, snapkv }) {
     await model?.decoder.close();
     model = null;
     const folder = await opened(await reader(name));
     const text = textOf(Tokenizer, await tokenizerOf(folder), folder.app);
-    model = { text, decoder: await openDecoder(ort, folder), cached: [] };
+    const decoder = snapkv
+      ? new Compacting(await openDecoder(ort, folder, { kind: FlexibleDecoder }))
+      : await openDecoder(ort, folder);
+    model = { text, decoder, cached: [] };
     postMessage({ type: "opened", name, context: folder.app.decoder.context, sampling: folder.app.sampling });
   },
 
   async say({ messages, sampling }) {
     const { text, decoder } = model;
     const ids = text.conversation(messages);
-    const keep = shared(model.cached, ids);
-    decoder.rewind(keep);
+    decoder.rewind(shared(model.cached, ids));
+    const keep = decoder.length; // less where rows of it were forgotten
     running = new AbortController();
     const made = generate(decoder, ids.slice(keep), {
       stop: text.stop, stream: text.stream(), sampling, seen: ids.slice(0, keep), signal: running.signal,

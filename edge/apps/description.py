@@ -14,6 +14,8 @@ from edge.errors import Unsupported
 from edge.files.config import Config
 from edge.names import decoder_of
 from edge.net import NetSpec
+from edge.nn.rope import attention_factor, frequencies
+from edge.spec import DecoderSpec, parts, sees_all
 from edge.text.chat import ChatTemplate, Template
 from edge.text.conversations import FormTemplate, form_of
 from edge.text.tokenizer import Tokenizer
@@ -76,9 +78,15 @@ def described(source: Source, tokenizer: Tokenizer, turns: Turns | None) -> dict
             "vocab": spec.vocab,
             "context": spec.context,
             "layers": [
-                {"kv_heads": layer.kv_heads, "head_width": layer.head_width}
+                {
+                    "heads": layer.heads,
+                    "kv_heads": layer.kv_heads,
+                    "head_width": layer.head_width,
+                    "scale": layer.scale,
+                }
                 for layer in spec.layers
             ],
+            "rotary": _rotary(spec),
         },
         "pictures": source.settings,
         "bos": tokenizer.bos_id if tokenizer.adds_bos else None,
@@ -95,6 +103,18 @@ def _chat(turns: Turns, template: Template | None) -> dict[str, Any]:
         "roles": {role: asdict(around) for role, around in turns.roles.items()},
         "answer": turns.answer,
         "today": _today(turns, template),
+    }
+
+
+def _rotary(spec: DecoderSpec) -> dict[str, Any] | None:
+    """Radians a position of each rotated pair, and what it is multiplied by: to rotate queries that vote on which rows
+    stay. None where a cache is not cut: attention does not see every row, or rotates by the length of a sequence.
+    """
+    if not sees_all(spec) or len(parts(spec)) > 1:
+        return None
+    return {
+        "frequencies": frequencies(spec.rope, spec.context).tolist(),
+        "magnitude": attention_factor(spec.rope, spec.context),
     }
 
 

@@ -60,11 +60,11 @@ def test_an_app_is_the_artifact_and_a_description(
             file["bytes"],
         )
     assert made["modules"]["text"]["target"] == "onnx"
-    assert made["decoder"] == {
-        "vocab": 1408,
-        "context": 2048,
-        "layers": [{"kv_heads": 6, "head_width": 32}] * 8,
-    }
+    layer = {"heads": 6, "kv_heads": 6, "head_width": 32, "scale": pytest.approx(32**-0.5)}
+    rotary = made["decoder"].pop("rotary")
+    assert made["decoder"] == {"vocab": 1408, "context": 2048, "layers": [layer] * 8}
+    wanted = [10000 ** (-pair / 16) for pair in range(16)]
+    assert rotary == {"frequencies": pytest.approx(wanted, rel=1e-5), "magnitude": 1.0}
     tokens, needed = zip(*((one["tokens"], one["bytes"]) for one in made["memory"]), strict=True)
     assert tokens == (512, 1024, 2048)
     assert list(needed) == sorted(needed)

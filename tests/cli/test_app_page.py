@@ -13,6 +13,10 @@ from support import ROOT, converted
 from webapp import GOLDEN, beside, node, packages, served
 
 from edge.apps.folder import write_app
+from edge.decode.snapkv import SnapKV
+from edge.measure.recall import text
+from edge.run.model import Wish, load
+from edge.run.strategy import Strategy
 
 CHROMIUM = executable()
 if CHROMIUM is None:
@@ -121,6 +125,23 @@ def test_an_answer_is_stopped_and_what_was_said_stays(page: Page, folder: Path) 
     ask(page, "Once upon a time")
     page.wait(f"document.querySelectorAll('.assistant').length === 2 && {IDLE}")
     assert page.value("document.querySelector('.assistant').textContent") == said
+
+
+def test_a_long_prompt_is_answered_from_a_cut_cache(page: Page, folder: Path) -> None:
+    """The toolkit's own answer to the same prompt, its cache cut as far."""
+    ready(page, folder)
+    page.click("#snapkv")
+    page.wait(READY)
+    story = " ".join(text(seed=1, count=16).split())
+    model = load(folder.parent / "it", strategy=Strategy(snapkv=SnapKV()))
+    said = "".join(model.generate(f"{story} Tell me a story.", wish=Wish(max_tokens=40)))
+    assert model.cache_rows[0] < 1100 < model.decoder.length
+    page.value(f"document.querySelector('#prompt').value = {json.dumps(story)}")
+    ask(page, " Tell me a story.")
+    page.wait(f"{LAST}.length > 20 && ({IDLE})")
+    assert page.value(LAST).startswith(said)
+    page.click("#snapkv")
+    page.wait(READY)
 
 
 def test_after_the_first_visit_it_works_offline(browser: Browser, url: str, folder: Path) -> None:

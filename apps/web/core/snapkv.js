@@ -57,3 +57,68 @@ export function votes(q, k, { tokens, heads, kvHeads, width, rows, scale }) {
     return sum;
   });
 }
+
+/** Queries [T, H, W] turned by the angles of their positions, from `start` on (arXiv 2104.09864, by halves). */
+export function rotated(q, { tokens, heads, width }, start, { frequencies, magnitude }) {
+  const out = Float32Array.from(q);
+  const half = frequencies.length;
+  for (let t = 0; t < tokens; t++) {
+    for (let pair = 0; pair < half; pair++) {
+      const angle = Math.fround((start + t) * Math.fround(frequencies[pair]));
+      const [cos, sin] = [Math.cos(angle) * magnitude, Math.sin(angle) * magnitude];
+      for (let head = 0; head < heads; head++) {
+        const at = (t * heads + head) * width + pair;
+        out[at] = q[at] * cos - q[at + half] * sin;
+        out[at + half] = q[at + half] * cos + q[at] * sin;
+      }
+    }
+  }
+  return out;
+}
+
+/**
+ * A decoder whose cache is cut after every prompt that does not fit it. `inner`: a decoder that also has `rows`,
+ * `observe` and `cut`. Answers see fewer rows; what a prompt says of itself is read over all.
+ */
+export class Compacting {
+  #compacted = 0; // tokens that were read when rows were last forgotten
+
+  constructor(inner, options = SNAPKV) {
+    this.inner = inner;
+    this.options = options;
+  }
+
+  get length() {
+    return this.inner.length;
+  }
+
+  get capacity() {
+    return this.inner.capacity;
+  }
+
+  async prefill(ids) {
+    const { capacity, window } = this.options;
+    if (this.inner.rows + ids.length <= capacity || ids.length < window) return this.inner.prefill(ids);
+    if (ids.length > window) await this.inner.prefill(ids.slice(0, -window));
+    const { logits, votes } = await this.inner.observe(ids.slice(-window));
+    const { layers } = this.inner.sizes;
+    this.inner.cut(votes.map((one, index) => kept(one, layers[index].kv_heads, this.options)));
+    this.#compacted = this.length;
+    return logits;
+  }
+
+  step(id) {
+    return this.inner.step(id);
+  }
+
+  /** Into what was forgotten there is no way back: then all is read anew. */
+  rewind(length) {
+    const whole = length >= this.#compacted;
+    this.inner.rewind(whole ? length : 0);
+    if (!whole || length === 0) this.#compacted = 0;
+  }
+
+  close() {
+    return this.inner.close();
+  }
+}

@@ -7,7 +7,8 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import * as ort from "onnxruntime-web/wasm";
 import { checked, memory, opened, Refused, tokenizerOf } from "../core/folder.js";
 import { generate } from "../core/generate.js";
-import { openDecoder } from "../core/onnx.js";
+import { FlexibleDecoder, openDecoder } from "../core/onnx.js";
+import { Compacting } from "../core/snapkv.js";
 import { textOf } from "../core/text.js";
 import { folder, golden } from "./golden.js";
 
@@ -52,6 +53,21 @@ test("a cache that is cut back answers as one that never held more", async () =>
   const logits = await decoder.prefill(ids.slice(-1));
   assert.equal(logits.indexOf(Math.max(...logits)), tokens[0]);
   await decoder.close();
+});
+
+test("a long prompt is answered from a cache that SnapKV cut as edge cuts it", async () => {
+  for (const { ids, tokens, rows, ...options } of golden("compacted")) {
+    const decoder = new Compacting(await openDecoder(ort, model, { kind: FlexibleDecoder }), options);
+    const made = generate(decoder, ids, { stop: text.stop, stream: text.stream(), most: 32 });
+    let step = await made.next();
+    while (!step.done) step = await made.next();
+    assert.deepEqual(step.value.tokens, tokens);
+    assert.equal(decoder.inner.rows, rows[0]);
+    assert.ok(ids.length > 2 * options.capacity);
+    decoder.rewind(5);
+    assert.equal(decoder.length, 0, "what was forgotten is read anew");
+    await decoder.close();
+  }
 });
 
 test("memory is told between the lengths that are told", () => {
