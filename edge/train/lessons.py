@@ -40,7 +40,8 @@ class Course:
     """A stage: how many `tiles` it sees, `batch` of them a step, and what is drawn, with its shares.
 
     `letters`: what naming the letters of each patch counts in the loss; `rows`: that a tile becomes the rows that its
-    letters would; `answers`: what answers do. `told`: rows are made of letters, and no tower is asked. `asked`:
+    letters would; `answers`: what answers do. `told`: rows are made of letters, and no tower is asked;
+    `frozen`: the tower stays as it is. `asked`:
     questions a picture, at most; a text is `lines` of at most so many letters (`longest`). `english` and `chinese`:
     sizes of letters in a tile, in pixels. `rate`: times the recipe's rates.
     """
@@ -57,6 +58,7 @@ class Course:
     rows: float = 0.0
     answers: float = 0.0
     told: bool = False
+    frozen: bool = False
     asked: int = 1
     lines: int = 2
     longest: int = 40
@@ -71,6 +73,8 @@ class Course:
         for sizes in (self.english, self.chinese):
             if len(sizes) != 2 or not 8 <= sizes[0] <= sizes[1]:
                 raise ValueError(f"{self.name}: sizes of letters are two numbers from 8, rising")
+        if self.letters and self.frozen:
+            raise ValueError(f"{self.name}: a frozen tower learns no letters")
         if not self.letters and not self.answers:
             raise ValueError(f"{self.name}: neither letters nor answers count")
 

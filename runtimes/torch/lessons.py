@@ -218,7 +218,8 @@ class LessonsRun(Loop):
         if course.told:
             return self._answered(self._told(shown), batch, course)
         pixels = _pixels(batch.tiles.flatten(0, 1))
-        features = self._network("vision", image=pixels)["features"]
+        with torch.set_grad_enabled(not course.frozen):
+            features = self._network("vision", image=pixels)["features"]
         total = torch.zeros((), device=shown.device)
         if course.letters:
             total = total + course.letters * self._letters(features[:, 1:], shown, seed)
@@ -318,7 +319,9 @@ def _learns(name: str, course: Course) -> bool:
     network = name.partition("/")[0]
     if network == "text":
         return bool(course.answers)
-    return not course.told and (network == "vision" or bool(course.rows or course.answers))
+    if network == "vision":
+        return not course.told and not course.frozen
+    return not course.told and bool(course.rows or course.answers)
 
 
 def _initial(spec: Any, seed: int) -> Tensors:

@@ -97,8 +97,9 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path: Path) -> 
         {"told": True, "letters": 0.0, "answers": 1.0, "kinds": {"shapes": 1}},
         {"rows": 1.0, "kinds": {"text": 1}},
         {"answers": 1.0, "kinds": {"text": 1}},
+        {"frozen": True, "letters": 0.0, "rows": 1.0, "answers": 1.0, "kinds": {"text": 1}},
     ],
-    ids=["letters", "told", "rows", "answers"],
+    ids=["letters", "told", "rows", "answers", "frozen"],
 )
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_a_course_leaves_alone_what_it_does_not_teach(
@@ -272,6 +273,7 @@ def test_lessons_are_said_as_they_are_when_a_model_runs(tmp_path: Path) -> None:
         ({"english": [20]}, "two numbers from 8, rising"),
         ({"english": "20"}, "no list of numbers"),
         ({"letters": 0.0, "answers": 0.0}, "neither letters nor answers count"),
+        ({"frozen": True}, "a frozen tower learns no letters"),
         ({"batch": 3}, "a batch of 3 has no 4 equal splits"),
         ({"speed": 3}, "speed"),
     ],
