@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PROBE = "/is-this-answered-here"  # which no server has
 PATIENCE = 60.0  # seconds: a busy machine starts a browser slowly
@@ -25,6 +27,14 @@ def executable() -> str | None:
     """Where a browser is; `EDGE_CHROMIUM` names one that is not on the path."""
     named = os.environ.get("EDGE_CHROMIUM")
     return named or next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+def needed() -> str:
+    """The same; a module of tests is skipped where there is none."""
+    found = executable()
+    if found is None:
+        pytest.skip("no chromium on the path: apt-get install chromium", allow_module_level=True)
+    return found
 
 
 _LAUNCH = """

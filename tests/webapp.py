@@ -1,18 +1,15 @@
-"""The browser's app as it is built and served: its packages fetched once, its page on loopback, isolated."""
+"""The browser's app as it is built and served: its page on loopback, isolated."""
 
 import functools
-import hashlib
-import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
-from support import ROOT, lacking
+import npm
+from support import ROOT
 
 WEB = ROOT / "apps" / "web"
 GOLDEN = ROOT / "apps" / "golden"
@@ -23,35 +20,11 @@ HEADERS = {
 }
 
 
-def node() -> str:
-    found = shutil.which("node")
-    return found or lacking("node", "no node on the path: apt-get install nodejs npm")
-
-
-def packages(made: Path) -> Path:
-    """node_modules, fetched into a cache outside the checkout: the lock file has the hash of each package."""
-    lock = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("EDGE_APPS_CACHE", Path.home() / ".cache" / "edge-apps"))
-    kept = cache / f"web-{lock}"
-    if not (kept / "node_modules").is_dir():
-        npm = shutil.which("npm") or lacking("node", "no npm on the path: apt-get install npm")
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(WEB / name, made / name)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=made, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"npm could not fetch the app's packages: {done.stderr[-300:]}")
-        cache.mkdir(parents=True, exist_ok=True)
-        if not kept.exists():
-            shutil.move(made, kept)
-    return kept / "node_modules"
-
-
-def beside(packages: Path, apps: Path) -> Path:
-    """A copy of the app, with its packages and the golden files where it looks for them."""
-    shutil.copytree(WEB, apps / "web", ignore=shutil.ignore_patterns("node_modules"))
+def copied(apps: Path) -> Path:
+    """The app, with its packages and the golden files where it looks for them."""
+    shutil.copytree(WEB, apps / "web", ignore=shutil.ignore_patterns("node_modules", "dist"))
     shutil.copytree(GOLDEN, apps / "golden")
-    (apps / "web" / "node_modules").symlink_to(packages)
+    npm.beside(WEB, apps / "web")
     return apps / "web"
 
 

@@ -4,7 +4,8 @@ import { memory, opened } from "./core/folder.js";
 import { add, mb, names, reader, remove } from "./store.js";
 
 const $ = (id) => document.getElementById(id);
-const SCALE = { context: 4096 };
+const USUAL = 4096; // tokens of a conversation that must fit
+const MOST = 2 ** 32; // bytes: WebAssembly has no more, whatever the device has
 let worker, messages = [], reply = null, attached = null, busy = false, ready = false;
 
 function say(text, bad = false) {
@@ -89,10 +90,10 @@ async function openModel() {
   show();
   const { app } = await opened(await reader(name));
   cuts = Boolean(app.decoder.rotary) && app.modules.text.files.some((file) => file.name === "text/flexible.onnx");
-  const needed = memory(app, Math.min(SCALE.context, app.decoder.context));
-  const there = (navigator.deviceMemory ?? Infinity) * 2 ** 30;
+  const needed = memory(app, Math.min(USUAL, app.decoder.context));
+  const there = Math.min(MOST, (navigator.deviceMemory ?? Infinity) * 2 ** 30);
   if (needed > there) {
-    say(`${name} needs ${mb(needed)} of memory, and this device has about ${mb(there)}: choose a smaller one.`, true);
+    say(`${name} needs ${mb(needed)} of memory, and a page on this device has at most ${mb(there)}: choose a smaller one.`, true);
     return;
   }
   say(`Opening ${name}: it needs ${mb(needed)} of memory.`);
@@ -177,7 +178,8 @@ $("form").onsubmit = (event) => {
   send();
 };
 $("prompt").onkeydown = (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+  // 229: a letter that is being composed; Safari ends the composition before it tells of Enter (WebKit 165004).
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229) {
     event.preventDefault();
     send();
   }

@@ -22,16 +22,31 @@ export async function reader(name) {
   return (file) => fileOf(folder, file);
 }
 
+/** One tab at a time changes what is kept. */
+function alone(work) {
+  return navigator.locks.request("edge-models", work);
+}
+
 /** Check every file of a folder against its app.json and keep them; `read`: name -> File. Returns its name. */
-export async function add(read, say) {
+export function add(read, say) {
+  return alone(() => added(read, say));
+}
+
+export function remove(name) {
+  return alone(() => removed(name));
+}
+
+async function added(read, say) {
+  const whole = await names();
+  for await (const name of (await root()).keys()) if (!whole.includes(name)) await removed(name); // a closed tab's
   const folder = await opened(read);
   const { quota = Infinity, usage = 0 } = await navigator.storage.estimate();
   if (folder.bytes > quota - usage) {
     throw new Refused(`the model takes ${mb(folder.bytes)}, and this browser has room for ${mb(quota - usage)}: delete another one first`);
   }
   const recipe = Object.values(folder.app.modules).at(-1).recipe;
-  const name = `${folder.app.name}-${recipe}`.replace(/[^\w.-]/g, "-").slice(0, 100);
-  await remove(name);
+  const first = `${folder.app.name}-${recipe}`.replace(/[^\w.-]/g, "-").slice(0, 100);
+  const [old, name] = whole.includes(first) ? [first, `${first}.2`] : [`${first}.2`, first]; // until the new one is whole
   const place = await (await root()).getDirectoryHandle(name, { create: true });
   try {
     let done = 0;
@@ -42,13 +57,18 @@ export async function add(read, say) {
     }
     await write(place, APP, await (await read(APP)).arrayBuffer());
   } catch (error) {
-    await remove(name);
+    await removed(name);
+    if (error.name === "QuotaExceededError") {
+      throw new Refused(`this browser has no room for ${mb(folder.bytes)}: delete another model, free space on the disk, or leave the private window`);
+    }
     throw error;
   }
+  await removed(old);
+  await navigator.storage.persist?.(); // else a browser in need of space may drop it
   return name;
 }
 
-export async function remove(name) {
+async function removed(name) {
   try {
     await (await root()).removeEntry(name, { recursive: true });
   } catch (error) {

@@ -14,7 +14,7 @@ from edge.text.chat import Message, Template
 
 _MARKS = ("Qzamark", "Qzbmark", "Qzcmark")  # letters that no template says itself
 # What is said in conversations that a form is held against: plain, of several lines, with blanks around, of braces and
-# quotes, of no letters of ours, of letters in two parts, nothing.
+# quotes, of no letters of ours, of letters in two parts, of thoughts that some templates forget, nothing.
 _SAID = (
     "Hello!",
     "One.\n\nTwo: {{ 2 }}\n",
@@ -22,6 +22,7 @@ _SAID = (
     "a 'b' \"c\" <d> & {}",
     "你好，世界",
     "e\u0301 🙂",
+    "<think>\nWhy?\n</think>\n\nSo.",
     "",
 )
 _ORDERS = ("u", "uau", "uauau", "uauauau", "su", "suau", "suauau")

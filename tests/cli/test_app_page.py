@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, Page, executable
+from browser import Browser, Page, needed
+from npm import node
 from support import ROOT, converted
-from webapp import GOLDEN, beside, node, packages, served
+from webapp import GOLDEN, copied, served
 
 from edge.apps.folder import write_app
 from edge.decode.snapkv import SnapKV
@@ -18,9 +19,7 @@ from edge.measure.recall import text
 from edge.run.model import Wish, load
 from edge.run.strategy import Strategy
 
-CHROMIUM = executable()
-if CHROMIUM is None:
-    pytest.skip("no chromium on the path: apt-get install chromium", allow_module_level=True)
+CHROMIUM = needed()
 
 READY = "document.querySelector('#status').textContent.includes('is ready')"
 IDLE = "document.querySelector('#send').textContent === 'Send' && !document.querySelector('#send').disabled"
@@ -40,8 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    fetched = packages(tmp_path_factory.mktemp("packages"))
-    web = beside(fetched, tmp_path_factory.mktemp("apps"))
+    web = copied(tmp_path_factory.mktemp("apps"))
     out = web / "dist"
     done = subprocess.run(
         [node(), "build.mjs", str(out)], cwd=web, capture_output=True, text=True, check=False
@@ -58,7 +56,6 @@ def url(built: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    assert CHROMIUM is not None
     process = Browser(CHROMIUM, tmp_path_factory.mktemp("profile"))
     yield process
     process.close()
@@ -179,6 +176,10 @@ def test_a_damaged_model_is_refused_and_nothing_of_it_stays(
     (bad / "app.json").write_text(json.dumps({**said, "name": "damaged"}))
     choose(page, bad)
     page.wait(f"{STATUS}.includes('model.onnx.data is damaged')")
+    (bad / "app.json").write_text(json.dumps(said))  # the very name of the one that is there
+    choose(page, bad)
+    page.wait(f"{STATUS}.startsWith('Checking')")
+    page.wait(f"{STATUS}.includes('model.onnx.data is damaged')")
     (tmp_path / "none").mkdir()
     (tmp_path / "none/x.txt").write_text("x")
     choose(page, tmp_path / "none")
@@ -186,6 +187,43 @@ def test_a_damaged_model_is_refused_and_nothing_of_it_stays(
     names = page.value("[...document.querySelector('#models').options].map(o => o.value)")
     assert len(names) == 1
     assert "damaged" not in names[0]
+
+
+def test_a_model_that_is_added_again_replaces_itself(page: Page, folder: Path) -> None:
+    ready(page, folder)
+    for _ in range(2):
+        before = page.value("document.querySelector('#models').value")
+        choose(page, folder)
+        page.wait(f"document.querySelector('#models').value !== {json.dumps(before)} && {READY}")
+        assert page.value("document.querySelector('#models').options.length") == 1
+
+
+def test_enter_ends_a_composition_and_sends_nothing(page: Page, folder: Path) -> None:
+    """Also where a browser has ended it before it tells of the key: Safari."""
+    ready(page, folder)
+    page.value("document.querySelector('#prompt').value = 'n'")
+    for told in ("isComposing: true", "keyCode: 229"):
+        page.value(
+            "document.querySelector('#prompt').dispatchEvent(new KeyboardEvent('keydown',"
+            f"{{key: 'Enter', bubbles: true, {told}}}))"
+        )
+    assert page.value("document.querySelectorAll('#log p').length") == 0
+    assert page.value("document.querySelector('#prompt').value") == "n"
+
+
+def test_a_model_that_no_page_can_hold_is_told_before_it_is_opened(
+    page: Page, folder: Path, tmp_path: Path
+) -> None:
+    ready(page, folder)
+    large = Path(shutil.copytree(folder, tmp_path / "large"))
+    said = json.loads((large / "app.json").read_text())
+    memory = [{**one, "bytes": one["bytes"] + 5_000_000_000} for one in said["memory"]]
+    (large / "app.json").write_text(json.dumps({**said, "name": "large", "memory": memory}))
+    choose(page, large)
+    page.wait(f"{STATUS}.includes('of memory, and a page on this device has at most')")
+    page.value("window.confirm = () => true")
+    page.click("#delete")
+    page.wait(READY)
 
 
 def test_what_is_used_has_a_name_and_is_reached_by_keys(page: Page, folder: Path) -> None:

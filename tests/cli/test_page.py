@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, Page, executable
+from browser import Browser, Page, needed
 from support import environment
 
 pytest.importorskip("fastapi")
 
-CHROMIUM = executable()
-if CHROMIUM is None:
-    pytest.skip("no chromium on the path: apt-get install chromium", allow_module_level=True)
+CHROMIUM = needed()
 
 STORY = "Tell me a story about Marla."
 IDLE = "document.querySelector('#send').dataset.does === 'send'"
@@ -61,7 +59,6 @@ def url(home: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    assert CHROMIUM is not None
     process = Browser(CHROMIUM, tmp_path_factory.mktemp("profile"))
     yield process
     process.close()

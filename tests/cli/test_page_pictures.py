@@ -8,7 +8,7 @@ from typing import Any
 import internvls
 import numpy as np
 import pytest
-from browser import Browser, Page, executable
+from browser import Browser, Page, needed
 from serving import serving
 
 from edge.convert.options import Options
@@ -22,9 +22,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("fastapi")
 Image = pytest.importorskip("PIL.Image")
 
-CHROMIUM = executable()
-if CHROMIUM is None:
-    pytest.skip("no chromium on the path: apt-get install chromium", allow_module_level=True)
+CHROMIUM = needed()
 
 IDLE = "document.querySelector('#send').dataset.does === 'send'"
 WAITING = "document.querySelectorAll('#shown img').length"
@@ -58,7 +56,6 @@ def url(artifact: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    assert CHROMIUM is not None
     process = Browser(CHROMIUM, tmp_path_factory.mktemp("profile"))
     yield process
     process.close()

@@ -25,7 +25,13 @@ main()
 ARTIFACT = "ARTIFACT"
 SUCCEED = ["convert --help", "list", f"inspect {ARTIFACT}", f"verify {ARTIFACT} --files"]
 SUCCEED += ["convert SOURCE --dry-run -o out", f"run {ARTIFACT} aé --raw --max-tokens 3 --regex é+"]
-FAIL = ["bench nowhere", "eval nowhere --text x", "train nothing -o x", "plan nothing"]
+FAIL = [
+    "app nowhere -o x",
+    "bench nowhere",
+    "eval nowhere --text x",
+    "train nothing -o x",
+    "plan nothing",
+]
 FAIL += ["pull edge-stories", "rm nothing", "serve nowhere", "nothing", "run --nothing"]
 
 

@@ -126,6 +126,9 @@ def each(said: str) -> str:
         (each("{{ m.content | replace('\\n', ' ') }}"), "way of its own"),
         (each("{{ m.content }}{{ m.content }}"), "twice, or elsewhere"),
         (each("{{ m.content if loop.last else m.content[:3] }}"), "twice, or elsewhere"),
+        (
+            each("{{ m.content.split('</think>') | last }}"), "think.*way of its own",
+        ),
         (each("{{ m.content }}{{ messages | length }}"), "what came before|depends on|way of its own"),
         (each("{{ '你' if '你' in m.content else '' }}{{ m.content }}"), "你.*way of its own"),
     ],
