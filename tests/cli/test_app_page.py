@@ -92,6 +92,13 @@ def ready(page: Page, folder: Path) -> None:
     page.wait(READY)
 
 
+def again(page: Page) -> None:
+    """Load it anew, as after a restart."""
+    page.value("window.before = true")
+    page.call("Page.reload")
+    page.wait("!window.before && document.querySelector('#status')?.textContent")
+
+
 def ask(page: Page, text: str) -> None:
     page.wait(IDLE)
     page.value("document.querySelector('#prompt').focus()")
@@ -153,9 +160,7 @@ def test_after_the_first_visit_it_works_offline(browser: Browser, url: str, fold
         downloadThroughput=-1,
         uploadThroughput=-1,
     )
-    page.value("window.before = true")
-    page.call("Page.reload")
-    page.wait("!window.before && document.querySelector('#status')")
+    again(page)
     page.wait(READY)
     ask(page, "Tell me a story about Marla.")
     page.wait(f"{LAST}.length > 20")
@@ -184,6 +189,8 @@ def test_a_damaged_model_is_refused_and_nothing_of_it_stays(
     (tmp_path / "none/x.txt").write_text("x")
     choose(page, tmp_path / "none")
     page.wait(f"{STATUS}.includes('there is no app.json')")
+    again(page)
+    page.wait(READY)  # the one that was there before
     names = page.value("[...document.querySelector('#models').options].map(o => o.value)")
     assert len(names) == 1
     assert "damaged" not in names[0]
