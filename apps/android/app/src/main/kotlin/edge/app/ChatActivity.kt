@@ -1,0 +1,157 @@
+package edge.app
+
+import android.app.Activity
+import android.app.AlertDialog
+import android.content.ActivityNotFoundException
+import android.content.Intent
+import android.net.Uri
+import android.os.Bundle
+import android.os.Handler
+import android.os.Looper
+import android.view.DragEvent
+import java.util.concurrent.Executors
+
+/** The one screen: what its buttons do, and what becomes of the model as the screen comes and goes. */
+class ChatActivity : Activity() {
+    private class Kept(val model: ChatModel, val attached: Document?)
+
+    private lateinit var screen: Screen
+    private lateinit var model: ChatModel
+    private lateinit var shelf: Shelf
+    private var picked: Uri? = null // a folder, until the model that is being opened is open
+    private var attached: Document? = null
+        set(value) {
+            field = value
+            screen.attach(value)
+        }
+
+    override fun onCreate(saved: Bundle?) {
+        super.onCreate(saved)
+        setContentView(R.layout.chat)
+        screen = Screen(this)
+        val kept = lastNonConfigurationInstance as Kept? // the device was turned: what runs goes on
+        model = kept?.model ?: newModel().apply { saved?.getStringArray(LINES)?.let { lines += unpacked(it) } }
+        attached = kept?.attached
+        model.watcher = ::shown
+        shelf = Shelf(this, model)
+        screen.list(shelf.names, shelf.last)
+        wire()
+        screen.show(model.state, model)
+    }
+
+    private fun newModel(): ChatModel {
+        val main = Handler(Looper.getMainLooper())
+        val context = applicationContext
+        return ChatModel(Executors.newSingleThreadExecutor(), { main.post(it) }) { context.wordsFor(it) }
+    }
+
+    private fun shown(state: Chat) {
+        val named = state as? Chat.Named // one that was added, perhaps before the device was turned
+        if (named != null && named.name != screen.chosen) screen.list(shelf.names, named.name)
+        screen.show(state, model)
+        val unsent = (state as? Chat.Failed)?.unsent ?: (state as? Chat.Done)?.unsent
+        if (unsent != null && screen.prompt.text.isEmpty()) {
+            screen.prompt.setText(unsent.text)
+            attached = unsent.document
+        }
+        if (!model.busy) picked?.let(::add)
+    }
+
+    private fun wire() = with(screen) {
+        sending.setOnClickListener { if (model.busy) model.stop() else sent() }
+        clearing.setOnClickListener { model.clear() }
+        anyway.setOnClickListener { shelf.last?.let { shelf.open(it, anyway = true) } }
+        adding.setOnClickListener { pick(Intent(Intent.ACTION_OPEN_DOCUMENT_TREE), FOLDER) }
+        attaching.setOnClickListener {
+            pick(Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*"), TEXT)
+        }
+        detaching.setOnClickListener { attached = null }
+        deleting.setOnClickListener { screen.chosen?.let(::askToDelete) }
+        onChosen { if (it != shelf.last) shelf.open(it) } // a list tells of its own first choice, too
+        root.setOnDragListener { _, event -> event.action != DragEvent.ACTION_DROP || dropped(event) }
+    }
+
+    private fun sent() {
+        val draft = Draft(screen.prompt.text.toString(), attached)
+        if (!model.send(draft, screen.settings)) return
+        screen.prompt.setText("")
+        attached = null
+    }
+
+    private fun pick(intent: Intent, request: Int) = try {
+        startActivityForResult(intent, request)
+    } catch (_: ActivityNotFoundException) {
+        screen.say(getString(R.string.no_picker))
+    }
+
+    override fun onActivityResult(request: Int, result: Int, data: Intent?) {
+        val uri = data?.data
+        if (result != RESULT_OK || uri == null) return
+        if (request == TEXT) attach { Documents(this).text(uri) }
+        else if (model.busy) picked = uri
+        else add(uri)
+    }
+
+    private fun add(tree: Uri) {
+        picked = null
+        shelf.add(tree)
+    }
+
+    private fun dropped(event: DragEvent): Boolean {
+        attach { Documents.dropped(this, event) ?: attached }
+        return true
+    }
+
+    private fun attach(read: () -> Document?) {
+        runCatching(read).fold({ attached = it }) { screen.say(wordsFor(it)) }
+    }
+
+    private fun askToDelete(name: String) {
+        AlertDialog.Builder(this)
+            .setMessage(getString(R.string.sure, name))
+            .setNegativeButton(android.R.string.cancel, null)
+            .setPositiveButton(R.string.delete) { _, _ -> shelf.delete(name) { chooseAgain() } }
+            .show()
+    }
+
+    private fun chooseAgain() {
+        screen.list(shelf.names, null)
+        screen.chosen?.let { shelf.open(it) }
+    }
+
+    override fun onStart() {
+        super.onStart()
+        if (model.state == Chat.Empty) screen.chosen?.let { shelf.open(it) }
+    }
+
+    override fun onStop() {
+        super.onStop()
+        if (!isChangingConfigurations) model.background()
+    }
+
+    /** The system is short of memory and the app is not seen: better without its model than ended. */
+    override fun onTrimMemory(level: Int) {
+        super.onTrimMemory(level)
+        if (level >= TRIM_MEMORY_BACKGROUND) model.show(Chat.Empty)
+    }
+
+    @Deprecated("androidx has another way")
+    override fun onRetainNonConfigurationInstance(): Any = Kept(model, attached)
+
+    override fun onSaveInstanceState(out: Bundle) {
+        super.onSaveInstanceState(out)
+        out.putStringArray(LINES, packed(model.lines))
+    }
+
+    override fun onDestroy() {
+        super.onDestroy()
+        model.watcher = {}
+        if (!isChangingConfigurations) model.close()
+    }
+
+    private companion object {
+        const val FOLDER = 1
+        const val TEXT = 2
+        const val LINES = "lines"
+    }
+}
