@@ -29,5 +29,6 @@ const worker = readFileSync(join(here, "sw.js"), "utf8")
   .replace("const FILES = [];", `const FILES = ${JSON.stringify([".", ...files])};`)
   .replace('"edge-0"', JSON.stringify(`edge-${hash.digest("hex").slice(0, 16)}`));
 writeFileSync(join(out, "sw.js"), worker);
+writeFileSync(join(out, "offered.json"), "{}\n"); // a server that brings a model says so here
 const size = [...own, ...core].reduce((sum, name) => sum + readFileSync(join(out, name)).length, worker.length);
 console.log(`${files.length + 1} files; the app's own code is ${size} bytes`);

@@ -1,7 +1,7 @@
 // What is on the screen, and what happens when it is used.
 
 import { memory, opened } from "./core/folder.js";
-import { add, mb, names, reader, remove } from "./store.js";
+import { add, mb, names, offered, reader, remove } from "./store.js";
 
 const $ = (id) => document.getElementById(id);
 const USUAL = 4096; // tokens of a conversation that must fit
@@ -204,5 +204,5 @@ document.body.ondrop = async (event) => {
 };
 
 started();
-listed().catch((error) => say(error.message, true));
+offered(say).then(listed).catch((error) => say(error.message, true));
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js");

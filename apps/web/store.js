@@ -22,6 +22,27 @@ export async function reader(name) {
   return (file) => fileOf(folder, file);
 }
 
+/** The model that the page's own server offers, added unless it is here already: its name. None is offered where
+ * the page lies on a plain server, or while there is no network. */
+export async function offered(say) {
+  let folder;
+  try {
+    ({ folder } = await (await fetch("offered.json")).json());
+  } catch {
+    return null;
+  }
+  if (!folder) return null;
+  const read = async (file) => {
+    const answer = await fetch(`${folder}/${file.split("/").map(encodeURIComponent).join("/")}`);
+    return answer.ok ? answer.blob() : null;
+  };
+  const said = await (await read(APP))?.text();
+  for (const name of await names()) {
+    if ((await (await (await reader(name))(APP)).text()) === said) return name;
+  }
+  return add(read, say);
+}
+
 /** One tab at a time changes what is kept. */
 function alone(work) {
   return navigator.locks.request("edge-models", work);

@@ -1,6 +1,7 @@
 """Commands that answer: run, serve."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -222,17 +223,30 @@ def serve(
     ] = None,
     compacting: CompactingOptions,
     threads: Threads = None,
+    in_browser: Annotated[
+        bool, typer.Option("--app", help="No API: a page that runs the model in the browser.")
+    ] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Of --app: where apps/web/build.mjs wrote the page.")
+    ] = None,
 ) -> None:
     """Serve a model with OpenAI's API, and a chat page at /.
 
     \b
     Example: edge serve artifacts/phi-3 --port 8080
     Example: edge serve artifacts/phi-3 --snapkv 4096 --snapkv-for reuse
+    Example: edge serve artifacts/stories --app
     """
     from edge import api
     from edge.command.bars import bar
 
     compact = compacting.compact()
+    if in_browser:
+        given = {"--key": key, "--name": name, "--threads": threads, "--snapkv": compact}
+        _refuse(given, "the model runs in the browser")
+        api.serve_app(model, host=host, port=port, page=page)
+        return
+    _refuse({"--page": page}, "it is of --app")
     if compact is not None:
         say(compact.note)
     names = tuple(name or ())
@@ -247,3 +261,9 @@ def serve(
         strategy=strategy,
         progress=bar,
     )
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    for name, value in options.items():
+        if value is not None and value != []:
+            raise EdgeError(f"{name} has no place here: {why}", fix=f"leave out {name}")

@@ -29,10 +29,15 @@ def run(model: Model, host: str, port: int, *, key: str | None, names: tuple[str
         print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
     limits = Limits() if model.sight is None else Limits(body=BODY)
     app = create(model, hosts=(host, *names), key=key, limits=limits)
+    until_told(app, host, port, what=f"serving {model.artifact.manifest.name}")
+
+
+def until_told(app: FastAPI, host: str, port: int, *, what: str) -> None:
+    """Listen, and say what is where."""
     with listening(host, port) as open_socket:
         shown = f"[{host}]" if ":" in host else host
         at = f"http://{shown}:{open_socket.getsockname()[1]}"
-        print(f"edge: serving {model.artifact.manifest.name} at {at}", file=sys.stderr, flush=True)
+        print(f"edge: {what} at {at}", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):  # by then all is closed
             uvicorn.Server(config(app)).run(sockets=[open_socket])
 

@@ -3,6 +3,9 @@
 import json
 import shutil
 import subprocess
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 from browser import Browser, Page, needed
 from npm import node
-from support import ROOT, converted
+from support import ROOT, converted, environment
 from webapp import GOLDEN, copied, served
 
 from edge.apps.folder import write_app
@@ -297,3 +300,51 @@ def test_the_apps_own_code_is_small(built: Path) -> None:
     own = [file for file in built.rglob("*") if file.is_file() and "vendor" not in file.parts]
     assert sum(file.stat().st_size for file in own) < 60_000
     assert (built / "sw.js").stat().st_size > 500
+
+
+@pytest.fixture(scope="module")
+def offering(built: Path, folder: Path) -> Iterator[str]:
+    """The address of `edge serve FOLDER --app`."""
+    run = [sys.executable, "-m", "edge", "serve", str(folder), "--app", "--page", str(built)]
+    with subprocess.Popen(
+        [*run, "--port", "0"], stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert "the app is at http://127.0.0.1:" in said, said
+        yield said.split()[-1]
+        process.terminate()
+
+
+def test_a_server_that_offers_a_model_gives_it_to_an_isolated_page(
+    browser: Browser, offering: str
+) -> None:
+    page = opened(browser, offering)
+    page.wait(READY)
+    assert page.value("crossOriginIsolated") is True
+    (first, *_) = json.loads((GOLDEN / "answers.json").read_text("utf-8"))
+    ask(page, first["prompt"])
+    page.wait(f"{LAST}.length > 200")
+    page.wait(IDLE)
+    assert page.value(LAST).startswith("".join(first["pieces"]))
+    assert page.value("document.querySelectorAll('#models option').length") == 1
+    again(page)
+    page.wait(READY)  # kept, and not taken twice
+    assert page.value("document.querySelectorAll('#models option').length") == 1
+    asked = {event["request"]["url"] for event in page.events("Network.requestWillBeSent")}
+    assert all(one.startswith((offering, "blob:", "data:", "about:")) for one in asked), asked
+    page.close()
+
+
+def test_it_hands_out_files_of_the_page_and_the_model_alone(offering: str) -> None:
+    for path in (
+        "/model/../../../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/model/%2fetc%2fpasswd",
+        "/v1/models",
+    ):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(offering + path)
+    elsewhere = urllib.request.Request(offering, headers={"Host": "elsewhere.example"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(elsewhere)
