@@ -1,0 +1,20 @@
+package edge.core
+
+import java.io.File
+import kotlin.system.exitProcess
+
+/** `golden FOLDER TOKENIZER`, `vocabularies FOLDER ASSETS`: checks, told one by one where they fail. */
+fun main(args: Array<String>) {
+    val checks = Checks()
+    val golden = Golden(File(args[1]))
+    when (args[0]) {
+        "golden" -> {
+            checks.json()
+            checks.texts(golden, File(args[2]))
+            checks.rules(golden)
+        }
+        "vocabularies" -> checks.vocabularies(golden, File(args[2]))
+        else -> error("no checks of the name ${args[0]}")
+    }
+    if (!checks.end()) exitProcess(1)
+}
