@@ -8,14 +8,15 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const out = process.argv[2];
 if (!out) throw new Error("name the folder to write: node build.mjs dist");
-const own = ["index.html", "style.css", "icon.svg", "app.webmanifest", "main.js", "store.js", "worker.js"];
+const own = ["index.html", "style.css", "icon.svg", "app.webmanifest", "gpu.js", "main.js", "store.js", "worker.js"];
 const core = readdirSync(join(here, "core")).map((name) => `core/${name}`);
+const plain = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
+// Kept once a page asked for them: most never do, and they are as large again.
+const gpu = ["ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"];
 const vendor = {
   "vendor/tokenizers.min.mjs": "@huggingface/tokenizers/dist/tokenizers.min.mjs",
   ...Object.fromEntries(
-    ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"].map((name) => [
-      `vendor/${name}`, `onnxruntime-web/dist/${name}`,
-    ]),
+    [...plain, ...gpu].map((name) => [`vendor/${name}`, `onnxruntime-web/dist/${name}`]),
   ),
 };
 mkdirSync(join(out, "core"), { recursive: true });
@@ -26,7 +27,8 @@ const files = [...own, ...core, ...Object.keys(vendor)].sort();
 const hash = createHash("sha256");
 for (const name of files) hash.update(name).update(readFileSync(join(out, name)));
 const worker = readFileSync(join(here, "sw.js"), "utf8")
-  .replace("const FILES = [];", `const FILES = ${JSON.stringify([".", ...files])};`)
+  .replace("const FILES = [];", `const FILES = ${JSON.stringify([".", ...files.filter((name) => !gpu.includes(name.slice(7)))])};`)
+  .replace("const LATER = [];", `const LATER = ${JSON.stringify(gpu.map((name) => `vendor/${name}`))};`)
   .replace('"edge-0"', JSON.stringify(`edge-${hash.digest("hex").slice(0, 16)}`));
 writeFileSync(join(out, "sw.js"), worker);
 writeFileSync(join(out, "offered.json"), "{}\n"); // a server that brings a model says so here

@@ -21,6 +21,7 @@ function show() {
   $("clear").disabled = busy;
   $("models").disabled = busy;
   $("snapkv").disabled = busy || !cuts;
+  $("gpu").disabled = busy;
 }
 
 function line(role, text) {
@@ -40,11 +41,11 @@ function started() {
 }
 
 const told = {
-  opened({ name, context, sampling }) {
+  opened({ name, note, context, sampling }) {
     ready = true;
     $("temperature").value = sampling.temperature;
     sampled = sampling;
-    say(`${name} is ready: it reads ${context} tokens.`);
+    say(`${name} is ready: it reads ${context} tokens.${note && ` On the processor: ${note}.`}`);
     show();
     $("prompt").focus();
   },
@@ -97,7 +98,7 @@ async function openModel() {
     return;
   }
   say(`Opening ${name}: it needs ${mb(needed)} of memory.`);
-  worker.postMessage({ type: "open", name, snapkv: cuts && $("snapkv").checked });
+  worker.postMessage({ type: "open", name, snapkv: cuts && $("snapkv").checked, gpu: $("gpu").checked });
 }
 
 async function added(files) {
@@ -160,7 +161,7 @@ $("folder").onchange = (event) => {
   added(inFolder(Array.from(event.target.files, (file) => [file.webkitRelativePath, file])));
   event.target.value = "";
 };
-$("models").onchange = $("snapkv").onchange = () => openModel().catch((error) => say(error.message, true));
+$("models").onchange = $("snapkv").onchange = $("gpu").onchange = () => openModel().catch((error) => say(error.message, true));
 $("delete").onclick = async () => {
   const name = $("models").value;
   if (!confirm(`Delete ${name} from this device?`)) return;

@@ -1,6 +1,7 @@
 // After the first visit the page works offline: every file of it is kept, and nothing else is ever asked for.
 
 const FILES = []; // build.mjs writes them here
+const LATER = []; // and those that are kept once they were asked for
 const KEPT = "edge-0"; // and their hash here
 
 self.addEventListener("install", (event) => {
@@ -11,5 +12,12 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(old.then(() => self.clients.claim()));
 });
 self.addEventListener("fetch", (event) => {
-  event.respondWith(caches.match(event.request, { ignoreSearch: true }).then((kept) => kept ?? fetch(event.request)));
+  event.respondWith(caches.match(event.request, { ignoreSearch: true }).then((kept) => kept ?? asked(event.request)));
 });
+
+async function asked(request) {
+  const answer = await fetch(request);
+  const name = request.url.slice(self.registration.scope.length);
+  if (answer.ok && LATER.includes(name)) await (await caches.open(KEPT)).put(request, answer.clone());
+  return answer;
+}

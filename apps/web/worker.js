@@ -6,6 +6,7 @@ import { opened, tokenizerOf } from "./core/folder.js";
 import { generate, shared } from "./core/generate.js";
 import { FlexibleDecoder, openDecoder } from "./core/onnx.js";
 import { Compacting } from "./core/snapkv.js";
+import { fastest } from "./gpu.js";
 import { textOf } from "./core/text.js";
 import { reader } from "./store.js";
 
@@ -24,16 +25,15 @@ const heard = () =>
   });
 
 const does = {
-  async open({ name, snapkv }) {
+  async open({ name, snapkv, gpu }) {
     await model?.decoder.close();
     model = null;
     const folder = await opened(await reader(name));
     const text = textOf(Tokenizer, await tokenizerOf(folder), folder.app);
-    const decoder = snapkv
-      ? new Compacting(await openDecoder(ort, folder, { kind: FlexibleDecoder }))
-      : await openDecoder(ort, folder);
-    model = { text, decoder, cached: [] };
-    postMessage({ type: "opened", name, context: folder.app.decoder.context, sampling: folder.app.sampling });
+    const open = (runtime, options) => openDecoder(runtime, folder, { kind: snapkv ? FlexibleDecoder : undefined, options });
+    const { decoder, note } = gpu ? await fastest(open, ort, text) : { decoder: await open(ort, {}), note: "" };
+    model = { text, decoder: snapkv ? new Compacting(decoder) : decoder, cached: [] };
+    postMessage({ type: "opened", name, note, context: folder.app.decoder.context, sampling: folder.app.sampling });
   },
 
   async say({ messages, sampling }) {

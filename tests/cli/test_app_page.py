@@ -302,6 +302,19 @@ def test_the_apps_own_code_is_small(built: Path) -> None:
     assert (built / "sw.js").stat().st_size > 500
 
 
+def test_without_a_gpu_the_processor_answers_and_the_page_says_why(
+    page: Page, folder: Path
+) -> None:
+    ready(page, folder)
+    page.value("document.querySelector('#gpu').click()")
+    page.wait(f"{STATUS}.includes('On the processor: this browser lets a page use no GPU')")
+    (first, *_) = json.loads((GOLDEN / "answers.json").read_text("utf-8"))
+    ask(page, first["prompt"])
+    page.wait(f"{LAST}.length > 200")
+    page.wait(IDLE)
+    assert page.value(LAST).startswith("".join(first["pieces"]))
+
+
 @pytest.fixture(scope="module")
 def offering(built: Path, folder: Path) -> Iterator[str]:
     """The address of `edge serve FOLDER --app`."""

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { rendered, trimmed } from "../core/chat.js";
 import { generate, shared } from "../core/generate.js";
 import { pick } from "../core/sampling.js";
+import { disagreement, greedy } from "../core/selftest.js";
 import { kept, votes } from "../core/snapkv.js";
 import { StopStrings } from "../core/stops.js";
 import { kindOf } from "../core/stream.js";
@@ -139,4 +140,47 @@ test("what is cached is not read again, but for one id", () => {
   assert.equal(shared([1, 2, 3], [1, 2, 3]), 2);
   assert.equal(shared([], [1]), 0);
   assert.equal(shared([1, 2, 3], [1, 2, 3, 4]), 3);
+});
+
+/** Says the ids that `next` gives for how many it holds. */
+function saying(next, more = {}) {
+  const logits = (id) => Float32Array.from({ length: 8 }, (_, at) => (at === id ? 1 : 0));
+  return {
+    length: 0,
+    closed: false,
+    async prefill(ids) {
+      this.length += ids.length;
+      return logits(next(this.length));
+    },
+    async step() {
+      this.length += 1;
+      return logits(next(this.length));
+    },
+    rewind(length) {
+      this.length = length;
+    },
+    async close() {
+      this.closed = true;
+    },
+    ...more,
+  };
+}
+
+test("a faster decoder is used only where it says the same tokens in time", async () => {
+  const right = (held) => held % 5;
+  const wanted = await greedy(saying(right), [1, 2]);
+  assert.deepEqual(wanted.slice(0, 4), [2, 3, 4, 0]);
+  const judged = (decoder) => disagreement(async () => decoder, [1, 2], wanted, { seconds: 0.05 });
+  const same = saying(right);
+  assert.deepEqual(await judged(same), { decoder: same, problem: null });
+  assert.deepEqual([same.length, same.closed], [0, false]);
+  const late = saying((held) => (held < 12 ? right(held) : 7)); // right until caches are long
+  assert.match((await judged(late)).problem, /other tokens than the processor, from the 11. on/);
+  assert.ok(late.closed);
+  const broken = saying(right, { prefill: async () => new Float32Array(8).fill(NaN) });
+  assert.match((await judged(broken)).problem, /other tokens/);
+  const failing = saying(right, { prefill: async () => assert.fail("device lost") });
+  assert.equal((await judged(failing)).problem, "device lost");
+  const never = saying(right, { prefill: () => new Promise(() => {}) });
+  assert.match((await judged(never)).problem, /no answer within 0.05 s/);
 });
