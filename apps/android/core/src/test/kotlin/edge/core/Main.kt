@@ -12,7 +12,11 @@ fun main(args: Array<String>) {
             checks.json()
             checks.texts(golden, File(args[2]))
             checks.rules(golden)
+            checks.core(golden)
+            checks.chats(golden, tokenizerOf(File(args[2])))
         }
+        "rounded" -> checks.rounded(File(args[1]).inputStream().use { Json.read(it, args[1]) }, File(args[2]))
+        "model" -> checks.model(golden, File(args[2]))
         "vocabularies" -> checks.vocabularies(golden, File(args[2]))
         else -> error("no checks of the name ${args[0]}")
     }
