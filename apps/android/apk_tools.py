@@ -92,14 +92,25 @@ def fetched(min_sdk: str) -> Tools:
         framework=_unzipped(apktool) / "brut/androlib/android-framework.jar",
         apksigner=mobsf / named[2],
         platform=deb,
-        libraries=cache() / f"libraries-{min_sdk}-{ONNXRUNTIME.sha256[:8]}{KOTLIN.sha256[:8]}.dex",
+        libraries=cache() / f"quiet-{min_sdk}-{ONNXRUNTIME.sha256[:8]}{KOTLIN.sha256[:8]}.dex",
     )
     tools.aapt2.chmod(0o755)
     if not tools.libraries.exists():
         with tempfile.TemporaryDirectory(dir=cache()) as made:
-            d8(tools, Path(made), min_sdk, [tools.stdlib, tools.onnxruntime / "classes.jar"])
+            quiet = _without_telemetry(tools.onnxruntime / "classes.jar", Path(made) / "quiet.jar")
+            d8(tools, Path(made), min_sdk, [tools.stdlib, quiet])
             (Path(made) / "classes.dex").rename(tools.libraries)
     return tools
+
+
+def _without_telemetry(jar: Path, out: Path) -> Path:
+    """ONNX Runtime's classes without those that send: its library asks for none of them by name."""
+    senders = ("ai/onnxruntime/telemetry/", "ai/onnxruntime/TelemetryInitializer")
+    with zipfile.ZipFile(jar) as archive, zipfile.ZipFile(out, "w") as kept:
+        for name in archive.namelist():
+            if not name.startswith(senders):
+                kept.writestr(name, archive.read(name))
+    return out
 
 
 def cache() -> Path:

@@ -77,7 +77,7 @@ def compiled(folder: Path) -> Built:
     with zipfile.ZipFile(built.classes, "w") as out:
         for jar in ("kotlin.jar", "R.jar"):
             for name, data in _entries(folder / jar):
-                if name.endswith(".class"):
+                if not name.endswith("MANIFEST.MF"):
                     out.writestr(name, data)
     d8(tools, folder, said("minSdk"), [built.classes], known=libraries[:3])
     return built
