@@ -204,10 +204,10 @@ def verified(tools: Tools, apk: Path) -> str:
 
 
 def kotlinc(tools: Tools, sources: Sequence[Path], jar: Path, libraries: Sequence[Path]) -> None:
-    """Compile for the JVM: with the names of Java 8 alone, as an old Android has no newer ones."""
+    """Compile, with the names of Java 8 alone: an old Android has no newer ones. A warning is an error."""
     path = os.pathsep.join(map(str, libraries))
     run(
-        *("bash", tools.kotlin / "bin/kotlinc", "-nowarn", "-no-reflect", "-no-stdlib"),
+        *("bash", tools.kotlin / "bin/kotlinc", "-Werror", "-no-reflect", "-no-stdlib"),
         *("-jvm-target", "1.8", "-Xjdk-release=1.8", "-cp", path, "-d", jar, *sources),
     )
 

@@ -1,3 +1,6 @@
+// Android's own ways to keep something while the device is turned and to get a result: androidx has others.
+@file:Suppress("DEPRECATION", "OVERRIDE_DEPRECATION")
+
 package edge.app
 
 import android.app.Activity
@@ -54,7 +57,10 @@ class ChatActivity : Activity() {
             screen.prompt.setText(unsent.text)
             attached = unsent.document
         }
-        if (!model.busy) picked?.let(::add)
+        if (!model.busy) picked?.let {
+            picked = null
+            shelf.add(it)
+        }
     }
 
     private fun wire() = with(screen) {
@@ -68,7 +74,10 @@ class ChatActivity : Activity() {
         detaching.setOnClickListener { attached = null }
         deleting.setOnClickListener { screen.chosen?.let(::askToDelete) }
         onChosen { if (it != shelf.last) shelf.open(it) } // a list tells of its own first choice, too
-        root.setOnDragListener { _, event -> event.action != DragEvent.ACTION_DROP || dropped(event) }
+        root.setOnDragListener { _, event ->
+            if (event.action == DragEvent.ACTION_DROP) attach { Documents.dropped(this@ChatActivity, event) ?: attached }
+            true
+        }
     }
 
     private fun sent() {
@@ -89,17 +98,7 @@ class ChatActivity : Activity() {
         if (result != RESULT_OK || uri == null) return
         if (request == TEXT) attach { Documents(this).text(uri) }
         else if (model.busy) picked = uri
-        else add(uri)
-    }
-
-    private fun add(tree: Uri) {
-        picked = null
-        shelf.add(tree)
-    }
-
-    private fun dropped(event: DragEvent): Boolean {
-        attach { Documents.dropped(this, event) ?: attached }
-        return true
+        else shelf.add(uri)
     }
 
     private fun attach(read: () -> Document?) {
@@ -135,7 +134,6 @@ class ChatActivity : Activity() {
         if (level >= TRIM_MEMORY_BACKGROUND) model.show(Chat.Empty)
     }
 
-    @Deprecated("androidx has another way")
     override fun onRetainNonConfigurationInstance(): Any = Kept(model, attached)
 
     override fun onSaveInstanceState(out: Bundle) {

@@ -3,16 +3,21 @@ package edge.app
 import edge.core.Answer
 import edge.core.Answerer
 import edge.core.EdgeException
+import edge.core.FakeAnswerer
+import edge.core.Incoming
 import edge.core.Message
+import edge.core.ModelStore
 import edge.core.Settings
+import java.io.File
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.Executor
 import java.util.concurrent.Executors
 import java.util.concurrent.TimeUnit
 import kotlin.system.exitProcess
 
-/** Checks of the conversation without its screen; each that fails is told. */
-fun main() {
+/** Checks of the conversation without its screen, each that fails is told; or `APP STORE PROMPT`: what a model says. */
+fun main(args: Array<String>) {
+    if (args.isNotEmpty()) return said(File(args[0]), File(args[1]), args[2])
     var failed = 0
     for ((name, check) in CHECKS) {
         try {
@@ -25,6 +30,28 @@ fun main() {
     println("${CHECKS.size - failed} passed, $failed failed")
     exitProcess(if (failed == 0) 0 else 1) // threads may be left
 }
+
+/** Add the folder that `edge app` wrote, open it, and ask it, as the screen does. */
+private fun said(app: File, root: File, prompt: String) {
+    val table = Table()
+    val store = ModelStore(root)
+    val opener = Opener(table.model, Notebook(), { Long.MAX_VALUE }, { name -> store.needed(store.named(name)) }) {
+        store.open(store.named(it), 2)
+    }
+    val files = app.walk().filter(File::isFile).map { Incoming("stories/${it.toRelativeString(app)}", 0, it::inputStream) }
+    table.model.copy({ progress, stopped -> store.add("stories", files.toList(), progress, stopped).name }) { opener.open(it) }
+    table.settle()
+    equal(table.model.state, Chat.Ready("stories"))
+    table.model.send(Draft(prompt), Settings(temperature = 0.0, maxTokens = 200))
+    table.settle()
+    println((table.model.state as Chat.Done).answer.text)
+    equal(table.model.lines.last().text, (table.model.state as Chat.Done).answer.text)
+    table.model.delete({ store.delete("stories") }) {}
+    table.settle()
+    equal(store.list().size, 0)
+}
+
+private fun ModelStore.named(name: String) = list().first { it.name == name }
 
 /** A thread that runs what it was given when it is told to. */
 class Hand : Executor {
@@ -309,9 +336,9 @@ private val CHECKS = mapOf(
             if (it is Chat.Writing && it.text.length > 100) written.countDown()
             if (it is Chat.Done) done.countDown()
         }
-        main.execute { model.open("m") { Scripted(List(1_000_000) { "ab" }) { Thread.sleep(0, 1000) } } }
+        main.execute { model.open("m") { FakeAnswerer("word ".repeat(100_000), pause = 1) } }
         equal(ready.await(20, TimeUnit.SECONDS), true)
-        main.execute { model.send(Draft("One"), Settings()) }
+        main.execute { model.send(Draft("One"), Settings(maxTokens = 100_000)) }
         equal(written.await(20, TimeUnit.SECONDS), true)
         main.execute(model::stop)
         equal(done.await(20, TimeUnit.SECONDS), true)
