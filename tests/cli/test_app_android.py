@@ -65,7 +65,7 @@ def test_the_packaged_model_answers_token_for_token(
 ) -> None:
     made = converted(tmp_path / "it", STORIES)
     write_app(made, tmp_path / "app", force=False)
-    checks.pass_("model", GOLDEN, tmp_path / "app", native=native)
+    checks.pass_("model", GOLDEN, tmp_path / "app", tmp_path, native=native)
 
 
 @pytest.mark.parametrize("quant", ["int8", "rtn-int4-g32", "fp16"])

@@ -15,7 +15,7 @@ internal class Bpe(json: Json) {
         val kind = json["type"].orNull()?.text() ?: "BPE"
         if (kind != "BPE") json.wrong("is of the kind ${kind.take(20)}, and this app reads BPE")
         for (name in listOf("continuing_subword_prefix", "end_of_word_suffix")) {
-            if (!json[name].orNull()?.text().isNullOrEmpty()) json.wrong("has a $name, which this app does not know")
+            if (!json[name].orNull()?.text().isNullOrEmpty()) json.wrong("has $name, which this app does not know")
         }
         if ((json["dropout"].orNull()?.number() ?: 0.0) != 0.0) json.wrong("drops merges by chance")
         merges = Merges(json["merges"], vocabulary)

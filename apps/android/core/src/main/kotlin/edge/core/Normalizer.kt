@@ -9,10 +9,24 @@ internal fun interface Normalizer {
 
 /** The normalizer that a tokenizer.json describes; what this app does not know is refused. */
 internal fun normalizer(json: Json): Normalizer {
+    if (growth(json) > Tokenizer.GROWTH) json.wrong("makes a text too long")
+    return step(json)
+}
+
+/** How many times as long it can make a text. */
+private fun growth(json: Json): Double = when {
+    json.isNull -> 1.0
+    json["type"].text() == "Sequence" -> json["normalizers"].items(Tokenizer.STEPS).fold(1.0) { all, step -> all * growth(step) }
+    json["type"].text() == "Prepend" -> 1.0 + json["prepend"].text().length
+    json["type"].text() == "Replace" -> maxOf(1.0, json["content"].text().length.toDouble() / maxOf(1, needle(json["pattern"]).first.length))
+    else -> 1.0
+}
+
+private fun step(json: Json): Normalizer {
     if (json.isNull) return Normalizer { it }
     return when (val kind = json["type"].text()) {
         "Sequence" -> {
-            val steps = json["normalizers"].items(Tokenizer.STEPS).map(::normalizer)
+            val steps = json["normalizers"].items(Tokenizer.STEPS).map(::step)
             Normalizer { steps.fold(it) { text, step -> step.normalized(text) } }
         }
         "Prepend" -> {
@@ -33,7 +47,6 @@ private fun replace(json: Json): Normalizer {
     val (old, isRegex) = needle(json["pattern"])
     if (isRegex) json.wrong("replaces by a regular expression, which this app does not")
     if (old.isEmpty()) json.wrong("replaces nothing by something")
-    if (content.length > Tokenizer.GROWTH * old.length) json.wrong("makes a text too long")
     return Normalizer { it.replace(old, content) }
 }
 

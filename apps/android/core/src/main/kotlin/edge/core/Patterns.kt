@@ -8,7 +8,7 @@ import java.util.regex.PatternSyntaxException
  * same letters differently, find what Oniguruma finds; what cannot be written so is refused.
  *
  * So `\s` becomes the blanks one by one (Java's is ASCII alone, and Android knows no flag for it), a dot passes all but a
- * line feed, `^` and `$` stand at every line, and a quantity followed by a plus repeats, where Java's is possessive.
+ * line feed, and `^` and `$` stand at every line. A quantity with a plus behind it is refused: to Java it is possessive.
  */
 internal fun pattern(oniguruma: String): Pattern {
     try {
@@ -42,6 +42,7 @@ private class Translation(private val pattern: String) {
             char == '^' -> out.append("(?<![^\\n])")
             char == '$' -> out.append("(?![^\\n])")
             char == '}' && peek() == '+' -> refuse("it repeats a quantity")
+            char == ')' -> closed()
             else -> out.append(char)
         }
     }
@@ -65,6 +66,12 @@ private class Translation(private val pattern: String) {
         val kind = GROUPS.firstOrNull { pattern.startsWith(it, at) } ?: refuse("it has a group of an unknown kind")
         out.append(kind)
         at += kind.length
+    }
+
+    /** A group that is repeated without end may be tried in more ways than there is time for, each on more of the stack. */
+    private fun closed() {
+        out.append(')')
+        if (peek() == '*' || peek() == '+' || ENDLESS.find(pattern, at)?.range?.first == at) refuse("it repeats a group")
     }
 
     private fun escape() {
@@ -114,6 +121,7 @@ private class Translation(private val pattern: String) {
 
     private companion object {
         val GROUPS = listOf("?:", "?=", "?!", "?<=", "?<!", "?>", "?i:")
+        val ENDLESS = Regex("[{][0-9]*,[}]")
         val CLASSES = mapOf(
             's' to "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}",
             'd' to "\\p{Nd}",
@@ -123,5 +131,29 @@ private class Translation(private val pattern: String) {
                 .split(" ").associateBy { it.lowercase() } +
                 "Han Hiragana Katakana Hangul Latin Cyrillic Greek Arabic Hebrew Thai Devanagari"
                     .split(" ").associate { it.lowercase() to "script=$it" }
+    }
+}
+
+/**
+ * A text that a pattern may look at so many times, and then is given up: how long a stranger's pattern takes cannot be seen
+ * from it. (Android's engine takes a copy, and does not count.)
+ */
+internal class Patient(private val text: String) : CharSequence {
+    private var left = LEAST + EACH * text.length
+
+    override val length get() = text.length
+
+    override fun get(index: Int): Char {
+        if (left-- < 0) throw EdgeException("A pattern of tokenizer.json takes too long on this text: use the model's own tokenizer.")
+        return text[index]
+    }
+
+    override fun subSequence(startIndex: Int, endIndex: Int) = text.subSequence(startIndex, endIndex)
+
+    override fun toString() = text
+
+    private companion object {
+        const val LEAST = 10_000_000L
+        const val EACH = 1_000L
     }
 }

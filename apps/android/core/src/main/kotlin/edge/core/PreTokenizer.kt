@@ -79,7 +79,7 @@ private class Cut(val start: Int, val end: Int, val matched: Boolean)
 private fun cuts(pattern: Pattern, text: String, invert: Boolean): List<Cut> {
     val out = ArrayList<Cut>()
     var done = 0
-    val matcher = pattern.matcher(text)
+    val matcher = pattern.matcher(Patient(text))
     while (matcher.find()) {
         if (matcher.start() > done) out.add(Cut(done, matcher.start(), invert))
         out.add(Cut(matcher.start(), matcher.end(), !invert))

@@ -14,9 +14,15 @@ fun main(args: Array<String>) {
             checks.rules(golden)
             checks.core(golden)
             checks.chats(golden, tokenizerOf(File(args[2])))
+            checks.hostile(golden)
         }
         "rounded" -> checks.rounded(File(args[1]).inputStream().use { Json.read(it, args[1]) }, File(args[2]))
-        "model" -> checks.model(golden, File(args[2]))
+        "model" -> {
+            checks.model(golden, File(args[2]))
+            checks.folders(File(args[2]), File(args[3]))
+            checks.graphs(File(args[2]), File(args[3]))
+            checks.answers(golden, File(args[2]), File(args[3]))
+        }
         "vocabularies" -> checks.vocabularies(golden, File(args[2]))
         else -> error("no checks of the name ${args[0]}")
     }
