@@ -9,10 +9,8 @@ import android.content.ActivityNotFoundException
 import android.content.Intent
 import android.net.Uri
 import android.os.Bundle
-import android.os.Handler
-import android.os.Looper
 import android.view.DragEvent
-import java.util.concurrent.Executors
+import kotlin.concurrent.thread
 
 /** The one screen: what its buttons do, and what becomes of the model as the screen comes and goes. */
 class ChatActivity : Activity() {
@@ -20,7 +18,7 @@ class ChatActivity : Activity() {
 
     private lateinit var screen: Screen
     private lateinit var model: ChatModel
-    private lateinit var shelf: Shelf
+    private val shelf by lazy { Shelf(this, model) }
     private var picked: Uri? = null // a folder, until the model that is being opened is open
     private var attached: Document? = null
         set(value) {
@@ -33,19 +31,12 @@ class ChatActivity : Activity() {
         setContentView(R.layout.chat)
         screen = Screen(this)
         val kept = lastNonConfigurationInstance as Kept? // the device was turned: what runs goes on
-        model = kept?.model ?: newModel().apply { saved?.getStringArray(LINES)?.let { lines += unpacked(it) } }
+        model = kept?.model ?: newModel(this).apply { saved?.getStringArray(LINES)?.let { lines += unpacked(it) } }
         attached = kept?.attached
         model.watcher = ::shown
-        shelf = Shelf(this, model)
         screen.list(shelf.names, shelf.last)
         wire()
         screen.show(model.state, model)
-    }
-
-    private fun newModel(): ChatModel {
-        val main = Handler(Looper.getMainLooper())
-        val context = applicationContext
-        return ChatModel(Executors.newSingleThreadExecutor(), { main.post(it) }) { context.wordsFor(it) }
     }
 
     private fun shown(state: Chat) {
@@ -68,21 +59,18 @@ class ChatActivity : Activity() {
         clearing.setOnClickListener { model.clear() }
         anyway.setOnClickListener { shelf.last?.let { shelf.open(it, anyway = true) } }
         adding.setOnClickListener { pick(Intent(Intent.ACTION_OPEN_DOCUMENT_TREE), FOLDER) }
-        attaching.setOnClickListener {
-            pick(Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*"), TEXT)
-        }
+        attaching.setOnClickListener { pick(Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*"), TEXT) }
         detaching.setOnClickListener { attached = null }
         deleting.setOnClickListener { screen.chosen?.let(::askToDelete) }
         onChosen { if (it != shelf.last) shelf.open(it) } // a list tells of its own first choice, too
         root.setOnDragListener { _, event ->
-            if (event.action == DragEvent.ACTION_DROP) attach { Documents.dropped(this@ChatActivity, event) ?: attached }
+            if (event.action == DragEvent.ACTION_DROP) Documents.dropped(this@ChatActivity, event)?.let(::attach)
             true
         }
     }
 
     private fun sent() {
-        val draft = Draft(screen.prompt.text.toString(), attached)
-        if (!model.send(draft, screen.settings)) return
+        if (!model.send(Draft(screen.prompt.text.toString(), attached), screen.settings)) return
         screen.prompt.setText("")
         attached = null
     }
@@ -101,21 +89,30 @@ class ChatActivity : Activity() {
         else shelf.add(uri)
     }
 
-    private fun attach(read: () -> Document?) {
-        runCatching(read).fold({ attached = it }) { screen.say(wordsFor(it)) }
+    /** A document may come from afar: the screen does not wait for it. */
+    private fun attach(read: () -> Document) {
+        thread {
+            val document = runCatching(read)
+            runOnUiThread { document.fold({ attached = it }) { screen.say(wordsFor(it)) } }
+        }
     }
 
     private fun askToDelete(name: String) {
         AlertDialog.Builder(this)
             .setMessage(getString(R.string.sure, name))
             .setNegativeButton(android.R.string.cancel, null)
-            .setPositiveButton(R.string.delete) { _, _ -> shelf.delete(name) { chooseAgain() } }
+            .setPositiveButton(R.string.delete) { _, _ -> shelf.delete(name, ::chooseAgain) }
             .show()
     }
 
     private fun chooseAgain() {
         screen.list(shelf.names, null)
         screen.chosen?.let { shelf.open(it) }
+    }
+
+    /** Before Android 12 this would end the screen, and the conversation with it. */
+    override fun onBackPressed() {
+        moveTaskToBack(true)
     }
 
     override fun onStart() {
@@ -131,7 +128,7 @@ class ChatActivity : Activity() {
     /** The system is short of memory and the app is not seen: better without its model than ended. */
     override fun onTrimMemory(level: Int) {
         super.onTrimMemory(level)
-        if (level >= TRIM_MEMORY_BACKGROUND) model.show(Chat.Empty)
+        if (level >= TRIM_MEMORY_BACKGROUND) model.empty()
     }
 
     override fun onRetainNonConfigurationInstance(): Any = Kept(model, attached)
@@ -146,10 +143,8 @@ class ChatActivity : Activity() {
         model.watcher = {}
         if (!isChangingConfigurations) model.close()
     }
-
-    private companion object {
-        const val FOLDER = 1
-        const val TEXT = 2
-        const val LINES = "lines"
-    }
 }
+
+private const val FOLDER = 1
+private const val TEXT = 2
+private const val LINES = "lines"

@@ -6,6 +6,9 @@ import edge.core.Message
 import edge.core.Settings
 import java.util.concurrent.Executor
 
+/** Why a model is not opened, though it could be tried. */
+class Doubt(val instead: Chat) : Exception()
+
 /**
  * A conversation with a model, without its screen: used from one thread, which [main] runs on. [work] is another one: it
  * opens, answers and closes in that order, so that no model is closed while it answers. [words] says what went wrong as a
@@ -29,13 +32,11 @@ class ChatModel(work: Executor, main: Executor, private val words: (Throwable) -
 
     private class Opened(val name: String, val answerer: Answerer)
 
-    fun failure(why: Throwable): Chat = Chat.Failed(words(why))
-
-    /** Close the model, and show why. */
-    fun show(instead: Chat) {
+    /** Close the model, to have its memory. */
+    fun empty() {
         if (busy) return
         close()
-        state = instead
+        state = Chat.Empty
     }
 
     /** Copy a model: [copy] tells how far it is, between 0 and 1, asks whether to stop, and gives the model's name. */
@@ -60,7 +61,7 @@ class ChatModel(work: Executor, main: Executor, private val words: (Throwable) -
         if (busy) return
         close() // first: there is rarely memory for two
         val job = started(Chat.Opening(name)) ?: return
-        job.run(with, { state = failure(it) }) {
+        job.run(with, { state = if (it is Doubt) it.instead else failure(it) }) {
             if (job.stopped) {
                 jobs.after(it::close)
                 state = Chat.Empty
@@ -125,6 +126,8 @@ class ChatModel(work: Executor, main: Executor, private val words: (Throwable) -
         model = null
         jobs.after(closed.answerer::close)
     }
+
+    private fun failure(why: Throwable): Chat = Chat.Failed(words(why))
 
     private fun started(first: Chat, writes: Boolean = false): OneAtATime.Job? =
         jobs.job(writes)?.also { state = first }

@@ -93,17 +93,18 @@ class Documents(private val context: Context) {
         private const val MOST = 500
         private const val LONGEST = 1 shl 20
 
-        /** What is dropped: another app's document, or a text itself. */
-        fun dropped(activity: Activity, event: DragEvent): Document? {
+        /** What is dropped: another app's document, or a text itself. It is read later. */
+        fun dropped(activity: Activity, event: DragEvent): (() -> Document)? {
             val item = event.clipData?.takeIf { it.itemCount > 0 }?.getItemAt(0) ?: return null
             val uri = item.uri
             if (uri == null) {
                 val text = item.coerceToText(activity).toString()
-                return if (text.isBlank()) null else Document(activity.getString(R.string.dropped), text)
+                val name = activity.getString(R.string.dropped)
+                return if (text.isBlank()) null else ({ Document(name, text) })
             }
             // By name, as it is of API 24 and the build's android.jar is of API 23.
             Activity::class.java.getMethod("requestDragAndDropPermissions", DragEvent::class.java).invoke(activity, event)
-            return Documents(activity).text(uri)
+            return { Documents(activity).text(uri) }
         }
     }
 }

@@ -10,7 +10,8 @@ interface Notes {
 
 /**
  * Opens models by name, unless there is reason to doubt that the device can: the system ends an app that takes too much
- * memory, without a word to it. [needed] says how many bytes a model takes, [free] how many there are, [with] opens it.
+ * memory, without a word to it. [needed] says how many bytes a model takes, [free] how many there are, [with] opens it: on
+ * the thread that models are opened on.
  */
 class Opener(
     private val model: ChatModel,
@@ -26,10 +27,9 @@ class Opener(
     fun open(name: String, anyway: Boolean = false) {
         if (model.busy) return
         notes[LAST] = name
-        model.show(Chat.Empty) // what is open must not count against it
-        val doubt = if (anyway) null else doubt(name)
-        if (doubt != null) return model.show(doubt)
         model.open(name) {
+            // Only here is the model that was open closed, and no longer counts against this one.
+            if (!anyway) doubt(name)?.let { throw Doubt(it) }
             // Where the app ends meanwhile the note stays, so that the next start does not end likewise.
             notes[OPENING] = name
             try {
@@ -42,12 +42,8 @@ class Opener(
 
     private fun doubt(name: String): Chat? {
         if (notes[OPENING] == name) return Chat.Fell(name)
-        val there = free()
-        return try {
-            needed(name).takeIf { it > there }?.let { Chat.TooLarge(name, it, there) }
-        } catch (why: Exception) {
-            model.failure(why)
-        }
+        val (takes, there) = needed(name) to free()
+        return if (takes > there) Chat.TooLarge(name, takes, there) else null
     }
 
     private companion object {

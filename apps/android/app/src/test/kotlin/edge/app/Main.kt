@@ -187,7 +187,7 @@ private val CHECKS = mapOf(
             table.model.open("other") { throw AssertionError("opened") }
             table.model.copy({ _, _ -> throw AssertionError("copied") }) {}
             table.model.delete({ throw AssertionError("deleted") }) {}
-            table.model.show(Chat.Empty)
+            table.model.empty()
             equal(table.states.toList(), before)
         }
         table = Table().opened(answerer)
@@ -292,9 +292,10 @@ private val CHECKS = mapOf(
     "the memory of the model that is open does not count against the next" to {
         val answerer = Scripted(listOf("a"))
         val shelf = Notebook(Table().opened(answerer))
-        var ready = true
-        shelf.opener(1, { ready = shelf.table.model.ready; 2 }).open("m")
-        equal(ready, false)
+        var closed = 0
+        shelf.opener(1, { closed = answerer.closed; 2 }).open("m")
+        shelf.table.settle()
+        equal(closed, 1)
     },
     "a model at which the app ended is not opened by itself" to {
         val shelf = Notebook()

@@ -2,8 +2,18 @@ package edge.app
 
 import android.app.Activity
 import android.content.Context
+import android.os.Handler
+import android.os.Looper
 import edge.core.EdgeException
 import java.io.IOException
+import java.util.concurrent.Executors
+
+/** A conversation that is used from the screen's thread, and outlasts the screen. */
+fun newModel(screen: Activity): ChatModel {
+    val context = screen.applicationContext
+    val main = Handler(Looper.getMainLooper())
+    return ChatModel(Executors.newSingleThreadExecutor(), { main.post(it) }) { context.wordsFor(it) }
+}
 
 /** What went wrong, as a user reads it. */
 fun Context.wordsFor(why: Throwable): String = when (why) {
