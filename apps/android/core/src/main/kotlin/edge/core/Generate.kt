@@ -3,7 +3,7 @@ package edge.core
 /** Why an answer ended. */
 internal enum class Ending { STOP, LENGTH, CONTEXT, CANCELLED }
 
-/** What [generate] made: [fed] of its tokens are in the decoder's cache. */
+/** What [generate] made: tokens, why there are no more, seconds to the first, and tokens a second of the others. */
 internal class Generated(
     val tokens: List<Int>,
     val ending: Ending,
@@ -34,15 +34,16 @@ internal fun generate(decoder: Decoder, ids: IntArray, stream: Stream, wish: Wis
     val history = (wish.seen + ids).toMutableList()
     val tokens = mutableListOf<Int>()
     val show = { text: String -> if (text.isNotEmpty()) piece(text) }
-    val began = System.nanoTime()
     var first = 0L
-    var spent = 0L // of steps alone: what the caller does with a piece does not count
+    var spent = 0L // until each later token is chosen: what the caller does with a piece does not count
     var steps = 0
     var ending = Ending.CANCELLED
+    var since = System.nanoTime()
     var logits = decoder.prefill(ids, wish.stopped)
     while (logits != null && !wish.stopped()) {
         val id = pick(logits, wish.sampling, history, wish.random)
-        if (first == 0L) first = System.nanoTime() - began
+        val took = System.nanoTime() - since
+        if (steps == 0) first = took else spent += took
         if (id in wish.stop) {
             ending = Ending.STOP
             break
@@ -57,10 +58,9 @@ internal fun generate(decoder: Decoder, ids: IntArray, stream: Stream, wish: Wis
             else -> Ending.CANCELLED
         }
         if (ending != Ending.CANCELLED) break
-        val start = System.nanoTime()
-        logits = decoder.step(id)
-        spent += System.nanoTime() - start
+        since = System.nanoTime()
         steps++
+        logits = decoder.step(id)
     }
     if (!filter.met) {
         show(filter.feed(stream.finish()))

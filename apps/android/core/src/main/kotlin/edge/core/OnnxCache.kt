@@ -3,25 +3,29 @@ package edge.core
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 
-/** Keys and values of each layer, [1, G, S, W]; the first [rows] of them are in use. It grows with the sequence. */
-internal class OnnxCache(environment: OrtEnvironment, private val sizes: Sizes) : AutoCloseable {
+/** Tensors by the names of a graph's inputs, and of its outputs. */
+internal typealias Bound = (pasts: Map<String, OnnxTensor>, presents: Map<String, OnnxTensor>) -> Unit
+
+/**
+ * Keys and values of each layer, [1, G, S, W]; the first [rows] of them are in use. It grows with the sequence, and says in
+ * which tensors it is now, to [bound].
+ */
+internal class OnnxCache(environment: OrtEnvironment, private val sizes: Sizes, private val bound: Bound) : AutoCloseable {
     private val graph = OnnxRows(environment)
     private val tensors = HashMap<Pair<Int, String>, OnnxTensor>() // by layer and part
     private var room = minOf(FIRST, sizes.context)
 
     var rows = 0
 
-    /** By the names of a graph's inputs and outputs. */
-    lateinit var pasts: Map<String, OnnxTensor>
-        private set
-    lateinit var presents: Map<String, OnnxTensor>
+    /** By the names of a graph's outputs. */
+    var presents = mapOf<String, OnnxTensor>()
         private set
 
     init {
         sizes.layers.forEachIndexed { at, layer ->
             for (part in PARTS) tensors[at to part] = graph.empty(layer.kvHeads, room, layer.width)
         }
-        name()
+        bind()
     }
 
     /** Make room for so many more rows, up to the context. */
@@ -62,13 +66,16 @@ internal class OnnxCache(environment: OrtEnvironment, private val sizes: Sizes) 
             old.close()
         }
         this.room = room
-        name()
+        bind()
     }
 
-    private fun name() {
-        pasts = tensors.entries.associate { (place, tensor) -> "past_key_values.${place.first}.${place.second}" to tensor }
-        presents = tensors.entries.associate { (place, tensor) -> "present.${place.first}.${place.second}" to tensor }
+    private fun bind() {
+        presents = named("present")
+        bound(named("past_key_values"), presents)
     }
+
+    private fun named(prefix: String) =
+        tensors.entries.associate { (place, tensor) -> "$prefix.${place.first}.${place.second}" to tensor }
 
     private companion object {
         const val FIRST = 512

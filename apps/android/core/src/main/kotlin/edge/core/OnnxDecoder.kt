@@ -19,6 +19,7 @@ internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) 
     private val cache: OnnxCache
     private val logits = floats(sizes.vocab)
     private val last = OnnxTensor.createTensor(environment, logits, longArrayOf(1, 1, sizes.vocab.toLong()))
+    private val pinned = HashMap<String, OnnxTensor>() // the outputs that go where they are wanted
     private val everyRow: Boolean // whether logits of all tokens come out
 
     override val capacity = sizes.context
@@ -29,7 +30,11 @@ internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) 
     init {
         try {
             everyRow = OnnxNames(session, file.name, sizes).everyRow
-            cache = OnnxCache(environment, sizes)
+            pinned[LOGITS] = last
+            cache = OnnxCache(environment, sizes) { pasts, presents ->
+                fed.feeds.putAll(pasts)
+                pinned.putAll(presents)
+            }
         } catch (problem: Exception) {
             session.close()
             throw problem
@@ -85,11 +90,10 @@ internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) 
     private fun run(ids: IntArray, more: Set<String> = setOf(), use: (OrtSession.Result) -> Unit = {}) {
         check(length + ids.size <= capacity) { "${ids.size} tokens after $length of $capacity" }
         cache.reserve(ids.size)
+        fed.set(ids, length, cache.rows)
         val every = everyRow && ids.size > 1
-        val asked = if (every) more + LOGITS else more
-        val pinned = if (every) cache.presents else cache.presents + (LOGITS to last)
         try {
-            session.run(fed.with(ids, length, cache.rows) + cache.pasts, asked, pinned).use { out ->
+            session.run(fed.feeds, if (every) more + LOGITS else more, if (every) cache.presents else pinned).use { out ->
                 if (every) keepLast((out.get(LOGITS).get() as OnnxTensor))
                 use(out)
             }
@@ -126,10 +130,10 @@ internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) 
         throw EdgeException("ONNX Runtime cannot open ${file.name}: ${reason(problem)}")
     }
 
-    private companion object {
-        const val LOGITS = "logits"
+    companion object {
         const val CHUNK = 512 // tokens of a prompt at a time: bounds the memory of activations
-        const val ANSWER = 256 // rows kept free after a prompt
+        private const val LOGITS = "logits"
+        private const val ANSWER = 256 // rows kept free after a prompt
     }
 }
 

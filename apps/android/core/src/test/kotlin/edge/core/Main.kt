@@ -3,8 +3,12 @@ package edge.core
 import java.io.File
 import kotlin.system.exitProcess
 
-/** `golden FOLDER TOKENIZER`, `vocabularies FOLDER ASSETS`: checks, told one by one where they fail. */
+/**
+ * Checks, told one by one where they fail: `golden GOLDEN TOKENIZER`, `vocabularies GOLDEN ASSETS`, `rounded TOLD APP`,
+ * `model GOLDEN APP PLACE`. GOLDEN is apps/golden, APP a folder that `edge app` wrote, PLACE one for what is made.
+ */
 fun main(args: Array<String>) {
+    if (args[0] == "bench") return bench(File(args[1]), args[2].toInt(), args[3].toInt(), args[4])
     val checks = Checks()
     val golden = Golden(File(args[1]))
     when (args[0]) {
