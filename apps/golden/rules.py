@@ -22,7 +22,8 @@ TEXTS = (
     "你好，世界 हिन्दी की", "🙂👩‍👩‍👧\u200b\ufeff",
     "a\u2028b\u3000c\xa0d\x85e\x1cf\u1680", "<s> a</s>  b<|r|>   x\n<|r|>", "a <|l|> b\u3000<|l|>",
     "Wort Worte_Wort Wort. éWort",
-    "norm normal normalx  norm  norm x", "▁x ▁▁the <0x41>", "\U0001d538x\x00y", "...)//!!??", "x" * 40 + "the" * 12,
+    "norm normal normalx  norm  norm x", "  <|both|> <|both|>\u3000 a<|both|><|l|>", "! ! !", "\n", " \n",
+    "▁x ▁▁the <0x41>", "\U0001d538x\x00y", "...)//!!??(a)[b]_c", "x" * 40 + "the" * 12,
 )  # fmt: skip
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 GPT2 = BYTES | {"use_regex": True}
@@ -39,6 +40,10 @@ GPT4O = (
 POSSESSIVE = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]"
     r"|\s+(?!\S)|\s"
+)
+DEEPSEEK3 = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"""
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LINES = r"^.|.$|(?<=a)\S\S|\D"
 SCRIPTS = r"\p{Han}+|\P{L}+|[^\P{N}x]+|[&#~ ]|\x{74}\u0068"
@@ -58,7 +63,7 @@ def pre_tokenizers() -> Iterator[dict[str, Any]]:
     for digits in (False, True):
         one = {"type": "Digits", "individual_digits": digits}
         yield {"type": "Sequence", "pretokenizers": [one, GPT2]}
-    for pattern in (LLAMA3, QWEN2, GPT4O, POSSESSIVE, LINES, SCRIPTS):
+    for pattern in (LLAMA3, QWEN2, GPT4O, POSSESSIVE, DEEPSEEK3, LINES, SCRIPTS):
         yield split(pattern)
     for behavior in BEHAVIORS:
         for invert in (False, True):
@@ -110,6 +115,7 @@ def added(first: int, **flags: dict[str, bool]) -> list[dict[str, Any]]:
         "Wort": {"single_word": True, "normalized": True},
         "norm": {"lstrip": True, "rstrip": True, "normalized": True},
         "normal": {"single_word": True},
+        "<|both|>": {"lstrip": True, "rstrip": True, "special": True},
     }
     return [
         {"id": first + at, "content": text, **plain, **set_}
@@ -130,6 +136,13 @@ def tokenizers_of(sizes: dict[str, int]) -> Iterator[dict[str, Any]]:
         "added_tokens": added(sizes["bytes"]),
     }
     prepended = {"type": "Sequence", "normalizers": [PREPEND, BLANKS]}
+    blank = {
+        "type": "Split",
+        "pattern": {"String": " "},
+        "behavior": "MergedWithPrevious",
+        "invert": False,
+    }
+    yield {"model": "pieces", "normalizer": BLANKS, "pre_tokenizer": blank}  # Gemma's
     for pre in metaspaces():
         yield {"model": "pieces", "pre_tokenizer": pre, "added_tokens": added(sizes["pieces"])}
     for normalizer in (prepended, BLANKS):

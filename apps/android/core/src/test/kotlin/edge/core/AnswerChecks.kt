@@ -61,9 +61,25 @@ internal fun Checks.answers(golden: Golden, app: File, place: File) {
             equal(model.answer(ask(cases[0]), Settings(maxTokens = 48), { false }, {}).tokens, cases[0]["tokens"].ids().size)
         }
     }
+    check("memory does not grow with answers, nor with models that were closed") {
+        val some = { model: Answerer, count: Int ->
+            repeat(count) { model.answer(ask(cases[it % 2]), Settings(maxTokens = 20, snapkv = it % 8 == 0), { false }, {}) }
+        }
+        store.open(stored, 1).use { some(it, 20) }
+        val before = resident()
+        repeat(4) { store.open(stored, 1).use { some(it, 20) } }
+        val more = resident() - before
+        if (more > 24_000) throw AssertionError("$more kB more than before")
+    }
     check("the fake one answers like one") {
         val pieces = mutableListOf<String>()
         val answer = FakeAnswerer("One two three.").answer(listOf(), Settings(), { pieces.size == 2 }, pieces::add)
         equal(answer.text to answer.stopped, "One two " to true)
     }
+}
+
+/** Kilobytes of this process. */
+private fun resident(): Long {
+    System.gc()
+    return File("/proc/self/status").readLines().first { it.startsWith("VmRSS") }.filter { it.isDigit() }.toLong()
 }

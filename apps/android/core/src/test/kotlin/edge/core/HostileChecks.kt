@@ -61,6 +61,10 @@ internal fun Checks.hostile(golden: Golden) {
             }
         }
     }
+    check("what a tokenizer.json does not say is what the library takes it for") {
+        val bare = plain.changed("model" to model.filterKeys { it in listOf("vocab", "merges") }, "added_tokens" to null, "normalizer" to null)
+        for (text in rules["texts"].texts()) equal(Tokenizer(bare).encode(text).toList(), Tokenizer(plain).encode(text).toList())
+    }
     check("halves of surrogate pairs") { Tokenizer(plain).encode("a\ud800b\udc00") }
 }
 
