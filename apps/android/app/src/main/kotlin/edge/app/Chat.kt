@@ -29,10 +29,10 @@ sealed interface Chat {
     data class Writing(val text: String) : Chat
 
     /** [unsent]: what was asked, where it was stopped before a word of an answer. */
-    data class Done(val answer: Answer, val unsent: Draft? = null) : Chat
+    data class Done(val answer: Answer, val unsent: String? = null) : Chat
 
     /** [why] is in words; [unsent] is what got no answer, for another try. */
-    data class Failed(val why: String, val unsent: Draft? = null) : Chat
+    data class Failed(val why: String, val unsent: String? = null) : Chat
 }
 
 /** What is said: [text] goes to the model, [shown] on the screen, where a document is its name alone. */
@@ -41,12 +41,10 @@ data class Line(val role: String, val text: String, val shown: String = text)
 /** A text that goes along with a message. */
 data class Document(val name: String, val text: String)
 
-/** A message before it is sent. */
-data class Draft(val text: String, val document: Document? = null) {
-    fun line() = when (document) {
-        null -> Line("user", text)
-        else -> Line("user", "${document.text}\n\n$text", "${document.name}\n$text")
-    }
+/** What a user says, perhaps about a document. */
+fun asked(text: String, document: Document?) = when (document) {
+    null -> Line("user", text)
+    else -> Line("user", "${document.text}\n\n$text", "${document.name}\n$text")
 }
 
 /** The last lines of a conversation as an array, for the system to keep: more than some 500 kB it does not hold. */

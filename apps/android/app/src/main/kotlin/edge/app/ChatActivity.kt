@@ -14,28 +14,22 @@ import kotlin.concurrent.thread
 
 /** The one screen: what its buttons do, and what becomes of the model as the screen comes and goes. */
 class ChatActivity : Activity() {
-    private class Kept(val model: ChatModel, val attached: Document?)
-
     private lateinit var screen: Screen
     private lateinit var model: ChatModel
     private val shelf by lazy { Shelf(this, model) }
+    private var seen: Chat? = null
     private var picked: Uri? = null // a folder, until the model that is being opened is open
-    private var attached: Document? = null
-        set(value) {
-            field = value
-            screen.attach(value)
-        }
 
     override fun onCreate(saved: Bundle?) {
         super.onCreate(saved)
         setContentView(R.layout.chat)
         screen = Screen(this)
-        val kept = lastNonConfigurationInstance as Kept? // the device was turned: what runs goes on
-        model = kept?.model ?: newModel(this).apply { saved?.getStringArray(LINES)?.let { lines += unpacked(it) } }
-        attached = kept?.attached
+        val kept = lastNonConfigurationInstance as ChatModel? // the device was turned: what runs goes on
+        model = kept ?: newModel(this).apply { saved?.getStringArray(LINES)?.let { lines += unpacked(it) } }
         model.watcher = ::shown
         screen.list(shelf.names, shelf.last)
         wire()
+        seen = model.state
         screen.show(model.state, model)
     }
 
@@ -44,10 +38,8 @@ class ChatActivity : Activity() {
         if (named != null && named.name != screen.chosen) screen.list(shelf.names, named.name)
         screen.show(state, model)
         val unsent = (state as? Chat.Failed)?.unsent ?: (state as? Chat.Done)?.unsent
-        if (unsent != null && screen.prompt.text.isEmpty()) {
-            screen.prompt.setText(unsent.text)
-            attached = unsent.document
-        }
+        if (unsent != null && state !== seen && screen.prompt.text.isEmpty()) screen.prompt.setText(unsent) // once
+        seen = state
         if (!model.busy) picked?.let {
             picked = null
             shelf.add(it)
@@ -60,7 +52,7 @@ class ChatActivity : Activity() {
         anyway.setOnClickListener { shelf.last?.let { shelf.open(it, anyway = true) } }
         adding.setOnClickListener { pick(Intent(Intent.ACTION_OPEN_DOCUMENT_TREE), FOLDER) }
         attaching.setOnClickListener { pick(Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*"), TEXT) }
-        detaching.setOnClickListener { attached = null }
+        detaching.setOnClickListener { model.attached = null }
         deleting.setOnClickListener { screen.chosen?.let(::askToDelete) }
         onChosen { if (it != shelf.last) shelf.open(it) } // a list tells of its own first choice, too
         root.setOnDragListener { _, event ->
@@ -70,9 +62,7 @@ class ChatActivity : Activity() {
     }
 
     private fun sent() {
-        if (!model.send(Draft(screen.prompt.text.toString(), attached), screen.settings)) return
-        screen.prompt.setText("")
-        attached = null
+        if (model.send(screen.prompt.text.toString(), screen.settings)) screen.prompt.setText("")
     }
 
     private fun pick(intent: Intent, request: Int) = try {
@@ -93,7 +83,7 @@ class ChatActivity : Activity() {
     private fun attach(read: () -> Document) {
         thread {
             val document = runCatching(read)
-            runOnUiThread { document.fold({ attached = it }) { screen.say(wordsFor(it)) } }
+            runOnUiThread { document.fold({ model.attached = it }) { screen.say(wordsFor(it)) } }
         }
     }
 
@@ -131,7 +121,7 @@ class ChatActivity : Activity() {
         if (level >= TRIM_MEMORY_BACKGROUND) model.empty()
     }
 
-    override fun onRetainNonConfigurationInstance(): Any = Kept(model, attached)
+    override fun onRetainNonConfigurationInstance(): Any = model
 
     override fun onSaveInstanceState(out: Bundle) {
         super.onSaveInstanceState(out)

@@ -25,6 +25,15 @@ class ChatModel(work: Executor, main: Executor, private val words: (Throwable) -
     var watcher: (Chat) -> Unit = {}
 
     val lines = mutableListOf<Line>()
+
+    /** Goes along with the next message. */
+    var attached: Document? = null
+        set(value) {
+            val other = value != field
+            field = value
+            if (other) watcher(state)
+        }
+
     val busy get() = jobs.busy
     val ready get() = model != null
     private val jobs = OneAtATime(work, main)
@@ -82,15 +91,21 @@ class ChatModel(work: Executor, main: Executor, private val words: (Throwable) -
         }
     }
 
-    /** Send a message; false where none can be sent now. */
-    fun send(draft: Draft, settings: Settings): Boolean {
-        val asked = model?.answerer
-        if (busy || asked == null || draft.text.isBlank()) return false
-        lines += draft.line()
+    /** Send a message, with what is [attached]; false where none can be sent now. */
+    fun send(text: String, settings: Settings): Boolean {
+        val with = model?.answerer
+        if (busy || with == null || text.isBlank()) return false
+        val document = attached
+        lines += asked(text, document)
         val messages = lines.map { Message(it.role, it.text) }
+        attached = null
         val job = started(Chat.Writing(""), writes = true) ?: return false
-        val unsent = { draft.also { lines.removeAt(lines.lastIndex) } }
-        job.run({ answer(job, asked, messages, settings) }, { state = Chat.Failed(words(it), unsent()) }) {
+        val unsent = {
+            lines.removeAt(lines.lastIndex)
+            attached = attached ?: document
+            text
+        }
+        job.run({ answer(job, with, messages, settings) }, { state = Chat.Failed(words(it), unsent()) }) {
             val said = it.text.isNotEmpty()
             if (said) lines += Line("assistant", it.text)
             state = Chat.Done(it, if (said) null else unsent())
@@ -98,9 +113,9 @@ class ChatModel(work: Executor, main: Executor, private val words: (Throwable) -
         return true
     }
 
-    private fun answer(job: OneAtATime.Job, asked: Answerer, messages: List<Message>, settings: Settings): Answer {
+    private fun answer(job: OneAtATime.Job, with: Answerer, messages: List<Message>, settings: Settings): Answer {
         val text = StringBuilder()
-        return asked.answer(messages, settings, job::stopped) { piece ->
+        return with.answer(messages, settings, job::stopped) { piece ->
             val sofar = text.append(piece).toString()
             job.tell { state = Chat.Writing(sofar) }
         }
@@ -131,8 +146,6 @@ class ChatModel(work: Executor, main: Executor, private val words: (Throwable) -
 
     private fun started(first: Chat, writes: Boolean = false): OneAtATime.Job? =
         jobs.job(writes)?.also { state = first }
-
-    private companion object {
-        const val STEP = 0.01 // of a copy, between two tellings
-    }
 }
+
+private const val STEP = 0.01 // of a copy, between two tellings

@@ -57,6 +57,7 @@ class Screen(private val activity: Activity) {
         for (view in listOf(models, adding, clearing)) view.isEnabled = idle
         deleting.isEnabled = idle && models.count > 0
         root.keepScreenOn = model.busy // a screen that goes dark stops the answer
+        attach(model.attached)
         log(model.lines, (state as? Chat.Writing)?.text)
     }
 
@@ -101,12 +102,13 @@ class Screen(private val activity: Activity) {
         is Chat.Ready -> activity.getString(R.string.ready, state.name)
         is Chat.Writing -> activity.getString(R.string.writing)
         is Chat.Done -> with(state.answer) {
-            activity.getString(if (stopped) R.string.stopped else R.string.done, firstSeconds, tokens, tokensPerSecond)
+            val ending = if (stopped) R.string.stopped else if (tokens >= settings.maxTokens) R.string.cut else R.string.done
+            activity.getString(ending, firstSeconds, tokens, tokensPerSecond)
         }
         is Chat.Failed -> state.why
     }
 
-    fun attach(attached: Document?) {
+    private fun attach(attached: Document?) {
         documents.visibility = if (attached == null) GONE else VISIBLE
         document.text = attached?.let { activity.getString(R.string.attached, it.name, it.text.length) } ?: ""
     }

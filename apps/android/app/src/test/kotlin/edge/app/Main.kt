@@ -42,7 +42,7 @@ private fun said(app: File, root: File, prompt: String) {
     table.model.copy({ progress, stopped -> store.add("stories", files.toList(), progress, stopped).name }) { opener.open(it) }
     table.settle()
     equal(table.model.state, Chat.Ready("stories"))
-    table.model.send(Draft(prompt), Settings(temperature = 0.0, maxTokens = 200))
+    table.model.send(prompt, Settings(temperature = 0.0, maxTokens = 200))
     table.settle()
     println((table.model.state as Chat.Done).answer.text)
     equal(table.model.lines.last().text, (table.model.state as Chat.Done).answer.text)
@@ -112,7 +112,10 @@ class Table {
         states.clear()
     }
 
-    fun said(text: String, document: Document? = null) = model.send(Draft(text, document), Settings()).also { settle() }
+    fun said(text: String, document: Document? = null): Boolean {
+        if (document != null) model.attached = document
+        return model.send(text, Settings()).also { settle() }
+    }
 }
 
 fun <T> equal(found: T, wanted: T) {
@@ -142,7 +145,7 @@ private val CHECKS = mapOf(
         lateinit var table: Table
         table = Table().opened(Scripted(listOf("a")) { table.model.stop() })
         table.said("One", Document("d.txt", "text"))
-        equal((table.model.state as Chat.Done).unsent, Draft("One", Document("d.txt", "text")))
+        equal((table.model.state as Chat.Done).unsent to table.model.attached, "One" to Document("d.txt", "text"))
         equal(table.model.lines, emptyList())
     },
     "an error is told in words, and the message comes back" to {
@@ -150,7 +153,7 @@ private val CHECKS = mapOf(
         val table = Table().opened(Scripted(listOf("a")) { if (fails) throw EdgeException("It is too long.") })
         table.model.lines += listOf(Line("user", "One"), Line("assistant", "a"))
         table.said("One")
-        equal(table.model.state, Chat.Failed("It is too long.", Draft("One")))
+        equal(table.model.state, Chat.Failed("It is too long.", "One"))
         equal(table.model.lines, listOf(Line("user", "One"), Line("assistant", "a")))
         fails = false
         equal(table.said("One"), true)
@@ -159,7 +162,7 @@ private val CHECKS = mapOf(
     "memory that runs out is told, too" to {
         val table = Table().opened(Scripted(listOf("a")) { throw OutOfMemoryError("no more") })
         table.said("One")
-        equal(table.model.state, Chat.Failed("no more", Draft("One")))
+        equal(table.model.state, Chat.Failed("no more", "One"))
         equal(table.model.ready to table.model.busy, true to false)
     },
     "a document goes to the model, its name to the screen" to {
@@ -168,6 +171,10 @@ private val CHECKS = mapOf(
         table.said("What is it?", Document("d.txt", "A long text."))
         equal(answerer.asked.single(), listOf(Message("user", "A long text.\n\nWhat is it?")))
         equal(table.model.lines.first().shown, "d.txt\nWhat is it?")
+        equal(table.model.attached, null)
+        table.states.clear()
+        table.model.attached = Document("e.txt", "text")
+        equal(table.states, listOf(table.model.state)) // so that it is shown
     },
     "in the background an answer stops and a copy does not" to {
         lateinit var table: Table
@@ -182,7 +189,7 @@ private val CHECKS = mapOf(
         lateinit var table: Table
         val answerer = Scripted(listOf("a")) {
             val before = table.states.toList()
-            equal(table.model.send(Draft("Two"), Settings()), false)
+            equal(table.model.send("Two", Settings()), false)
             table.model.clear()
             table.model.open("other") { throw AssertionError("opened") }
             table.model.copy({ _, _ -> throw AssertionError("copied") }) {}
@@ -339,7 +346,7 @@ private val CHECKS = mapOf(
         }
         main.execute { model.open("m") { FakeAnswerer("word ".repeat(100_000), pause = 1) } }
         equal(ready.await(20, TimeUnit.SECONDS), true)
-        main.execute { model.send(Draft("One"), Settings(maxTokens = 100_000)) }
+        main.execute { model.send("One", Settings(maxTokens = 100_000)) }
         equal(written.await(20, TimeUnit.SECONDS), true)
         main.execute(model::stop)
         equal(done.await(20, TimeUnit.SECONDS), true)
