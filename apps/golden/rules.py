@@ -23,7 +23,7 @@ TEXTS = (
     "a\u2028b\u3000c\xa0d\x85e\x1cf\u1680", "<s> a</s>  b<|r|>   x\n<|r|>", "a <|l|> b\u3000<|l|>",
     "Wort Worte_Wort Wort. éWort",
     "norm normal normalx  norm  norm x", "  <|both|> <|both|>\u3000 a<|both|><|l|>", "! ! !", "\n", " \n",
-    "▁x ▁▁the <0x41>", "\U0001d538x\x00y", "...)//!!??(a)[b]_c", "x" * 40 + "the" * 12,
+    "▁x ▁▁the <0x41>", "\U0001d538x\x00y", "...)//!!??(a)[b]_c{a{xxx}}", "x" * 40 + "the" * 12,
 )  # fmt: skip
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 GPT2 = BYTES | {"use_regex": True}
@@ -46,6 +46,7 @@ DEEPSEEK3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LINES = r"^.|.$|(?<=a)\S\S|\D"
+BRACES = r"a{|x{2}|\{|}|[{}\]]+|]"
 SCRIPTS = r"\p{Han}+|\P{L}+|[^\P{N}x]+|[&#~ ]|\x{74}\u0068"
 BEHAVIORS = ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous")
 PREPEND = {"type": "Prepend", "prepend": "▁"}
@@ -63,7 +64,7 @@ def pre_tokenizers() -> Iterator[dict[str, Any]]:
     for digits in (False, True):
         one = {"type": "Digits", "individual_digits": digits}
         yield {"type": "Sequence", "pretokenizers": [one, GPT2]}
-    for pattern in (LLAMA3, QWEN2, GPT4O, POSSESSIVE, DEEPSEEK3, LINES, SCRIPTS):
+    for pattern in (LLAMA3, QWEN2, GPT4O, POSSESSIVE, DEEPSEEK3, LINES, BRACES, SCRIPTS):
         yield split(pattern)
     for behavior in BEHAVIORS:
         for invert in (False, True):

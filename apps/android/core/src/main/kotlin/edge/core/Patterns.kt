@@ -41,8 +41,9 @@ private class Translation(private val pattern: String) {
             char == '.' -> out.append("[^\\n]")
             char == '^' -> out.append("(?<![^\\n])")
             char == '$' -> out.append("(?![^\\n])")
-            char == '}' && peek() == '+' -> refuse("it repeats a quantity")
             char == ')' -> closed()
+            char == '{' -> quantity()
+            char == '}' || char == ']' -> out.append('\\').append(char) // Android's asks for it
             else -> out.append(char)
         }
     }
@@ -57,7 +58,7 @@ private class Translation(private val pattern: String) {
 
     private fun inClass(char: Char) {
         if (char == '&' && peek() == '&') refuse("it intersects classes")
-        out.append(if (char in "&#~ ") "\\x${"%02x".format(char.code)}" else char)
+        out.append(if (char in "&#~ {}") "\\x${"%02x".format(char.code)}" else char)
     }
 
     private fun group() {
@@ -71,8 +72,22 @@ private class Translation(private val pattern: String) {
     /** A group that is repeated without end may be tried in more ways than there is time for, each on more of the stack. */
     private fun closed() {
         out.append(')')
-        if (peek() == '*' || peek() == '+' || ENDLESS.find(pattern, at)?.range?.first == at) refuse("it repeats a group")
+        if (peek() == '*' || peek() == '+' || quantityAt(at)?.endsWith(",}") == true) refuse("it repeats a group")
     }
+
+    private fun quantity() {
+        val found = quantityAt(at - 1)
+        if (found == null) {
+            out.append("\\{")
+            return
+        }
+        at += found.length - 1
+        if (found.startsWith("{,")) refuse("it has a quantity without a beginning")
+        if (peek() == '+') refuse("it repeats a quantity")
+        out.append(found)
+    }
+
+    private fun quantityAt(start: Int): String? = QUANTITY.find(pattern, start)?.takeIf { it.range.first == start }?.value
 
     private fun escape() {
         if (at == pattern.length) refuse("it ends with a backslash")
@@ -90,7 +105,8 @@ private class Translation(private val pattern: String) {
     }
 
     private fun set(inside: String, not: Boolean) {
-        out.append(if (not) "[^$inside]" else "[$inside]") // within a class, too: a union
+        // Within a class, as it is: to some engines a class inside a negated one is no part of what is negated.
+        out.append(if (not) "[^$inside]" else if (classes > 0) inside else "[$inside]")
     }
 
     private fun property(not: Boolean) {
@@ -121,7 +137,7 @@ private class Translation(private val pattern: String) {
 
     private companion object {
         val GROUPS = listOf("?:", "?=", "?!", "?<=", "?<!", "?>", "?i:")
-        val ENDLESS = Regex("[{][0-9]*,[}]")
+        val QUANTITY = Regex("[{]([0-9]+,?[0-9]*|,[0-9]+)[}]")
         val CLASSES = mapOf(
             's' to "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}",
             'd' to "\\p{Nd}",

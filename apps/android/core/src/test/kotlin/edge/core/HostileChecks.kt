@@ -38,7 +38,7 @@ internal fun Checks.hostile(golden: Golden) {
     wrong("splits at nothing", split(""))
     for ((pattern, words) in listOf(
         "(" to "cannot use", "a{3,1}" to "cannot use", "[[:alpha:]]" to "POSIX", "[a&&b]" to "intersects", "\\b" to "has \\b", "\\w" to "has \\w",
-        "(?m)a" to "group of an unknown kind", "(?<a>b)" to "unknown kind", "\\p{Foo}" to "the property Foo", "\\pL" to "without braces", "a{1,2}+" to "repeats a quantity",
+        "(?m)a" to "group of an unknown kind", "(?<a>b)" to "unknown kind", "\\p{Foo}" to "the property Foo", "\\pL" to "without braces", "a{1,2}+" to "repeats a quantity", "a{,2}" to "without a beginning",
         "\\x{110000}" to "wrong number", "\\u12" to "wrong number", "\\" to "ends with a backslash", "(?#x)" to "unknown kind", "\\1" to "has \\1", "[]" to "empty class",
     )) wrong(words, split(pattern))
     wrong("which this app cannot show piece by piece", "decoder" to null)
