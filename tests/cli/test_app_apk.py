@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from xml.etree import ElementTree
 
 import android
@@ -136,7 +137,7 @@ def test_native_libraries_lie_at_16_kb(file: Path) -> None:
         assert ("lib/arm64-v8a/libonnxruntime.so" in packed) == (file.stem == "stored")
 
 
-def start(raw, one: zipfile.ZipInfo) -> int:
+def start(raw: BinaryIO, one: zipfile.ZipInfo) -> int:
     """Where a file's bytes begin."""
     raw.seek(one.header_offset + 26)
     name, extra = struct.unpack("<HH", raw.read(4))
