@@ -64,11 +64,11 @@ def checks(built: build_apk.Built) -> Path:
 
 
 def test_the_conversation_without_its_screen(built: build_apk.Built, checks: Path) -> None:
-    """Streams, stops, errors, what is refused, what is closed when: on the JVM, where android.* is not."""
+    """Streams, stops, errors, what is refused, what is closed when, what is picked: on the JVM, over fakes of android.*."""
     path = f"{checks}:{built.classes}:{built.tools.stdlib}"
     done = android.ran(["java", "-cp", path, "edge.app.MainKt"])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.fullmatch(r"2\d passed, 0 failed", done.stdout.strip())
+    assert re.fullmatch(r"3\d passed, 0 failed", done.stdout.strip())
 
 
 def test_a_model_is_added_opened_and_says_what_edge_says(
