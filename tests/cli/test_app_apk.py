@@ -64,7 +64,7 @@ def checks(built: build_apk.Built) -> Path:
 
 
 def test_the_conversation_without_its_screen(built: build_apk.Built, checks: Path) -> None:
-    """Streams, stops, errors, what is refused, what is closed when, what is picked: on the JVM, over fakes of android.*."""
+    """Streams, stops, errors, what is refused, what is closed when, what is picked: over fakes of android.*."""
     path = f"{checks}:{built.classes}:{built.tools.stdlib}"
     done = android.ran(["java", "-cp", path, "edge.app.MainKt"])
     assert done.returncode == 0, done.stdout + done.stderr
