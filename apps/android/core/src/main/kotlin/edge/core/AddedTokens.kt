@@ -62,9 +62,11 @@ internal class Finder(spelled: Map<String, AddedToken>) {
         return found
     }
 
+    /** Whether a word goes on past [at], backwards where [step] is negative. */
     private fun inWord(text: String, at: Int, step: Int): Boolean {
-        val char = if (step < 0) at.takeIf { it > 0 }?.let(text::codePointBefore) else at.takeIf { it < text.length }?.let(text::codePointAt)
-        return char != null && (Character.isLetterOrDigit(char) || Character.getType(char) in WORDS)
+        if (at == if (step < 0) 0 else text.length) return false
+        val char = if (step < 0) text.codePointBefore(at) else text.codePointAt(at)
+        return Character.isLetterOrDigit(char) || Character.getType(char) in WORDS
     }
 
     private fun String.blanksBefore(end: Int): Int {
@@ -94,6 +96,7 @@ internal class Finder(spelled: Map<String, AddedToken>) {
 
 /** White space as Unicode has it, which is neither Java's nor Kotlin's. */
 internal fun isBlank(char: Char): Boolean = when (char) {
-    in '\t'..'\r', ' ', '\u0085', '\u00a0', '\u1680', in '\u2000'..'\u200a', '\u2028', '\u2029', '\u202f', '\u205f', '\u3000' -> true
+    in '\t'..'\r', ' ', '\u0085', '\u00a0', '\u1680', in '\u2000'..'\u200a' -> true
+    '\u2028', '\u2029', '\u202f', '\u205f', '\u3000' -> true
     else -> false
 }

@@ -10,7 +10,7 @@ internal class Rotary(val frequencies: FloatArray, val magnitude: Double)
 internal class Sizes(val vocab: Int, val context: Int, val layers: List<Layer>, val rotary: Rotary?)
 
 /** A file of a model: its place below the model's folder, with its size and hash. */
-internal class Named(val name: String, val bytes: Long, val sha256: String)
+internal data class Named(val name: String, val bytes: Long, val sha256: String)
 
 /** What app.json says, checked: refused with an [EdgeException] where it is of another schema, incomplete, or absurd. */
 internal class Description(json: Json) {
@@ -26,7 +26,7 @@ internal class Description(json: Json) {
 
     init {
         val schema = json["schema"].whole(0..Long.MAX_VALUE)
-        if (schema != SCHEMA) json.wrong("is of schema $schema, and this app reads $SCHEMA: update the app, or run `edge app` again")
+        if (schema != SCHEMA) json.wrong("is of schema $schema, and this app reads $SCHEMA: use the `edge app` of its time")
         val target = json["modules"]["text"]["target"].text()
         if (target != "onnx") json.wrong("is a model for ${target.take(20)}, and this app runs models for onnx")
         name = json["name"].text()
@@ -58,7 +58,8 @@ internal class Description(json: Json) {
     private fun apart(json: Json) {
         val names = files.map { it.name } + "app.json"
         val folders = names.flatMap { name -> name.indices.filter { name[it] == '/' }.map { name.take(it) } }.toSet()
-        val twice = names.groupBy { it.lowercase() }.values.firstOrNull { it.size > 1 }?.first() ?: names.firstOrNull { it in folders }
+        val alike = names.groupBy { it.lowercase() }.values.firstOrNull { it.size > 1 }?.first()
+        val twice = alike ?: names.firstOrNull { it in folders }
         if (twice != null) json.wrong("names ${twice.take(60)} twice")
     }
 

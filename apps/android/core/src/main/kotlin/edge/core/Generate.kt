@@ -27,8 +27,10 @@ internal fun generate(decoder: Decoder, ids: IntArray, stream: Stream, wish: Wis
     val room = decoder.capacity - decoder.length
     if (ids.isEmpty()) throw EdgeException("There is nothing to answer: the text has no tokens.")
     if (ids.size > room) {
-        val all = decoder.length + ids.size
-        throw EdgeException("The conversation has $all tokens, and this model reads at most ${decoder.capacity}: begin a new one, or shorten the text.")
+        val (all, most) = decoder.length + ids.size to decoder.capacity
+        throw EdgeException(
+            "The conversation has $all tokens, and this model reads at most $most: begin a new one, or shorten the text.",
+        )
     }
     val filter = StopStrings(wish.stops)
     val history = (wish.seen + ids).toMutableList()

@@ -10,6 +10,7 @@ import java.io.InputStream
  */
 internal class JsonReader(private val input: InputStream, private val name: String, private val most: Long) {
     private val buffer = ByteArray(1 shl 16)
+    private val bytes = Utf8Builder() // of the string that is read
     private var length = 0
     private var at = 0
     private var taken = 0L
@@ -72,11 +73,10 @@ internal class JsonReader(private val input: InputStream, private val name: Stri
 
     private fun string(): String {
         next()
-        val bytes = Utf8Builder()
         while (true) {
             when (val byte = next()) {
                 '"'.code -> break
-                '\\'.code -> escaped(bytes)
+                '\\'.code -> escaped()
                 END -> wrong("it ends within a string")
                 in 0..0x1f -> wrong("a string holds a control character")
                 else -> bytes.add(byte)
@@ -87,7 +87,7 @@ internal class JsonReader(private val input: InputStream, private val name: Stri
         return bytes.text() ?: wrong("a string is not UTF-8")
     }
 
-    private fun escaped(bytes: Utf8Builder) {
+    private fun escaped() {
         when (val letter = next().toChar()) {
             '"', '\\', '/' -> bytes.add(letter.code)
             'b' -> bytes.add('\b'.code)
@@ -121,8 +121,11 @@ internal class JsonReader(private val input: InputStream, private val name: Stri
 
     /** The next byte that is no blank, not yet taken. */
     private fun blank(): Int {
-        while (peek() in BLANKS) at++
-        return peek()
+        while (true) {
+            val byte = peek()
+            if (byte != ' '.code && byte != '\n'.code && byte != '\t'.code && byte != '\r'.code) return byte
+            at++
+        }
     }
 
     private fun next(): Int = peek().also { if (it != END) at++ }
@@ -152,7 +155,6 @@ internal class JsonReader(private val input: InputStream, private val name: Stri
         const val END = -1
         val DIGITS = '0'.code..'9'.code
         val NUMERIC = (DIGITS + "+-.eE".map { it.code }).toSet()
-        val BLANKS = " \t\n\r".map { it.code }.toSet()
         val NUMBER = Regex("-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?")
     }
 }

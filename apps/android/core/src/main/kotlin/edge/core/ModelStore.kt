@@ -44,13 +44,11 @@ class ModelStore(private val root: File) {
         LOCK.withLock {
             cleared()
             val app = files.filter { it.path == ModelFolder.APP || it.path.endsWith("/${ModelFolder.APP}") }
-                .minByOrNull { path -> path.path.count { it == '/' } } ?: throw EdgeException(ModelFolder.NO_MODEL)
+                .minByOrNull { file -> file.path.count { it == '/' } } ?: throw EdgeException(ModelFolder.NO_MODEL)
             val description = ModelFolder.described(app.open())
             val prefix = app.path.removeSuffix(ModelFolder.APP)
             val byPath = files.associateBy { it.path }
-            val sources = description.files.map { named ->
-                named to (byPath[prefix + named.name] ?: throw EdgeException("The file ${named.name} is missing: choose the whole folder."))
-            }
+            val sources = description.files.map { it to (byPath[prefix + it.name] ?: missing(it)) }
             root.mkdirs()
             if (root.usableSpace < description.bytes) {
                 val (needs, has) = description.bytes / MB to root.usableSpace / MB
@@ -60,7 +58,8 @@ class ModelStore(private val root: File) {
             try {
                 Copy(made, description.bytes, progress, stopped).all(sources)
                 app.open().use { input -> File(made, ModelFolder.APP).outputStream().use { hashed(input, it) } }
-                ModelFolder(made).check() // of app.json, too: it was read twice
+                val again = ModelFolder(made).description.files // app.json was read twice
+                if (again != description.files) throw EdgeException("app.json changed while it was copied: add the model again.")
                 named(made, safe(name).ifEmpty { safe(description.name).ifEmpty { "model" } })
             } finally {
                 made.deleteRecursively()
@@ -68,7 +67,8 @@ class ModelStore(private val root: File) {
         }
 
     fun delete(name: String) = LOCK.withLock {
-        val model = list().firstOrNull { it.name == name } ?: throw EdgeException("There is no model of the name ${name.take(60)}.")
+        val model = list().firstOrNull { it.name == name }
+            ?: throw EdgeException("There is no model of the name ${name.take(60)}.")
         val gone = File(root, GONE)
         gone.deleteRecursively()
         if (!model.folder.renameTo(gone)) throw EdgeException("The model $name cannot be deleted.") // as a whole, or not at all
@@ -114,8 +114,14 @@ class ModelStore(private val root: File) {
         }
     }
 
-    private fun safe(name: String): String =
-        name.map { if (it.isLetterOrDigit() || it in "._- ") it else '-' }.joinToString("").trim().trimStart('.').take(60).trim()
+    private fun missing(file: Named): Nothing =
+        throw EdgeException("The file ${file.name} is missing: choose the whole folder.")
+
+    /** What may be the name of a folder. */
+    private fun safe(name: String): String {
+        val letters = name.map { if (it.isLetterOrDigit() || it in "._- ") it else '-' }.joinToString("")
+        return letters.trim().trimStart('.').take(60).trim()
+    }
 
     private companion object {
         const val HIDDEN = "."
@@ -125,36 +131,5 @@ class ModelStore(private val root: File) {
         const val USUAL = 4096
         const val MB = 1_000_000
         val LOCK = ReentrantLock() // several stores may be of one folder
-    }
-}
-
-/** Files on their way into a folder. */
-private class Copy(
-    private val folder: File,
-    private val total: Long,
-    private val progress: (Double) -> Unit,
-    private val stopped: () -> Boolean,
-) {
-    private var done = 0L
-
-    fun all(sources: List<Pair<Named, Incoming>>) = sources.forEach { (named, source) -> one(named, source) }
-
-    private fun one(named: Named, source: Incoming) {
-        val file = File(folder, named.name)
-        file.parentFile?.mkdirs()
-        var left = named.bytes
-        val hash = source.open().use { input ->
-            file.outputStream().use { out ->
-                hashed(input, out) { count ->
-                    left -= count
-                    if (left < 0) throw EdgeException("${named.name} has more than the ${named.bytes} bytes that app.json says: get it again.")
-                    if (stopped()) throw EdgeException("Adding the model was stopped.")
-                    done += count
-                    progress(done.toDouble() / total.coerceAtLeast(1))
-                }
-            }
-        }
-        if (left > 0) throw EdgeException("${named.name} has ${named.bytes - left} bytes and should have ${named.bytes}: get it again.")
-        ModelFolder.checkHash(named, hash)
     }
 }

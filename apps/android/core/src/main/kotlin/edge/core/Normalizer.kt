@@ -14,12 +14,14 @@ internal fun normalizer(json: Json): Normalizer {
 }
 
 /** How many times as long it can make a text. */
-private fun growth(json: Json): Double = when {
-    json.isNull -> 1.0
-    json["type"].text() == "Sequence" -> json["normalizers"].items(Tokenizer.STEPS).fold(1.0) { all, step -> all * growth(step) }
-    json["type"].text() == "Prepend" -> 1.0 + json["prepend"].text().length
-    json["type"].text() == "Replace" -> maxOf(1.0, json["content"].text().length.toDouble() / maxOf(1, needle(json["pattern"]).first.length))
-    else -> 1.0
+private fun growth(json: Json): Double {
+    if (json.isNull) return 1.0
+    return when (json["type"].text()) {
+        "Sequence" -> json["normalizers"].items(Tokenizer.STEPS).fold(1.0) { all, step -> all * growth(step) }
+        "Prepend" -> 1.0 + json["prepend"].text().length
+        "Replace" -> maxOf(1.0, json["content"].text().length / maxOf(1.0, needle(json["pattern"]).first.length.toDouble()))
+        else -> 1.0
+    }
 }
 
 private fun step(json: Json): Normalizer {

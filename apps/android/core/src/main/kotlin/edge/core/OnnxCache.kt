@@ -48,10 +48,7 @@ internal class OnnxCache(environment: OrtEnvironment, private val sizes: Sizes, 
     fun keys(layer: Int, count: Int): FloatArray {
         val of = sizes.layers[layer]
         val places = IntArray(count) { it }
-        return graph.taken(tensors.getValue(layer to "key"), Array(of.kvHeads) { places }, count).use { taken ->
-            val values = taken.floatBuffer
-            FloatArray(values.remaining()).also(values::get)
-        }
+        return graph.taken(tensors.getValue(layer to "key"), Array(of.kvHeads) { places }, count).use { it.values() }
     }
 
     override fun close() {
@@ -82,4 +79,10 @@ internal class OnnxCache(environment: OrtEnvironment, private val sizes: Sizes, 
         const val GROWTH = 512 // rows: a copy of the cache is little beside as many steps, each of which reads it
         val PARTS = listOf("key", "value")
     }
+}
+
+/** What is in a tensor. */
+internal fun OnnxTensor.values(): FloatArray {
+    val buffer = floatBuffer // a copy already
+    return if (buffer.hasArray()) buffer.array() else FloatArray(buffer.remaining()).also(buffer::get)
 }

@@ -3,6 +3,7 @@ package edge.core
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtException
+import ai.onnxruntime.OrtLoggingLevel
 import ai.onnxruntime.OrtSession
 import java.io.File
 
@@ -13,7 +14,7 @@ import java.io.File
  * The same memory goes in as past and comes out as present, with room for more rows than are in use: a step copies nothing.
  */
 internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) : Evictable {
-    private val environment = OrtEnvironment.getEnvironment()
+    private val environment = OrtEnvironment.getEnvironment().apply { setTelemetry(false) }
     private val session = opened(file, threads)
     private val fed = OnnxFed(environment, session.inputNames, sizes)
     private val cache: OnnxCache
@@ -71,8 +72,8 @@ internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) 
         run(ids, sizes.layers.indices.mapTo(HashSet()) { "queries.$it" }) { out ->
             votes = sizes.layers.mapIndexed { at, layer ->
                 val of = Attention(ids.size, layer, cache.rows + ids.size)
-                val packed = (out.get("queries.$at").get() as OnnxTensor).floatBuffer
-                votes(queries(FloatArray(packed.remaining()).also(packed::get), of, start), cache.keys(at, of.rows), of)
+                val packed = (out.get("queries.$at").get() as OnnxTensor).values()
+                votes(queries(packed, of, start), cache.keys(at, of.rows), of)
             }
         }
         return told() to votes
@@ -94,7 +95,7 @@ internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) 
         val every = everyRow && ids.size > 1
         try {
             session.run(fed.feeds, if (every) more + LOGITS else more, if (every) cache.presents else pinned).use { out ->
-                if (every) keepLast((out.get(LOGITS).get() as OnnxTensor))
+                if (every) keepLast(out.get(LOGITS).get() as OnnxTensor)
                 use(out)
             }
         } catch (problem: OrtException) {
@@ -105,10 +106,9 @@ internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) 
     }
 
     private fun keepLast(all: OnnxTensor) {
-        val rows = all.floatBuffer
-        rows.position(rows.remaining() - sizes.vocab)
+        val rows = all.values()
         logits.rewind()
-        logits.put(rows)
+        logits.put(rows, rows.size - sizes.vocab, sizes.vocab)
     }
 
     /** Queries alone, rotated, of rows that also hold keys and values where attention itself rotates them. */
@@ -122,6 +122,7 @@ internal class OnnxDecoder(file: File, override val sizes: Sizes, threads: Int) 
 
     private fun opened(file: File, threads: Int): OrtSession = try {
         OrtSession.SessionOptions().use {
+            it.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL) // what it logs as an error, it also throws
             it.setMemoryPatternOptimization(false) // every step has a new shape: no pattern is used twice
             it.setIntraOpNumThreads(threads)
             environment.createSession(file.path, it)

@@ -20,8 +20,9 @@ internal class OnnxNames(session: OrtSession, private val file: String, sizes: S
         val logits = shape(outputs["logits"])
         if (logits.size != 3 || logits[2] != sizes.vocab.toLong()) wrong()
         everyRow = logits[1] != 1L && "wanted" !in inputs
-        val known = setOf("input_ids", "position_ids", "attention_mask", "wanted")
-        if (inputs.keys.any { it !in known && !LAYERED.matches(it) } || "input_ids" !in inputs || "position_ids" !in inputs) wrong()
+        val asked = setOf("input_ids", "position_ids")
+        val known = asked + setOf("attention_mask", "wanted")
+        if (!inputs.keys.containsAll(asked) || inputs.keys.any { it !in known && !LAYERED.matches(it) }) wrong()
     }
 
     private fun cache(info: NodeInfo?, layer: Layer) {

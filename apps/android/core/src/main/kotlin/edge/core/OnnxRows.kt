@@ -8,7 +8,6 @@ import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.nio.FloatBuffer
 import java.nio.IntBuffer
-import java.nio.LongBuffer
 
 /**
  * Takes rows of a tensor [1, G, S, W] into a new one [1, G, C, W], by a graph of three nodes: what a graph makes lies in ONNX
@@ -83,8 +82,11 @@ internal class OnnxRows(private val environment: OrtEnvironment) : AutoCloseable
     }
 }
 
-internal fun longs(environment: OrtEnvironment, vararg values: Long): OnnxTensor =
-    OnnxTensor.createTensor(environment, direct(values.size, 8).asLongBuffer().apply { put(values).rewind() } as LongBuffer, longArrayOf(values.size.toLong()))
+internal fun longs(environment: OrtEnvironment, vararg values: Long): OnnxTensor {
+    val buffer = direct(values.size, 8).asLongBuffer()
+    buffer.put(values).rewind()
+    return OnnxTensor.createTensor(environment, buffer, longArrayOf(values.size.toLong()))
+}
 
 internal fun tensor(environment: OrtEnvironment, values: FloatArray, shape: LongArray): OnnxTensor {
     val buffer = floats(values.size)

@@ -10,8 +10,10 @@ import java.util.Random
 internal class OpenModel(private val folder: ModelFolder, private val threads: Int) : Answerer {
     private val about = folder.apply { check() }.description
     private val tokenizer = folder.tokenizer().also {
-        if (it.size > about.sizes.vocab) throw EdgeException("tokenizer.json has ${it.size} ids, and the model ${about.sizes.vocab}: they belong to two models.")
+        val vocab = about.sizes.vocab
+        if (it.size > vocab) throw EdgeException("tokenizer.json has ${it.size} ids, and the model $vocab: they are of two models.")
     }
+    private var closed = false
     private var cuts = false
     private var decoder: Decoder? = decoder(cuts)
     private var cached = listOf<Int>() // ids that the decoder has read
@@ -22,8 +24,9 @@ internal class OpenModel(private val folder: ModelFolder, private val threads: I
         decoder.rewind(minOf(shared(cached, ids), decoder.length))
         val start = decoder.length // less than is shared where rows of it were forgotten
         val text = StringBuilder()
+        val wish = wish(settings, ids.copyOf(start), stopped)
         try {
-            val made = generate(decoder, ids.copyOfRange(start, ids.size), tokenizer.stream(), wish(settings, ids.copyOf(start), stopped)) {
+            val made = generate(decoder, ids.copyOfRange(start, ids.size), tokenizer.stream(), wish) {
                 text.append(it)
                 piece(it)
             }
@@ -38,8 +41,14 @@ internal class OpenModel(private val folder: ModelFolder, private val threads: I
     }
 
     override fun close() {
+        closed = true
+        shut()
+    }
+
+    private fun shut() {
         decoder?.close()
         decoder = null
+        cached = listOf()
     }
 
     /** Ids of a conversation that asks for an answer: one BOS where the model wants one. */
@@ -52,18 +61,19 @@ internal class OpenModel(private val folder: ModelFolder, private val threads: I
 
     private fun wish(settings: Settings, seen: IntArray, stopped: () -> Boolean): Wish {
         val random = Random(settings.seed)
-        val sampling = settings.temperature?.let { about.sampling.copy(temperature = it) } ?: about.sampling
-        return Wish(about.stop, sampling = sampling, most = settings.maxTokens, seen = seen, random = random::nextDouble, stopped = stopped)
+        val asked = settings.temperature
+        if (asked != null && !(asked in 0.0..100.0)) throw EdgeException("The temperature is $asked: choose 0 or more.")
+        val sampling = if (asked == null) about.sampling else about.sampling.copy(temperature = asked)
+        return Wish(
+            about.stop, sampling = sampling, most = settings.maxTokens, seen = seen, random = random::nextDouble, stopped = stopped,
+        )
     }
 
     private fun ready(snapkv: Boolean): Decoder {
-        if (snapkv != cuts || decoder == null) {
-            close() // first: there is rarely memory for two
-            cached = listOf()
-            decoder = decoder(snapkv)
-            cuts = snapkv
-        }
-        return decoder!!
+        check(!closed) { "the model is closed" }
+        if (snapkv != cuts) shut() // first: there is rarely memory for two
+        cuts = snapkv
+        return decoder ?: decoder(snapkv).also { decoder = it }
     }
 
     private fun decoder(snapkv: Boolean): Decoder {

@@ -122,7 +122,7 @@ private class Translation(private val pattern: String) {
     private fun code(letter: Char): String {
         val digits = when {
             letter == 'u' -> pattern.substring(at, minOf(at + 4, pattern.length)).also { at += 4 }
-            peek() == '{' -> pattern.substring(at + 1, pattern.indexOf('}', at).coerceAtLeast(at + 1)).also { at += it.length + 2 }
+            peek() == '{' -> pattern.substring(at + 1).substringBefore('}').also { at += it.length + 2 }
             else -> pattern.substring(at, minOf(at + 2, pattern.length)).also { at += 2 }
         }
         val wrong = digits.length !in 1..6 || (letter == 'u' && digits.length != 4)
@@ -147,29 +147,5 @@ private class Translation(private val pattern: String) {
                 .split(" ").associateBy { it.lowercase() } +
                 "Han Hiragana Katakana Hangul Latin Cyrillic Greek Arabic Hebrew Thai Devanagari"
                     .split(" ").associate { it.lowercase() to "script=$it" }
-    }
-}
-
-/**
- * A text that a pattern may look at so many times, and then is given up: how long a stranger's pattern takes cannot be seen
- * from it. (Android's engine takes a copy, and does not count.)
- */
-internal class Patient(private val text: String) : CharSequence {
-    private var left = LEAST + EACH * text.length
-
-    override val length get() = text.length
-
-    override fun get(index: Int): Char {
-        if (left-- < 0) throw EdgeException("A pattern of tokenizer.json takes too long on this text: use the model's own tokenizer.")
-        return text[index]
-    }
-
-    override fun subSequence(startIndex: Int, endIndex: Int) = text.subSequence(startIndex, endIndex)
-
-    override fun toString() = text
-
-    private companion object {
-        const val LEAST = 10_000_000L
-        const val EACH = 1_000L
     }
 }

@@ -6,6 +6,7 @@ import java.nio.charset.CharacterCodingException
 /** Bytes of a text in UTF-8, and UTF-16 units that escapes spell: half of a surrogate pair alone is no text. */
 internal class Utf8Builder {
     private var bytes = ByteArray(32)
+    private var ascii = true
     private var high = 0 // of a surrogate pair whose second half must come next
 
     var size = 0
@@ -31,14 +32,25 @@ internal class Utf8Builder {
         }
     }
 
-    /** The text, or null where it is none. */
-    fun text(): String? = if (high != 0) null else utf8(bytes, size)
+    /** The text, or null where it is none; and begin another one. */
+    fun text(): String? {
+        val text = when {
+            high != 0 -> null
+            ascii -> String(bytes, 0, size, Charsets.US_ASCII) // most are: a vocabulary has hundreds of thousands
+            else -> utf8(bytes, size)
+        }
+        size = 0
+        high = 0
+        ascii = true
+        return text
+    }
 
     private fun put(text: String) = text.toByteArray().forEach { put(it.toInt()) }
 
     private fun put(byte: Int) {
         if (size == bytes.size) bytes = bytes.copyOf(2 * size)
         bytes[size++] = byte.toByte()
+        if (byte !in 0..0x7f) ascii = false
     }
 
     private companion object {

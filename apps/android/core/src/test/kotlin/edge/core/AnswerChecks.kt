@@ -56,14 +56,17 @@ internal fun Checks.answers(golden: Golden, app: File, place: File) {
             refused("reads at most 2048: begin a new one") { model.answer(listOf(Message("user", "kite ".repeat(3000))), Settings(), { false }, {}) }
             refused("no messages of the role tool") { model.answer(listOf(Message("tool", "x")), Settings(), { false }, {}) }
             refused("no message to answer") { model.answer(listOf(), Settings(), { false }, {}) }
+            for (wrong in listOf(-1.0, Double.NaN)) refused("choose 0 or more") { model.answer(ask(cases[0]), Settings(wrong), { false }, {}) }
             val broken = runCatching { model.answer(ask(cases[0]), Settings(), { false }) { error("the screen") } }
             equal(broken.exceptionOrNull()?.message, "the screen")
             equal(model.answer(ask(cases[0]), Settings(maxTokens = 48), { false }, {}).tokens, cases[0]["tokens"].ids().size)
         }
     }
     check("memory does not grow with answers, nor with models that were closed") {
+        val long = listOf(Message("user", "the red kite ".repeat(150))) // more than the cache has room for at first
         val some = { model: Answerer, count: Int ->
             repeat(count) { model.answer(ask(cases[it % 2]), Settings(maxTokens = 20, snapkv = it % 8 == 0), { false }, {}) }
+            model.answer(long, Settings(maxTokens = 2), { false }, {})
         }
         store.open(stored, 1).use { some(it, 20) }
         val before = resident()

@@ -13,6 +13,10 @@ internal fun Checks.core(golden: Golden) {
             equal(found, case["tokens"].ids(), "$sampling")
         }
     }
+    check("of tokens that weigh alike the first are drawn") {
+        val sampling = Sampling(temperature = 1.0, topP = 0.51)
+        equal(listOf(0.0, 0.34, 0.67, 0.99).map { draw -> pick(FloatArray(4) { 1f }, sampling, listOf()) { draw } }, listOf(0, 1, 2, 2))
+    }
     check("numbers that are none are refused") {
         for (wrong in listOf(floatArrayOf(1f, Float.NaN, 2f), floatArrayOf(1f, Float.POSITIVE_INFINITY), FloatArray(2) { Float.NEGATIVE_INFINITY })) {
             refused("numbers are broken") { pick(wrong, Sampling(), listOf()) { 0.0 } }

@@ -13,6 +13,15 @@ internal fun Checks.folders(app: File, place: File) {
     check("a copy that is stopped leaves nothing") { stopped(store, app) }
     check("a damaged copy leaves the good model") { damaged(store, app) }
     check("an app that ended while a model was replaced has the old one") { ended(place, app) }
+    check("an app.json that changes while it is read") {
+        var reads = 0
+        val changing = incoming(app).map { one ->
+            if (one.path != "app.json") one else Incoming(one.path, 0) {
+                if (reads++ == 0) one.open() else whole.replace("\"bytes\": ", "\"bytes\": 1").byteInputStream()
+            }
+        }
+        refused("changed while it was copied") { store.add("x", changing, {}, { false }) }
+    }
     check("a name is only a name") {
         for (name in listOf("../x", "/etc/x", "..", "a/b", "", ".hidden", "x".repeat(300), "a\u0000b", "con\\x")) {
             val stored = store.add(name, incoming(app), {}, { false })
@@ -122,7 +131,7 @@ private fun damaged(store: ModelStore, app: File) {
     val good = store.add("x", incoming(app), {}, { false })
     val name = "text/model.onnx.data"
     val data = File(app, name).readBytes()
-    for ((words, bytes) in listOf("is damaged" to flipped(data), "should have" to data.copyOf(9), "has more than" to data + 1)) {
+    for ((words, bytes) in listOf("is damaged" to flipped(data), "bytes fewer than" to data.copyOf(9), "has more than" to data + 1)) {
         refused("$name ") { refused(words) { store.add("x", incoming(app, changed = mapOf(name to bytes)), {}, { false }) }; throw EdgeException("$name ") }
         ModelFolder(good.folder).check()
         equal(store.list().map { it.name }, listOf("x"))
@@ -133,7 +142,7 @@ private fun damaged(store: ModelStore, app: File) {
             override fun read(out: ByteArray, at: Int, count: Int) = count
         } }
     }
-    refused("has more than the") { store.add("x", endless, {}, { false }) }
+    refused("has more than ") { store.add("x", endless, {}, { false }) }
     store.delete("x")
 }
 
