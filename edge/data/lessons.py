@@ -43,7 +43,7 @@ class Setting:
     side: int
     patch: int
     most: int
-    least: int = 16
+    least: int = 20
     lines: int = 2
     longest: int = 40
     held: bool = False

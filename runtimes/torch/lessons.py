@@ -44,8 +44,9 @@ from edge_runtimes.torch.optim import Tensors
 from edge_runtimes.torch.passes import fused
 from edge_runtimes.torch.ranks import Ranks
 
-# Weights of training alone: that name what a patch shows; rows of what is no letter, and of a letter's place in a row.
-LETTERS, NAMES, PLACES = "letters/each", "names", "places"
+# Weights of training alone: that name what a patch shows; rows of what is no letter, of a letter's place in a row, and of
+# a row's line and column in its tile.
+LETTERS, NAMES, PLACES, CELLS = "letters/each", "names", "places", "cells"
 SLOTTED = "letters/layers.slots"  # a matrix: how a row tells the letter of each slot
 _DARK = 0.05  # share of empty patches that count among the others, and what their slots count
 _EMPTY = 0.3
@@ -108,6 +109,8 @@ class LessonsRun(Loop):
         narrow = recipe.shape.width
         weights[NAMES] = torch.randn(len(names()), narrow, generator=seeded) * 0.02
         weights[PLACES] = torch.randn(4 * SLOTS, narrow, generator=seeded)
+        lines = recipe.tower.side // recipe.tower.patch // 2
+        weights[CELLS] = torch.randn(2 * lines, narrow, generator=seeded) * 0.02
         super().__init__(out, ranks=ranks, weights=weights, rates=recipe.rates, total=recipe.tiles)
         library = tokenizers.Tokenizer.from_str(self.model.texts["tokenizer.json"].decode())
         self._encode = lambda text: list(library.encode(text).ids)
@@ -265,14 +268,15 @@ class LessonsRun(Loop):
         return (each * counts).sum() / counts.sum().clamp(min=1)
 
     def _told(self, shown: torch.Tensor) -> torch.Tensor:
-        """The rows of tiles as their letters alone make them, each by its place in its row: shown [N, P, slots] ->
-        [N, R, D]. What is no letter has a row of its own.
+        """The rows of tiles as their letters alone make them, each by its place in its row, and the row's own place:
+        shown [N, P, slots] -> [N, R, D]. What is no letter has a row of its own.
         """
         letters = self.weights["text/embed"][self._tokens]
         nothing = torch.zeros_like(letters[:1])
         table = torch.cat([nothing, letters, self.weights[NAMES]])
         found = table[_cells(shown).clamp(min=NOTHING)]  # [N, R, 4 slots, D]
-        return (found * self.weights[PLACES]).sum(2)
+        down, across = self.weights[CELLS].chunk(2)
+        return (found * self.weights[PLACES]).sum(2) + (down[:, None] + across).flatten(0, 1)
 
     def _answered(
         self, rows: torch.Tensor, batch: Batch, course: Course
@@ -314,7 +318,7 @@ def _learns(name: str, course: Course) -> bool:
     """Whether a weight has a part in what this course asks. One that has none would otherwise shrink."""
     if name in (LETTERS, SLOTTED):
         return bool(course.letters)
-    if name in (NAMES, PLACES):
+    if name in (NAMES, PLACES, CELLS):
         return course.told
     network = name.partition("/")[0]
     if network == "text":
