@@ -105,7 +105,16 @@ def sources(*kinds: str) -> list[Path]:
 def compiled(compiler: Path, files: Iterable[Path], classpath: Iterable[Path], out: Path) -> Path:
     """Classes of these files, in the folder `out`. A warning is an error."""
     java()
-    command = ["bash", compiler / "bin" / "kotlinc", "-Werror", "-jvm-target", "1.8", "-Xjdk-release=1.8", "-d", out]
+    command = [
+        "bash",
+        compiler / "bin" / "kotlinc",
+        "-Werror",
+        "-jvm-target",
+        "1.8",
+        "-Xjdk-release=1.8",
+        "-d",
+        out,
+    ]
     paths = ["-classpath", ":".join(map(str, classpath))]
     done = ran([*map(str, command), *paths, *map(str, files)])
     assert done.returncode == 0, done.stderr[-4000:]

@@ -14,7 +14,7 @@ import tokenizers
 
 WORDS = (
     "the The was wasn't don't DON'T we've it's red kite blue drum had Marla Tomtin a an and in on of to is story time "
-    "upon once naïve größe 123 1234 3.14 ...) !! ?? // \n\n \r\n \t é 你好 世界 की हिन्दी"
+    "upon once ſa naïve größe 123 1234 3.14 ...) !! ?? // \n\n \r\n \t é 你好 世界 की हिन्दी"
 )  # fmt: skip
 TEXTS = (
     "", " ", "  ", "the red kite", " the red  kite", "Marla wasn't there.\n\nDon't! DON'T, we'VE it\u2019s i'ſ",
@@ -22,7 +22,7 @@ TEXTS = (
     "你好，世界 हिन्दी की", "🙂👩‍👩‍👧\u200b\ufeff",
     "a\u2028b\u3000c\xa0d\x85e\x1cf\u1680", "<s> a</s>  b<|r|>   x\n<|r|>", "a <|l|> b\u3000<|l|>",
     "Wort Worte_Wort Wort. éWort",
-    "norm normal normalx  norm  norm x", "  <|both|> <|both|>\u3000 a<|both|><|l|>", "! ! !", "\n", " \n",
+    "norm normal normalx  norm  norm x", "  <|both|> <|both|>\u3000 a<|both|><|l|>", "! ! !", "\n", " \n", "it'ſa",
     "▁x ▁▁the <0x41>", "\U0001d538x\x00y", "...)//!!??(a)[b]_c{a{xxx}}", "x" * 40 + "the" * 12,
 )  # fmt: skip
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}

@@ -11,7 +11,7 @@ internal class OpenModel(private val folder: ModelFolder, private val threads: I
     private val about = folder.apply { check() }.description
     private val tokenizer = folder.tokenizer().also {
         val vocab = about.sizes.vocab
-        if (it.size > vocab) throw EdgeException("tokenizer.json has ${it.size} ids, and the model $vocab: they are of two models.")
+        if (it.size > vocab) throw EdgeException("tokenizer.json has ${it.size} ids, and the model $vocab. ${ModelFolder.AGAIN}")
     }
     private var closed = false
     private var cuts = false
@@ -65,7 +65,8 @@ internal class OpenModel(private val folder: ModelFolder, private val threads: I
         if (asked != null && !(asked in 0.0..100.0)) throw EdgeException("The temperature is $asked: choose 0 or more.")
         val sampling = if (asked == null) about.sampling else about.sampling.copy(temperature = asked)
         return Wish(
-            about.stop, sampling = sampling, most = settings.maxTokens, seen = seen, random = random::nextDouble, stopped = stopped,
+            about.stop, sampling = sampling, most = settings.maxTokens, seen = seen,
+            random = random::nextDouble, stopped = stopped,
         )
     }
 
@@ -83,7 +84,8 @@ internal class OpenModel(private val folder: ModelFolder, private val threads: I
     }
 
     private fun graph(name: String): File {
-        if (about.files.none { it.name == "text/$name" }) throw EdgeException("This model has no $name: convert it to onnx again.")
-        return File(folder.folder, "text/$name")
+        val place = "text/$name"
+        if (about.files.none { it.name == place }) throw EdgeException("This model has no $name: convert it to onnx again.")
+        return File(folder.folder, place)
     }
 }

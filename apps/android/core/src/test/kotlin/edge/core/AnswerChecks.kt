@@ -67,10 +67,11 @@ internal fun Checks.answers(golden: Golden, app: File, place: File) {
         val some = { model: Answerer, count: Int ->
             repeat(count) { model.answer(ask(cases[it % 2]), Settings(maxTokens = 20, snapkv = it % 8 == 0), { false }, {}) }
             model.answer(long, Settings(maxTokens = 2), { false }, {})
+            model.answer(ask(cases[0]), Settings(maxTokens = 2, snapkv = true), { false }, {}) // and a cache of its own
         }
         store.open(stored, 1).use { some(it, 20) }
         val before = resident()
-        repeat(4) { store.open(stored, 1).use { some(it, 20) } }
+        repeat(4) { _ -> store.open(stored, 1).use { model -> repeat(3) { some(model, 9) } } }
         val more = resident() - before
         if (more > 24_000) throw AssertionError("$more kB more than before")
     }
