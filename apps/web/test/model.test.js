@@ -106,3 +106,16 @@ test("what is not whole is refused in words", async () => {
   }
   assert.ok(new Refused("x") instanceof Error);
 });
+
+test("a tokenizer that is none is refused in words", async () => {
+  const whole = await tokenizerOf(model);
+  const wrong = [null, 1, "x", [], {}, { model: {} }, { model: { type: "BPE" } }, { ...whole, model: { ...whole.model, vocab: null } },
+    { ...whole, model: { ...whole.model, merges: 5 } },
+    { ...whole, added_tokens: "all" }, { ...whole, decoder: { type: "WordPiece" } }, { ...whole, pre_tokenizer: { type: "Nonsense" } }];
+  for (const content of wrong) {
+    assert.throws(() => textOf(Tokenizer, content, model.app), (error) => {
+      assert.match(error.message, /cannot be used|cannot be streamed/, JSON.stringify(content)?.slice(0, 80));
+      return true;
+    });
+  }
+});
