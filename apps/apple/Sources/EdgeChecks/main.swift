@@ -1,0 +1,26 @@
+import EdgeKit
+import Foundation
+
+// Checks, told one by one where they fail: `golden GOLDEN TOKENIZER`, `vocabularies GOLDEN ASSETS`, `folders APP PLACE`.
+// GOLDEN is apps/golden, APP a folder that `edge app` wrote, PLACE one for what is made.
+
+let words = Array(CommandLine.arguments.dropFirst())
+let places = words.dropFirst().map { URL(fileURLWithPath: $0) }
+let checks = Checks()
+switch (words.first, places.count) {
+case ("golden", 2):
+    let golden = Golden(folder: places[0])
+    checks.jsonTexts()
+    try checks.texts(golden, places[1])
+    try checks.rules(golden)
+    try checks.chats(golden, places[1])
+    try checks.core(golden)
+    try checks.hostile(golden)
+    await checks.chatModel()
+case ("vocabularies", 2): try checks.vocabularies(Golden(folder: places[0]), places[1])
+case ("folders", 2): try checks.folders(places[0], places[1])
+default:
+    print("which checks? golden, vocabularies or folders, and two paths")
+    exit(2)
+}
+if !checks.end() { exit(1) }

@@ -1,0 +1,51 @@
+/// A message of a conversation; `role` is "system", "user" or "assistant".
+public struct Message: Sendable, Equatable {
+    public let role: String
+    public let text: String
+
+    public init(_ role: String, _ text: String) { (self.role, self.text) = (role, text) }
+}
+
+/// How to answer.
+public struct Settings: Sendable, Equatable {
+    /// Nil for what the model's publisher advises, 0 for the likeliest token always.
+    public var temperature: Double?
+    /// Cut the cache after a long prompt.
+    public var snapkv: Bool
+    /// Of the answer.
+    public var maxTokens: Int
+    /// The same one draws the same tokens.
+    public var seed: UInt64
+
+    public init(temperature: Double? = nil, snapkv: Bool = false, maxTokens: Int = 512, seed: UInt64 = 0) {
+        (self.temperature, self.snapkv, self.maxTokens, self.seed) = (temperature, snapkv, maxTokens, seed)
+    }
+}
+
+/// An answer as it ended.
+public struct Answer: Sendable, Equatable {
+    public let text: String
+    public let tokens: Int
+    /// Seconds to the first token.
+    public let firstSeconds: Double
+    /// Of the tokens that followed; 0 where none did.
+    public let tokensPerSecond: Double
+    /// Whether whoever asked stopped it.
+    public let stopped: Bool
+}
+
+/// What comes of a model that answers: text as soon as it is certain, and last how it ended.
+public enum Reply: Sendable, Equatable {
+    case piece(String)
+    case done(Answer)
+}
+
+/// An open model, of which no answer begins before the one before it has ended.
+public protocol Decoding: Sendable {
+    /// Answer a conversation that ends with a user's message. The stream fails with an `EdgeError` where it does not fit, or
+    /// cannot be written. Where the task that reads it is cancelled the answer stops before its next token, and no more comes.
+    func reply(to messages: [Message], settings: Settings) -> AsyncThrowingStream<Reply, any Error>
+
+    /// Give its memory back, after what runs.
+    func close() async
+}

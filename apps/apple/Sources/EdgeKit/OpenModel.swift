@@ -1,0 +1,84 @@
+/// A model that answers. What it read of a conversation stays in its cache, so that the next turn reads only what is new;
+/// another decoder is made, and the one before given up, where SnapKV is asked for or no more.
+package final class OpenModel {
+    private let about: Description
+    private let tokenizer: Tokenizer
+    private let made: (_ snapkv: Bool) throws -> any TokenDecoder
+    private var cuts = false
+    private var decoder: (any TokenDecoder)?
+    private var cached: [Int] = [] // ids that the decoder has read
+
+    /// `decoder`: makes one whose cache is empty, and is cut after long prompts where that is asked for.
+    package init(_ folder: ModelFolder, decoder: @escaping (_ snapkv: Bool) throws -> any TokenDecoder) throws {
+        try folder.check()
+        (about, made) = (folder.description, decoder)
+        tokenizer = try folder.tokenizer()
+        let vocab = about.sizes.vocab
+        if tokenizer.size > vocab {
+            throw EdgeError("tokenizer.json has \(tokenizer.size) ids, and the model \(vocab): they are of two models.")
+        }
+        self.decoder = try decoder(false)
+    }
+
+    /// Answer a conversation that ends with a user's message. Each piece of text is given once it is certain, and all of them
+    /// are the answer's text; `stopped` is asked before every token.
+    package func answer(
+        _ messages: [Message], _ settings: Settings, stopped: @escaping () -> Bool, piece: (String) -> Void
+    ) throws -> Answer {
+        let ids = try ids(messages)
+        let decoder = try ready(settings.snapkv)
+        decoder.rewind(min(shared(cached, ids), decoder.length))
+        let start = decoder.length // less than is shared where rows of it were forgotten
+        cached = Array(ids[..<start])
+        var text = ""
+        var draws = Draws(settings.seed)
+        var wish = Wish(stop: about.stop, most: settings.maxTokens)
+        wish.sampling = try sampling(settings)
+        wish.seen = cached
+        wish.random = { draws.next() }
+        wish.stopped = stopped
+        do {
+            let made = try generate(decoder, Array(ids[start...]), tokenizer.stream(), wish) {
+                text += $0
+                piece($0)
+            }
+            cached = Array((ids + made.tokens).prefix(decoder.length))
+            return Answer(
+                text: text, tokens: made.tokens.count, firstSeconds: made.firstSeconds, tokensPerSecond: made.tokensPerSecond,
+                stopped: made.ending == .cancelled)
+        } catch {
+            decoder.rewind(0)
+            cached = []
+            throw error
+        }
+    }
+
+    /// Ids of a conversation that asks for an answer: one BOS where the model wants one.
+    package func ids(_ messages: [Message]) throws -> [Int] {
+        guard let last = messages.last else { throw EdgeError("There is no message to answer.") }
+        let ids = try tokenizer.encode(about.chat?.rendered(messages) ?? last.text)
+        guard let bos = about.bos, ids.first != bos else { return ids }
+        return [bos] + ids
+    }
+
+    private func sampling(_ settings: Settings) throws -> Sampling {
+        var sampling = about.sampling
+        if let asked = settings.temperature {
+            if !(0...100).contains(asked) { throw EdgeError("The temperature is \(asked): choose 0 or more.") }
+            sampling.temperature = asked
+        }
+        return sampling
+    }
+
+    private func ready(_ snapkv: Bool) throws -> any TokenDecoder {
+        if snapkv != cuts { (decoder, cached) = (nil, []) } // first: there is rarely memory for two
+        cuts = snapkv
+        if let decoder { return decoder }
+        if snapkv && about.sizes.rotary == nil {
+            throw EdgeError("This model's attention does not see every row: turn SnapKV off.")
+        }
+        let fresh = try made(snapkv)
+        decoder = fresh
+        return fresh
+    }
+}
