@@ -32,16 +32,22 @@ def entered(
     timeout: float | None = None,
     *,
     show: bool = False,
+    pipe: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command there. `places`: folders of this system by the names that they have there, such as "/src"."""
+    """Run a command there. `places`: folders of this system by the names that they have there, such as "/src".
+
+    `pipe`: an end of a socket, at whose other one `coreml_pipe.py` answers for Core ML.
+    """
     paths = "PATH=/usr/libexec/swift/bin:/usr/bin"
-    inside = ["/usr/bin/env", "-i", paths, "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp", *command]
+    inside = ["/usr/bin/env", "-i", paths, "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp"]
+    told = [] if pipe is None else [f"EDGE_COREML_PIPE={pipe}"]
     return subprocess.run(
-        [*_enter(root(), places), *inside],
+        [*_enter(root(), places), *inside, *told, *command],
         capture_output=not show,
         text=True,
         timeout=timeout,
         check=False,
+        pass_fds=() if pipe is None else (pipe,),
     )
 
 

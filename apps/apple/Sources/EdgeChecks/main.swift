@@ -2,7 +2,7 @@ import EdgeKit
 import Foundation
 
 // Checks, told one by one where they fail: `golden GOLDEN TOKENIZER`, `vocabularies GOLDEN ASSETS`, `folders APP PLACE`.
-// GOLDEN is apps/golden, APP a folder that `edge app` wrote, PLACE one for what is made.
+// `model TOLD APP PLACE`. TOLD is a file of what `edge` answers, GOLDEN is apps/golden, APP a folder that `edge app` wrote, PLACE one for what is made.
 
 let words = Array(CommandLine.arguments.dropFirst())
 let places = words.dropFirst().map { URL(fileURLWithPath: $0) }
@@ -19,8 +19,9 @@ case ("golden", 2):
     await checks.chatModel()
 case ("vocabularies", 2): try checks.vocabularies(Golden(folder: places[0]), places[1])
 case ("folders", 2): try checks.folders(places[0], places[1])
+case ("model", 3): try await checks.model(json(places[0]), places[1], places[2])
 default:
-    print("which checks? golden, vocabularies or folders, and two paths")
+    print("which checks? golden, vocabularies, folders or model, and their paths")
     exit(2)
 }
 if !checks.end() { exit(1) }

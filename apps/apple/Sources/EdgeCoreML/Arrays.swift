@@ -1,0 +1,81 @@
+import CoreML
+import EdgeKit
+import Foundation
+
+extension MLMultiArray {
+    var sizes: [Int] { shape.map(\.intValue) }
+
+    /// Of whole numbers [1, N].
+    static func ids(_ ids: [Int], length: Int) throws -> MLMultiArray {
+        let array = try MLMultiArray(shape: [1, length as NSNumber], dataType: .int32)
+        array.fill(ids)
+        return array
+    }
+
+    /// One whole number, [1].
+    static func number(_ number: Int) throws -> MLMultiArray {
+        let array = try MLMultiArray(shape: [1], dataType: .int32)
+        array.fill([number])
+        return array
+    }
+
+    private func fill(_ numbers: [Int]) {
+        withUnsafeMutableBytes { bytes, strides in
+            let all = bytes.bindMemory(to: Int32.self)
+            for at in 0..<sizes[sizes.count - 1] { all[at * strides[strides.count - 1]] = at < numbers.count ? Int32(numbers[at]) : 0 }
+        }
+    }
+
+    /// The last axis at a place of all the others: there may be gaps between rows.
+    func row(_ place: [Int]) throws -> [Float] {
+        let steps = strides.map(\.intValue)
+        let start = zip(place, steps).reduce(0) { $0 + $1.0 * $1.1 }
+        let (count, step) = (sizes[sizes.count - 1], steps[steps.count - 1])
+        return try withUnsafeBytes { bytes in
+            switch dataType {
+            case .float16:
+                let all = bytes.bindMemory(to: UInt16.self)
+                return (0..<count).map { float(all[start + $0 * step]) }
+            case .float32:
+                let all = bytes.bindMemory(to: Float.self)
+                return (0..<count).map { all[start + $0 * step] }
+            default:
+                throw EdgeError("The model gives numbers of a type that this app does not know.")
+            }
+        }
+    }
+}
+
+/// Copy rows of heads [1, G, S, W] to the front of another cache: `places` of each head of a range. They rise, so that a
+/// cache may be its own target.
+func copyRows(_ from: MLMultiArray, _ to: MLMultiArray, _ heads: Range<Int>, _ places: [[Int]]) throws {
+    let width = from.sizes[3]
+    guard from.dataType == .float16, to.dataType == .float16, to.sizes[3] == width else { throw otherModel }
+    let steps = from.strides.map(\.intValue)
+    from.withUnsafeBytes { source in
+        to.withUnsafeMutableBytes { target, others in
+            let (source, target) = (source.bindMemory(to: UInt16.self), target.bindMemory(to: UInt16.self))
+            for (head, rows) in zip(heads, places) {
+                for (row, place) in rows.enumerated() {
+                    for w in 0..<width {
+                        let found = source[head * steps[1] + place * steps[2] + w * steps[3]]
+                        target[head * others[1] + row * others[2] + w * others[3]] = found
+                    }
+                }
+            }
+        }
+    }
+}
+
+let otherModel = EdgeError("The model's packages are of another model than app.json. Add the model again.")
+
+/// A number of 16 bits (IEEE 754 binary16) from its bits: Swift's own type is not there on Macs with Intel's processors.
+func float(_ half: UInt16) -> Float {
+    let sign = UInt32(half & 0x8000) << 16
+    let (exponent, fraction) = (UInt32(half >> 10 & 0x1f), UInt32(half & 0x3ff))
+    switch exponent {
+    case 0: return Float(bitPattern: sign | (Float(fraction) * 0x1p-24).bitPattern)
+    case 31: return Float(bitPattern: sign | 0x7f80_0000 | fraction << 13)
+    default: return Float(bitPattern: sign | (exponent + 112) << 23 | fraction << 13)
+    }
+}

@@ -1,0 +1,106 @@
+import CoreML
+import EdgeKit
+
+/// What a call of all packages gave, by name.
+typealias Found = [String: MLMultiArray]
+
+/// A decoder over the functions of one or more packages, in order.
+///
+/// Functions read a fixed number of positions: a prompt is cut into the longest that fit, and its rest is padded. Padded rows
+/// of the cache lie after the sequence, where no position sees them, and are overwritten; near the end of the cache, where
+/// they would not fit, single steps take over.
+class CoreMLDecoder: TokenDecoder {
+    let sizes: Sizes
+    let packages: [Package]
+    var at = "" // what names of functions begin with: which cache is in use
+    var size: Int // rows that the cache in use has room for
+    var rows = 0 // of them that are filled
+    private(set) var length = 0 // tokens
+
+    init(_ sizes: Sizes, _ packages: [Package]) throws {
+        (self.sizes, self.packages, size) = (sizes, packages, sizes.context)
+        try need("step")
+    }
+
+    var capacity: Int { sizes.context }
+
+    func prefill(_ ids: [Int], stopped: () -> Bool) throws -> [Float]? {
+        try read("prompt", ids, stopped: stopped)?.last.map { try logits($0) }
+    }
+
+    func step(_ id: Int) throws -> [Float] {
+        guard let logits = try prefill([id], stopped: { false }) else { throw otherModel }
+        return logits
+    }
+
+    func rewind(_ length: Int) {
+        rows = length == 0 ? 0 : rows - (self.length - length)
+        self.length = length
+    }
+
+    /// Append tokens -> what each call gave, or nil where it was stopped between two; `single`: the function that reads one.
+    func read(_ kind: String, _ ids: [Int], single: String = "step", stopped: () -> Bool) throws -> [Call]? {
+        var (out, done): ([Call], Int) = ([], 0)
+        while done < ids.count {
+            if done > 0 && stopped() { return nil }
+            let length = fitting(lengths(kind), ids.count - done)
+            let part = Array(ids[done..<min(done + length, ids.count)])
+            let found = try run(at + (length == 1 ? single : "\(kind)\(length)"), MLMultiArray.ids(part, length: length), last: part.count - 1)
+            out.append(Call(found: found, count: part.count))
+            self.length += part.count
+            rows += part.count
+            done += part.count
+        }
+        return out
+    }
+
+    /// One call: how many tokens were real, and what it gave.
+    struct Call {
+        let found: Found
+        let count: Int
+    }
+
+    /// Of the last token of a call, [V].
+    func logits(_ call: Call) throws -> [Float] {
+        guard let logits = call.found["logits"] else { throw otherModel }
+        let shape = logits.sizes
+        guard shape.count == 3, shape[1] > 0, shape[2] == sizes.vocab else { throw otherModel }
+        return try logits.row([0, min(shape[1], call.count) - 1])
+    }
+
+    /// In every package one function -> everything that they gave, the last one last.
+    private func run(_ name: String, _ ids: MLMultiArray, last: Int) throws -> Found {
+        var given: Found = ["position": try .number(length), "rows": try .number(rows), "last": try .number(last)]
+        var found: Found = [:]
+        for package in packages {
+            guard let function = package.functions[name] else { continue }
+            (given["inputIds"], given["hidden"]) = (ids, found["nextHidden"])
+            found.merge(try package.call(name, given.filter { function.inputs.contains($0.key) })) { $1 }
+        }
+        return found
+    }
+
+    /// The longest call that `left` tokens fill, or the shortest that holds them, or a step.
+    private func fitting(_ lengths: [Int], _ left: Int) -> Int {
+        if let filled = lengths.last(where: { $0 <= left }) { return filled }
+        let room = min(capacity - length, size - rows)
+        return left > 1 ? lengths.first { $0 <= room } ?? 1 : 1
+    }
+
+    /// Lengths of the functions of a kind that every package has, rising; more than one token each.
+    private func lengths(_ kind: String) -> [Int] {
+        let name = at + kind
+        let found = packages.map { package in
+            Set(package.functions.keys.filter { $0.hasPrefix(name) }.compactMap { Int($0.dropFirst(name.count)) })
+        }
+        let all = found.dropFirst().reduce(found.first ?? []) { $0.intersection($1) }
+        return all.filter { 1 < $0 && $0 <= capacity }.sorted()
+    }
+
+    /// A function that every package must have.
+    func need(_ name: String) throws {
+        if packages.isEmpty || packages.contains(where: { $0.functions[name] == nil }) {
+            throw EdgeError("The model's packages have no function \(name): convert it to coreml again.")
+        }
+    }
+}

@@ -1,0 +1,60 @@
+import CoreML
+import EdgeKit
+import Foundation
+
+/// Open a model that was converted to Core ML: its packages are compiled for this device, which takes seconds, and the result
+/// is kept in the folder `place`. Throws an `EdgeError` where it is not whole, or of another model than it says.
+public func openModel(_ stored: URL, compiled place: URL) async throws -> any Decoding {
+    try ModelFolder(stored).check()
+    let packages = try await Packages(stored, compiled: place)
+    return try await ModelQueue {
+        try OpenModel(ModelFolder(stored)) { try packages.decoder($0 ? SnapKv() : nil) }
+    }
+}
+
+/// The packages of a model, compiled.
+package struct Packages: Sendable {
+    private let all: [Compiled]
+    private let sizes: Sizes
+
+    package init(_ stored: URL, compiled place: URL) async throws {
+        let folder = try ModelFolder(stored)
+        var all: [Compiled] = []
+        for name in try packageNames(folder.description) {
+            all.append(try await Compiled(compiled(stored.appendingPathComponent(name), in: place)))
+        }
+        (self.all, sizes) = (all, folder.description.sizes)
+    }
+
+    /// One with an empty cache, which is cut after long prompts where `snapkv` says how.
+    package func decoder(_ snapkv: SnapKv? = nil) throws -> any TokenDecoder {
+        let units = MLComputeUnits.cpuAndGPU // with all of them, models with states fail to load on some systems
+        let fresh = all.map { Package($0, units) }
+        if let snapkv { return Compacting(try CutDecoder(sizes, fresh), snapkv) }
+        return try CoreMLDecoder(sizes, fresh)
+    }
+}
+
+/// The folders of a model's packages, in order: one, or all of several.
+package func packageNames(_ description: Description) throws -> [String] {
+    let end = ".mlpackage/Manifest.json"
+    let names = description.files.map(\.name).filter { $0.hasPrefix("text/model") && $0.hasSuffix(end) }.sorted()
+        .map { String($0.dropLast("/Manifest.json".count)) }
+    func five(_ number: Int) -> String { String("0000\(number)".suffix(max(5, "\(number)".count))) }
+    let several = (1...max(1, names.count)).map { "text/model-\(five($0))-of-\(five(names.count)).mlpackage" }
+    if names != ["text/model.mlpackage"] && names != several {
+        throw EdgeError("The model should have model.mlpackage, and has \(names.count) packages of other names. Add the model again.")
+    }
+    return names
+}
+
+/// A package's compiled folder; compiled where it is not there yet.
+private func compiled(_ package: URL, in place: URL) async throws -> URL {
+    let kept = place.appendingPathComponent(package.deletingPathExtension().lastPathComponent + ".mlmodelc", isDirectory: true)
+    let files = FileManager.default
+    if files.fileExists(atPath: kept.path) { return kept }
+    let made = try await MLModel.compileModel(at: package)
+    try files.createDirectory(at: place, withIntermediateDirectories: true)
+    try files.moveItem(at: made, to: kept)
+    return kept
+}
