@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from edge_runtimes.coreml.evaluator import Evaluator
 from edge_runtimes.coreml.program import Program
 from edge_runtimes.coreml.types import NUMPY

@@ -7,7 +7,6 @@ from typing import Any
 
 import apple
 import pytest
-from edge_converters.coreml import convert as coreml
 from support import ROOT, converted
 from webapp import GOLDEN
 
@@ -17,6 +16,7 @@ from edge.decode.snapkv import SnapKV
 from edge.run.model import load
 from edge.run.strategy import Strategy
 from edge.text.chat import Message
+from edge_converters.coreml import convert as coreml
 
 STORIES = ROOT / "edge" / "models" / "edge-stories"
 KIT = Path("Sources") / "EdgeKit"

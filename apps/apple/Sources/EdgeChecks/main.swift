@@ -18,7 +18,9 @@ case ("golden", 2):
     try checks.hostile(golden)
     await checks.chatModel()
 case ("vocabularies", 2): try checks.vocabularies(Golden(folder: places[0]), places[1])
-case ("folders", 2): try checks.folders(places[0], places[1])
+case ("folders", 2):
+    try checks.folders(places[0], places[1])
+    try await checks.shelf(places[0], places[1])
 case ("model", 3): try await checks.model(json(places[0]), places[1], places[2])
 default:
     print("which checks? golden, vocabularies, folders or model, and their paths")

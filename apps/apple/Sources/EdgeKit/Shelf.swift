@@ -1,0 +1,94 @@
+import Foundation
+import Observation
+
+/// A few words that outlast the app; nil takes one away.
+public protocol Notes: Sendable {
+    func note(_ key: String) -> String?
+    func note(_ text: String?, as key: String)
+}
+
+/// The models of this device beside the conversation with one of them.
+///
+/// A model is opened by its name, unless there is reason to doubt that the device can: the system ends an app that takes too
+/// much memory, without a word to it.
+@MainActor @Observable public final class Shelf {
+    public let chat = ChatModel()
+    public private(set) var models: [Stored] = []
+
+    private let store: ModelStore
+    private let notes: any Notes
+    private let free: @Sendable () -> Int
+    private let with: @Sendable (Stored) async throws -> any Decoding
+
+    /// `free`: bytes of memory that the app may have yet. `with`: opens a model.
+    public init(
+        _ store: ModelStore, _ notes: any Notes, free: @escaping @Sendable () -> Int,
+        with: @escaping @Sendable (Stored) async throws -> any Decoding
+    ) {
+        (self.store, self.notes, self.free, self.with) = (store, notes, free, with)
+        models = store.list()
+    }
+
+    /// Open the model that was open when the app was last used.
+    public func openLast() {
+        if let last = notes.note(LAST) ?? models.first?.name { open(last) }
+    }
+
+    /// Open a model, if it fits or is to be tried `anyway`.
+    public func open(_ name: String, anyway: Bool = false) {
+        guard !chat.isBusy, let model = models.first(where: { $0.name == name }) else { return }
+        notes.note(name, as: LAST)
+        let (store, notes, free, with) = (store, notes, free, with)
+        let doubt: @Sendable () throws -> ChatState? = {
+            // Only here is the model that was open closed, and no longer counts against this one.
+            if anyway { return nil }
+            if notes.note(OPENING) == name { return .fell(name: name) }
+            let (takes, there) = (try store.needed(model), free())
+            return takes > there ? .tooLarge(name: name, needed: takes, free: there) : nil
+        }
+        chat.open(name, doubt: doubt) {
+            // Where the app ends meanwhile the note stays, so that the next start does not end likewise.
+            notes.note(name, as: OPENING)
+            defer { notes.note(nil, as: OPENING) }
+            return try await with(model)
+        }
+    }
+
+    /// Copy a model from a folder that was picked, and open it.
+    public func add(_ folder: URL) {
+        let store = store
+        chat.copy({ progress in
+            let stopped = Flag()
+            return try await withTaskCancellationHandler {
+                try await Task.detached { // a copy takes long
+                    try store.add(folder.lastPathComponent, files(below: folder), progress: progress, stopped: { stopped.isSet }).name
+                }.value
+            } onCancel: {
+                stopped.set()
+            }
+        }, then: { name in
+            self.models = store.list()
+            self.open(name)
+        })
+    }
+
+    /// Delete a model; the one that is open is closed before.
+    public func delete(_ name: String) throws {
+        if chat.isBusy { return }
+        if notes.note(LAST) == name {
+            chat.empty()
+            notes.note(nil, as: LAST)
+        }
+        try store.delete(name)
+        models = store.list()
+    }
+}
+
+private let LAST = "last"
+private let OPENING = "opening"
+
+/// All files below a folder, by their paths there. The folder stays open to the app while it is copied.
+private func files(below folder: URL) throws -> [Incoming] {
+    let names = try FileManager.default.subpathsOfDirectory(atPath: folder.path)
+    return names.map { Incoming($0, file: folder.appendingPathComponent($0)) }
+}
