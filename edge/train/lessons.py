@@ -43,7 +43,8 @@ class Course:
     letters would; `answers`: what answers do. `told`: rows are made of letters, and no tower is asked;
     `frozen`: the tower stays as it is. `asked`:
     questions a picture, at most; a text is `lines` of at most so many letters (`longest`). `english` and `chinese`:
-    sizes of letters in a tile, in pixels. `rate`: times the recipe's rates.
+    sizes of letters in a tile, in pixels. `rate`: times the recipe's rates; over the last share of the course that
+    `falls` says, down to nothing.
     """
 
     name: str
@@ -63,8 +64,11 @@ class Course:
     lines: int = 2
     longest: int = 40
     rate: float = 1.0
+    falls: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.falls <= 1:
+            raise ValueError(f"{self.name}: falls is a share of the course, from 0 to 1")
         for names, known in ((self.kinds, KINDS), (self.languages, get_args(Language))):
             unknown = sorted(names.keys() - set(known))
             if unknown:
@@ -126,11 +130,22 @@ class LessonsRecipe:
 
     def course(self, tiles: int) -> int:
         """The number of the course that is on once so many tiles were seen."""
+        return self._at(tiles)[0]
+
+    def rate(self, tiles: int) -> float:
+        """What the recipe's rates are taken times by then."""
+        number, seen = self._at(tiles)
+        course = self.courses[number]
+        left = course.tiles - seen
+        return course.rate * min(1.0, left / max(1.0, course.falls * course.tiles))
+
+    def _at(self, tiles: int) -> tuple[int, int]:
+        """A course, and how many of its tiles were seen."""
         for number, course in enumerate(self.courses):
             if tiles < course.tiles:
-                return number
+                return number, tiles
             tiles -= course.tiles
-        return len(self.courses) - 1
+        return len(self.courses) - 1, self.courses[-1].tiles
 
 
 def read(path: Path) -> LessonsRecipe:

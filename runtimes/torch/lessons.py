@@ -44,8 +44,8 @@ from edge_runtimes.torch.optim import Tensors
 from edge_runtimes.torch.passes import fused
 from edge_runtimes.torch.ranks import Ranks
 
-# Weights of training alone: that name what a patch shows; rows of what is no letter, of a letter's place in a row, and of
-# a row's line and column in its tile.
+# Weights of training alone: that name what a patch shows; rows of what is no letter, of a letter's place in a row, and
+# of a row's line and column in its tile.
 LETTERS, NAMES, PLACES, CELLS = "letters/each", "names", "places", "cells"
 SLOTTED = "letters/layers.slots"  # a matrix: how a row tells the letter of each slot
 _DARK = 0.05  # share of empty patches that count among the others, and what their slots count
@@ -153,7 +153,7 @@ class LessonsRun(Loop):
             self.asked,
         )
         still = {name for name in self.weights if not _learns(name, course)}
-        self.update(loss, times=course.rate, still=still)
+        self.update(loss, times=self.recipe.rate(at.tokens), still=still)
         at.tokens += course.batch
         self.stopped = asked > 0
         if answers:

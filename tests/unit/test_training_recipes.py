@@ -1,5 +1,6 @@
 """A recipe that contradicts itself is refused before anything is read; what is short means what it did."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edge.errors import EdgeError
 from edge.train import fields, reading
 from edge.train import recipe as recipes
 from edge.train.lessons import LessonsRecipe
+from edge.train.lessons import read as read_lessons
 from edge.train.origin import fitting
 
 STORIES = fields.EXAMPLE.read_text()
@@ -93,3 +95,17 @@ def test_a_row_has_the_rotation_of_its_length() -> None:
     longrope = {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
     spec = spec_of(config_of("phi3", rope_scaling=longrope, original_max_position_embeddings=32))
     assert [fitting(spec, length).context for length in (1, 32, 33, 64)] == [32, 32, 64, 64]
+
+
+def test_a_course_s_rate_falls_to_nothing_at_its_end_and_the_next_begins_whole() -> None:
+    whole = read_lessons(fields.EXAMPLE.with_name("reads.yaml"))
+    first, second = (
+        replace(whole.courses[0], tiles=80, rate=0.5, falls=0.25),
+        replace(whole.courses[0], tiles=40, rate=2.0, falls=0.0),
+    )
+    made = replace(whole, courses=(first, second))
+    rates = {tiles: made.rate(tiles) for tiles in (0, 59, 60, 70, 79, 80, 119)}
+    expected = {0: 0.5, 59: 0.5, 60: 0.5, 70: 0.25, 79: 0.025, 80: 2.0, 119: 2.0}
+    assert rates == pytest.approx(expected)
+    with pytest.raises(ValueError, match="falls is a share"):
+        replace(first, falls=1.5)
