@@ -3,7 +3,15 @@ import PackageDescription
 
 #if os(Linux)
 // Targets of ours with the names of Apple's modules: see Linux/README.md.
-let standIns: [Target] = [.target(name: "CoreML", path: "Linux/CoreML")]
+let standIns: [Target] = [
+    .target(name: "CoreML", path: "Linux/CoreML"),
+    .target(name: "SwiftUI", dependencies: ["UniformTypeIdentifiers"], path: "Linux/SwiftUI"),
+    .target(name: "UniformTypeIdentifiers", path: "Linux/UniformTypeIdentifiers"),
+    // Xcode builds the app itself, by its project.
+    .executableTarget(
+        name: "EdgeApp", dependencies: ["EdgeKit", "EdgeCoreML", "SwiftUI", "UniformTypeIdentifiers"], path: "App",
+        exclude: ["PrivacyInfo.xcprivacy"]),
+]
 let coreML: [Target.Dependency] = ["CoreML"]
 #else
 let standIns: [Target] = []

@@ -61,7 +61,10 @@ public protocol Notes: Sendable {
             let stopped = Flag()
             return try await withTaskCancellationHandler {
                 try await Task.detached { // a copy takes long
-                    try store.add(folder.lastPathComponent, files(below: folder), progress: progress, stopped: { stopped.isSet }).name
+                    try picked(folder) { folder in
+                        let files = try files(below: folder)
+                        return try store.add(folder.lastPathComponent, files, progress: progress, stopped: { stopped.isSet }).name
+                    }
                 }.value
             } onCancel: {
                 stopped.set()
@@ -87,7 +90,7 @@ public protocol Notes: Sendable {
 private let LAST = "last"
 private let OPENING = "opening"
 
-/// All files below a folder, by their paths there. The folder stays open to the app while it is copied.
+/// All files below a folder, by their paths there.
 private func files(below folder: URL) throws -> [Incoming] {
     let names = try FileManager.default.subpathsOfDirectory(atPath: folder.path)
     return names.map { Incoming($0, file: folder.appendingPathComponent($0)) }

@@ -1,0 +1,22 @@
+import EdgeCoreML
+import EdgeKit
+import SwiftUI
+
+@main struct EdgeApp: App {
+    @State private var shelf = Shelf(ModelStore(modelFolder()), SavedNotes(), free: freeMemory, with: opened)
+    @Environment(\.scenePhase) private var phase
+
+    var body: some Scene {
+        WindowGroup {
+            ChatView(shelf: shelf).task { shelf.openLast() }
+        }
+        .onChange(of: phase) { _, now in
+            if now == .background { shelf.chat.background() }
+        }
+    }
+}
+
+/// A model of this app, its compiled packages beside it: they go where it goes.
+@Sendable private func opened(_ model: Stored) async throws -> any Decoding {
+    try await openModel(model.folder, compiled: model.folder.appendingPathComponent(".compiled", isDirectory: true))
+}
