@@ -3,12 +3,16 @@
 It is fetched once into a cache: EDGE_APPS_CACHE names the cache.
 """
 
+import importlib
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from support import ROOT, lacking
 
@@ -18,13 +22,18 @@ sys.path.insert(0, str(APPLE))
 import coreml_pipe  # noqa: E402
 import swift_linux  # noqa: E402
 
+# Reads the files of Xcode's projects.
+PARSER = "openstep-parser==2.0.3 --hash=sha256:f219954501e92ced2d3589781201786a930e9a8738128f193b4a425bbee517be"
 SECONDS = 600  # for whatever is started: a busy machine takes long to compile
 
 
-def built(product: str, scratch: Path, source: Path = APPLE) -> Path:
-    """A program of the package, optimized; a test is skipped where Swift cannot be had. A warning is an error."""
+def built(scratch: Path, source: Path = APPLE) -> Path:
+    """The folder of the package's programs, optimized; a test is skipped where Swift cannot be had.
+
+    A warning is an error.
+    """
     try:
-        return swift_linux.build(product, scratch, source, SECONDS)
+        return swift_linux.build(scratch, source, SECONDS)
     except swift_linux.Unavailable as why:
         lacking("swift", f"Swift cannot be had: {why}")
 
@@ -50,3 +59,33 @@ def asked(
         done = ran(program, words, places, theirs.fileno())
     thread.join(SECONDS)
     return done, models.called
+
+
+def project(file: Path) -> Any:
+    """What an Xcode project's file says: its objects by their ids."""
+    cache = Path(os.environ.get("EDGE_APPS_CACHE", Path.home() / ".cache" / "edge-apps"))
+    kept = cache / "openstep-parser-2.0.3"
+    if not kept.is_dir():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as made:
+            (Path(made) / "wanted.txt").write_text(PARSER)
+            options = [
+                "--no-deps",
+                "--only-binary=:all:",
+                "--require-hashes",
+                "--quiet",
+                "--target",
+                f"{made}/it",
+            ]
+            command = [sys.executable, "-m", "pip", "install", *options, "-r", f"{made}/wanted.txt"]
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=SECONDS, check=False
+            )
+            if done.returncode:
+                lacking("swift", f"what reads a project cannot be had: {done.stderr[-500:]}")
+            if not kept.exists():  # else another test was faster
+                (Path(made) / "it").rename(kept)
+    if str(kept) not in sys.path:
+        sys.path.append(str(kept))
+    parser = importlib.import_module("openstep_parser")
+    return parser.OpenStepDecoder.ParseFromString(file.read_text())

@@ -3,6 +3,7 @@
 A message is the length of a header, the length of what follows it, the header in JSON, and arrays one after the other.
 """
 
+import contextlib
 import json
 import socket
 import struct
@@ -88,7 +89,11 @@ class Models:
 
 def serve(end: socket.socket, models: Models) -> None:
     """Answer until the other end is closed. A problem is told, and the next question answered."""
-    with end, end.makefile("rwb") as stream:
+    with (
+        end,
+        end.makefile("rwb") as stream,
+        contextlib.suppress(ConnectionError),
+    ):  # the other end may be gone
         while sizes := stream.read(16):
             header, more = struct.unpack("<QQ", sizes)
             asked, raw = json.loads(stream.read(header)), stream.read(more)

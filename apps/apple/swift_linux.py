@@ -51,24 +51,18 @@ def entered(
     )
 
 
-def build(product: str, scratch: Path, source: Path = SOURCES, timeout: float = 900) -> Path:
-    """A program of Package.swift, optimized, in the folder `scratch`; raises AssertionError with what Swift says."""
+def build(scratch: Path, source: Path = SOURCES, timeout: float = 900) -> Path:
+    """The folder of all programs of Package.swift, optimized; raises AssertionError with what Swift says.
+
+    `scratch`: where they are made, and less anew where some are there.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
-    flags = [
-        "-c",
-        "release",
-        "--disable-sandbox",
-        "--product",
-        product,
-        "--scratch-path",
-        "/build",
-        *LINKED,
-    ]
+    flags = ["-c", "release", "--disable-sandbox", "--scratch-path", "/build", *LINKED]
     command = ["swift", "build", "--package-path", "/src", *flags]
     done = entered(command, {"/src": source, "/build": scratch}, timeout)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     assert "warning:" not in done.stdout + done.stderr, (done.stdout + done.stderr)[-6000:]
-    return scratch / "release" / product
+    return scratch / "release"
 
 
 def _enter(folder: Path, places: Mapping[str, Path]) -> list[str]:

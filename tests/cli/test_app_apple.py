@@ -1,6 +1,7 @@
 """The app for iOS and macOS, on Linux: its core by the golden files, its Core ML over the evaluator in numpy."""
 
 import json
+import plistlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,32 @@ from edge_converters.coreml import convert as coreml
 STORIES = ROOT / "edge" / "models" / "edge-stories"
 KIT = Path("Sources") / "EdgeKit"
 
+# A file of the core, what it says, what is wrong, and the check that sees it.
+BROKEN = (
+    ("Exact.swift", "a.text.utf8.elementsEqual(b.text.utf8)", "a.text == b.text", "two spellings"),
+    (
+        "Exact.swift",
+        "if text.utf8.with",
+        "text.hash(into: &hasher)\n        if false, text.utf8.with",
+        "two spellings",
+    ),
+    ("StopStrings.swift", "count - unsure(text)", "count", "stops 0"),
+    ("Bpe.swift", "rank < other.rank", "rank > other.rank", "packaged Once upon a time"),
+    ("Sampling.swift", "left -= one.weight", "left -= 2 * one.weight", "draws 1"),
+    ("SnapKv.swift", "(kernel - 1) / 2", "kernel / 3", "rows 0"),
+    ("ChatModel.swift", "if isBusy { return }\n        close()", "close()", "an answer is written"),
+)
+
 
 @pytest.fixture(scope="session")
-def checks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return apple.built("EdgeChecks", tmp_path_factory.mktemp("apple"))
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their folder."""
+    return apple.built(tmp_path_factory.mktemp("apple"))
+
+
+@pytest.fixture(scope="session")
+def checks(programs: Path) -> Path:
+    return programs / "EdgeChecks"
 
 
 def passes(program: Path, words: list[str], places: dict[str, Path]) -> None:
@@ -81,7 +104,10 @@ def test_a_cache_is_cut_and_grows_again(checks: Path, tmp_path: Path) -> None:
     cut = SnapKV(capacity=96, window=20, sinks=2)
     cases = [told(made, f"{ASKED[1]} " * 12 + ASKED[0], cut), told(made, ASKED[0], cut)]
     called = answers(checks, made, tmp_path, cases)
-    assert {"prompt64", "observe64", "cut112_step", "step"} <= set(called)
+    assert {"prompt64", "observe64", "step"} <= set(called)
+    assert called.count("cut112_step") == 2 * (
+        112 - 96
+    )  # then the whole cache goes on, in both runs
 
 
 def told(made: Path, text: str, snapkv: SnapKV | None = None) -> dict[str, Any]:
@@ -107,34 +133,109 @@ def answers(checks: Path, made: Path, folder: Path, cases: list[dict[str, Any]])
     return called
 
 
+def test_the_screens_have_words_and_every_control_a_name(programs: Path) -> None:
+    """Over a stand-in of SwiftUI that says what stands on them."""
+    done = apple.ran(programs / "EdgeApp", [], {})
+    found = [line.partition(": ") for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr[-2000:]
+    names = {(kind, name) for kind, _, name in found}
+    screens = {("title", "Edge"), ("title", "Models"), ("title", "Settings")}
+    assert screens | {("field", "Message"), ("button", "Send"), ("button", "Add a model")} <= names
+    assert all(name.strip() for _, _, name in found), done.stdout
+
+
+def test_the_demo_says_what_the_reference_says(programs: Path, tmp_path: Path) -> None:
+    made = converted(tmp_path / "it", STORIES, "fp16", target="coreml")
+    write_app(made, tmp_path / "app", force=False)
+    demo = programs / "edge-demo"
+    done, _ = apple.asked(demo, ["/app", ASKED[0], "12"], {"/app": tmp_path / "app"})
+    model = load(made, strategy=Strategy(reference=True))
+    tokens = list(generate(model.source, model.encode([Message("user", ASKED[0])]), max_tokens=12))
+    assert done.stdout == model.tokenizer.decode(tokens).strip("\n"), done.stderr[-2000:]
+    (tmp_path / "app" / "tokenizer.json").write_text("{}")
+    done, _ = apple.asked(demo, ["/app", ASKED[0], "12"], {"/app": tmp_path / "app"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("tokenizer.json has 2 bytes and should have ")
+
+
+def test_the_project_names_what_is_there() -> None:
+    xcode = apple.APPLE / "Xcode"
+    read = apple.project(xcode / "Edge.xcodeproj" / "project.pbxproj")
+    objects = read["objects"]
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for one in objects.values():
+        by_kind.setdefault(one["isa"], []).append(one)
+    ids = {word for one in objects.values() for word in words_of(one) if word.startswith("ED6E")}
+    assert ids | {read["rootObject"]} <= objects.keys()
+    (target,), (group,) = by_kind["PBXNativeTarget"], by_kind["PBXFileSystemSynchronizedRootGroup"]
+    assert objects[target["fileSystemSynchronizedGroups"][0]] is group
+    assert (xcode / group["path"] / "EdgeApp.swift").is_file()
+    for file in by_kind["PBXFileReference"]:
+        assert file["sourceTree"] == "BUILT_PRODUCTS_DIR" or (xcode / file["path"]).is_file()
+    package = xcode / by_kind["XCLocalSwiftPackageReference"][0]["relativePath"] / "Package.swift"
+    for product in by_kind["XCSwiftPackageProductDependency"]:
+        assert f'.library(name: "{product["productName"]}"' in package.read_text()
+    assert ".iOS(.v18), .macOS(.v15)" in package.read_text()
+    for number in objects[target["buildConfigurationList"]]["buildConfigurations"]:
+        settings = objects[number]["buildSettings"]
+        assert settings["IPHONEOS_DEPLOYMENT_TARGET"] == "18.0"
+        assert settings["MACOSX_DEPLOYMENT_TARGET"] == "15.0"
+        assert settings["CODE_SIGN_ENTITLEMENTS[sdk=iphoneos*]"] == "iOS.entitlements"
+        assert settings["CODE_SIGN_ENTITLEMENTS[sdk=macosx*]"] == "macOS.entitlements"
+
+
+def test_the_app_asks_for_files_and_memory_alone_and_says_why() -> None:
+    def read(name: str) -> dict[str, Any]:
+        return plistlib.loads((apple.APPLE / name).read_bytes())
+
+    mac = {"com.apple.security.app-sandbox", "com.apple.security.files.user-selected.read-only"}
+    assert {
+        key for key, value in read("Xcode/macOS.entitlements").items() if value
+    } == mac  # no network
+    phone = {"com.apple.developer.kernel.increased-memory-limit": True}
+    assert read("Xcode/iOS.entitlements") == phone
+    told = read("App/PrivacyInfo.xcprivacy")
+    assert (told["NSPrivacyTracking"], told["NSPrivacyCollectedDataTypes"]) == (False, [])
+    used = "".join(
+        file.read_text()
+        for kind in ("App", "Sources")
+        for file in (apple.APPLE / kind).rglob("*.swift")
+    )
+    named = {
+        kind["NSPrivacyAccessedAPIType"].removeprefix("NSPrivacyAccessedAPICategory")
+        for kind in told["NSPrivacyAccessedAPITypes"]
+    }
+    needs = {
+        "UserDefaults": "UserDefaults",
+        "DiskSpace": "attributesOfFileSystem",
+        "FileTimestamp": "DateKey",
+        "SystemBootTime": "systemUptime",
+    }
+    assert named == {name for name, word in needs.items() if word in used}
+    assert all(
+        kind["NSPrivacyAccessedAPITypeReasons"] for kind in told["NSPrivacyAccessedAPITypes"]
+    )
+
+
+def words_of(value: Any) -> list[str]:
+    inner = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    )
+    return [str(value)] if inner is None else [word for one in inner for word in words_of(one)]
+
+
 def test_a_core_that_is_wrong_is_seen(checks: Path, tmp_path: Path) -> None:
     """Each of these changes one rule; the checks that should see it do."""
     source, scratch = tmp_path / "apple", tmp_path / "build"
     shutil.copytree(apple.APPLE, source, ignore=shutil.ignore_patterns(".build", "__pycache__"))
     shutil.copytree(checks.parent.parent, scratch, symlinks=True)
-    changes = {
-        "Exact.swift": (
-            "a.text.utf8.elementsEqual(b.text.utf8)",
-            "a.text == b.text",
-            "two spellings of a letter",
-        ),
-        "StopStrings.swift": ("count - unsure(text)", "count", "stops 0"),
-        "Bpe.swift": ("rank < other.rank", "rank > other.rank", "packaged Once upon a time"),
-        "Sampling.swift": ("left -= one.weight", "left -= 2 * one.weight", "draws 1"),
-        "SnapKv.swift": ("(kernel - 1) / 2", "kernel / 3", "rows 0"),
-        "ChatModel.swift": (
-            "if isBusy { return }\n        close()",
-            "close()",
-            "an answer is written",
-        ),
-    }
-    for file, (right, wrong, _) in changes.items():
+    for file, right, wrong, _ in BROKEN:
         text = (source / KIT / file).read_text()
         assert right in text, file
         (source / KIT / file).write_text(text.replace(right, wrong))
-    program = apple.built("EdgeChecks", scratch, source)
+    program = apple.built(scratch, source) / "EdgeChecks"
     words = ["golden", "/golden", "/model/tokenizer.json"]
     done = apple.ran(program, words, {"/golden": GOLDEN, "/model": STORIES})
     assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
-    for file, (_, _, seen) in changes.items():
+    for file, _, _, seen in BROKEN:
         assert f"FAILED {seen}" in done.stdout, f"{file}: {done.stdout[-4000:]}"

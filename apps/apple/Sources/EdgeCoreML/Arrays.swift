@@ -70,7 +70,7 @@ func copyRows(_ from: MLMultiArray, _ to: MLMultiArray, _ heads: Range<Int>, _ p
 let otherModel = EdgeError("The model's packages are of another model than app.json. Add the model again.")
 
 /// A number of 16 bits (IEEE 754 binary16) from its bits: Swift's own type is not there on Macs with Intel's processors.
-func float(_ half: UInt16) -> Float {
+package func float(_ half: UInt16) -> Float {
     let sign = UInt32(half & 0x8000) << 16
     let (exponent, fraction) = (UInt32(half >> 10 & 0x1f), UInt32(half & 0x3ff))
     switch exponent {
