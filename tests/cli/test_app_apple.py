@@ -152,6 +152,12 @@ def test_the_demo_says_what_the_reference_says(programs: Path, tmp_path: Path) -
     model = load(made, strategy=Strategy(reference=True))
     tokens = list(generate(model.source, model.encode([Message("user", ASKED[0])]), max_tokens=12))
     assert done.stdout == model.tokenizer.decode(tokens).strip("\n"), done.stderr[-2000:]
+    app = json.loads((tmp_path / "app" / "app.json").read_text())
+    app["decoder"]["vocab"] += 1
+    (tmp_path / "app" / "app.json").write_text(json.dumps(app))
+    done, _ = apple.asked(demo, ["/app", ASKED[0], "12"], {"/app": tmp_path / "app"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("The model's packages are of another model than app.json.")
     (tmp_path / "app" / "tokenizer.json").write_text("{}")
     done, _ = apple.asked(demo, ["/app", ASKED[0], "12"], {"/app": tmp_path / "app"})
     assert done.returncode == 1

@@ -7,7 +7,7 @@ import UniformTypeIdentifiers
 struct ChatView: View {
     let shelf: Shelf
     @State private var text = ""
-    @State private var settings = Settings()
+    @State private var settings = AnswerSettings()
     @State private var sheet: Sheet?
     @State private var picksText = false
     @State private var problem: String?

@@ -1,5 +1,8 @@
 import EdgeKit
 import Foundation
+#if os(iOS)
+import os
+#endif
 
 /// Where this app's models lie: not in a backup, for they are large and can be had again.
 func modelFolder() -> URL {

@@ -3,7 +3,7 @@ import SwiftUI
 
 /// How to answer.
 struct SettingsView: View {
-    @Binding var settings: Settings
+    @Binding var settings: AnswerSettings
     @Environment(\.dismiss) private var dismiss
 
     var body: some View {

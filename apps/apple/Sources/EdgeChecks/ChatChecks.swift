@@ -51,7 +51,7 @@ extension Checks {
             model.send("Hi")
             model.stop() // before a word of it
             await model.settled()
-            try equal(model.state, .done(tokensPerSecond: 0, unsent: "Hi"))
+            guard case .done(_, "Hi") = model.state else { throw Wrong(description: "\(model.state)") }
             try equal(model.lines.map(\.role), ["user", "assistant"])
         }
         await check("what went wrong is in words, and can be sent again") {

@@ -28,14 +28,14 @@ extension Checks {
         for (at, item) in try golden.of("streams").items().enumerated() {
             check("stream \(at)") {
                 let pieces = try item["pieces"].texts()
-                var stream = try Stream(pieces: pieces, item["decoder"], inside: item["inside"].flag())
+                var stream = try TextStream(pieces: pieces, item["decoder"], inside: item["inside"].flag())
                 try exactly(pieces.indices.map { stream.feed($0) } + [stream.finish()], item["shown"].texts())
             }
         }
         for wrong in ["null", #"{"type":"WordPiece"}"#, #"{"type":"Sequence","decoders":[{"type":"BPEDecoder"}]}"#] {
             check("decoder \(wrong)") {
                 let decoder = try Json.parse("{\"decoder\":\(wrong)}")["decoder"]
-                try refused("cannot show piece by piece") { _ = try Stream(pieces: [], decoder) }
+                try refused("cannot show piece by piece") { _ = try TextStream(pieces: [], decoder) }
             }
         }
         for (at, item) in try golden.of("stops").items().enumerated() { check("stops \(at)") { try stops(item) } }

@@ -58,7 +58,7 @@ extension Checks {
             }
         }
         let talk = [Message("user", "Tell me a story about Marla.")]
-        let few = Settings(temperature: 0, maxTokens: 3)
+        let few = AnswerSettings(temperature: 0, maxTokens: 3)
         check("a conversation goes on where it was") {
             let model = try open()
             let first = try model.answer(talk, few, stopped: { false }) { _ in }
@@ -80,16 +80,16 @@ extension Checks {
             try refused("no messages of the role tool") { _ = try model.answer([Message("tool", "x")], few, stopped: { false }) { _ in } }
             try refused("no message to answer") { _ = try model.answer([], few, stopped: { false }) { _ in } }
             for wrong in [-1, Double.nan] {
-                try refused("choose 0 or more") { _ = try model.answer(talk, Settings(temperature: wrong), stopped: { false }) { _ in } }
+                try refused("choose 0 or more") { _ = try model.answer(talk, AnswerSettings(temperature: wrong), stopped: { false }) { _ in } }
             }
             var asked = 0
-            let stopped = try model.answer(talk, Settings(temperature: 0), stopped: { asked += 1; return asked == 6 }) { _ in }
+            let stopped = try model.answer(talk, AnswerSettings(temperature: 0), stopped: { asked += 1; return asked == 6 }) { _ in }
             try equal([stopped.tokens, stopped.stopped ? 1 : 0], [5, 1])
         }
         check("a seed draws the same, another one another") {
             let model = try open()
             let drawn = try [1, 1, 2].map { seed in
-                try model.answer(talk, Settings(temperature: 9, maxTokens: 30, seed: seed), stopped: { false }) { _ in }.text
+                try model.answer(talk, AnswerSettings(temperature: 9, maxTokens: 30, seed: seed), stopped: { false }) { _ in }.text
             }
             try equal(drawn[0], drawn[1])
             if drawn[0] == drawn[2] { throw Wrong(description: "two seeds say \(drawn[0])") }

@@ -52,7 +52,7 @@ func endings() throws {
     let decoder = try Json.parse(#"{"type":"Fuse"}"#)
     func told(_ wish: Wish, _ model: Told = Told(), _ prompt: [Int] = [1]) throws -> [String] {
         var text = ""
-        let made = try generate(model, prompt, Stream(pieces: letters, decoder), wish) { text += $0 }
+        let made = try generate(model, prompt, TextStream(pieces: letters, decoder), wish) { text += $0 }
         return [text, made.ending.rawValue]
     }
     try equal(told(Wish(stop: [15])), ["abcdef", "stop"])

@@ -28,6 +28,8 @@ extension MLMultiArray {
 
     /// The last axis at a place of all the others: there may be gaps between rows.
     func row(_ place: [Int]) throws -> [Float] {
+        let inside = place.count == shape.count - 1 && zip(place, sizes).allSatisfy { 0 <= $0 && $0 < $1 }
+        if !inside { throw otherModel } // else memory would be read that is not the array's
         let steps = strides.map(\.intValue)
         let start = zip(place, steps).reduce(0) { $0 + $1.0 * $1.1 }
         let (count, step) = (sizes[sizes.count - 1], steps[steps.count - 1])
@@ -49,8 +51,11 @@ extension MLMultiArray {
 /// Copy rows of heads [1, G, S, W] to the front of another cache: `places` of each head of a range. They rise, so that a
 /// cache may be its own target.
 func copyRows(_ from: MLMultiArray, _ to: MLMultiArray, _ heads: Range<Int>, _ places: [[Int]]) throws {
+    guard from.dataType == .float16, to.dataType == .float16, from.sizes.count == 4, to.sizes.count == 4,
+        from.sizes[3] == to.sizes[3], heads.upperBound <= min(from.sizes[1], to.sizes[1]),
+        places.allSatisfy({ $0.count <= to.sizes[2] && $0.allSatisfy((0..<from.sizes[2]).contains) })
+    else { throw otherModel }
     let width = from.sizes[3]
-    guard from.dataType == .float16, to.dataType == .float16, to.sizes[3] == width else { throw otherModel }
     let steps = from.strides.map(\.intValue)
     from.withUnsafeBytes { source in
         to.withUnsafeMutableBytes { target, others in

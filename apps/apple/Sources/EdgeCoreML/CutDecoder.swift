@@ -122,9 +122,9 @@ private let VALUES = "valueCache"
 /// Which layers each package holds, from the shapes of its caches.
 private func shares(_ packages: [Package], _ sizes: Sizes) throws -> [Range<Int>] {
     var stop = 0
-    return try packages.map { package in
+    let found = try packages.map { package in
         let start = stop
-        var heads = try package.with(KEYS) { $0.sizes[1] }
+        var heads = try package.with(KEYS) { $0.sizes.count == 4 ? $0.sizes[1] : -1 }
         while heads > 0 && stop < sizes.layers.count {
             heads -= sizes.layers[stop].kvHeads
             stop += 1
@@ -132,4 +132,6 @@ private func shares(_ packages: [Package], _ sizes: Sizes) throws -> [Range<Int>
         if heads != 0 { throw otherModel }
         return start..<stop
     }
+    if stop < sizes.layers.count { throw otherModel }
+    return found
 }

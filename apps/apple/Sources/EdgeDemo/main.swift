@@ -17,7 +17,7 @@ let place = FileManager.default.temporaryDirectory.appendingPathComponent("edge-
 defer { try? FileManager.default.removeItem(at: place) }
 do {
     let model = try await openModel(URL(fileURLWithPath: words[0]), compiled: place)
-    let settings = Settings(temperature: 0, snapkv: snapkv, maxTokens: most)
+    let settings = AnswerSettings(temperature: 0, snapkv: snapkv, maxTokens: most)
     for try await reply in model.reply(to: [Message("user", words[1])], settings: settings) {
         switch reply {
         case .piece(let text): FileHandle.standardOutput.write(Data(text.utf8))

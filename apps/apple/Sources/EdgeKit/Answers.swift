@@ -6,8 +6,8 @@ public struct Message: Sendable, Equatable {
     public init(_ role: String, _ text: String) { (self.role, self.text) = (role, text) }
 }
 
-/// How to answer.
-public struct Settings: Sendable, Equatable {
+/// How to answer. (SwiftUI has another thing of the name Settings, and Foundation of the name Stream.)
+public struct AnswerSettings: Sendable, Equatable {
     /// Nil for what the model's publisher advises, 0 for the likeliest token always.
     public var temperature: Double?
     /// Cut the cache after a long prompt.
@@ -44,7 +44,7 @@ public enum Reply: Sendable, Equatable {
 public protocol Decoding: Sendable {
     /// Answer a conversation that ends with a user's message. The stream fails with an `EdgeError` where it does not fit, or
     /// cannot be written. Where the task that reads it is cancelled the answer stops before its next token, and no more comes.
-    func reply(to messages: [Message], settings: Settings) -> AsyncThrowingStream<Reply, any Error>
+    func reply(to messages: [Message], settings: AnswerSettings) -> AsyncThrowingStream<Reply, any Error>
 
     /// Give its memory back, after what runs.
     func close() async

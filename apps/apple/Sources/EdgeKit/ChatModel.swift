@@ -71,7 +71,7 @@ import Observation
 
     /// Send a message, with what is attached; false where none can be sent now.
     @discardableResult
-    public func send(_ text: String, _ settings: Settings = Settings()) -> Bool {
+    public func send(_ text: String, _ settings: AnswerSettings = AnswerSettings()) -> Bool {
         guard let decoding = model?.decoding, !isBusy, !trimmed(text).isEmpty else { return false }
         let document = attached
         say("user", document.map { "\($0.text)\n\n\(text)" } ?? text, shown: document.map { "\($0.name)\n\(text)" } ?? text)

@@ -13,7 +13,7 @@ public actor FakeDecoding: Decoding {
         (self.pause, self.problem) = (pause, problem)
     }
 
-    public nonisolated func reply(to messages: [Message], settings: Settings) -> AsyncThrowingStream<Reply, any Error> {
+    public nonisolated func reply(to messages: [Message], settings: AnswerSettings) -> AsyncThrowingStream<Reply, any Error> {
         AsyncThrowingStream { stream in
             let task = Task { await self.answer(messages, settings, stream) }
             stream.onTermination = { _ in task.cancel() }
@@ -23,7 +23,7 @@ public actor FakeDecoding: Decoding {
     public func close() { closed = true }
 
     private func answer(
-        _ messages: [Message], _ settings: Settings, _ stream: AsyncThrowingStream<Reply, any Error>.Continuation
+        _ messages: [Message], _ settings: AnswerSettings, _ stream: AsyncThrowingStream<Reply, any Error>.Continuation
     ) async {
         asked.append(messages)
         if let problem { return stream.finish(throwing: problem) }

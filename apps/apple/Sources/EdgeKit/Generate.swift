@@ -26,7 +26,7 @@ package struct Wish {
 
 /// Feed ids after what the decoder holds, and choose tokens; their text is given in pieces, as soon as it is certain.
 package func generate(
-    _ decoder: any TokenDecoder, _ ids: [Int], _ stream: Stream, _ wish: Wish, piece: (String) -> Void
+    _ decoder: any TokenDecoder, _ ids: [Int], _ stream: TextStream, _ wish: Wish, piece: (String) -> Void
 ) throws -> Generated {
     if ids.isEmpty { throw EdgeError("There is nothing to answer: the text has no tokens.") }
     let all = decoder.length + ids.count

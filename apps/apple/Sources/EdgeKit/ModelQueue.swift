@@ -14,7 +14,7 @@ package final class ModelQueue: Decoding, @unchecked Sendable { // the model is 
         }
     }
 
-    package func reply(to messages: [Message], settings: Settings) -> AsyncThrowingStream<Reply, any Error> {
+    package func reply(to messages: [Message], settings: AnswerSettings) -> AsyncThrowingStream<Reply, any Error> {
         AsyncThrowingStream { stream in
             let stop = Flag()
             stream.onTermination = { _ in stop.set() }

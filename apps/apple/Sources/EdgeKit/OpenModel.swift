@@ -23,7 +23,7 @@ package final class OpenModel {
     /// Answer a conversation that ends with a user's message. Each piece of text is given once it is certain, and all of them
     /// are the answer's text; `stopped` is asked before every token.
     package func answer(
-        _ messages: [Message], _ settings: Settings, stopped: @escaping () -> Bool, piece: (String) -> Void
+        _ messages: [Message], _ settings: AnswerSettings, stopped: @escaping () -> Bool, piece: (String) -> Void
     ) throws -> Answer {
         let ids = try ids(messages)
         let decoder = try ready(settings.snapkv)
@@ -61,7 +61,7 @@ package final class OpenModel {
         return [bos] + ids
     }
 
-    private func sampling(_ settings: Settings) throws -> Sampling {
+    private func sampling(_ settings: AnswerSettings) throws -> Sampling {
         var sampling = about.sampling
         if let asked = settings.temperature {
             if !(0...100).contains(asked) { throw EdgeError("The temperature is \(asked): choose 0 or more.") }

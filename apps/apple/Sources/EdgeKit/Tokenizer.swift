@@ -59,7 +59,7 @@ package final class Tokenizer {
     }
 
     /// Begin a text; `inside` one already, a blank before the first piece is part of it.
-    package func stream(inside: Bool = false) -> Stream { Stream(shown, kind(inside)) }
+    package func stream(inside: Bool = false) -> TextStream { TextStream(shown, kind(inside)) }
 
     /// The piece of an id, or nil where there is none or where it is not shown.
     private func shown(_ id: Int) -> String? {

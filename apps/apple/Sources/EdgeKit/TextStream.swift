@@ -1,5 +1,5 @@
 /// Text of a sequence of token ids as it grows: without half a character, and without text that changes later.
-package struct Stream {
+package struct TextStream {
     private let piece: (Int) -> String?
     private var pieces: any Pieces
 
