@@ -20,6 +20,7 @@ APPLE = ROOT / "apps" / "apple"
 sys.path.insert(0, str(APPLE))
 
 import coreml_pipe  # noqa: E402
+import demo_linux as demo_linux  # noqa: E402
 import swift_linux  # noqa: E402
 
 # Reads the files of Xcode's projects.
