@@ -113,8 +113,9 @@ def run(
     if shown.image:
         refuse_of_text(of_text)
         how = {"runtime": runtime, "threads": threads, "unchecked": unchecked}
-        question = read_prompt(second, raw=False)
-        see(first, question, shown, decoding, wish, system=system, as_json=as_json, **how)
+        named, asked = split_prompt(first, second)
+        question = read_prompt(asked, raw=False)
+        see(named, question, shown, decoding, wish, system=system, as_json=as_json, **how)
         return
     shown.refuse_alone()
     model_name, text = _asked(first, second, raw=raw, as_json=as_json)

@@ -74,12 +74,11 @@ def see(
     from edge.command.bars import bar
     from edge.convert.options import Options
     from edge.run.classifier import Classifier
+    from edge.source.registry import READER
 
-    if model is None:
-        raise EdgeError("a model that sees must be named", fix="edge run MODEL --image FILE")
     options = Options(**shown.given())
     strategy = decoding.strategy()
-    opened = api.open_seeing(model, options, strategy=strategy, progress=bar, **how)
+    opened = api.open_seeing(model or READER, options, strategy=strategy, progress=bar, **how)
     if isinstance(opened, Classifier):
         _classify(opened, prompt, shown, as_json=as_json)
     else:

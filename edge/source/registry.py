@@ -13,6 +13,7 @@ from edge.errors import EdgeError
 from edge.system.home import checkpoints
 
 DEFAULT = "edge-stories"
+READER = "edge-reads"  # where a picture is shown
 _HERE = Path(__file__).parents[1]
 _LISTS = ("aliases", "exits")
 

@@ -195,7 +195,6 @@ def test_what_makes_no_sense_is_refused(
         (("run", onnx, "--image", tmp_path / "none.jpg"), "none.jpg"),
         (("run", onnx, "--top", "3", "a prompt"), "are of pictures"),
         (("run", "edge-stories", "--image", photo), "is a decoder of text"),
-        (("run", "--image", photo), "must be named"),
         (("convert", model.folder, "-o", tmp_path / "x", "--context", "64"), "--context"),
         (("convert", model.folder, "-o", tmp_path / "x", "--classes", photo), "nowhere said"),
         (("convert", model.folder, "-o", tmp_path / "x", "--image-size", "30"), "no whole patches"),

@@ -66,6 +66,11 @@ def test_the_wheel_holds_the_packaged_model(wheel: Path) -> None:
     folder = "edge/models/edge-stories/"
     assert {folder + path.name for path in PACKAGED.iterdir()} <= set(sizes)
     assert sum(size for name, size in sizes.items() if name.startswith(folder)) <= 12e6
+    reader = {
+        name: size for name, size in sizes.items() if name.startswith("edge/models/edge-reads/")
+    }
+    assert "edge/models/edge-reads/model.safetensors" in reader
+    assert sum(reader.values()) <= 9e6
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,19 @@ def test_every_entry_is_valid(entry: registry.Entry) -> None:
     recipe.parse(entry.quant or "int4", aliases=targets.converter(target).ALIASES)
 
 
+def told(config: Config) -> tuple[str, int, int | None]:
+    """Family, parameters and context, as a config has them."""
+    pipeline = pipeline_of(config)
+    parts = [config] if pipeline is None else [stage.config(config) for stage in pipeline.stages]
+    specs = [family_of(part).spec(part) for part in parts]
+    name = family_of(config).name if pipeline is None else pipeline.name
+    return name, sum(map(parameters, specs)), getattr(specs[-1], "context", None)
+
+
+def said(entry: registry.Entry) -> tuple[str, int | None, int | None]:
+    return entry.family, entry.parameters, entry.context
+
+
 def test_every_name_means_one_model() -> None:
     names = [
         name.lower()
@@ -48,13 +61,7 @@ def test_every_name_means_one_model() -> None:
 
 @pytest.mark.parametrize("entry", hub_models(), ids=lambda entry: entry.id)
 def test_what_is_said_of_a_model_follows_from_its_config(entry: registry.Entry) -> None:
-    config = Config(PUBLISHED[entry.id], "config.json")
-    pipeline = pipeline_of(config)
-    parts = [config] if pipeline is None else [stage.config(config) for stage in pipeline.stages]
-    specs = [family_of(part).spec(part) for part in parts]
-    name = family_of(config).name if pipeline is None else pipeline.name
-    found = (name, sum(map(parameters, specs)), getattr(specs[-1], "context", None))
-    assert found == (entry.family, entry.parameters, entry.context)
+    assert told(Config(PUBLISHED[entry.id], "config.json")) == said(entry)
 
 
 def test_files_of_weights_alone_have_the_config_that_they_lack() -> None:
@@ -66,11 +73,12 @@ def test_files_of_weights_alone_have_the_config_that_they_lack() -> None:
         assert parameters(spec) == entry.parameters
 
 
-def test_what_is_said_of_the_packaged_model_follows_from_its_config() -> None:
-    (entry,) = (entry for entry in registry.entries().values() if entry.package)
-    config = Config(json.loads((entry.checkpoint() / "config.json").read_bytes()), "config.json")
-    spec = family_of(config).spec(config)
-    assert (parameters(spec), spec.context) == (entry.parameters, entry.context)
+def test_what_is_said_of_packaged_models_follows_from_their_configs() -> None:
+    packaged = [entry for entry in registry.entries().values() if entry.package]
+    assert [entry.id for entry in packaged] == [registry.DEFAULT, registry.READER]
+    for entry in packaged:
+        file = entry.checkpoint() / "config.json"
+        assert told(Config(json.loads(file.read_bytes()), file.name)) == said(entry)
 
 
 def test_models_that_were_trained_with_exits_say_so() -> None:
