@@ -1,10 +1,11 @@
-"""The generated parts of README.md and docs/*.md: from recorded proofs and benchmarks, never typed by hand.
+"""The generated parts of README.md, apps/README.md and docs/*.md: from proofs and benchmarks, never typed by hand.
 
     python tests/readme.py --write      the parts between `<!-- NAME -->` and `<!-- end -->`, and docs/speed.svg
 
 docs/parity.json is kept by `pytest tests/parity/test_matrix.py --record docs/parity.json`,
 docs/speed-*.json by `python tests/bench/speed.py ... --out`, docs/fuzz.json by `python tests/fuzz.py --out`,
-docs/snapkv-quality.* by `python tests/bench/budget.py ... --out`.
+docs/snapkv-quality.* by `python tests/bench/budget.py ... --out`,
+docs/app-*.json by `tests/bench/app_page.py` and `jvm.py`.
 """
 
 import re
@@ -18,7 +19,7 @@ from figures import speed  # noqa: E402
 from tables import PARTS  # noqa: E402
 
 README = ROOT / "README.md"
-PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (README, ROOT / "apps" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PICTURES = {ROOT / "docs" / "speed.svg": speed}
 
 

@@ -130,6 +130,36 @@ def pictures() -> str:
     return "\n".join(lines).strip()
 
 
+def app_page() -> str:
+    """What a page takes to fetch, to begin and to answer, by precision."""
+    record = json.loads((ROOT / "docs" / "app-page.json").read_text())
+    lines = [
+        "| model | precision | MB to fetch | s to the first token, opened from cache | tokens a second | `edge run` |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model, rows in record["models"].items():
+        for recipe, row in rows.items():
+            cells = (_range(row[key]) for key in ("first", "tps", "edge_run_tps"))
+            lines.append(f"| {model} | {recipe} | {row['megabytes']:.1f} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", record["machine"]])
+
+
+def app_jvm() -> str:
+    """The Android app's core beside edge, in pairs."""
+    rows = json.loads((ROOT / "docs" / "app-jvm.json").read_text())
+    lines = [
+        "| model | precision | threads | JVM, tokens a second | edge | quotient of pairs, middle half | pairs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        low, middle, high = row["quotient"]
+        lines.append(
+            f"| {row['model']} | {row['recipe']} | {row['threads']} | {row['jvm_tps']:.0f} | {row['edge_tps']:.0f} | "
+            f"{middle:.2f} ({low:.2f} to {high:.2f}) | {row['pairs']} |"
+        )
+    return "\n".join([*lines, "", " / ".join(sorted({row["machine"] for row in rows}))])
+
+
 def decoding() -> str:
     """What caches, exits and drafts bring: medians, and least to most of the rounds."""
     lines = []
@@ -376,6 +406,8 @@ PARTS = {
     "plan": plan,
     "pictures": pictures,
     "towers": towers,
+    "app_page": app_page,
+    "app_jvm": app_jvm,
     "grammar": grammar,
     "lowbit": lowbit,
     "methods": methods,

@@ -1,6 +1,7 @@
 """Decoding by the Android app's core on the JVM, beside edge itself: the same artifact, threads and ONNX Runtime.
 
     python tests/bench/jvm.py [--model edge-stories] [--quant fp32 int4] [--threads 2] [-n 200] [--pairs 15]
+                              [--out docs/app-jvm.json]
 
 Both are open the whole time and take turns: an answer of each makes a pair, and the one that begins changes with every
 pair. Both choose the likeliest token, and must say the same ones. Prints the medians of tokens a second, and of the
@@ -8,6 +9,7 @@ pairs' quotients with the quarters between which half of them lie; two pairs bef
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import android
@@ -23,6 +26,7 @@ from edge import api
 from edge.apps.folder import write_app
 from edge.convert.options import Options
 from edge.decode.generate import generate
+from edge.measure.bench import machine
 from edge.run.model import Model, load
 from edge.text.chat import Message
 
@@ -71,7 +75,7 @@ def of_edge(model: Model, most: int) -> tuple[int, float]:
     return len(list(made)), made.decode_tps
 
 
-def measured(folder: Path, artifact: Path, args: argparse.Namespace) -> None:
+def measured(folder: Path, artifact: Path, args: argparse.Namespace) -> dict[str, Any]:
     app = folder / f"{artifact.name}-app"
     write_app(artifact, app, force=False)
     model = load(artifact, threads=args.threads)
@@ -89,8 +93,20 @@ def measured(folder: Path, artifact: Path, args: argparse.Namespace) -> None:
     low, middle, high = statistics.quantiles([a / b for a, b in pairs], n=4)
     print(
         f"{artifact.name}: {mine[0]} tokens, {args.threads} threads, JVM {jvm:.0f} tok/s, edge {edge:.0f} tok/s, "
-        f"quotient {middle:.2f} ({low:.2f} to {high:.2f}, {len(pairs)} pairs)"
+        f"quotient {middle:.2f} ({low:.2f} to {high:.2f}, {len(pairs)} pairs)",
+        flush=True,
     )
+    return {
+        "model": Path(args.model).name,
+        "recipe": artifact.name,
+        "threads": args.threads,
+        "tokens": mine[0],
+        "pairs": len(pairs),
+        "jvm_tps": jvm,
+        "edge_tps": edge,
+        "quotient": [low, middle, high],
+        "machine": machine(),
+    }
 
 
 def main() -> None:
@@ -100,12 +116,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("-n", type=int, default=200, help="tokens of an answer, at most")
     parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--out", type=Path, help="a file of rows, which these join")
     args = parser.parse_args()
+    rows = json.loads(args.out.read_text()) if args.out and args.out.is_file() else []
     with tempfile.TemporaryDirectory() as made:
         for quant in args.quant:
             artifact = Path(made) / quant
             api.convert_model(args.model, "onnx", artifact, Options(quant=quant))
-            measured(Path(made), artifact, args)
+            rows.append(measured(Path(made), artifact, args))
+    if args.out:
+        args.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
