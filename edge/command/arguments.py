@@ -1,6 +1,6 @@
 """What a command's arguments say, once they are looked at together: a model or a prompt, tables, forms."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,13 @@ def _may_be_a_name(text: str) -> bool:
     """Whether a file could have it as its path: an empty or a long text cannot be one."""
     whole = text.encode(errors="replace")
     return bool(text.strip()) and len(whole) < 4096 and max(map(len, whole.split(b"/"))) < 256
+
+
+def refuse(given: Mapping[str, object], why: str) -> None:
+    """Options that were given where they mean nothing are not ignored."""
+    names = [name for name, value in given.items() if value]
+    if names:
+        raise EdgeError(f"{' and '.join(names)}: {why}", fix="leave it out")
 
 
 def read_prompt(prompt: str | None, *, raw: bool) -> str | None:

@@ -1,7 +1,6 @@
 """Commands that answer: run, serve."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.command.app import app, say
-from edge.command.arguments import answer_form, read_prompt, split_prompt
+from edge.command.arguments import answer_form, read_prompt, refuse, split_prompt
 from edge.command.options import CompactingOptions, DecodingOptions, Json, Threads, spread
 from edge.command.seeing import ImageOptions, answer, refuse_of_text, see
 from edge.command.talking import stopping, turns, write
@@ -244,10 +243,10 @@ def serve(
     compact = compacting.compact()
     if in_browser:
         given = {"--key": key, "--name": name, "--threads": threads, "--snapkv": compact}
-        _refuse(given, "the model runs in the browser")
+        refuse(given, "no part of --app, where the model runs in the browser")
         api.serve_app(model, host=host, port=port, page=page)
         return
-    _refuse({"--page": page}, "it is of --app")
+    refuse({"--page": page}, "of --app alone")
     if compact is not None:
         say(compact.note)
     names = tuple(name or ())
@@ -262,9 +261,3 @@ def serve(
         strategy=strategy,
         progress=bar,
     )
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    for name, value in options.items():
-        if value is not None and value != []:
-            raise EdgeError(f"{name} has no place here: {why}", fix=f"leave out {name}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.command.app import say
+from edge.command.arguments import refuse
 from edge.command.options import DecodingOptions, PictureOptions
 from edge.command.talking import stopping, turns, write
 from edge.errors import EdgeError, steady
@@ -53,9 +54,7 @@ class ImageOptions(PictureOptions):
 
 def refuse_of_text(given: Mapping[str, bool]) -> None:
     """Options that a model that sees has no use for are not ignored."""
-    names = [name for name, value in given.items() if value]
-    if names:
-        raise EdgeError(f"{' and '.join(names)}: not of a model that sees", fix="leave it out")
+    refuse(given, "not of a model that sees")
 
 
 def see(

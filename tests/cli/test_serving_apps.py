@@ -58,10 +58,10 @@ def test_a_page_is_isolated_and_every_file_is_told_as_what_it_is(
     ("more", "problem"),
     [
         (["--host", "0.0.0.0"], "browsers trust https and loopback alone"),
-        (["--key", "k"], "--key has no place here"),
-        (["--name", "mine"], "--name has no place here"),
-        (["--threads", "2"], "--threads has no place here"),
-        (["--snapkv", "64"], "--snapkv has no place here"),
+        (["--key", "k"], "--key: no part of --app"),
+        (["--name", "mine"], "--name: no part of --app"),
+        (["--threads", "2"], "--threads: no part of --app"),
+        (["--snapkv", "64"], "--snapkv: no part of --app"),
     ],
 )
 def test_what_has_no_place_beside_a_page_is_refused(
@@ -85,4 +85,4 @@ def test_what_is_no_page_and_no_model_is_told(edge: Edge, page: Path, tmp_path: 
     assert "none" in done.err
     assert "Traceback" not in done.err
     done = edge("serve", str(page), "--page", str(page))
-    assert "--page has no place here: it is of --app" in done.err
+    assert "--page: of --app alone" in done.err
