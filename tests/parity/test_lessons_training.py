@@ -316,3 +316,24 @@ def test_a_row_is_told_the_four_patches_that_the_projector_joins() -> None:
             ]
             want = [shown[0, row * 8 + column, slot] for row, column in places for slot in (0, 1)]
             assert found[0, 4 * i + j].tolist() == want
+
+
+def test_a_row_made_of_letters_says_its_letters_and_where_in_the_tile_it_lies(
+    tmp_path: Path,
+) -> None:
+    """By a slow obvious sum; an empty row says its line and column alone."""
+    run = begin(tmp_path / "run")
+    side = 4  # patches of a tile of 56 pixels: two lines of two rows
+    shown = torch.full((1, side * side, lessons.SLOTS), NOTHING)
+    shown[0, 3 * side + 1, 1] = lessons.ids()[
+        "a"
+    ]  # the second line's first row, its patch to the lower right
+    with torch.no_grad():
+        (rows,) = run._told(shown)
+        token = run._tokens[lessons.ids()["a"] - 1]
+        letter = run.weights["text/embed"][token] * run.weights["places"][3 * lessons.SLOTS + 1]
+        down, across = run.weights["cells"][:2], run.weights["cells"][2:]
+        for line in range(2):
+            for column in range(2):
+                expected = down[line] + across[column] + (letter if (line, column) == (1, 0) else 0)
+                torch.testing.assert_close(rows[2 * line + column], expected)
