@@ -2,6 +2,8 @@
 
 import functools
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import npm
-from support import ROOT
+from support import ROOT, environment
 
 WEB = ROOT / "apps" / "web"
 GOLDEN = ROOT / "apps" / "golden"
@@ -26,6 +28,30 @@ def copied(apps: Path) -> Path:
     shutil.copytree(GOLDEN, apps / "golden")
     npm.beside(WEB, apps / "web")
     return apps / "web"
+
+
+def built(apps: Path) -> Path:
+    """The page as it is served, from a copy of the app there."""
+    web = copied(apps)
+    done = subprocess.run(
+        [npm.node(), "build.mjs", "dist"], cwd=web, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return web / "dist"
+
+
+@contextmanager
+def offering(folder: Path, page: Path) -> Iterator[str]:
+    """The address of `edge serve FOLDER --app`."""
+    run = [sys.executable, "-m", "edge", "serve", str(folder), "--app", "--page", str(page)]
+    with subprocess.Popen(
+        [*run, "--port", "0"], stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert "the app is at http://127.0.0.1:" in said, said
+        yield said.split()[-1]
+        process.terminate()
 
 
 class _Isolated(SimpleHTTPRequestHandler):

@@ -14,17 +14,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from browser import Browser, Page, needed
-from npm import node
 from support import ROOT
-from webapp import copied
+from webapp import built, offering
 
 from edge.measure.bench import machine
 
@@ -57,7 +55,7 @@ def measured(model: str, recipe: str, page: Path, rounds: int) -> dict[str, Any]
         ran("convert", model, "--to", "onnx", "--quant", recipe, "-o", str(artifact))
         ran("app", str(artifact), "-o", str(folder))
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        with served(folder, page) as url:
+        with offering(folder, page) as url:
             found = visits(url, Path(place) / "profile", rounds)
         beside = [
             json.loads(ran("run", str(artifact), PROMPT, "--json", "--max-tokens", "128"))
@@ -96,23 +94,6 @@ def visits(url: str, profile: Path, rounds: int) -> dict[str, list[float]]:
 def ran(*words: str) -> str:
     done = subprocess.run([*EDGE, *words], check=True, capture_output=True, text=True)
     return done.stdout
-
-
-@contextmanager
-def served(folder: Path, page: Path) -> Iterator[str]:
-    words = ["serve", str(folder), "--app", "--page", str(page), "--port", "0"]
-    with subprocess.Popen([*EDGE, *words], stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        yield process.stderr.readline().split()[-1]
-        process.terminate()
-
-
-def built(place: Path) -> Path:
-    web = copied(place)
-    subprocess.run(
-        [node(), "build.mjs", str(web / "dist")], cwd=web, check=True, capture_output=True
-    )
-    return web / "dist"
 
 
 def line(recipe: str, row: dict[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,9 +10,8 @@ from typing import Any
 
 import pytest
 from browser import Browser, Page, needed
-from npm import node
-from support import ROOT, converted, environment
-from webapp import GOLDEN, copied, served
+from support import ROOT, converted
+from webapp import GOLDEN, built, offering, served
 
 from edge.apps.folder import write_app
 from edge.decode.snapkv import SnapKV
@@ -41,19 +38,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    web = copied(tmp_path_factory.mktemp("apps"))
-    out = web / "dist"
-    done = subprocess.run(
-        [node(), "build.mjs", str(out)], cwd=web, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return out
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("apps"))
 
 
 @pytest.fixture(scope="module")
-def url(built: Path) -> Iterator[str]:
-    with served(built) as address:
+def url(dist: Path) -> Iterator[str]:
+    with served(dist) as address:
         yield address
 
 
@@ -296,10 +287,10 @@ def test_a_model_is_deleted_when_the_user_says_so(browser: Browser, url: str, fo
     page.close()
 
 
-def test_the_apps_own_code_is_small(built: Path) -> None:
-    own = [file for file in built.rglob("*") if file.is_file() and "vendor" not in file.parts]
+def test_the_apps_own_code_is_small(dist: Path) -> None:
+    own = [file for file in dist.rglob("*") if file.is_file() and "vendor" not in file.parts]
     assert sum(file.stat().st_size for file in own) < 60_000
-    assert (built / "sw.js").stat().st_size > 500
+    assert (dist / "sw.js").stat().st_size > 500
 
 
 def test_without_a_gpu_the_processor_answers_and_the_page_says_why(
@@ -316,23 +307,15 @@ def test_without_a_gpu_the_processor_answers_and_the_page_says_why(
 
 
 @pytest.fixture(scope="module")
-def offering(built: Path, folder: Path) -> Iterator[str]:
-    """The address of `edge serve FOLDER --app`."""
-    run = [sys.executable, "-m", "edge", "serve", str(folder), "--app", "--page", str(built)]
-    with subprocess.Popen(
-        [*run, "--port", "0"], stderr=subprocess.PIPE, text=True, env=environment()
-    ) as process:
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        assert "the app is at http://127.0.0.1:" in said, said
-        yield said.split()[-1]
-        process.terminate()
+def offer(dist: Path, folder: Path) -> Iterator[str]:
+    with offering(folder, dist) as address:
+        yield address
 
 
 def test_a_server_that_offers_a_model_gives_it_to_an_isolated_page(
-    browser: Browser, offering: str
+    browser: Browser, offer: str
 ) -> None:
-    page = opened(browser, offering)
+    page = opened(browser, offer)
     page.wait(READY)
     assert page.value("crossOriginIsolated") is True
     (first, *_) = json.loads((GOLDEN / "answers.json").read_text("utf-8"))
@@ -345,11 +328,11 @@ def test_a_server_that_offers_a_model_gives_it_to_an_isolated_page(
     page.wait(READY)  # kept, and not taken twice
     assert page.value("document.querySelectorAll('#models option').length") == 1
     asked = {event["request"]["url"] for event in page.events("Network.requestWillBeSent")}
-    assert all(one.startswith((offering, "blob:", "data:", "about:")) for one in asked), asked
+    assert all(one.startswith((offer, "blob:", "data:", "about:")) for one in asked), asked
     page.close()
 
 
-def test_it_hands_out_files_of_the_page_and_the_model_alone(offering: str) -> None:
+def test_it_hands_out_files_of_the_page_and_the_model_alone(offer: str) -> None:
     for path in (
         "/model/../../../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",
@@ -357,7 +340,7 @@ def test_it_hands_out_files_of_the_page_and_the_model_alone(offering: str) -> No
         "/v1/models",
     ):
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(offering + path)
-    elsewhere = urllib.request.Request(offering, headers={"Host": "elsewhere.example"})
+            urllib.request.urlopen(offer + path)
+    elsewhere = urllib.request.Request(offer, headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(elsewhere)
