@@ -3,6 +3,8 @@
 The model runs in the browser; this server only hands out files.
 """
 
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,8 @@ def run(artifact: Path, host: str, port: int, *, page: Path | None) -> None:
             fix="leave out --host; or put apps/web/dist and the folder of `edge app` on a server with https",
         )
     built = page_of(page)
+    # Told to end, the process would else leave a copy of the model behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with described(artifact) as model:
         until_told(create(built, model), host, port, what="the app is")
 

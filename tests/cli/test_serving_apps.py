@@ -1,11 +1,14 @@
 """`edge serve --app`, without a browser: what it refuses, and what it writes of an artifact."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import Edge
 from fastapi.testclient import TestClient
-from support import ROOT, converted
+from support import ROOT, converted, environment
 
 from edge.serve import apps
 
@@ -86,3 +89,22 @@ def test_what_is_no_page_and_no_model_is_told(edge: Edge, page: Path, tmp_path: 
     assert "Traceback" not in done.err
     done = edge("serve", str(page), "--page", str(page))
     assert "--page: of --app alone" in done.err
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_a_server_that_is_told_to_end_leaves_no_copy(
+    page: Path, tmp_path: Path, told: signal.Signals
+) -> None:
+    artifact, place = converted(tmp_path / "it", STORIES), tmp_path / "temporary"
+    place.mkdir()
+    run = [sys.executable, "-m", "edge", "serve", str(artifact), "--app", "--page", str(page)]
+    here = {**environment(), "TMPDIR": str(place)}
+    with subprocess.Popen(
+        [*run, "--port", "0"], stderr=subprocess.PIPE, text=True, env=here
+    ) as process:
+        assert process.stderr is not None
+        assert "the app is at" in process.stderr.readline()
+        assert list(place.iterdir()), "the folder that is served"
+        process.send_signal(told)
+        process.wait(60)
+    assert not list(place.iterdir())
