@@ -1,6 +1,6 @@
 """The app's command line on Linux, with this project's evaluator of packages in Core ML's place: slow, and exact.
 
-python apps/apple/demo_linux.py FOLDER PROMPT [TOKENS] [--snapkv]
+python apps/apple/demo_linux.py FOLDER PROMPT [TOKENS] [--snapkv] [--layerskip]
 
 FOLDER is what `edge app` wrote of a model for Core ML.
 """

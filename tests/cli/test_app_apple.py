@@ -3,6 +3,7 @@
 import json
 import plistlib
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import apple
 from edge.apps.folder import write_app
 from edge.decode.generate import generate
 from edge.decode.snapkv import SnapKV
+from edge.decode.speculate import Speculation
 from edge.run.model import load
 from edge.run.strategy import Strategy
 from edge.text.chat import Message
@@ -39,6 +41,7 @@ BROKEN = (
     ("Bpe.swift", "rank < other.rank", "rank > other.rank", "packaged Once upon a time"),
     ("Sampling.swift", "left -= one.weight", "left -= 2 * one.weight", "draws 1"),
     ("SnapKv.swift", "(kernel - 1) / 2", "kernel / 3", "rows 0"),
+    ("Drafting.swift", "return read[place]", "return read[0]", "drafts change no answer"),
     ("ChatModel.swift", "if isBusy { return }\n        close()", "close()", "an answer is written"),
 )
 
@@ -114,14 +117,37 @@ def test_a_cache_is_cut_and_grows_again(checks: Path, tmp_path: Path) -> None:
     )  # then the whole cache goes on, in both runs
 
 
-def told(made: Path, text: str, snapkv: SnapKV | None = None) -> dict[str, Any]:
+def test_the_first_layers_draft(checks: Path, tmp_path: Path) -> None:
+    made = converted(tmp_path / "it", STORIES, "fp16", target="coreml", exits=(2,))
+    plain, *drafted = [told(made, ASKED[1]), *(told(made, text, exit_=2) for text in ASKED)]
+    assert drafted[1]["tokens"] == plain["tokens"]  # drafts change no answer
+    called = answers(checks, made, tmp_path, [plain, *drafted])
+    rounds = sum(name.startswith("late2_") for name in called)
+    read = 2 * sum(len(case["tokens"]) for case in drafted)
+    assert {"draft2", "early2", "late2_8"} <= set(called)
+    assert rounds < 0.8 * read, f"{rounds} rounds for {read} tokens"
+
+
+def test_the_first_layers_draft_over_several_packages(
+    checks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coreml, "LIMIT", 4_000_000)
+    made = converted(tmp_path / "it", STORIES, "fp16", target="coreml", exits=(4,))
+    assert len(list(made.glob("model-*.mlpackage"))) > 1
+    answers(checks, made, tmp_path, [told(made, ASKED[1], exit_=4)])
+
+
+def told(
+    made: Path, text: str, snapkv: SnapKV | None = None, exit_: int | None = None
+) -> dict[str, Any]:
     """What the evaluator answers by `edge run --reference`'s own decoder."""
-    model = load(made, strategy=Strategy(snapkv=snapkv, reference=True))
+    model = load(made, strategy=Strategy(snapkv=snapkv, layerskip=exit_, reference=True))
     ids = model.encode([Message("user", text)])
     tokens = list(generate(model.source, ids, max_tokens=24, stop_ids=model.stop_ids))
     keys = ("capacity", "window", "sinks")
     cut = snapkv and {"kernel": snapkv.near, **{key: getattr(snapkv, key) for key in keys}}
-    return {"ids": ids, "tokens": tokens, "most": 24, "snapkv": cut}
+    drafts = asdict(model.source.tally) if isinstance(model.source, Speculation) else None
+    return {"ids": ids, "tokens": tokens, "most": 24, "snapkv": cut, "drafts": drafts}
 
 
 def answers(checks: Path, made: Path, folder: Path, cases: list[dict[str, Any]]) -> list[str]:
@@ -159,6 +185,9 @@ def test_the_demo_says_what_the_reference_says(
     assert apple.demo_linux.answered(programs.parent, tmp_path / "app", [ASKED[0], "12"]) == 0
     assert capfd.readouterr().out == model.tokenizer.decode(tokens)
     demo = programs / "edge-demo"
+    words = ["/app", ASKED[0], "12", "--layerskip"]
+    done, _ = apple.asked(demo, words, {"/app": tmp_path / "app"})
+    assert (done.returncode, done.stderr[:26]) == (1, "This model keeps no exit, ")
     app = json.loads((tmp_path / "app" / "app.json").read_text())
     app["decoder"]["vocab"] += 1
     (tmp_path / "app" / "app.json").write_text(json.dumps(app))

@@ -15,6 +15,7 @@ struct SettingsView: View {
                 }
                 Stepper("At most \(settings.maxTokens) tokens", value: $settings.maxTokens, in: 64...4096, step: 64)
                 Toggle("SnapKV for long prompts", isOn: $settings.snapkv)
+                Toggle("Drafts by the first layers", isOn: $settings.drafts)
             }
             .navigationTitle("Settings")
             .toolbar { Button("Done") { dismiss() } }

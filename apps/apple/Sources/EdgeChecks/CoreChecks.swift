@@ -48,6 +48,7 @@ extension Checks {
         check("a date is today's", date)
         check("an answer ends as it should", endings)
         check("a cache is cut after long prompts alone", compacting)
+        check("drafts change no answer", drafting)
         check("what is cached is not read again, but for one id") {
             try equal([shared([1, 2, 3], [1, 2, 4]), shared([1, 2, 3], [1, 2, 3])], [2, 2])
             try equal([shared([], [1]), shared([1, 2, 3], [1, 2, 3, 4])], [0, 3])

@@ -48,11 +48,11 @@ extension Checks {
 
     /// A model of a folder that answers by a decoder of these checks: how a conversation uses the cache.
     func opened(_ app: URL) throws {
-        var (made, snapkvs): ([Told], [Bool]) = ([], [])
+        var (made, ways): ([Told], [Way]) = ([], [])
         let ids = [700, 701, 702]
         func open() throws -> OpenModel {
-            try OpenModel(ModelFolder(app)) { snapkv in
-                snapkvs.append(snapkv)
+            try OpenModel(ModelFolder(app)) { way in
+                ways.append(way)
                 made.append(Told(ids, capacity: 2048, vocab: 1408))
                 return made[made.count - 1]
             }
@@ -67,11 +67,16 @@ extension Checks {
             _ = try model.answer(next, few, stopped: { false }) { _ in }
             try equal(made[0].asked.first, "rewind 0")
             try equal(made[0].asked[2], "rewind \(shared(model.ids(talk) + ids.prefix(2), model.ids(next)))")
-            try equal(snapkvs, [false])
+            try equal(ways, [.plain])
             var other = few
             other.snapkv = true
             _ = try model.answer(talk, other, stopped: { false }) { _ in }
-            try equal(snapkvs, [false, true])
+            try equal(ways, [.plain, .snapkv])
+            other.drafts = true
+            try refused("turn SnapKV or drafts off") { _ = try model.answer(talk, other, stopped: { false }) { _ in } }
+            other.snapkv = false
+            _ = try model.answer(talk, other, stopped: { false }) { _ in }
+            try equal(ways, [.plain, .snapkv, .drafts])
         }
         check("what cannot be answered is told, and the model goes on") {
             let model = try open()

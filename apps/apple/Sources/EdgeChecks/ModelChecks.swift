@@ -10,12 +10,7 @@ extension Checks {
         let packages = try await Packages(app, compiled: place)
         for (at, item) in try told.items().enumerated() {
             check("tokens \(at)") {
-                let decoder = try packages.decoder(item["snapkv"].orNil.map { options in
-                    func number(_ name: String) throws -> Int { try options[name].whole(0...9999) }
-                    return SnapKv(
-                        capacity: try number("capacity"), window: try number("window"), kernel: try number("kernel"),
-                        sinks: try number("sinks"))
-                })
+                let decoder = try made(packages, item)
                 let (ids, wanted) = (try item["ids"].ids(), try item["tokens"].ids())
                 let wish = Wish(stop: about.stop, most: try item["most"].whole(1...9999))
                 for _ in 0..<2 { // and once more from the beginning
@@ -23,6 +18,13 @@ extension Checks {
                     try equal(made.tokens, wanted)
                     try equal(decoder.length, ids.count + wanted.count - (made.ending == .stop ? 0 : 1))
                     decoder.rewind(0)
+                }
+                if let drafts = try item["drafts"].orNil, let decoder = decoder as? Drafting {
+                    let told = try ["drafted", "accepted"].map { 2 * (try drafts[$0].whole(0...9999)) }
+                    // The end is not known to a draft: the last one may be longer, and an id that ends an answer is not read.
+                    guard told[0]...told[0] + 14 ~= decoder.drafted, told[1] - 2...told[1] ~= decoder.accepted, told[1] > 2 else {
+                        throw Wrong(description: "\(decoder.accepted) of \(decoder.drafted) drafts were kept, and edge kept \(told)")
+                    }
                 }
             }
         }
@@ -50,4 +52,14 @@ extension Checks {
         }
         #endif
     }
+}
+
+/// The decoder that a case asks for.
+private func made(_ packages: Packages, _ item: Json) throws -> any TokenDecoder {
+    if try item["drafts"].orNil != nil { return try packages.decoder(.drafts) }
+    guard let options = try item["snapkv"].orNil else { return try packages.decoder() }
+    func number(_ name: String) throws -> Int { try options[name].whole(0...9999) }
+    let cut = SnapKv(
+        capacity: try number("capacity"), window: try number("window"), kernel: try number("kernel"), sinks: try number("sinks"))
+    return try packages.decoder(.snapkv, cut)
 }

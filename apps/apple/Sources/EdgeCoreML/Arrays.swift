@@ -19,6 +19,34 @@ extension MLMultiArray {
         return array
     }
 
+    /// Streams [1, 1, D] of tokens, one after the other, and zeros behind them: [1, N, D].
+    static func joined(_ streams: [MLMultiArray], length: Int) throws -> MLMultiArray {
+        guard let first = streams.first, first.dataType != .int32, streams.count <= length,
+            streams.allSatisfy({ $0.sizes == [1, 1, first.sizes.last ?? 0] && $0.dataType == first.dataType })
+        else { throw otherModel }
+        let width = first.sizes[2]
+        let array = try MLMultiArray(shape: [1, length as NSNumber, width as NSNumber], dataType: first.dataType)
+        if first.dataType == .float16 { array.join(streams, UInt16(0)) } else { array.join(streams, Float(0)) }
+        return array
+    }
+
+    private func join<Number>(_ streams: [MLMultiArray], _ zero: Number) {
+        let width = sizes[2]
+        withUnsafeMutableBytes { bytes, steps in
+            let all = bytes.bindMemory(to: Number.self)
+            for row in 0..<sizes[1] {
+                for w in 0..<width { all[row * steps[1] + w * steps[2]] = zero }
+            }
+            for (row, stream) in streams.enumerated() {
+                let step = stream.strides[2].intValue
+                stream.withUnsafeBytes { source in
+                    let source = source.bindMemory(to: Number.self)
+                    for w in 0..<width { all[row * steps[1] + w * steps[2]] = source[w * step] }
+                }
+            }
+        }
+    }
+
     private func fill(_ numbers: [Int]) {
         withUnsafeMutableBytes { bytes, strides in
             let all = bytes.bindMemory(to: Int32.self)

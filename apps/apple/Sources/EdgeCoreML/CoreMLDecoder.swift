@@ -45,10 +45,10 @@ class CoreMLDecoder: TokenDecoder {
             if done > 0 && stopped() { return nil }
             let length = fitting(lengths(kind), ids.count - done)
             let part = Array(ids[done..<min(done + length, ids.count)])
-            let found = try run(at + (length == 1 ? single : "\(kind)\(length)"), MLMultiArray.ids(part, length: length), last: part.count - 1)
+            let name = at + (length == 1 ? single : "\(kind)\(length)")
+            let found = try run([name], MLMultiArray.ids(part, length: length), last: part.count - 1)
             out.append(Call(found: found, count: part.count))
-            self.length += part.count
-            rows += part.count
+            appended(part.count)
             done += part.count
         }
         return out
@@ -68,22 +68,32 @@ class CoreMLDecoder: TokenDecoder {
         return try logits.row([0, min(shape[1], call.count) - 1])
     }
 
-    /// In every package one function -> everything that they gave, the last one last.
-    private func run(_ name: String, _ ids: MLMultiArray, last: Int) throws -> Found {
-        var given: Found = ["position": try .number(length), "rows": try .number(rows), "last": try .number(last)]
+    /// In every package the first of these functions that it has, `ahead` rows after the sequence -> everything that they
+    /// gave, the last one last. `fed`: ids, or what the first package would be given of another.
+    func run(_ names: [String], _ fed: MLMultiArray, ahead: Int = 0, last: Int = 0) throws -> Found {
+        var given: Found = ["position": try .number(length + ahead), "rows": try .number(rows + ahead), "last": try .number(last)]
         var found: Found = [:]
         for package in packages {
-            guard let function = package.functions[name] else { continue }
-            (given["inputIds"], given["hidden"]) = (ids, found["nextHidden"])
+            guard let name = names.first(where: { package.functions[$0] != nil }), let function = package.functions[name] else { continue }
+            let stream = found["nextHidden"] ?? fed
+            (given["inputIds"], given["hidden"]) = (stream, stream)
             found.merge(try package.call(name, given.filter { function.inputs.contains($0.key) })) { $1 }
         }
         return found
     }
 
+    /// So many tokens are in the cache now.
+    func appended(_ count: Int) {
+        length += count
+        rows += count
+    }
+
+    /// Rows that a call may write.
+    var room: Int { min(capacity - length, size - rows) }
+
     /// The longest call that `left` tokens fill, or the shortest that holds them, or a step.
     private func fitting(_ lengths: [Int], _ left: Int) -> Int {
         if let filled = lengths.last(where: { $0 <= left }) { return filled }
-        let room = min(capacity - length, size - rows)
         return left > 1 ? lengths.first { $0 <= room } ?? 1 : 1
     }
 

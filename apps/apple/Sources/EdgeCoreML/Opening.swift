@@ -8,7 +8,7 @@ public func openModel(_ stored: URL, compiled place: URL) async throws -> any De
     try ModelFolder(stored).check()
     let packages = try await Packages(stored, compiled: place)
     return try await ModelQueue {
-        try OpenModel(ModelFolder(stored)) { try packages.decoder($0 ? SnapKv() : nil) }
+        try OpenModel(ModelFolder(stored)) { try packages.decoder($0) }
     }
 }
 
@@ -26,12 +26,15 @@ package struct Packages: Sendable {
         (self.all, sizes) = (all, folder.description.sizes)
     }
 
-    /// One with an empty cache, which is cut after long prompts where `snapkv` says how.
-    package func decoder(_ snapkv: SnapKv? = nil) throws -> any TokenDecoder {
+    /// One with an empty cache; `snapkv` says how that is cut, if it is.
+    package func decoder(_ way: Way = .plain, _ snapkv: SnapKv = SnapKv()) throws -> any TokenDecoder {
         let units = MLComputeUnits.cpuAndGPU // with all of them, models with states fail to load on some systems
         let fresh = all.map { Package($0, units) }
-        if let snapkv { return Compacting(try CutDecoder(sizes, fresh), snapkv) }
-        return try CoreMLDecoder(sizes, fresh)
+        return switch way {
+        case .plain: try CoreMLDecoder(sizes, fresh)
+        case .snapkv: Compacting(try CutDecoder(sizes, fresh), snapkv)
+        case .drafts: Drafting(try ExitDecoder(sizes, fresh))
+        }
     }
 }
 

@@ -2,22 +2,23 @@ import EdgeCoreML
 import EdgeKit
 import Foundation
 
-// edge-demo MODEL PROMPT [TOKENS] [--snapkv]: answers once, from a folder that `edge app` wrote of a model for Core ML.
+// edge-demo MODEL PROMPT [TOKENS] [--snapkv] [--layerskip]: answers once, from a folder that `edge app` wrote of a model for Core ML.
 
 func say(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
 
 var words = Array(CommandLine.arguments.dropFirst())
-let snapkv = words.contains("--snapkv")
-words.removeAll { $0 == "--snapkv" }
+let options = words.filter(["--snapkv", "--layerskip"].contains)
+words.removeAll(where: options.contains)
 guard (2...3).contains(words.count), let most = Int(words.count == 3 ? words[2] : "128"), most > 0 else {
-    say("edge-demo MODEL PROMPT [TOKENS] [--snapkv]")
+    say("edge-demo MODEL PROMPT [TOKENS] [--snapkv] [--layerskip]")
     exit(2)
 }
 let place = FileManager.default.temporaryDirectory.appendingPathComponent("edge-demo-\(ProcessInfo.processInfo.processIdentifier)")
 defer { try? FileManager.default.removeItem(at: place) }
 do {
     let model = try await openModel(URL(fileURLWithPath: words[0]), compiled: place)
-    let settings = AnswerSettings(temperature: 0, snapkv: snapkv, maxTokens: most)
+    let settings = AnswerSettings(
+        temperature: 0, snapkv: options.contains("--snapkv"), drafts: options.contains("--layerskip"), maxTokens: most)
     for try await reply in model.reply(to: [Message("user", words[1])], settings: settings) {
         switch reply {
         case .piece(let text): FileHandle.standardOutput.write(Data(text.utf8))

@@ -12,13 +12,15 @@ public struct AnswerSettings: Sendable, Equatable {
     public var temperature: Double?
     /// Cut the cache after a long prompt.
     public var snapkv: Bool
+    /// Let the model's first layers draft, which changes no answer.
+    public var drafts: Bool
     /// Of the answer.
     public var maxTokens: Int
     /// The same one draws the same tokens.
     public var seed: UInt64
 
-    public init(temperature: Double? = nil, snapkv: Bool = false, maxTokens: Int = 512, seed: UInt64 = 0) {
-        (self.temperature, self.snapkv, self.maxTokens, self.seed) = (temperature, snapkv, maxTokens, seed)
+    public init(temperature: Double? = nil, snapkv: Bool = false, drafts: Bool = false, maxTokens: Int = 512, seed: UInt64 = 0) {
+        (self.temperature, self.snapkv, self.drafts, self.maxTokens, self.seed) = (temperature, snapkv, drafts, maxTokens, seed)
     }
 }
 

@@ -1,15 +1,15 @@
 /// A model that answers. What it read of a conversation stays in its cache, so that the next turn reads only what is new;
-/// another decoder is made, and the one before given up, where SnapKV is asked for or no more.
+/// another decoder is made, and the one before given up, where another way to decode is asked for.
 package final class OpenModel {
     private let about: Description
     private let tokenizer: Tokenizer
-    private let made: (_ snapkv: Bool) throws -> any TokenDecoder
-    private var cuts = false
+    private let made: (Way) throws -> any TokenDecoder
+    private var way = Way.plain
     private var decoder: (any TokenDecoder)?
     private var cached: [Int] = [] // ids that the decoder has read
 
-    /// `decoder`: makes one whose cache is empty, and is cut after long prompts where that is asked for.
-    package init(_ folder: ModelFolder, decoder: @escaping (_ snapkv: Bool) throws -> any TokenDecoder) throws {
+    /// `decoder`: makes one whose cache is empty.
+    package init(_ folder: ModelFolder, decoder: @escaping (Way) throws -> any TokenDecoder) throws {
         try folder.check()
         (about, made) = (folder.description, decoder)
         tokenizer = try folder.tokenizer()
@@ -17,7 +17,7 @@ package final class OpenModel {
         if tokenizer.size > vocab {
             throw EdgeError("tokenizer.json has \(tokenizer.size) ids, and the model \(vocab): they are of two models.")
         }
-        self.decoder = try decoder(false)
+        self.decoder = try decoder(.plain)
     }
 
     /// Answer a conversation that ends with a user's message. Each piece of text is given once it is certain, and all of them
@@ -26,7 +26,7 @@ package final class OpenModel {
         _ messages: [Message], _ settings: AnswerSettings, stopped: @escaping () -> Bool, piece: (String) -> Void
     ) throws -> Answer {
         let ids = try ids(messages)
-        let decoder = try ready(settings.snapkv)
+        let decoder = try ready(way(settings))
         decoder.rewind(min(shared(cached, ids), decoder.length))
         let start = decoder.length // less than is shared where rows of it were forgotten
         cached = Array(ids[..<start])
@@ -70,14 +70,21 @@ package final class OpenModel {
         return sampling
     }
 
-    private func ready(_ snapkv: Bool) throws -> any TokenDecoder {
-        if snapkv != cuts { (decoder, cached) = (nil, []) } // first: there is rarely memory for two
-        cuts = snapkv
-        if let decoder { return decoder }
-        if snapkv && about.sizes.rotary == nil {
+    private func way(_ settings: AnswerSettings) throws -> Way {
+        if settings.snapkv && settings.drafts {
+            throw EdgeError("Drafts are read with the whole cache: turn SnapKV or drafts off.")
+        }
+        if settings.snapkv && about.sizes.rotary == nil {
             throw EdgeError("This model's attention does not see every row: turn SnapKV off.")
         }
-        let fresh = try made(snapkv)
+        return settings.snapkv ? .snapkv : settings.drafts ? .drafts : .plain
+    }
+
+    private func ready(_ wanted: Way) throws -> any TokenDecoder {
+        if wanted != way { (decoder, cached) = (nil, []) } // first: there is rarely memory for two
+        way = wanted
+        if let decoder { return decoder }
+        let fresh = try made(wanted)
         decoder = fresh
         return fresh
     }

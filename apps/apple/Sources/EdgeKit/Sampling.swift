@@ -82,7 +82,7 @@ private func penalized(_ logits: [Float], _ penalty: Double, _ history: [Int]) -
 }
 
 /// The first of the highest; refuses numbers that are none.
-private func likeliest(_ logits: [Float]) throws -> Int {
+func likeliest(_ logits: [Float]) throws -> Int {
     var best = 0
     for at in logits.indices {
         if logits[at].isNaN || logits[at] > logits[best] { best = at }

@@ -16,6 +16,9 @@ package protocol TokenDecoder: AnyObject {
     func rewind(_ length: Int)
 }
 
+/// How a model decodes: plainly, from a cache that is cut after long prompts, or with drafts by its first layers.
+package enum Way: Sendable { case plain, snapkv, drafts }
+
 /// A decoder whose cache can be cut: L layers, H query heads, G kv heads, S rows.
 package protocol Evictable: TokenDecoder {
     var sizes: Sizes { get }
