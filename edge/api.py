@@ -649,11 +649,11 @@ def train_recipe(
     )
 
 
-def app_of(folder: Path, out: Path, *, force: bool) -> dict[str, Any]:
-    """The folder of an app, from an artifact's: what `app.json` holds."""
+def app_of(folder: Path, out: Path, *, force: bool, test: bool = True) -> dict[str, Any]:
+    """The folder of an app, from an artifact's: what `app.json` holds. `test`: with what a device must compute."""
     from edge.apps.folder import write_app
 
-    return write_app(folder, out, force=force)
+    return write_app(folder, out, force=force, test=test)
 
 
 def inspect_path(path: Path) -> dict[str, Any]:

@@ -49,11 +49,14 @@ def ran(
 
 
 def asked(
-    program: Path, words: list[str], places: Mapping[str, Path]
+    program: Path,
+    words: list[str],
+    places: Mapping[str, Path],
+    kind: type[coreml_pipe.Models] = coreml_pipe.Models,
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """The same, with this project's evaluator in Core ML's place -> how it ended, and the functions that it called."""
     ours, theirs = socket.socketpair()
-    models = coreml_pipe.Models(places)
+    models = kind(places)
     thread = threading.Thread(target=coreml_pipe.serve, args=(ours, models), daemon=True)
     thread.start()
     with theirs:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.apps.description import APP, Source, conversations, described
+from edge.apps.selftest import device_test
 from edge.artifact.manifest import MANIFEST, Artifact, contained
 from edge.artifact.pipeline import PipelineArtifact, is_pipeline
 from edge.artifact.publishing import publishing
@@ -14,10 +15,14 @@ from edge.files.hashing import sha256
 from edge.text.tokenizer import Tokenizer
 
 TOKENIZER = "tokenizer.json"
+TEST = "selftest.json"
 
 
-def write_app(folder: Path, out: Path, *, force: bool) -> dict[str, Any]:
-    """Write the folder of an app from an artifact's, file by file, each as its manifest has it; returns app.json."""
+def write_app(folder: Path, out: Path, *, force: bool, test: bool = True) -> dict[str, Any]:
+    """Write the folder of an app from an artifact's, file by file, each as its manifest has it; returns app.json.
+
+    `test`: with what its device must compute, where the artifact's target has such.
+    """
     opened: Artifact | PipelineArtifact = (
         PipelineArtifact.open(folder) if is_pipeline(folder) else Artifact.open(folder)
     )
@@ -32,6 +37,10 @@ def write_app(folder: Path, out: Path, *, force: bool) -> dict[str, Any]:
             ]
         (partial / TOKENIZER).write_text(tokenizer.definition(), encoding="utf-8")
         said["tokenizer"] = _told(partial / TOKENIZER, TOKENIZER)
+        cases = device_test(source.text, tokenizer) if test else None
+        if cases is not None:
+            (partial / TEST).write_text(json.dumps({"cases": cases}), encoding="utf-8")
+        said["selftest"] = None if cases is None else _told(partial / TEST, TEST)
         text = json.dumps(said, indent=1, ensure_ascii=False) + "\n"
         (partial / APP).write_text(text, encoding="utf-8")
     return said

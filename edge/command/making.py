@@ -195,16 +195,24 @@ def make_app(
     as_json: Json = False,
 ) -> None:
     """Write the folder that an app loads: app.json, a whole tokenizer.json, and the artifact's files.
+    test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test/--no-self-test",
+            help="Evaluate what a device must compute with the artifact, if its target has such a test.",
+        ),
+    ] = True,
 
     \b
     Example: edge app artifacts/phi-3-onnx -o apps/phi-3
     """
     from edge import api
 
-    made = api.app_of(artifact, out, force=force)
+    made = api.app_of(artifact, out, force=force, test=test)
     if as_json:
         typer.echo(json.dumps(made, ensure_ascii=False))
         return
     files = [file for module in made["modules"].values() for file in module["files"]]
-    size = sum(file["bytes"] for file in (*files, made["tokenizer"]))
-    say(f"wrote {out}: {len(files) + 2} files, {size / 1e6:.1f} MB")
+    files += [made[name] for name in ("tokenizer", "selftest") if made[name]]
+    size = sum(file["bytes"] for file in files)
+    say(f"wrote {out}: {len(files) + 1} files, {size / 1e6:.1f} MB")

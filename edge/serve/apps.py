@@ -93,5 +93,5 @@ def described(artifact: Path) -> Iterator[Path]:
         yield artifact
         return
     with tempfile.TemporaryDirectory() as place:
-        write_app(artifact, Path(place) / _MODEL, force=False)
+        write_app(artifact, Path(place) / _MODEL, force=False, test=False)
         yield Path(place) / _MODEL

@@ -9,6 +9,7 @@ from edge.contracts import NetOpening, Numerics, Opening
 from edge.errors import Unsupported
 from edge.quant.recipe import Recipe
 from edge_runtimes.coreml.decoder import CoreMlDecoder
+from edge_runtimes.coreml.device import device_test
 from edge_runtimes.coreml.exits import ExitCoreMlDecoder
 from edge_runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
 from edge_runtimes.coreml.memory import memory
@@ -20,6 +21,7 @@ from edge_runtimes.coreml.stored import CoreMlRows
 
 __all__ = [
     "check",
+    "device_test",
     "memory",
     "net_memory",
     "numerics",

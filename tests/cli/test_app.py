@@ -60,6 +60,7 @@ def test_an_app_is_the_artifact_and_a_description(
             file["bytes"],
         )
     assert made["modules"]["text"]["target"] == "onnx"
+    assert made["selftest"] is None  # no app over ONNX Runtime reads one
     layer = {"heads": 6, "kv_heads": 6, "head_width": 32, "scale": pytest.approx(32**-0.5)}
     rotary = made["decoder"].pop("rotary")
     assert made["decoder"] == {"vocab": 1408, "context": 2048, "layers": [layer] * 8}

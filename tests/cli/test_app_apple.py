@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from support import ROOT, converted
+from support import ROOT, converted, shortened
 from webapp import GOLDEN
 
 pytest.importorskip("coremltools")
@@ -76,7 +77,7 @@ def test_real_vocabularies_give_the_ids_of_their_own_library(checks: Path, asset
 
 def test_a_folder_is_taken_as_it_is_or_refused_in_words(checks: Path, tmp_path: Path) -> None:
     made = converted(tmp_path / "it", STORIES, "fp16", target="coreml")
-    write_app(made, tmp_path / "app", force=False)
+    write_app(made, tmp_path / "app", force=False, test=False)
     (tmp_path / "place").mkdir()
     places = {"/app": tmp_path / "app", "/place": tmp_path / "place"}
     passes(checks, ["folders", "/app", "/place"], places)
@@ -152,7 +153,7 @@ def told(
 
 def answers(checks: Path, made: Path, folder: Path, cases: list[dict[str, Any]]) -> list[str]:
     """See that the app's Core ML says the same -> the functions that it called."""
-    write_app(made, folder / "app", force=False)
+    write_app(made, folder / "app", force=False, test=False)
     (folder / "told").mkdir()
     (folder / "told" / "told.json").write_text(json.dumps(cases))
     places = {"/app": folder / "app", "/told": folder / "told"}
@@ -161,6 +162,63 @@ def answers(checks: Path, made: Path, folder: Path, cases: list[dict[str, Any]])
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     return called
+
+
+class Forgetting(apple.coreml_pipe.Models):
+    """A device whose rows past a number are not what was written."""
+
+    after = 2048
+
+    def computed(self, model: Any, function: str, given: dict[str, Any]) -> dict[str, Any]:
+        found = super().computed(model, function, given)
+        for name in model.program.functions[function].states:
+            model.held(name)[:, :, self.after :] *= 0.5
+        return found
+
+
+class Straying(apple.coreml_pipe.Models):
+    """A device that writes the first row, too, wherever a sequence is."""
+
+    def computed(self, model: Any, function: str, given: dict[str, Any]) -> dict[str, Any]:
+        found = super().computed(model, function, given)
+        for name in model.program.functions[function].states:
+            if given["rows"][0] > 2000:
+                model.held(name)[:, :, 0] = 1
+        return found
+
+
+class Mumbling(apple.coreml_pipe.Models):
+    """A device that says another token after a step."""
+
+    def computed(self, model: Any, function: str, given: dict[str, Any]) -> dict[str, Any]:
+        found = super().computed(model, function, given)
+        if function == "step":
+            found["logits"] = np.roll(found["logits"], 1, axis=-1)
+        return found
+
+
+def test_a_device_that_computes_something_else_is_told(programs: Path, tmp_path: Path) -> None:
+    source = shortened(tmp_path / "short", 2)
+    config = json.loads((source / "config.json").read_text()) | {"max_position_embeddings": 4096}
+    config["original_max_position_embeddings"] = 4096
+    (source / "config.json").write_text(json.dumps(config))
+    made = converted(tmp_path / "it", source, "fp16", target="coreml")
+    write_app(made, tmp_path / "app", force=False)
+    cases = json.loads((tmp_path / "app" / "selftest.json").read_text())["cases"]
+    assert [case["start"] for case in cases] == [0, 1016, 2040, 4096 - 74]
+    assert all(case["tokens"] for case in cases[:1])
+
+    def said(kind: type[apple.coreml_pipe.Models]) -> str:
+        words, places = ["/app", ASKED[0], "2", "--self-test"], {"/app": tmp_path / "app"}
+        done, _ = apple.asked(programs / "edge-demo", words, places, kind)
+        return "" if done.returncode == 0 else done.stderr
+
+    wrong = "On this device the model does not compute what it should"
+    assert said(apple.coreml_pipe.Models) == ""
+    assert said(Mumbling) == f"{wrong}: its answers may be wrong.\n"
+    right = 1016 + len(cases[1]["ids"]) + len(cases[1]["tokens"])
+    for kind in (Forgetting, Straying):
+        assert said(kind).startswith(f"{wrong} beyond {right} tokens: "), kind
 
 
 def test_the_screens_have_words_and_every_control_a_name(programs: Path) -> None:
@@ -178,7 +236,7 @@ def test_the_demo_says_what_the_reference_says(
     programs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = converted(tmp_path / "it", STORIES, "fp16", target="coreml")
-    write_app(made, tmp_path / "app", force=False)
+    write_app(made, tmp_path / "app", force=False, test=False)
     model = load(made, strategy=Strategy(reference=True))
     ids = model.encode([Message("user", ASKED[0])])
     tokens = list(generate(model.source, ids, max_tokens=12))
@@ -187,7 +245,7 @@ def test_the_demo_says_what_the_reference_says(
     demo = programs / "edge-demo"
     words = ["/app", ASKED[0], "12", "--layerskip"]
     done, _ = apple.asked(demo, words, {"/app": tmp_path / "app"})
-    assert (done.returncode, done.stderr[:26]) == (1, "This model keeps no exit, ")
+    assert (done.returncode, done.stderr[:25]) == (1, "This model keeps no exit,")
     app = json.loads((tmp_path / "app" / "app.json").read_text())
     app["decoder"]["vocab"] += 1
     (tmp_path / "app" / "app.json").write_text(json.dumps(app))

@@ -38,10 +38,12 @@ struct Status: View {
     let shelf: Shelf
 
     var body: some View {
+        if let warning = shelf.chat.warning { Label(warning, systemImage: "exclamationmark.triangle") }
         switch shelf.chat.state {
         case .empty: Text("No model is open. Add one, or choose one of yours.")
         case .copying(let share): ProgressView("Copying the model", value: share)
         case .opening(let name): ProgressView("Opening \(name)")
+        case .testing(let name): ProgressView("Testing \(name) on this device")
         case .ready(let name): Text("\(name) is ready.")
         case .writing: ProgressView("Answering")
         case .done(let rate, _): if rate > 0 { Text("\(rate, specifier: "%.1f") tokens a second") }

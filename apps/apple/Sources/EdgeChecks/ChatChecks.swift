@@ -70,6 +70,28 @@ extension Checks {
             await model.settled()
             guard case .failed(let why, _) = model.state, !why.isEmpty else { throw Wrong(description: "\(model.state)") }
         }
+        await check("a device that computes something else is told as long as the model is open") {
+            let (model, fake) = (ChatModel(), FakeDecoding(doubt: "It is wrong."))
+            model.open("m", test: { try await $0.selfTest() }) { fake }
+            await model.settled()
+            try equal(model.state, .ready(name: "m"))
+            model.send("Hi")
+            await model.settled()
+            try equal(model.warning, "It is wrong.")
+            model.open("n", test: { _ in throw EdgeError("No.") }) { FakeDecoding() }
+            await model.settled()
+            try equal(model.warning, "The model could not be tested on this device: No.")
+            model.empty()
+            try equal(model.warning, nil)
+        }
+        await check("a test is given up where the app is no longer seen") {
+            let model = ChatModel()
+            model.open("m", test: { try await $0.selfTest() }) { FakeDecoding(pause: .seconds(60), doubt: nil) }
+            while model.state != .testing(name: "m") { try await Task.sleep(for: .milliseconds(1)) }
+            model.background()
+            await model.settled()
+            try equal(model.state, .ready(name: "m"))
+        }
         await check("a model that may not fit is not opened, and the one before is closed") {
             let (model, fake) = (ChatModel(), FakeDecoding())
             model.open("m") { fake }

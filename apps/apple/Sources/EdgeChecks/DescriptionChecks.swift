@@ -18,6 +18,24 @@ extension Checks {
             try equal([1, 512, 768, 1024].map { it.memory($0) }, [told[0], told[0], (told[0] + told[1]) / 2, told[1]])
             try equal(it.memory(1 << 30), told.last)
         }
+        check("a test of a device that lies is refused") {
+            let sizes = try Description(plain).sizes
+            let numbers = Value.text(String(repeating: "A", count: 2 * 2 * 256 / 3 / 4 * 4))
+            let row: Value = ["row": 5, "keys": numbers, "values": numbers]
+            let one: Value = ["start": 5, "ids": [1, 2], "tokens": [3], "rows": [row]]
+            func refuses(_ words: String, _ cases: Value) throws {
+                try refused(words) { _ = try SelfTest(Json(["cases": cases], "selftest.json"), sizes) }
+            }
+            try refuses("cases is no list", nil)
+            try refuses("cases does not rise", [])
+            try refuses("keys is not 256 numbers", [one])
+            try refuses("keys is not 256 numbers", [one.changed([("rows", [row.changed([("keys", "!")])])])])
+            try refuses("rows[0].row is no whole number of 5..7", [one.changed([("rows", [row.changed([("row", 8)])])])])
+            try refuses("ids[0] is no whole number", [one.changed([("ids", [1408])])])
+            try refuses("cases[0] does not fit the context of 2048", [one.changed([("start", 2046)])])
+            try refuses("cases[0] does not fit", [one.changed([("ids", [])])])
+            try refuses("cases does not rise", [one.changed([("rows", [])]), one.changed([("rows", [])])])
+        }
         wrong("schema 2", ("schema", 2))
         wrong("schema is no whole number", ("schema", "1"))
         wrong("modules is no object", ("modules", nil))
@@ -33,6 +51,7 @@ extension Checks {
         wrong("stop[0] is no whole number", ("stop", ["x"]))
         wrong("bos is no whole number", ("bos", -1))
         wrong("tokenizer has no hash", try of("tokenizer", ("sha256", "x")))
+        wrong("selftest.name is no text", ("selftest", [:]))
         wrong("tokenizer.bytes is no whole number", try of("tokenizer", ("bytes", -1)))
         wrong("memory does not rise", ("memory", []))
         wrong("is no penalty", try of("sampling", ("repetition_penalty", 0)))

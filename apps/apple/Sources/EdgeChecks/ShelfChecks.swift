@@ -16,10 +16,10 @@ extension Checks {
     func shelf(_ app: URL, _ place: URL) async throws {
         let store = ModelStore(place.appendingPathComponent("shelf"))
         let notes = Kept()
-        func shelf(free: Int = .max, problem: EdgeError? = nil) -> Shelf {
-            Shelf(store, notes, free: { free }) { _ in
+        func shelf(free: Int = .max, problem: EdgeError? = nil, system: String = "1", fake: FakeDecoding? = nil) -> Shelf {
+            Shelf(store, notes, system: system, free: { free }) { _ in
                 if let problem { throw problem }
-                return FakeDecoding()
+                return fake ?? FakeDecoding()
             }
         }
         await check("a model is added from a folder, opened, and opened again by the next start") {
@@ -77,6 +77,29 @@ extension Checks {
             await broken.chat.settled()
             try equal(broken.chat.state, .failed("It is broken.", unsent: nil))
             try equal(notes.note("opening"), nil)
+        }
+        await check("a device is tested once with a model, and again by another system or with another copy") {
+            let name = app.lastPathComponent
+            @MainActor func tested(_ system: String, _ wanted: Int, doubt: String? = nil, adds: Bool = false) async throws {
+                let fake = FakeDecoding(doubt: doubt)
+                let it = shelf(system: system, fake: fake)
+                if adds { it.add(app) } else { it.open(name) }
+                await it.chat.settled()
+                try await equal(fake.tests, wanted, "\(system) \(adds)")
+            }
+            for (system, wanted) in [("1", 0), ("2", 1), ("2", 0)] { try await tested(system, wanted) }
+            try await tested("2", 1, adds: true)
+            try await tested("2", 0)
+            try await tested("3", 1, doubt: "It is wrong.")
+            for wanted in [1, 0] { try await tested("3", wanted) }
+            try equal(notes.note("opening"), nil)
+            let it = shelf(system: "4", fake: FakeDecoding(pause: .seconds(60)))
+            it.open(name)
+            while it.chat.state != .testing(name: name) { try await Task.sleep(for: .milliseconds(1)) }
+            try equal(notes.note("opening"), name) // an app may end there
+            it.chat.stop()
+            await it.chat.settled()
+            for wanted in [1, 0] { try await tested("4", wanted) }
         }
         await check("a model that is open is closed, then deleted") {
             let (it, name) = (shelf(), app.lastPathComponent)

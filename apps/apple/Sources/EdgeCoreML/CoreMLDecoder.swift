@@ -15,7 +15,8 @@ class CoreMLDecoder: TokenDecoder {
     var at = "" // what names of functions begin with: which cache is in use
     var size: Int // rows that the cache in use has room for
     var rows = 0 // of them that are filled
-    private(set) var length = 0 // tokens
+    var length = 0 // tokens
+    var found: [Range<Int>]? // which layers each package holds, once it was asked
 
     init(_ sizes: Sizes, _ packages: [Package]) throws {
         (self.sizes, self.packages, size) = (sizes, packages, sizes.context)

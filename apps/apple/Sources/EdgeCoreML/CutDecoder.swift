@@ -7,7 +7,6 @@ import EdgeKit
 /// its whole size in each step. When an answer fills it, it goes on in the next larger one, at last in the whole.
 final class CutDecoder: CoreMLDecoder, Evictable {
     private let small: [Int] // rows of the small caches, rising
-    private let shares: [Range<Int>] // which layers each package holds
 
     override init(_ sizes: Sizes, _ packages: [Package]) throws {
         let names = packages.first?.functions.keys.filter { $0.hasPrefix("cut") && $0.hasSuffix("_step") } ?? []
@@ -15,8 +14,8 @@ final class CutDecoder: CoreMLDecoder, Evictable {
         if small.isEmpty {
             throw EdgeError("This model has no small cache for the rows that SnapKV keeps: convert it with --snapkv-rows 1280.")
         }
-        shares = try EdgeCoreML.shares(packages, sizes)
         try super.init(sizes, packages)
+        _ = try shares()
         for rows in small { try need("cut\(rows)_step") }
         try need("observe1")
     }
@@ -51,7 +50,7 @@ final class CutDecoder: CoreMLDecoder, Evictable {
     private func votes(_ calls: [Call]) throws -> [[[Float]]] {
         let tokens = calls.reduce(0) { $0 + $1.count }
         var out: [[[Float]]] = []
-        for (package, layers) in zip(packages, shares) {
+        for (package, layers) in zip(packages, try shares()) {
             try package.with(KEYS) { keys in
                 for index in layers {
                     let layer = sizes.layers[index]
@@ -85,7 +84,7 @@ final class CutDecoder: CoreMLDecoder, Evictable {
 
     /// Put these rows of each layer, [L, G, C], at the front of another cache, and use that.
     private func carry(_ size: Int, _ kept: [[[Int]]]) throws {
-        for (package, layers) in zip(packages, shares) {
+        for (package, layers) in zip(packages, try shares()) {
             for state in [KEYS, VALUES] {
                 func copied(_ old: MLMultiArray, _ new: MLMultiArray) throws {
                     for index in layers { try copyRows(old, new, heads(index, layers), kept[index]) }
@@ -108,30 +107,4 @@ final class CutDecoder: CoreMLDecoder, Evictable {
 
     /// Of the names of a cache's states.
     private func suffix(_ size: Int) -> String { size == capacity ? "" : "\(size)" }
-
-    /// Where a layer's kv heads lie in the states of its package.
-    private func heads(_ index: Int, _ layers: Range<Int>) -> Range<Int> {
-        let start = layers.prefix { $0 < index }.reduce(0) { $0 + sizes.layers[$1].kvHeads }
-        return start..<start + sizes.layers[index].kvHeads
-    }
-}
-
-private let KEYS = "keyCache"
-private let VALUES = "valueCache"
-
-/// Which layers each package holds, from the shapes of its caches.
-private func shares(_ packages: [Package], _ sizes: Sizes) throws -> [Range<Int>] {
-    var stop = 0
-    let found = try packages.map { package in
-        let start = stop
-        var heads = try package.with(KEYS) { $0.sizes.count == 4 ? $0.sizes[1] : -1 }
-        while heads > 0 && stop < sizes.layers.count {
-            heads -= sizes.layers[stop].kvHeads
-            stop += 1
-        }
-        if heads != 0 { throw otherModel }
-        return start..<stop
-    }
-    if stop < sizes.layers.count { throw otherModel }
-    return found
 }

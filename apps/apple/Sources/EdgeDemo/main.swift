@@ -2,15 +2,16 @@ import EdgeCoreML
 import EdgeKit
 import Foundation
 
-// edge-demo MODEL PROMPT [TOKENS] [--snapkv] [--layerskip]: answers once, from a folder that `edge app` wrote of a model for Core ML.
+// edge-demo MODEL PROMPT [TOKENS] [--snapkv] [--layerskip] [--self-test]: answers once, from a folder that `edge app` wrote of a
+// model for Core ML; with the last option, after it was seen that this device computes what it must.
 
 func say(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
 
 var words = Array(CommandLine.arguments.dropFirst())
-let options = words.filter(["--snapkv", "--layerskip"].contains)
+let options = words.filter(["--snapkv", "--layerskip", "--self-test"].contains)
 words.removeAll(where: options.contains)
 guard (2...3).contains(words.count), let most = Int(words.count == 3 ? words[2] : "128"), most > 0 else {
-    say("edge-demo MODEL PROMPT [TOKENS] [--snapkv] [--layerskip]")
+    say("edge-demo MODEL PROMPT [TOKENS] [--snapkv] [--layerskip] [--self-test]")
     exit(2)
 }
 let place = FileManager.default.temporaryDirectory.appendingPathComponent("edge-demo-\(ProcessInfo.processInfo.processIdentifier)")
@@ -19,6 +20,7 @@ do {
     let model = try await openModel(URL(fileURLWithPath: words[0]), compiled: place)
     let settings = AnswerSettings(
         temperature: 0, snapkv: options.contains("--snapkv"), drafts: options.contains("--layerskip"), maxTokens: most)
+    if options.contains("--self-test"), let problem = try await model.selfTest() { throw EdgeError(problem) }
     for try await reply in model.reply(to: [Message("user", words[1])], settings: settings) {
         switch reply {
         case .piece(let text): FileHandle.standardOutput.write(Data(text.utf8))

@@ -48,6 +48,10 @@ public protocol Decoding: Sendable {
     /// cannot be written. Where the task that reads it is cancelled the answer stops before its next token, and no more comes.
     func reply(to messages: [Message], settings: AnswerSettings) -> AsyncThrowingStream<Reply, any Error>
 
+    /// Whether this device computes what it must with the model: if it does not, what a user should know. Where the task that
+    /// asks is cancelled it is given up.
+    func selfTest() async throws -> String?
+
     /// Give its memory back, after what runs.
     func close() async
 }

@@ -5,6 +5,8 @@ import Observation
 @MainActor @Observable public final class ChatModel {
     public private(set) var state = ChatState.empty
     public private(set) var lines: [Line] = []
+    /// What a user should know of the model that is open: that this device does not compute what it must.
+    public private(set) var warning: String?
     /// Goes along with the next message.
     public var attached: Document?
 
@@ -20,10 +22,11 @@ import Observation
 
     public init() {}
 
-    /// Open a model in place of the one that is open. `doubt`, asked once that one is closed, may say why not to.
+    /// Open a model in place of the one that is open. `doubt`, asked once that one is closed, may say why not to; `test` what is
+    /// wrong with the one that was opened.
     public func open(
         _ name: String, doubt: @escaping @Sendable () throws -> ChatState? = { nil },
-        with open: @escaping @Sendable () async throws -> any Decoding
+        test: (@Sendable (any Decoding) async throws -> String?)? = nil, with open: @escaping @Sendable () async throws -> any Decoding
     ) {
         if isBusy { return }
         close() // first: there is rarely memory for two
@@ -38,6 +41,10 @@ import Observation
                 state = .empty
             } else {
                 model = (name, opened)
+                if let test {
+                    state = .testing(name: name)
+                    warning = await result(of: test, opened)
+                }
                 state = .ready(name: name)
             }
         }
@@ -106,8 +113,8 @@ import Observation
     /// Stop what runs, as soon as it asks. What was answered stays.
     public func stop() { running?.cancel() }
 
-    /// The app is no longer seen: an answer stops, as a system ends apps that go on computing then. A copy goes on.
-    public func background() { if writes { stop() } }
+    /// The app is no longer seen: an answer or a test stops, as a system ends apps that go on computing then. A copy goes on.
+    public func background() { if writes || isTesting { stop() } }
 
     /// Forget the conversation.
     public func clear() {
@@ -133,7 +140,7 @@ import Observation
 
     private func close() {
         guard let closed = model?.decoding else { return }
-        model = nil
+        (model, warning) = (nil, nil)
         let before = after
         after = Task {
             await before?.value
@@ -157,6 +164,8 @@ import Observation
         (running, after) = (task, task)
     }
 
+    private var isTesting: Bool { if case .testing = state { true } else { false } }
+
     private func say(_ role: String, _ text: String, shown: String) {
         count += 1
         lines.append(Line(id: count, role: role, text: text, shown: shown))
@@ -165,3 +174,7 @@ import Observation
 
 /// What went wrong, as a user reads it.
 private func words(_ error: (any Error)?) -> String { error?.localizedDescription ?? "" }
+
+private func result(of test: @Sendable (any Decoding) async throws -> String?, _ decoding: any Decoding) async -> String? {
+    do { return try await test(decoding) } catch { return "The model could not be tested on this device: \(words(error))" }
+}

@@ -9,6 +9,8 @@ public enum ChatState: Sendable, Equatable {
     /// A model that is not opened, as the app ended when it last was.
     case fell(name: String)
     case opening(name: String)
+    /// Whether this device computes what it must.
+    case testing(name: String)
     case ready(name: String)
     /// What there is of the answer.
     case writing(String)

@@ -37,6 +37,7 @@ package struct Description {
     package let name: String
     package let files: [Named]
     package let tokenizer: Named
+    package let selfTest: Named?
     package let sizes: Sizes
     package let bos: Int?
     package let stop: Set<Int>
@@ -53,7 +54,8 @@ package struct Description {
         name = try json["name"].text()
         tokenizer = try named(json["tokenizer"])
         let modules = try json["modules"]
-        files = [tokenizer] + (try modules.object().names.flatMap { try modules[$0]["files"].items(most: FILES).map(named) })
+        selfTest = try json["selftest"].orNil.map(named)
+        files = [tokenizer] + (selfTest.map { [$0] } ?? []) + (try modules.object().names.flatMap { try modules[$0]["files"].items(most: FILES).map(named) })
         sizes = try EdgeKit.sizes(json["decoder"])
         let vocab = sizes.vocab
         bos = try json["bos"].orNil?.whole(0...(vocab - 1))

@@ -3,14 +3,16 @@ public actor FakeDecoding: Decoding {
     private let words: [String]
     private let pause: Duration
     private let problem: EdgeError?
+    private let doubt: String?
     public private(set) var closed = false
+    public private(set) var tests = 0
     public private(set) var asked: [[Message]] = []
 
-    /// `pause`: before each word. `problem`: is thrown in place of an answer.
-    public init(_ text: String = "This is an answer.", pause: Duration = .zero, problem: EdgeError? = nil) {
+    /// `pause`: before each word, and in a test. `problem`: is thrown in place of an answer. `doubt`: what the test finds.
+    public init(_ text: String = "This is an answer.", pause: Duration = .zero, problem: EdgeError? = nil, doubt: String? = nil) {
         let parts = text.split(separator: " ", omittingEmptySubsequences: false)
         words = parts.indices.map { $0 + 1 < parts.count ? parts[$0] + " " : String(parts[$0]) }
-        (self.pause, self.problem) = (pause, problem)
+        (self.pause, self.problem, self.doubt) = (pause, problem, doubt)
     }
 
     public nonisolated func reply(to messages: [Message], settings: AnswerSettings) -> AsyncThrowingStream<Reply, any Error> {
@@ -18,6 +20,12 @@ public actor FakeDecoding: Decoding {
             let task = Task { await self.answer(messages, settings, stream) }
             stream.onTermination = { _ in task.cancel() }
         }
+    }
+
+    public func selfTest() async throws -> String? {
+        tests += 1
+        try? await Task.sleep(for: pause)
+        return doubt
     }
 
     public func close() { closed = true }

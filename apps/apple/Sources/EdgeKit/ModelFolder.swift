@@ -36,6 +36,12 @@ package struct ModelFolder {
         return try Tokenizer(Json.read(EdgeKit.bytes(of: file(name, in: folder)), name))
     }
 
+    /// What this device must compute with the model; nil where nothing says it.
+    package func selfTest() throws -> SelfTest? {
+        guard let name = description.selfTest?.name else { return nil }
+        return try SelfTest(Json.read(EdgeKit.bytes(of: file(name, in: folder)), name, most: MOST), description.sizes)
+    }
+
     static func checkHash(_ named: Named, _ found: String) throws {
         if found != named.sha256 { throw EdgeError("\(named.name) is damaged: its hash is not what app.json says. \(again)") }
     }

@@ -31,6 +31,17 @@ package final class ModelQueue: Decoding, @unchecked Sendable { // the model is 
         }
     }
 
+    package func selfTest() async throws -> String? {
+        let stop = Flag()
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (done: CheckedContinuation<String?, any Error>) in
+                queue.async { done.resume(with: Result { try self.model?.selfTest { stop.isSet } }) }
+            }
+        } onCancel: {
+            stop.set()
+        }
+    }
+
     package func close() async {
         await withCheckedContinuation { done in
             queue.async {

@@ -3,6 +3,7 @@
 package final class OpenModel {
     private let about: Description
     private let tokenizer: Tokenizer
+    private let test: SelfTest?
     private let made: (Way) throws -> any TokenDecoder
     private var way = Way.plain
     private var decoder: (any TokenDecoder)?
@@ -12,7 +13,7 @@ package final class OpenModel {
     package init(_ folder: ModelFolder, decoder: @escaping (Way) throws -> any TokenDecoder) throws {
         try folder.check()
         (about, made) = (folder.description, decoder)
-        tokenizer = try folder.tokenizer()
+        (tokenizer, test) = (try folder.tokenizer(), try folder.selfTest())
         let vocab = about.sizes.vocab
         if tokenizer.size > vocab {
             throw EdgeError("tokenizer.json has \(tokenizer.size) ids, and the model \(vocab): they are of two models.")
@@ -51,6 +52,14 @@ package final class OpenModel {
             cached = []
             throw error
         }
+    }
+
+    /// What a user should know of this device: nil where it computes what it must, or where that is not known. What was read is
+    /// forgotten.
+    package func selfTest(stopped: () -> Bool) throws -> String? {
+        guard let test, let decoder = try ready(.plain) as? any Inspectable else { return nil }
+        cached = []
+        return try test.problem(decoder, stopped: stopped)
     }
 
     /// Ids of a conversation that asks for an answer: one BOS where the model wants one.

@@ -17,15 +17,17 @@ public protocol Notes: Sendable {
 
     private let store: ModelStore
     private let notes: any Notes
+    private let system: String
     private let free: @Sendable () -> Int
     private let with: @Sendable (Stored) async throws -> any Decoding
 
-    /// `free`: bytes of memory that the app may have yet. `with`: opens a model.
+    /// `system`: what models are compiled by, as far as the app knows. `free`: bytes of memory that the app may have yet. `with`:
+    /// opens a model.
     public init(
-        _ store: ModelStore, _ notes: any Notes, free: @escaping @Sendable () -> Int,
-        with: @escaping @Sendable (Stored) async throws -> any Decoding
+        _ store: ModelStore, _ notes: any Notes, system: String = ProcessInfo.processInfo.operatingSystemVersionString,
+        free: @escaping @Sendable () -> Int, with: @escaping @Sendable (Stored) async throws -> any Decoding
     ) {
-        (self.store, self.notes, self.free, self.with) = (store, notes, free, with)
+        (self.store, self.notes, self.system, self.free, self.with) = (store, notes, system, free, with)
         models = store.list()
     }
 
@@ -38,7 +40,7 @@ public protocol Notes: Sendable {
     public func open(_ name: String, anyway: Bool = false) {
         guard !chat.isBusy, let model = models.first(where: { $0.name == name }) else { return }
         notes.note(name, as: LAST)
-        let (store, notes, free, with) = (store, notes, free, with)
+        let (store, notes, system, free, with) = (store, notes, system, free, with)
         let doubt: @Sendable () throws -> ChatState? = {
             // Only here is the model that was open closed, and no longer counts against this one.
             if anyway { return nil }
@@ -46,8 +48,15 @@ public protocol Notes: Sendable {
             let (takes, there) = (try store.needed(model), free())
             return takes > there ? .tooLarge(name: name, needed: takes, free: there) : nil
         }
-        chat.open(name, doubt: doubt) {
-            // Where the app ends meanwhile the note stays, so that the next start does not end likewise.
+        // Once a system: where the app ends meanwhile the note stays, so that the next start does not end likewise.
+        let test: @Sendable (any Decoding) async throws -> String? = { opened in
+            notes.note(name, as: OPENING)
+            defer { notes.note(nil, as: OPENING) }
+            let problem = try await opened.selfTest()
+            if problem == nil && !Task.isCancelled { notes.note(system, as: TESTED + name) }
+            return problem
+        }
+        chat.open(name, doubt: doubt, test: notes.note(TESTED + name) == system ? nil : test) {
             notes.note(name, as: OPENING)
             defer { notes.note(nil, as: OPENING) }
             return try await with(model)
@@ -71,6 +80,7 @@ public protocol Notes: Sendable {
             }
         }, then: { name in
             self.models = store.list()
+            self.notes.note(nil, as: TESTED + name)
             self.open(name)
         })
     }
@@ -82,6 +92,7 @@ public protocol Notes: Sendable {
             chat.empty()
             notes.note(nil, as: LAST)
         }
+        notes.note(nil, as: TESTED + name)
         try store.delete(name)
         models = store.list()
     }
@@ -89,6 +100,7 @@ public protocol Notes: Sendable {
 
 private let LAST = "last"
 private let OPENING = "opening"
+private let TESTED = "tested." // and a model's name: by which system
 
 /// All files below a folder, by their paths there.
 private func files(below folder: URL) throws -> [Incoming] {
