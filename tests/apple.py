@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 from support import ROOT, lacking
 
 APPLE = ROOT / "apps" / "apple"
@@ -52,9 +54,12 @@ def asked(
     program: Path,
     words: list[str],
     places: Mapping[str, Path],
-    kind: type[coreml_pipe.Models] = coreml_pipe.Models,
+    kind: Callable[[Mapping[str, Path]], coreml_pipe.Answering] = coreml_pipe.Models,
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """The same, with this project's evaluator in Core ML's place -> how it ended, and the functions that it called."""
+    """The same, with this project's evaluator in Core ML's place -> how it ended, and the functions that it called.
+
+    `kind`: who computes.
+    """
     ours, theirs = socket.socketpair()
     models = kind(places)
     thread = threading.Thread(target=coreml_pipe.serve, args=(ours, models), daemon=True)
@@ -63,6 +68,12 @@ def asked(
         done = ran(program, words, places, theirs.fileno())
     thread.join(SECONDS)
     return done, models.called
+
+
+def mlx_pipe() -> ModuleType:
+    """Python's MLX behind a pipe; a test is skipped where it is not installed."""
+    pytest.importorskip("mlx.core")
+    return importlib.import_module("mlx_pipe")
 
 
 def project(file: Path) -> Any:

@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,14 @@ from edge_runtimes.coreml.program import Program
 from edge_runtimes.coreml.types import NUMPY
 
 _Arrays = dict[str, np.ndarray]
+
+
+class Answering(Protocol):
+    """Whoever computes for a process."""
+
+    called: list[str]  # what it called, in order
+
+    def answer(self, asked: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], _Arrays]: ...
 
 
 class Models:
@@ -91,7 +99,7 @@ class Models:
             return {name: np.zeros(shape, number)}
 
 
-def serve(end: socket.socket, models: Models) -> None:
+def serve(end: socket.socket, models: Answering) -> None:
     """Answer until the other end is closed. A problem is told, and the next question answered."""
     with (
         contextlib.suppress(ConnectionError),  # the other end may be gone

@@ -15,12 +15,13 @@ from itertools import product
 
 from edge import quant
 from edge.quant.inputs import Inputs
+from edge.quant.moments import Moments
 from edge.quant.tensor import Float, QTensor, Scheme, Zero
 from edge.typing import F32
 
 Quantize = Callable[[F32, Scheme], QTensor]
 Bound = Callable[[F32, Scheme], float]
-Calibrated = Callable[[F32, Scheme, F32], QTensor]
+Calibrated = Callable[[F32, Scheme, F32 | Moments], QTensor]
 Balance = Callable[[Sequence[F32], Sequence[Scheme], Inputs], tuple[F32, float]]
 # What no method may be called: it would be read as another word of a recipe.
 _TAKEN = re.compile(r"(?:int|lut|fp|bf|g)[0-9]*|asym|min")

@@ -4,12 +4,13 @@ import json
 import plistlib
 import shutil
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support import ROOT, converted, shortened
+from support import ROOT, converted, shortened, tiny
 from webapp import GOLDEN
 
 pytest.importorskip("coremltools")
@@ -219,6 +220,51 @@ def test_a_device_that_computes_something_else_is_told(programs: Path, tmp_path:
     right = 1016 + len(cases[1]["ids"]) + len(cases[1]["tokens"])
     for kind in (Forgetting, Straying):
         assert said(kind).startswith(f"{wrong} beyond {right} tokens: "), kind
+
+
+@pytest.mark.parametrize("quant", ["fp16", "rtn-int4-g64"])
+def test_mlx_says_what_edge_says_over_it(programs: Path, tmp_path: Path, quant: str) -> None:
+    made = converted(tmp_path / "it", STORIES, quant, target="mlx")
+    said, called = mlx_said(programs, made, tmp_path / "app")
+    model = load(made)
+    ids = model.encode([Message("user", ASKED[0])])
+    tokens = list(generate(model.source, ids, max_tokens=24, stop_ids=model.stop_ids))
+    assert said == model.tokenizer.decode(tokens)
+    assert ("quantized_matmul" in called) == (quant != "fp16")
+
+
+def test_mlx_reads_matrices_that_are_not_fused(programs: Path, tmp_path: Path) -> None:
+    source = tiny(tmp_path / "tiny", "qwen2", vocab_size=1408, max_position_embeddings=64)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(STORIES / name, source / name)
+    made = converted(tmp_path / "it", source, "fp32", target="mlx")
+    said, called = mlx_said(programs, made, tmp_path / "app")
+    model = load(made)
+    ids = model.encode([Message("user", ASKED[0])])
+    tokens = list(generate(model.source, ids, max_tokens=24, stop_ids=model.stop_ids))
+    assert said == model.tokenizer.decode(tokens)
+    assert "split" not in called
+    app = json.loads((tmp_path / "app" / "app.json").read_text())
+    config = json.loads((tmp_path / "app" / "text" / "config.json").read_text())
+    text = json.dumps(config | {"model_type": "gemma"})
+    (tmp_path / "app" / "text" / "config.json").write_text(text)
+    for file in app["modules"]["text"]["files"]:
+        if file["name"] == "text/config.json":
+            file |= {"sha256": sha256(text.encode()).hexdigest(), "bytes": len(text)}
+    (tmp_path / "app" / "app.json").write_text(json.dumps(app))
+    words, places = ["/app", ASKED[0]], {"/app": tmp_path / "app"}
+    done, _ = apple.asked(programs / "edge-demo", words, places, apple.mlx_pipe().Arrays)
+    assert done.stderr.startswith("Models of the family gemma, or with such positions, do not run")
+
+
+def mlx_said(programs: Path, made: Path, app: Path) -> tuple[str, list[str]]:
+    """What the command line answers over Python's MLX, and what it called of that."""
+    mlx_pipe = apple.mlx_pipe()
+    write_app(made, app, force=False)
+    words = ["/app", ASKED[0], "24"]
+    done, called = apple.asked(programs / "edge-demo", words, {"/app": app}, mlx_pipe.Arrays)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, called
 
 
 def test_the_screens_have_words_and_every_control_a_name(programs: Path) -> None:

@@ -1,9 +1,10 @@
 import EdgeCoreML
 import EdgeKit
+import EdgeMLX
 import SwiftUI
 
 @main struct EdgeApp: App {
-    @State private var shelf = Shelf(ModelStore(modelFolder()), SavedNotes(), free: freeMemory, with: opened)
+    @State private var shelf = Shelf(ModelStore(modelFolder(), targets: ["coreml"] + mlxTargets), SavedNotes(), free: freeMemory, with: opened)
     @Environment(\.scenePhase) private var phase
 
     var body: some Scene {
@@ -18,5 +19,6 @@ import SwiftUI
 
 /// A model of this app, its compiled packages beside it: they go where it goes.
 @Sendable private func opened(_ model: Stored) async throws -> any Decoding {
-    try await openModel(model.folder, compiled: model.folder.appendingPathComponent(".compiled", isDirectory: true))
+    if try target(of: model.folder) == "mlx" { return try await openMlx(model.folder) }
+    return try await openModel(model.folder, compiled: model.folder.appendingPathComponent(".compiled", isDirectory: true))
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Pipe
 
 public enum MLComputeUnits: Sendable { case cpuOnly, cpuAndGPU, all, cpuAndNeuralEngine }
 
@@ -106,4 +107,10 @@ private func features(_ told: Any?, _ bytes: Data, gap: Int = 0) -> [String: MLF
         out[name] = MLFeatureValue(multiArray: array)
     }
     return out
+}
+
+public struct MLModelError: LocalizedError {
+    public let errorDescription: String?
+
+    init(_ problem: String) { errorDescription = problem }
 }

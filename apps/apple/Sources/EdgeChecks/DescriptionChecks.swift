@@ -40,7 +40,10 @@ extension Checks {
         wrong("schema is no whole number", ("schema", "1"))
         wrong("modules is no object", ("modules", nil))
         wrong("modules.text is no object", ("modules", [:]))
-        wrong("a model for onnx", ("modules", ["text": ["target": "onnx"]]))
+        check("a model for something else is refused") {
+            let other = try Description(plain.changed([("modules", ["text": ["target": "onnx", "files": []]])]))
+            try refused("a model for onnx, and this app runs models for coreml and mlx.") { try other.need(["coreml", "mlx"]) }
+        }
         wrong("decoder.layers is empty", try of("decoder", ("layers", [])))
         wrong("decoder.layers has 2000 items", try of("decoder", ("layers", .list(Array(repeating: 1, count: 2000)))))
         wrong("kv_heads is no whole number of 1..16777216", try layer(("kv_heads", 1e12)))

@@ -5,7 +5,9 @@ import Foundation
 /// Open a model that was converted to Core ML: its packages are compiled for this device, which takes seconds, and the result
 /// is kept in the folder `place`. Throws an `EdgeError` where it is not whole, or of another model than it says.
 public func openModel(_ stored: URL, compiled place: URL) async throws -> any Decoding {
-    try ModelFolder(stored).check()
+    let folder = try ModelFolder(stored)
+    try folder.description.need(["coreml"])
+    try folder.check()
     let packages = try await Packages(stored, compiled: place)
     return try await ModelQueue {
         try OpenModel(ModelFolder(stored)) { try packages.decoder($0) }

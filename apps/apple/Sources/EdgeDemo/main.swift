@@ -1,9 +1,10 @@
 import EdgeCoreML
 import EdgeKit
+import EdgeMLX
 import Foundation
 
 // edge-demo MODEL PROMPT [TOKENS] [--snapkv] [--layerskip] [--self-test]: answers once, from a folder that `edge app` wrote of a
-// model for Core ML; with the last option, after it was seen that this device computes what it must.
+// model for Core ML or MLX; with the last option, after it was seen that this device computes what it must.
 
 func say(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
 
@@ -17,7 +18,8 @@ guard (2...3).contains(words.count), let most = Int(words.count == 3 ? words[2] 
 let place = FileManager.default.temporaryDirectory.appendingPathComponent("edge-demo-\(ProcessInfo.processInfo.processIdentifier)")
 defer { try? FileManager.default.removeItem(at: place) }
 do {
-    let model = try await openModel(URL(fileURLWithPath: words[0]), compiled: place)
+    let folder = URL(fileURLWithPath: words[0])
+    let model = try await target(of: folder) == "mlx" ? openMlx(folder) : openModel(folder, compiled: place)
     let settings = AnswerSettings(
         temperature: 0, snapkv: options.contains("--snapkv"), drafts: options.contains("--layerskip"), maxTokens: most)
     if options.contains("--self-test"), let problem = try await model.selfTest() { throw EdgeError(problem) }

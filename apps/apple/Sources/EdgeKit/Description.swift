@@ -43,14 +43,14 @@ package struct Description {
     package let stop: Set<Int>
     package let chat: Chat?
     package let sampling: Sampling
+    /// What the model is for.
+    package let target: String
     private let memory: [(tokens: Int, bytes: Int)]
 
-    /// `target`: what the models of this app are for.
-    package init(_ json: Json, target wanted: String = "coreml") throws {
+    package init(_ json: Json) throws {
         let schema = try json["schema"].whole(0...Int.max)
         if schema != SCHEMA { throw json.wrong("is of schema \(schema), and this app reads \(SCHEMA): use the `edge app` of its time") }
-        let target = try json["modules"]["text"]["target"].text()
-        if target != wanted { throw json.wrong("is a model for \(target.first(20)), and this app runs models for \(wanted)") }
+        target = try json["modules"]["text"]["target"].text()
         name = try json["name"].text()
         tokenizer = try named(json["tokenizer"])
         let modules = try json["modules"]
@@ -66,6 +66,13 @@ package struct Description {
         let rises = zip(memory, memory.dropFirst()).allSatisfy { $0.tokens < $1.tokens }
         if memory.isEmpty || !rises { throw try json["memory"].wrong("does not rise") }
         if let twice = twice(files.map(\.name) + [ModelFolder.app]) { throw json.wrong("names \(twice.first(60)) twice") }
+    }
+
+    /// Refuse a model for something else.
+    package func need(_ targets: [String]) throws {
+        if !targets.contains(target) {
+            throw EdgeError("It is a model for \(target.first(20)), and this app runs models for \(targets.joined(separator: " and ")).")
+        }
     }
 
     /// Of all files.

@@ -47,6 +47,9 @@ package struct ModelFolder {
     }
 }
 
+/// What a model is for: the name of a target of `edge convert`.
+public func target(of folder: URL) throws -> String { try ModelFolder(folder).description.target }
+
 private let SMALL = 64 << 20
 private let MOST = 32 << 20 // bytes in memory that the values of an app.json may take
 

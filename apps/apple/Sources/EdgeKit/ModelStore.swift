@@ -4,9 +4,11 @@ import Foundation
 /// takes its name only when it is whole: a damaged copy never replaces a good model. What is refused throws an `EdgeError`.
 public struct ModelStore: Sendable {
     private let root: URL
+    private let targets: [String]
 
-    public init(_ root: URL) {
-        self.root = root
+    /// `targets`: what the models of this app are for.
+    public init(_ root: URL, targets: [String] = ["coreml"]) {
+        (self.root, self.targets) = (root, targets)
         if LOCK.try() { // else a copy is under way
             cleared()
             LOCK.unlock()
@@ -31,6 +33,7 @@ public struct ModelStore: Sendable {
             let apps = files.filter { $0.path == ModelFolder.app || $0.path.hasSuffix("/\(ModelFolder.app)") }
             guard let app = apps.min(by: { depth($0.path) < depth($1.path) }) else { throw EdgeError(ModelFolder.noModel) }
             let description = try ModelFolder.described(app.open())
+            try description.need(targets)
             let byPath = Dictionary(files.map { ($0.path, $0) }) { first, _ in first }
             let prefix = app.path.dropLast(ModelFolder.app.count)
             let sources = try description.files.map { named in

@@ -1,8 +1,8 @@
 import Foundation
 
-/// Asks the evaluator: a header of JSON behind its length, then the bytes of arrays. What it cannot do is thrown.
-final class Pipe: @unchecked Sendable {
-    static let shared = Pipe()
+/// Asks whoever computes in the place of Apple's modules: a header of JSON behind its length, then the bytes of arrays. What it cannot do is thrown.
+package final class Pipe: @unchecked Sendable {
+    package static let shared = Pipe()
 
     private let lock = NSLock()
     private let handle: FileHandle
@@ -13,14 +13,14 @@ final class Pipe: @unchecked Sendable {
     }
 
     /// An answer's header, and the bytes that follow it.
-    func ask(_ question: [String: Any], _ bytes: Data = Data()) throws -> (header: [String: Any], bytes: Data) {
+    package func ask(_ question: [String: Any], _ bytes: Data = Data()) throws -> (header: [String: Any], bytes: Data) {
         try lock.withLock {
             let header = try JSONSerialization.data(withJSONObject: question)
             try handle.write(contentsOf: length(header.count) + length(bytes.count) + header + bytes)
             let sizes = try read(16)
             let answer = try JSONSerialization.jsonObject(with: read(number(sizes.prefix(8)))) as? [String: Any] ?? [:]
             let more = try read(number(sizes.suffix(8)))
-            if let problem = answer["problem"] as? String { throw MLModelError(problem) }
+            if let problem = answer["problem"] as? String { throw PipeError(problem) }
             return (answer, more)
         }
     }
@@ -29,7 +29,7 @@ final class Pipe: @unchecked Sendable {
         var out = Data()
         while out.count < count {
             guard let part = try handle.read(upToCount: count - out.count), !part.isEmpty else {
-                throw MLModelError("there is no evaluator")
+                throw PipeError("there is no evaluator")
             }
             out += part
         }
@@ -41,8 +41,8 @@ private func length(_ count: Int) -> Data { withUnsafeBytes(of: UInt64(count).li
 
 private func number(_ bytes: Data) -> Int { bytes.reversed().reduce(0) { $0 << 8 | Int($1) } }
 
-public struct MLModelError: LocalizedError {
-    public let errorDescription: String?
+package struct PipeError: LocalizedError {
+    package let errorDescription: String?
 
     init(_ problem: String) { errorDescription = problem }
 }
