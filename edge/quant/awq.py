@@ -14,6 +14,7 @@ from edge.quant import rtn
 from edge.quant.bounds import by_more_steps, too_far
 from edge.quant.inputs import Inputs
 from edge.quant.methods import Method, grid
+from edge.quant.moments import Moments
 from edge.quant.search import searched, take_rows
 from edge.quant.tensor import QTensor, Scheme
 from edge.typing import F32
@@ -51,11 +52,14 @@ def by_power(sizes: F32, power: float) -> F32:
     return found.astype(np.float32, copy=False)
 
 
-def calibrated(weights: F32, scheme: Scheme, moments: F32) -> QTensor:
+def calibrated(weights: F32, scheme: Scheme, moments: F32 | Moments) -> QTensor:
     """weights [N, K], moments [K, K]: means of the products of two inputs -> codes of cut groups. Rows that are then
     farther off than a proof allows are not cut.
     """
-    made, own = searched(weights, scheme, moments), rtn.quantize(weights, scheme)
+    made, own = (
+        searched(weights, scheme, Moments.of(moments).products),
+        rtn.quantize(weights, scheme),
+    )
     most = by_more_steps(weights, scheme)
     take_rows(made, own, too_far(weights, made.dequantize(), own.dequantize(), most))
     return made

@@ -17,74 +17,27 @@ import numpy as np
 from edge.quant import search
 from edge.quant.bounds import by_more_steps, too_far
 from edge.quant.methods import Method, grid
+from edge.quant.moments import Moments
 from edge.quant.search import Steps, searched
 from edge.quant.tensor import QTensor, Scheme
 from edge.typing import F32
 
-DAMPING = 0.01  # of the mean square: inputs that a text left out count a little
 _BLOCK = 64  # columns between which errors are handed on one by one
 _ROWS = 2048  # at once
-_PANEL = 512  # columns that are factored together
 
 
-def calibrated(weights: F32, scheme: Scheme, moments: F32) -> QTensor:
+def calibrated(weights: F32, scheme: Scheme, moments: F32 | Moments) -> QTensor:
     """weights [N, K], moments [K, K]: means of the products of two inputs -> codes. A row that came out worse than
     by rounding each column for itself, or farther off than a proof allows, has that instead.
     """
-    counts = np.diagonal(moments).copy()
-    order = np.argsort(-counts, kind="stable")
-    triangle = feedback(moments, order)
+    known = Moments.of(moments)
     parts = range(0, len(weights), _ROWS)
-    return search.joined(
-        [_rows(weights[at : at + _ROWS], scheme, moments, counts, order, triangle) for at in parts]
-    )
+    return search.joined([_rows(weights[at : at + _ROWS], scheme, known) for at in parts])
 
 
-def feedback(moments: F32, order: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> F32:
-    """What an error in column j adds to a later column k, in units of it: [K, K] above the diagonal, columns in
-    this order.
-    """
-    diagonal = np.diagonal(moments)[order]
-    mean = max(float(np.mean(diagonal, dtype=np.float64)), float(np.finfo(np.float32).tiny))
-    # A few inputs that are far larger than all others leave these less than float32 rounds those by: then more.
-    for more in (1, 10, 100, 1000):
-        factor = moments[np.ix_(order, order)]
-        factor[np.diag_indices_from(factor)] = diagonal + np.float32(DAMPING * mean * more)
-        try:
-            upper_factor(factor)
-        except np.linalg.LinAlgError:
-            continue
-        factor /= np.diagonal(factor).copy()
-        return factor
-    return np.eye(len(moments), dtype=np.float32)  # no column makes good another's error
-
-
-def upper_factor(matrix: F32) -> None:
-    """U of U U' = matrix, upper triangular, in the matrix's own place: one of 14,336 columns takes 0.8 GB. Raises
-    LinAlgError where there is none.
-    """
-    for stop in range(len(matrix), 0, -_PANEL):
-        start = max(0, stop - _PANEL)
-        square = matrix[start:stop, start:stop]
-        # The lower factor of all of it turned round is the upper one of it as it is.
-        square[:] = np.linalg.cholesky(square[::-1, ::-1])[::-1, ::-1]
-        matrix[start:stop, :start] = 0
-        above = matrix[:start, start:stop]
-        above[:] = np.linalg.solve(square, above.T).T
-        for at in range(0, start, _PANEL):
-            end = min(at + _PANEL, start)
-            matrix[at:end, at:start] -= above[at:end] @ above[at:].T
-
-
-def _rows(
-    weights: F32,
-    scheme: Scheme,
-    moments: F32,
-    counts: F32,
-    order: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    triangle: F32,
-) -> QTensor:
-    plain = searched(weights, scheme, counts)
+def _rows(weights: F32, scheme: Scheme, known: Moments) -> QTensor:
+    moments, (order, triangle) = known.products, known.feedback(by_size=True)
+    plain = searched(weights, scheme, np.diagonal(moments).copy())
     fixed = Steps.of(plain)
     columns = weights.shape[1]
     scales, offsets = (

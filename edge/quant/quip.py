@@ -7,22 +7,19 @@ not be alike. N rows, K columns.
 
 from dataclasses import replace
 
-import numpy as np
-
 from edge.quant import gptq
 from edge.quant.methods import Method, grid
+from edge.quant.moments import Moments
 from edge.quant.rotation import rotated
 from edge.quant.search import searched
 from edge.quant.tensor import QTensor, Scheme
 from edge.typing import F32
 
 
-def calibrated(weights: F32, scheme: Scheme, moments: F32) -> QTensor:
+def calibrated(weights: F32, scheme: Scheme, moments: F32 | Moments) -> QTensor:
     """weights [N, K], moments [K, K]: means of the products of two inputs -> codes of rotated columns."""
-    turned = rotated(rotated(moments).T)
-    even = (turned + turned.T) / np.float32(2)
     plain = replace(scheme, rotated=False)
-    made = gptq.calibrated(rotated(weights), plain, even)
+    made = gptq.calibrated(rotated(weights), plain, Moments.of(moments).rotated())
     return replace(made, scheme=scheme)
 
 

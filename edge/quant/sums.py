@@ -12,8 +12,9 @@ from functools import partial
 import numpy as np
 
 from edge.quant.bounds import by_size, too_far
-from edge.quant.gptq import cost, feedback
+from edge.quant.gptq import cost
 from edge.quant.methods import Calibrated, Method, Quantize, grid
+from edge.quant.moments import Moments
 from edge.quant.search import joined, take_rows
 from edge.quant.tensor import Float, QTensor, Scheme, Zero, rounded
 from edge.typing import F32, I64, U8
@@ -73,17 +74,16 @@ def alone(calibrated: Calibrated) -> Quantize:
     return quantize
 
 
-def in_order(weights: F32, scheme: Scheme, moments: F32, *, code: Code) -> QTensor:
+def in_order(weights: F32, scheme: Scheme, moments: F32 | Moments, *, code: Code) -> QTensor:
     """weights [N, K], moments [K, K]: means of the products of two inputs -> codes."""
-    order = np.arange(len(moments))
-    if scheme.ordered:
-        order = np.argsort(-np.diagonal(moments), kind="stable")
-    triangle, plain = feedback(moments, order), np.eye(len(moments), dtype=np.float32)
+    known = Moments.of(moments)
+    order, triangle = known.feedback(by_size=scheme.ordered)
+    plain = np.eye(len(order), dtype=np.float32)
     parts = []
     for at in range(0, len(weights), _ROWS):
         some = weights[at : at + _ROWS]
         made, own = (code(some, scheme, order, by) for by in (triangle, plain))
-        parts.append(better(some, made, own, moments))
+        parts.append(better(some, made, own, known.products))
     return joined(parts)
 
 
@@ -138,7 +138,7 @@ def summed(
     scheme: Scheme,
     first: QTensor,
     second: QTensor,
-    order: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    order: I64,
 ) -> QTensor:
     """Both as one tensor."""
     return QTensor(

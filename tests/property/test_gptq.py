@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge.quant import gptq, rtn
 from edge.quant.bounds import most, squares
 from edge.quant.methods import methods
+from edge.quant.moments import DAMPING, upper_factor
 from edge.quant.recipe import parse
 from edge.quant.search import SHARES, Steps, searched
 from edge.quant.tensor import QTensor, Scheme
@@ -41,7 +42,7 @@ def slow(weights: F32, moments: F32, fixed: Steps) -> np.ndarray:
     diagonal = np.diagonal(moments)
     order = np.argsort(-diagonal, kind="stable")
     damped = moments.astype(np.float64)[np.ix_(order, order)]
-    damped += np.eye(columns) * gptq.DAMPING * diagonal.mean(dtype=np.float64)
+    damped += np.eye(columns) * DAMPING * diagonal.mean(dtype=np.float64)
     inverse = np.linalg.inv(damped)
     left = weights.astype(np.float64)[:, order]
     codes = np.zeros(weights.shape, np.int64)
@@ -230,8 +231,8 @@ def test_a_factor_in_its_own_place_is_that_of_all_at_once(
     matrix = moments + np.eye(columns, dtype=np.float32) * moments.diagonal().mean()
     factor = matrix.copy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gptq, "_PANEL", panel)
-        gptq.upper_factor(factor)
+        patch.setattr("edge.quant.moments._PANEL", panel)
+        upper_factor(factor)
     assert not np.tril(factor, -1).any()
     np.testing.assert_allclose(factor @ factor.T, matrix, atol=1e-4 * matrix.max())
     want = np.linalg.cholesky(matrix.astype(np.float64)[::-1, ::-1])[::-1, ::-1]
