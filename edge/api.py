@@ -46,6 +46,7 @@ from edge.source.naming import Named, resolve
 from edge.source.removal import remove
 from edge.source.taken import taken_in
 from edge.system.progress import Progress, silent
+from edge.system.team import several
 from edge.text.chat import ChatTemplate
 from edge.text.tokenizer import Tokenizer
 from edge.typing import U8
@@ -119,6 +120,11 @@ def _convert_several(
     say: Say,
 ) -> list[PipelineArtifact]:
     """One artifact for each target of all networks; or one whose networks are placed."""
+    if several():
+        raise Unsupported(
+            "torchrun's processes share the text of one decoder, and this is a model of several networks",
+            fix="leave torchrun out",
+        )
     words = _names(to) if to is not None else [targets.best()]
     parts = parts_of(words)
     if parts is None:

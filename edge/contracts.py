@@ -276,6 +276,10 @@ class Walk(Protocol):
         """
         ...
 
+    def one(self, window: int, hear: Callable[[tuple[str, ...], F32], None] | None) -> F32:
+        """The same of one window, [T, D]; several may be asked for at once."""
+        ...
+
     def last(self, hear: Callable[[tuple[str, ...], F32], None]) -> None:
         """Behind all layers: `hear` is told what the head multiplies."""
         ...
@@ -320,15 +324,6 @@ class Oracle(Protocol):
         recipe: Recipe | None = None,
     ) -> Walk:
         """At the first layer, by the embedding that a recipe makes."""
-        ...
-
-    def importance(
-        self,
-        checkpoint: Checkpoint,
-        windows: Sequence[Sequence[int]],
-        advance: Callable[[int], None],
-    ) -> dict[str, F32]:
-        """The mean square of each input of each matrix of the layers, over all positions: [K]."""
         ...
 
 

@@ -15,6 +15,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.names import Spec
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
+from edge.system.team import Team, Threads, several
 
 _OURS = ("edge", "edge_converters", "edge_runtimes")
 _BEST = {"Darwin": ("mlx", "onnx"), "Linux": ("onnx",)}  # fastest first
@@ -79,6 +80,13 @@ def oracle() -> Oracle:
 
 def trainer() -> Trainer:
     return cast(Trainer, _import("edge_runtimes.torch.train", "torch"))
+
+
+def team() -> Team:
+    """Who shares work here: this process alone, or with those that torchrun started."""
+    if not several():
+        return Threads()
+    return cast(Team, _import("edge_runtimes.torch.team", "torch").team())
 
 
 def best() -> str:

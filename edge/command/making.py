@@ -72,6 +72,7 @@ def convert(
     Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
     Example: edge convert ./llama-3.2-1b --to gguf --quant iq3_xs --calibrate wiki.train.raw
     Example: edge convert ./llama-3-8b --to mlx --size 4.0GB
+    Example: torchrun --nproc-per-node 4 -m edge convert ./llama-3-8b --quant gptq-int4-g64 -o artifacts/llama
     Example: edge convert ./catlip-b --quant int8 --labels vocab.json --classes mine.txt --wordnet ./dict
     Example: edge convert ./mini-internvl-2b --to vision=onnx,text=gguf:q4_k_m -o artifacts/internvl
     Example: edge convert ./bert-base --to onnx --via optimum -o artifacts/bert
@@ -98,6 +99,8 @@ def convert(
         show_each(tasks, as_json, [f"{task['path']} {task['bytes']} bytes" for task in tasks])
         return
     artifacts = api.convert_model(model, to, out, options, bar, say)
+    if not artifacts:  # another process of torchrun's tells
+        return
     results = [
         {
             "path": str(artifact.folder),
@@ -192,9 +195,6 @@ def make_app(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The app's folder.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an app that is there.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Write the folder that an app loads: app.json, a whole tokenizer.json, and the artifact's files.
     test: Annotated[
         bool,
         typer.Option(
@@ -202,6 +202,9 @@ def make_app(
             help="Evaluate what a device must compute with the artifact, if its target has such a test.",
         ),
     ] = True,
+    as_json: Json = False,
+) -> None:
+    """Write the folder that an app loads: app.json, a whole tokenizer.json, and the artifact's files.
 
     \b
     Example: edge app artifacts/phi-3-onnx -o apps/phi-3

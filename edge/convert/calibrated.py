@@ -7,8 +7,9 @@ K columns.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
 from zipfile import BadZipFile
@@ -17,6 +18,7 @@ import numpy as np
 
 from edge import targets
 from edge.contracts import Walk
+from edge.convert.calibration import WINDOW
 from edge.convert.one_pass import Job, put
 from edge.errors import EdgeError
 from edge.names import shapes
@@ -24,34 +26,46 @@ from edge.nn.decoder import head_name
 from edge.nn.tracing import multiplied
 from edge.quant.balance import balanced, factors, joints
 from edge.quant.inputs import Inputs
+from edge.quant.methods import Calibrated
+from edge.quant.moments import Moments
+from edge.quant.parts import of_parts, parts_of
 from edge.quant.recipe import Recipe
 from edge.quant.search import joined
 from edge.quant.tensor import QTensor, Scheme
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import blocks, whole
 from edge.spec import DecoderSpec
+from edge.system import processors
 from edge.system.progress import Progress
-from edge.typing import F32, AnyArray
+from edge.system.team import Parts, Team, Threads, one_thread_each
+from edge.typing import F32
 
 STREAMS = "streams.npz"  # gone before an artifact is published
 _VECTOR = "vector "  # before the names of vectors in it
 _ROWS = 16_384  # of a weight that are rounded together
-_AT_ONCE = 2048  # rows that a method rounds together
+_AT_ONCE = 1024  # rows that one of a team rounds
 _NONE = np.empty(0, np.float32)
 
 
 @dataclass(slots=True)
 class Heard:
-    """The inputs of a layer's matrices, by the names of those that have one input."""
+    """The inputs of a layer's matrices, by the names of those that have one input. Of the products of a matrix's inputs
+    each of the team adds up some panels.
+    """
 
+    team: Team = field(default_factory=Threads)
     inputs: dict[tuple[str, ...], Inputs] = field(default_factory=dict)
 
     def hear(self, names: tuple[str, ...], x: F32) -> None:
-        self.inputs.setdefault(names, Inputs.none(x.shape[1])).add(x)
+        found = self.inputs.setdefault(names, Inputs.none(x.shape[1]))
+        found.add(x, self.team.own(found.panels), self.team.run)
 
     def take(self, names: tuple[str, ...]) -> Inputs:
         """Those of these matrices, which are forgotten here; refuses what is no number."""
         found = self.inputs.pop(names)
+        every = self.team.each(found.panels, lambda number: {"panel": found.panel(number)})
+        for number, told in enumerate(every):
+            found.panel(number)[:] = told["panel"]
         if not np.isfinite(found.products).all():
             raise EdgeError(
                 f"what {names[0]} multiplies is no number, or larger than float32 holds",
@@ -70,12 +84,13 @@ class Alike:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text that is read to round by: as a conversion of this key keeps its streams in a folder."""
+    """A text that is read to round by, by a team: as a conversion of this key keeps its streams in a folder."""
 
     windows: Sequence[Sequence[int]]
     folder: Path
     key: str
     progress: Progress
+    team: Team = field(default_factory=Threads)
 
     def layers(
         self,
@@ -90,18 +105,45 @@ class Reading:
         count, tokens = len(checkpoint.decoder.layers), sum(map(len, self.windows))
         walk = targets.oracle().walk(checkpoint, self.windows, recipe)
         self.back(walk, vectors)
-        with self.progress(f"calibrate {recipe.brief}", 2 * tokens * count) as advance:
+        with (
+            self.progress(f"calibrate {recipe.brief}", 2 * tokens * count) as advance,
+            one_thread_each(),
+        ):
             advance(2 * tokens * walk.layer)
             while walk.layer < count:
-                heard = Heard()
-                walk.through(heard.hear, advance)
+                heard = Heard(self.team)
+                self._listen(walk, heard, advance)
                 for name, weight in make(walk.layer, heard).items():
                     walk.replace(name, weight)
-                walk.arrive(walk.through(None, advance))
+                walk.arrive(self._through(walk, advance))
                 self.keep(walk, vectors)
         return walk
 
+    def _listen(self, walk: Walk, heard: Heard, advance: Callable[[int], None]) -> None:
+        """Hear what a layer's matrices multiply."""
+
+        def one(window: int) -> dict[str, F32]:
+            parts: dict[str, F32] = {}
+            walk.one(window, lambda names, x: parts.update({" ".join(names): x}))
+            return parts
+
+        for stream, parts in zip(walk.streams, self.team.each(len(walk.streams), one), strict=True):
+            for names, x in parts.items():
+                heard.hear(tuple(names.split(" ")), x)
+            advance(len(stream))
+
+    def _through(self, walk: Walk, advance: Callable[[int], None]) -> list[F32]:
+        """What comes out of a layer."""
+        out = []
+        every = self.team.each(len(walk.streams), lambda window: {"stream": walk.one(window, None)})
+        for parts in every:
+            out.append(parts["stream"])
+            advance(len(parts["stream"]))
+        return out
+
     def keep(self, walk: Walk, vectors: Mapping[str, F32] | None = None) -> None:
+        if not self.team.first:
+            return
         partial = self.folder / f".{STREAMS}"
         told = {f"{_VECTOR}{name}": values for name, values in (vectors or {}).items()}
         with partial.open("wb") as file:
@@ -111,7 +153,7 @@ class Reading:
 
     def back(self, walk: Walk, vectors: dict[str, F32] | None = None) -> None:
         """Go to where the same conversion was, if it left its streams."""
-        found = _kept(self.folder, self.key)
+        found = self.team.told(_kept(self.folder, self.key))
         streams = [found.get(f"arr_{i}", _NONE) for i in range(len(walk.streams))]
         if all(a.shape == b.shape for a, b in zip(streams, walk.streams, strict=True)):
             while walk.layer < int(found["layer"]):
@@ -126,7 +168,7 @@ def begun(folder: Path, key: str) -> bool:
     return bool(_kept(folder, key))
 
 
-def _kept(folder: Path, key: str) -> dict[str, AnyArray]:
+def _kept(folder: Path, key: str) -> Parts:
     """Every array that a conversion of this key left; none of another's, nor of a file that is broken."""
     try:
         with np.load(folder / STREAMS) as found:
@@ -142,24 +184,29 @@ def drop(folder: Path) -> None:
 
 def memory(spec: DecoderSpec, tokens: int) -> int:
     """Bytes that rounding by so many tokens takes beside a conversion: of one layer its weights as floats, read and
-    rounded, and its codes; means of products, and a factor of the largest; and the text before a layer and behind.
+    rounded, and its codes; means of products, and a factor of the largest; what windows multiply, and rows that are
+    rounded, as many at once as there are threads; and the text before a layer and behind.
     """
-    layers, known = [], shapes(spec)
+    layers, known, threads = [], shapes(spec), processors.threads(None)
     for index in range(len(spec.layers)):
         at = f"layers.{index}."
         each = [s for name, s in known.items() if name.startswith(at) and len(s) == 2]
         inputs = {shape[1] for shape in each}
         products = sum(width**2 for width in (*inputs, spec.width)) + max(inputs) ** 2
-        rows = min(max(s[0] for s in each), _AT_ONCE)
-        layers.append(9 * sum(map(math.prod, each)) + 4 * products + 24 * rows * max(inputs))
+        rows = min(max(s[0] for s in each), threads * _AT_ONCE)
+        heard = 4 * threads * min(tokens, WINDOW) * sum(inputs)
+        layers.append(
+            9 * sum(map(math.prod, each)) + 4 * products + max(24 * rows * max(inputs), heard)
+        )
     return max(layers) + 8 * tokens * spec.width
 
 
 def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
     """Make and write the codes of the matrices of all layers."""
-    recipe = alike.recipes[0]
+    recipe, team = alike.recipes[0], reading.team
     lacking = {name for name in checkpoint.places if any(job.needs(name) for job in alike.jobs)}
-    if not any(map(recipe.calibrated, lacking & multiplied(checkpoint.spec))):
+    wanted = any(map(recipe.calibrated, lacking & multiplied(checkpoint.spec)))
+    if not team.told({"wanted": np.array([wanted])})["wanted"][0]:
         return
 
     def written(heard: Heard) -> dict[str, QTensor]:
@@ -176,9 +223,10 @@ def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
 
     walk = reading.layers(checkpoint, recipe, make)
     if recipe.calibrated(head_name(checkpoint.decoder)):
-        heard = Heard()
-        walk.last(heard.hear)
-        written(heard)
+        heard = Heard(team)
+        with one_thread_each():
+            walk.last(heard.hear)
+            written(heard)
 
 
 def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QTensor]:
@@ -197,12 +245,34 @@ def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QT
         for scheme, some in alike.items():
             made = recipe.calibrated(some[0])
             assert made is not None
-            parts = _some_rows(checkpoint, some)
-            together = joined([made(part, scheme, inputs.products) for part in parts])
+            by = _By(made, scheme, Moments(inputs.products))
+            together = _rounded(_some_rows(checkpoint, some), by, heard.team)
             heights = [checkpoint.shape(name)[0] for name in some]
             for name, end, height in zip(some, accumulate(heights), heights, strict=True):
                 out[name] = together.cut(end - height, end)
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class _By:
+    """How rows become codes."""
+
+    made: Calibrated
+    scheme: Scheme
+    moments: Moments
+
+    def codes(self, rows: F32, item: int) -> Parts:
+        some = rows[item * _AT_ONCE : (item + 1) * _AT_ONCE]
+        return parts_of(self.made(some, self.scheme, self.moments))
+
+
+def _rounded(parts: Iterable[F32], by: _By, team: Team) -> QTensor:
+    """Rows as codes, of which each of the team makes some."""
+    found = []
+    for rows in parts:
+        for told in team.each(-(-len(rows) // _AT_ONCE), partial(by.codes, rows)):
+            found.append(of_parts(told, by.scheme, rows.shape[1]))
+    return joined(found)
 
 
 def _some_rows(checkpoint: Checkpoint, names: Sequence[str]) -> Iterator[F32]:

@@ -8,24 +8,27 @@ costs, so the tokens are bounded. C chunks, K inputs.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from edge import targets
 from edge.errors import EdgeError
 from edge.files import texts
 from edge.quant.recipe import Recipe
 from edge.source.checkpoint import Checkpoint
+from edge.system.progress import Progress, silent
+from edge.system.team import Parts, Team, Threads, one_thread_each
 from edge.text.tokenizer import Tokenizer
-from edge.typing import F32
+from edge.typing import F32, AnyArray
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 TOKENS = 16_384
 FEW = 4_096  # where nobody asked for a method: four times as fast, and nearly as good
 WINDOW = 512  # tokens that are read together, as llama.cpp's tool does
 PACKAGED = Path(__file__).with_name("calibration.txt")
+_STREAM = "stream"  # what comes out of a layer, beside squares by names
 _LEAST = 16  # of the last window: a shorter one is left out
 
 
@@ -101,8 +104,34 @@ def calibration_of(asked: Calibration | None, recipe: Recipe) -> Calibration | N
 
 
 def measure(
-    checkpoint: Checkpoint, windows: Sequence[Sequence[int]], progress: Progress
+    checkpoint: Checkpoint,
+    windows: Sequence[Sequence[int]],
+    progress: Progress = silent,
+    team: Team | None = None,
 ) -> dict[str, F32]:
-    """Mean squares of the inputs of each matrix of the layers, by canonical name: [K]."""
-    with progress("calibrate", sum(map(len, windows))) as advance:
-        return targets.oracle().importance(checkpoint, windows, advance)
+    """Mean squares of the inputs of each matrix of the layers, over all positions of all windows, by canonical name:
+    [K].
+    """
+    walk, by = targets.oracle().walk(checkpoint, windows), team or Threads()
+    layers, tokens = len(checkpoint.decoder.layers), sum(map(len, windows))
+    sums: dict[str, AnyArray] = {}
+
+    def one(window: int) -> Parts:
+        squares: dict[str, AnyArray] = {}
+
+        def hear(names: tuple[str, ...], x: F32) -> None:
+            each = np.einsum("tk,tk->k", x, x, dtype=np.float64)
+            squares.update(dict.fromkeys(names, each))
+
+        return {_STREAM: walk.one(window, hear), **squares}
+
+    with progress("calibrate", tokens * layers) as advance, one_thread_each():
+        while walk.layer < layers:
+            streams = []
+            for parts in by.each(len(windows), one):
+                streams.append(parts[_STREAM])
+                advance(len(streams[-1]))
+                for name in parts.keys() - {_STREAM}:
+                    sums[name] = sums.get(name, 0) + parts[name]
+            walk.arrive(streams)
+    return {name: (total / tokens).astype(np.float32) for name, total in sums.items()}

@@ -5,14 +5,17 @@ their source.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
+
+import numpy as np
 
 from edge import targets
 from edge.artifact import vectors
@@ -38,6 +41,7 @@ from edge.source.pull import pin_of
 from edge.system import processors
 from edge.system.memory import give_back
 from edge.system.progress import Progress, silent
+from edge.system.team import Team
 from edge.system.units import size
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import vocabulary_of
@@ -151,9 +155,11 @@ def convert_all(
     progress: Progress | None = None,
     say: Say = unsaid,
 ) -> list[Artifact]:
-    """Convert to several targets in one pass over the checkpoint: target -> folder of its artifact."""
-    progress = progress or silent
-    with ExitStack() as stack:
+    """Convert to several targets in one pass over the checkpoint: target -> folder of its artifact. Of processes that
+    torchrun started, the first writes them, and the others do their share of reading a text; they return nothing.
+    """
+    with closing(targets.team()) as team, ExitStack() as stack:
+        progress, say = (progress or silent, say) if team.first else (silent, unsaid)
         subject = open_subject(source, options)
         stack.enter_context(subject.checkpoint)
         subject, tasks = prepare(subject, outs, options, progress)
@@ -161,7 +167,7 @@ def convert_all(
         for note in subject.notes:
             say(note)
         folders = [
-            stack.enter_context(publishing(task.out, force=options.force, keep=task.begun))
+            stack.enter_context(_place(task, force=options.force, first=team.first))
             for task in tasks
         ]
         works = [
@@ -170,9 +176,11 @@ def convert_all(
         ]
         give_back()  # what reading the tokenizer took
         windows = _windows(checkpoint, works)
-        _weigh(checkpoint, works, windows, progress)
+        _weigh(checkpoint, works, windows, progress, team)
         for some in _alike(works):
-            _write(checkpoint, some, windows, progress)
+            _write(checkpoint, some, windows, progress, team)
+        if not team.first:
+            return []
         inputs = [*checkpoint.files, *subject.files]
         hashes = _hashes(inputs, progress)
         for work in works:
@@ -187,6 +195,19 @@ def convert_all(
             )
             write_manifest(work.folder, manifest)
     return [Artifact.open(task.out) for task in tasks]
+
+
+def _place(task: Task, *, force: bool, first: bool) -> AbstractContextManager[Path]:
+    """The folder that becomes an artifact; one that is thrown away, where another process writes that."""
+    if first:
+        return publishing(task.out, force=force, keep=task.begun)
+    return _thrown_away()
+
+
+@contextmanager
+def _thrown_away() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="edge-") as folder:
+        yield Path(folder)
 
 
 def prepare(
@@ -236,6 +257,7 @@ def _weigh(
     works: Sequence[Work],
     windows: Sequence[Sequence[int]],
     progress: Progress,
+    team: Team,
 ) -> None:
     """Put an importance matrix where a library wants one."""
     files = [
@@ -244,8 +266,8 @@ def _weigh(
         if work.task.calibration is not None and work.task.recipe.mixture is not None
     ]
     lacking = [file for file in files if not file.is_file()]
-    if lacking:
-        table = measure(checkpoint, windows, progress)
+    if team.told({"wanted": np.array([bool(lacking)])})["wanted"][0]:
+        table = measure(checkpoint, windows, progress, team)
         for file in lacking:
             vectors.write(file, table)
 
@@ -266,7 +288,8 @@ def _balanced(checkpoint: Checkpoint, works: Sequence[Work], reading: Reading) -
         return checkpoint
     files = [work.folder / vectors.BALANCE for work in works]
     known = next((file for file in files if file.is_file()), None)
-    table = balance_of(checkpoint, recipe, reading) if known is None else vectors.read(known)
+    found = reading.team.told({} if known is None else vectors.read(known))
+    table = dict(found) or balance_of(checkpoint, recipe, reading)
     for file in files:
         vectors.write(file, table)
     return checkpoint.balanced(table)
@@ -277,18 +300,19 @@ def _write(
     works: Sequence[Work],
     windows: Sequence[Sequence[int]],
     progress: Progress,
+    team: Team,
 ) -> None:
     tasks = [work.task for work in works]
     name, total = checkpoint.folder.resolve().name, sum(task.layout.nbytes for task in tasks)
     what = ", ".join(f"{task.target} {task.recipe.brief}" for task in tasks)
 
     def reading(work: Work, to: Pass) -> Reading:
-        return Reading(windows, work.folder, work.task.reading(to), progress)
+        return Reading(windows, work.folder, work.task.reading(to), progress, team)
 
     checkpoint = _balanced(checkpoint, works, reading(works[0], "balance"))
     with ExitStack() as stack:
         jobs = []
-        for work in works:
+        for work in works if team.first else ():
             journal = Journal.open(work.folder, work.task.key)
             about = About(checkpoint.family, name, work.ids)
             mode: Mode = "resume" if journal.done else "write"
@@ -297,8 +321,11 @@ def _write(
             jobs.append(Job(writer, journal))
         for recipe in dict.fromkeys(str(task.recipe) for task in tasks if task.recipe.by_inputs):
             some = [i for i, task in enumerate(tasks) if str(task.recipe) == recipe]
-            alike = Alike([tasks[i].recipe for i in some], [jobs[i] for i in some])
+            own = [jobs[i] for i in some] if team.first else []
+            alike = Alike([tasks[i].recipe for i in some], own)
             by_inputs(checkpoint, alike, reading(works[some[0]], "round"))
+        if not team.first:
+            return
         with progress(what, total) as advance:
             one_pass(checkpoint, jobs, advance)
     for job, work in zip(jobs, works, strict=True):

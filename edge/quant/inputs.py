@@ -1,15 +1,23 @@
 """What a matrix multiplies while a model reads a text. K inputs, T rows."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge.typing import F32
 
-_PANEL = 1024  # columns of products that are added up at once
+_PANEL = 256  # columns of products that are added up at once
 # What is kept of products of two inputs: a text of a few thousand tokens tells less of pairs than of each, and others'
 # texts pair them otherwise. Half was best of 1, 0.9, 0.7, 0.5, 0.3 and 0.1 for a text of another kind than was read.
 PAIRS = 0.5
+
+Run = Callable[[Callable[[int], None], Iterable[int]], None]
+
+
+def _in_turn(do: Callable[[int], None], items: Iterable[int]) -> None:
+    for item in items:
+        do(item)
 
 
 @dataclass(slots=True)
@@ -30,10 +38,26 @@ class Inputs:
         empty = np.zeros(columns, np.float32)
         return cls(np.zeros((columns, columns), np.float32), empty, empty.copy())
 
-    def add(self, x: F32) -> None:
-        """x [T, K]: means become sums, until `mean`."""
-        for at in range(0, x.shape[1], _PANEL):
-            self.products[at : at + _PANEL] += x[:, at : at + _PANEL].T @ x
+    @property
+    def panels(self) -> int:
+        """How many parts `products` falls into."""
+        return -(-len(self.products) // _PANEL)
+
+    def panel(self, number: int) -> F32:
+        """One of them, of this very array."""
+        return self.products[number * _PANEL : (number + 1) * _PANEL]
+
+    def add(self, x: F32, own: Sequence[int] | None = None, run: Run = _in_turn) -> None:
+        """x [T, K]: means become sums, until `mean`. `own`: the panels of products that are added to, if not all;
+        `run`: who does them.
+        """
+
+        def one(number: int) -> None:
+            at = number * _PANEL
+            part = self.panel(number)
+            part += x[:, at : at + _PANEL].T @ x
+
+        run(one, range(self.panels) if own is None else own)
         size = np.abs(x)
         self.sizes += size.sum(axis=0)
         np.maximum(self.largest, size.max(axis=0), out=self.largest)

@@ -6,6 +6,7 @@ W windows of T tokens each, D width, N rows and K columns of a matrix.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class Walk:
     streams: list[F32]
     layer: int = 0
     _read: dict[str, F32] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     @classmethod
     def begin(
@@ -53,14 +55,18 @@ class Walk:
         streams = [embed(ops, spec, np.asarray(window, np.int64)) for window in windows]
         return cls(spec, checkpoint_weights(checkpoint), streams)
 
+    def one(self, window: int, hear: Hear | None) -> F32:
+        ops: Ops[AnyArray, Tables] = _Heard(self._weight, Cache(), 0, False, hear=hear)
+        stream, at = self.streams[window], self.layer
+        found: F32 = segment(
+            ops, self.spec, stream, start=at, stop=at + 1, ends=False, embedded=True
+        )
+        return found
+
     def through(self, hear: Hear | None, advance: Advance) -> list[F32]:
         out = []
-        for stream in self.streams:
-            ops: Ops[AnyArray, Tables] = _Heard(self._weight, Cache(), 0, False, hear=hear)
-            at = self.layer
-            out.append(
-                segment(ops, self.spec, stream, start=at, stop=at + 1, ends=False, embedded=True)
-            )
+        for window, stream in enumerate(self.streams):
+            out.append(self.one(window, hear))
             advance(len(stream))
         return out
 
@@ -77,38 +83,10 @@ class Walk:
 
     def _weight(self, name: str, rows: I64 | None) -> F32:
         """Each weight of a layer is read once."""
-        if name not in self._read:
-            self._read[name] = self.weights(name, rows)
-        return self._read[name]
+        with self._lock:
+            if name not in self._read:
+                self._read[name] = self.weights(name, rows)
+            return self._read[name]
 
 
 walk = Walk.begin  # at the first layer
-
-
-def importance(
-    checkpoint: Checkpoint, windows: Sequence[Sequence[int]], advance: Advance
-) -> dict[str, F32]:
-    """The mean square of each input of each matrix of the layers, over all positions of all windows,
-    by canonical name: [K].
-    """
-    sums: dict[str, np.ndarray] = {}
-
-    def hear(names: tuple[str, ...], x: F32) -> None:
-        squares = np.einsum("tk,tk->k", x, x, dtype=np.float64)
-        for name in names:
-            sums[name] = sums.get(name, 0) + squares
-
-    found = Walk.begin(checkpoint, windows)
-    heard = 0
-    layers = len(found.spec.layers)
-
-    def part(tokens: int) -> None:
-        """Of all tokens, a layer of all."""
-        nonlocal heard
-        before, heard = heard // layers, heard + tokens
-        advance(heard // layers - before)
-
-    while found.layer < layers:
-        found.arrive(found.through(hear, part))
-    count = sum(map(len, windows))
-    return {name: (total / count).astype(np.float32) for name, total in sums.items()}

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from support import converted, nothing_left, run, tiny
 
-from edge import targets
 from edge.api import verify_artifact
 from edge.artifact import vectors as kept
 from edge.artifact.manifest import Artifact
-from edge.convert.calibration import Calibration
+from edge.convert.calibration import Calibration, measure
 from edge.convert.conversion import convert
 from edge.convert.options import Options
 from edge.errors import Damaged, EdgeError, Unsupported
@@ -263,7 +262,7 @@ def test_importances_are_mean_squares_of_inputs(assets: Path, text: Path, tmp_pa
     source = assets / "llm" / "stories-260k"
     windows = [[1, *range(20, 60)], [1, *range(100, 130)]]
     with Checkpoint.open(source) as checkpoint:
-        found = targets.oracle().importance(checkpoint, windows, lambda _: None)
+        found = measure(checkpoint, windows)
         names = {
             place.tensor.removesuffix(".weight"): name for name, place in checkpoint.places.items()
         }
@@ -317,9 +316,7 @@ def test_importances_keep_what_a_text_needs(text: Path, tmp_path: Path, type_: s
     kind = BY_NAME[type_.upper()]
     with Checkpoint.open(STORIES) as checkpoint:
         means = [
-            targets.oracle().importance(
-                checkpoint, Calibration.of(file, 1500).windows(STORIES, 512), lambda _: None
-            )
+            measure(checkpoint, Calibration.of(file, 1500).windows(STORIES, 512))
             for file in (text, other)
         ]
         lost = {True: 0.0, False: 0.0}

@@ -59,6 +59,7 @@ TOOLKITS = {
         "edge/vision/",
     ),
     "platformdirs": ("edge/system/home.py",),
+    "threadpoolctl": ("edge/system/team.py",),
 }
 
 # 3. Rooms of edge, from the ground up: a folder, or a file of the waist that stands alone. A room
