@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,6 +68,22 @@ def asked(
         done = ran(program, words, places, theirs.fileno())
     thread.join(SECONDS)
     return done, models.called
+
+
+def literals(source: str) -> Iterator[tuple[str, str]]:
+    """The string literals of a Swift file: what stands before each on its line, and its text with interpolations."""
+    for line in source.splitlines():
+        at = 0
+        while (start := line.find('"', at)) >= 0:
+            at, depth = start + 1, 0
+            while line[at] != '"' or depth:
+                if line[at] == "\\" and not depth:
+                    depth, at = int(line[at + 1] == "("), at + 2
+                    continue
+                depth += depth and {"(": 1, ")": -1}.get(line[at], 0)
+                at += 1
+            at += 1
+            yield line[:start], line[start + 1 : at - 1]
 
 
 def mlx_pipe() -> ModuleType:

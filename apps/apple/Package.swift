@@ -12,7 +12,7 @@ let standIns: [Target] = [
     // Xcode builds the app itself, by its project.
     .executableTarget(
         name: "EdgeApp", dependencies: ["EdgeKit", "EdgeCoreML", "EdgeMLX", "SwiftUI", "UniformTypeIdentifiers"], path: "App",
-        exclude: ["PrivacyInfo.xcprivacy"]),
+        exclude: ["PrivacyInfo.xcprivacy", "Localizable.xcstrings"]),
 ]
 let coreML: [Target.Dependency] = ["CoreML"]
 let mlx: [Target.Dependency] = ["MLX"]

@@ -1,7 +1,6 @@
 """The app for iOS and macOS, on Linux: its core by the golden files, its Core ML over the evaluator in numpy."""
 
 import json
-import plistlib
 import shutil
 from dataclasses import asdict
 from hashlib import sha256
@@ -278,6 +277,15 @@ def test_the_screens_have_words_and_every_control_a_name(programs: Path) -> None
     assert all(name.strip() for _, _, name in found), done.stdout
 
 
+@pytest.mark.parametrize(("language", "send"), [("de", "Senden"), ("zh-Hans", "发送")])
+def test_the_screens_in_another_language(programs: Path, language: str, send: str) -> None:
+    words = ["/app/Localizable.xcstrings", language]
+    done = apple.ran(programs / "EdgeApp", words, {"/app": apple.APPLE / "App"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"button: {send}" in done.stdout
+    assert "is not in the catalogue" not in done.stdout
+
+
 def test_the_demo_says_what_the_reference_says(
     programs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -302,72 +310,6 @@ def test_the_demo_says_what_the_reference_says(
     done, _ = apple.asked(demo, ["/app", ASKED[0], "12"], {"/app": tmp_path / "app"})
     assert done.returncode == 1
     assert done.stderr.startswith("tokenizer.json has 2 bytes and should have ")
-
-
-def test_the_project_names_what_is_there() -> None:
-    xcode = apple.APPLE / "Xcode"
-    read = apple.project(xcode / "Edge.xcodeproj" / "project.pbxproj")
-    objects = read["objects"]
-    by_kind: dict[str, list[dict[str, Any]]] = {}
-    for one in objects.values():
-        by_kind.setdefault(one["isa"], []).append(one)
-    ids = {word for one in objects.values() for word in words_of(one) if word.startswith("ED6E")}
-    assert ids | {read["rootObject"]} <= objects.keys()
-    (target,), (group,) = by_kind["PBXNativeTarget"], by_kind["PBXFileSystemSynchronizedRootGroup"]
-    assert objects[target["fileSystemSynchronizedGroups"][0]] is group
-    assert (xcode / group["path"] / "EdgeApp.swift").is_file()
-    for file in by_kind["PBXFileReference"]:
-        assert file["sourceTree"] == "BUILT_PRODUCTS_DIR" or (xcode / file["path"]).is_file()
-    package = xcode / by_kind["XCLocalSwiftPackageReference"][0]["relativePath"] / "Package.swift"
-    for product in by_kind["XCSwiftPackageProductDependency"]:
-        assert f'.library(name: "{product["productName"]}"' in package.read_text()
-    assert ".iOS(.v18), .macOS(.v15)" in package.read_text()
-    for number in objects[target["buildConfigurationList"]]["buildConfigurations"]:
-        settings = objects[number]["buildSettings"]
-        assert settings["IPHONEOS_DEPLOYMENT_TARGET"] == "18.0"
-        assert settings["MACOSX_DEPLOYMENT_TARGET"] == "15.0"
-        assert settings["CODE_SIGN_ENTITLEMENTS[sdk=iphoneos*]"] == "iOS.entitlements"
-        assert settings["CODE_SIGN_ENTITLEMENTS[sdk=macosx*]"] == "macOS.entitlements"
-
-
-def test_the_app_asks_for_files_and_memory_alone_and_says_why() -> None:
-    def read(name: str) -> dict[str, Any]:
-        return plistlib.loads((apple.APPLE / name).read_bytes())
-
-    mac = {"com.apple.security.app-sandbox", "com.apple.security.files.user-selected.read-only"}
-    assert {
-        key for key, value in read("Xcode/macOS.entitlements").items() if value
-    } == mac  # no network
-    phone = {"com.apple.developer.kernel.increased-memory-limit": True}
-    assert read("Xcode/iOS.entitlements") == phone
-    told = read("App/PrivacyInfo.xcprivacy")
-    assert (told["NSPrivacyTracking"], told["NSPrivacyCollectedDataTypes"]) == (False, [])
-    used = "".join(
-        file.read_text()
-        for kind in ("App", "Sources")
-        for file in (apple.APPLE / kind).rglob("*.swift")
-    )
-    named = {
-        kind["NSPrivacyAccessedAPIType"].removeprefix("NSPrivacyAccessedAPICategory")
-        for kind in told["NSPrivacyAccessedAPITypes"]
-    }
-    needs = {
-        "UserDefaults": "UserDefaults",
-        "DiskSpace": "attributesOfFileSystem",
-        "FileTimestamp": "DateKey",
-        "SystemBootTime": "systemUptime",
-    }
-    assert named == {name for name, word in needs.items() if word in used}
-    assert all(
-        kind["NSPrivacyAccessedAPITypeReasons"] for kind in told["NSPrivacyAccessedAPITypes"]
-    )
-
-
-def words_of(value: Any) -> list[str]:
-    inner = (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    )
-    return [str(value)] if inner is None else [word for one in inner for word in words_of(one)]
 
 
 def test_a_core_that_is_wrong_is_seen(checks: Path, tmp_path: Path) -> None:

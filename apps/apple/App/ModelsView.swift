@@ -18,7 +18,7 @@ struct ModelsView: View {
                         shelf.open(model.name)
                         dismiss()
                     } label: {
-                        LabeledContent(model.name, value: "\(megabytes(model.bytes)) MB")
+                        LabeledContent(model.name) { Text("\(megabytes(model.bytes)) MB") }
                     }
                     .swipeActions { delete(model) }
                     .contextMenu { delete(model) }

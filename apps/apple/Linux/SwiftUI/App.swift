@@ -23,8 +23,12 @@ public struct WindowGroup<Content: View>: Scene {
 }
 
 extension App {
-    /// Says what stands on the first screen, and on the sheets that it opens.
+    /// Says what stands on the first screen, and on the sheets that it opens. Two words name a string catalogue and a language.
     public static func main() {
+        let words = CommandLine.arguments.dropFirst()
+        if words.count == 2, let file = words.first, let language = words.last {
+            do { try Catalogue.shared.load(file, language) } catch { fatalError("\(error)") }
+        }
         let found = Found()
         Self().body.walk(found)
         print(found.lines.joined(separator: "\n"))

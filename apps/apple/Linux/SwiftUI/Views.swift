@@ -1,24 +1,5 @@
 import Foundation
 
-/// A text of the user's language: written in the code in English.
-public struct LocalizedStringKey: ExpressibleByStringInterpolation {
-    let text: String
-
-    public init(stringLiteral value: String) { text = value }
-
-    public init(stringInterpolation: StringInterpolation) { text = stringInterpolation.text }
-
-    public struct StringInterpolation: StringInterpolationProtocol {
-        var text = ""
-
-        public init(literalCapacity: Int, interpolationCount: Int) {}
-        public mutating func appendLiteral(_ literal: String) { text += literal }
-        public mutating func appendInterpolation(_ value: String) { text += value }
-        public mutating func appendInterpolation(_ value: Int) { text += "\(value)" }
-        public mutating func appendInterpolation(_ value: Double, specifier: String) { text += String(format: specifier, value) }
-    }
-}
-
 public struct Text: Plain {
     let text: String
 
@@ -121,8 +102,8 @@ public struct LabeledContent<Content: View>: Plain {
 }
 
 extension LabeledContent where Content == Text {
-    @_disfavoredOverload public init(_ title: some StringProtocol, value: some StringProtocol) {
-        (self.title, content) = (String(title), Text(value))
+    @_disfavoredOverload public init(_ title: some StringProtocol, content: () -> Content) {
+        (self.title, self.content) = (String(title), content())
     }
 }
 
