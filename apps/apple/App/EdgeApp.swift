@@ -9,10 +9,16 @@ import SwiftUI
 
     var body: some Scene {
         WindowGroup {
-            ChatView(shelf: shelf).task { shelf.openLast() }
+            ChatView(shelf: shelf)
+                .task { shelf.openLast() }
+                .task { for await _ in memoryWarnings() { shelf.memoryWarning() } }
         }
         .onChange(of: phase) { _, now in
-            if now == .background { shelf.chat.background() }
+            switch now {
+            case .background: shelf.background()
+            case .active: shelf.foreground()
+            default: break
+            }
         }
     }
 }

@@ -24,6 +24,18 @@ func modelFolder() -> URL {
     #endif
 }
 
+/// When the system is short of memory.
+func memoryWarnings() -> AsyncStream<Void> {
+    let (warnings, told) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    #if canImport(Darwin)
+    nonisolated(unsafe) let source = DispatchSource.makeMemoryPressureSource(eventMask: [.warning, .critical], queue: .main)
+    source.setEventHandler { told.yield() }
+    told.onTermination = { _ in source.cancel() }
+    source.activate()
+    #endif
+    return warnings
+}
+
 /// Notes in the app's own settings.
 struct SavedNotes: Notes {
     func note(_ key: String) -> String? { UserDefaults.standard.string(forKey: key) }

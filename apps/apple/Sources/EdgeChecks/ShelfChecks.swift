@@ -101,6 +101,40 @@ extension Checks {
             await it.chat.settled()
             for wanted in [1, 0] { try await tested("4", wanted) }
         }
+        await check("where memory is short the model of an app that is not seen is closed, and opened when it is seen") {
+            let (name, fake) = (app.lastPathComponent, FakeDecoding("One two three.", pause: .milliseconds(20)))
+            let it = shelf(fake: fake)
+            it.open(name)
+            await it.chat.settled()
+            it.memoryWarning() // seen: it is in use
+            await it.chat.settled()
+            try equal(it.chat.isReady, true)
+            it.chat.send("Hi")
+            it.background()
+            it.memoryWarning() // it still writes
+            await it.chat.settled()
+            try await equal([fake.closed, it.chat.isReady, it.chat.isBusy], [true, false, false])
+            let lines = it.chat.lines
+            it.foreground()
+            await it.chat.settled()
+            try equal(it.chat.state, .ready(name: name))
+            try equal(it.chat.lines, lines)
+            it.background()
+            it.memoryWarning()
+            try equal(it.chat.state, .empty)
+            it.memoryWarning()
+            it.foreground()
+            await it.chat.settled()
+            try equal(it.chat.state, .ready(name: name))
+            it.background()
+            it.foreground() // nothing was closed
+            try equal(it.chat.state, .ready(name: name))
+            it.background()
+            it.open(name)
+            it.memoryWarning() // while it is opened
+            await it.chat.settled()
+            try equal(it.chat.isReady, false)
+        }
         await check("a model that is open is closed, then deleted") {
             let (it, name) = (shelf(), app.lastPathComponent)
             it.openLast()

@@ -17,6 +17,7 @@ import Observation
     @ObservationIgnored private var after: Task<Void, Never>? // the last that runs, or closes a model
     private var running: Task<Void, Never>?
     private var writes = false
+    @ObservationIgnored private var releases = false
     private var count = 0 // of lines
     @ObservationIgnored private var started = 0
 
@@ -130,6 +131,14 @@ import Observation
         state = .empty
     }
 
+    /// Close the model to have its memory, once what runs has ended. What was said stays.
+    public func release() {
+        releases = isBusy
+        if isBusy || model == nil { return }
+        close()
+        if case .ready = state { state = .empty }
+    }
+
     /// When nothing runs any more: for tests, and before an app is ended.
     public func settled() async {
         while let last = after {
@@ -159,7 +168,9 @@ import Observation
         let task = Task {
             await before?.value
             do { try await body() } catch { state = Task.isCancelled ? .empty : .failed(words(error), unsent: nil) }
-            if number == started { (running, self.writes) = (nil, false) } // else another one began at its end
+            if number != started { return } // another one began at its end
+            (running, self.writes) = (nil, false)
+            if releases { release() }
         }
         (running, after) = (task, task)
     }

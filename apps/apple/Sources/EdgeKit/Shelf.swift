@@ -15,6 +15,8 @@ public protocol Notes: Sendable {
     public let chat = ChatModel()
     public private(set) var models: [Stored] = []
 
+    private var isSeen = true
+    private var wasReleased = false
     private let store: ModelStore
     private let notes: any Notes
     private let system: String
@@ -36,10 +38,30 @@ public protocol Notes: Sendable {
         if let last = notes.note(LAST) ?? models.first?.name { open(last) }
     }
 
+    /// The app is no longer seen.
+    public func background() {
+        isSeen = false
+        chat.background()
+    }
+
+    /// The app is seen again: what was closed meanwhile is opened.
+    public func foreground() {
+        isSeen = true
+        if wasReleased { openLast() }
+    }
+
+    /// The system is short of memory: the model of an app that is not seen is closed, before the system ends the app.
+    public func memoryWarning() {
+        if isSeen { return }
+        wasReleased = wasReleased || chat.isReady || chat.isBusy
+        chat.release()
+    }
+
     /// Open a model, if it fits or is to be tried `anyway`.
     public func open(_ name: String, anyway: Bool = false) {
         guard !chat.isBusy, let model = models.first(where: { $0.name == name }) else { return }
         notes.note(name, as: LAST)
+        wasReleased = false
         let (store, notes, system, free, with) = (store, notes, system, free, with)
         let doubt: @Sendable () throws -> ChatState? = {
             // Only here is the model that was open closed, and no longer counts against this one.
