@@ -3,6 +3,30 @@ import EdgeKit
 import Foundation
 
 extension Checks {
+    /// Answers of the packaged model are those that every core must give, from the whole cache and from one that was cut.
+    func answers(_ golden: Golden, _ app: URL, _ place: URL) async throws {
+        let about = try ModelFolder(app).description
+        let tokenizer = try ModelFolder(app).tokenizer()
+        let packages = try await Packages(app, compiled: place)
+        for (at, item) in try golden.of("answers").items().enumerated() {
+            check("answer \(at)") {
+                var pieces: [String] = []
+                let wish = Wish(stop: about.stop, most: 48)
+                let made = try generate(packages.decoder(), item["ids"].ids(), tokenizer.stream(), wish) { pieces.append($0) }
+                try equal(made.tokens, item["tokens"].ids())
+                try equal(made.ending.rawValue, item["ending"].text())
+                try exactly(pieces, item["pieces"].texts())
+            }
+        }
+        for (at, item) in try golden.of("compacted").items().enumerated() {
+            check("compacted \(at)") {
+                let decoder = try packages.decoder(.snapkv, cut(item))
+                let made = try generate(decoder, item["ids"].ids(), tokenizer.stream(), Wish(stop: about.stop, most: 32)) { _ in }
+                try equal(made.tokens, item["tokens"].ids())
+            }
+        }
+    }
+
     /// Core ML's packages give the tokens of `edge run --reference`, which `told` has. `app`: a folder that `edge app` wrote.
     func model(_ told: Json, _ app: URL, _ place: URL) async throws {
         let about = try ModelFolder(app).description
@@ -58,8 +82,12 @@ extension Checks {
 private func made(_ packages: Packages, _ item: Json) throws -> any TokenDecoder {
     if try item["drafts"].orNil != nil { return try packages.decoder(.drafts) }
     guard let options = try item["snapkv"].orNil else { return try packages.decoder() }
+    return try packages.decoder(.snapkv, cut(options))
+}
+
+/// How a cache is cut.
+private func cut(_ options: Json) throws -> SnapKv {
     func number(_ name: String) throws -> Int { try options[name].whole(0...9999) }
-    let cut = SnapKv(
+    return SnapKv(
         capacity: try number("capacity"), window: try number("window"), kernel: try number("kernel"), sinks: try number("sinks"))
-    return try packages.decoder(.snapkv, cut)
 }

@@ -2,7 +2,8 @@ import EdgeKit
 import Foundation
 
 // Checks, told one by one where they fail: `golden GOLDEN TOKENIZER`, `vocabularies GOLDEN ASSETS`, `folders APP PLACE`.
-// `model TOLD APP PLACE`. TOLD is a file of what `edge` answers, GOLDEN is apps/golden, APP a folder that `edge app` wrote, PLACE one for what is made.
+// `answers GOLDEN APP PLACE`, `model TOLD APP PLACE`. TOLD is a file of what `edge` answers, GOLDEN is apps/golden, APP a folder
+// that `edge app` wrote, PLACE one for what is made.
 
 let words = Array(CommandLine.arguments.dropFirst())
 let places = words.dropFirst().map { URL(fileURLWithPath: $0) }
@@ -21,9 +22,10 @@ case ("vocabularies", 2): try checks.vocabularies(Golden(folder: places[0]), pla
 case ("folders", 2):
     try checks.folders(places[0], places[1])
     try await checks.shelf(places[0], places[1])
+case ("answers", 3): try await checks.answers(Golden(folder: places[0]), places[1], places[2])
 case ("model", 3): try await checks.model(json(places[0]), places[1], places[2])
 default:
-    print("which checks? golden, vocabularies, folders or model, and their paths")
+    print("which checks? golden, vocabularies, folders, answers or model, and their paths")
     exit(2)
 }
 if !checks.end() { exit(1) }
