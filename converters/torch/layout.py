@@ -24,7 +24,7 @@ from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.methods import methods
 from edge.quant.recipe import Recipe
 from edge.quant.stream import packed
-from edge.quant.tensor import FLOATS, FP32, SUMS, QTensor, Scheme, float_bytes
+from edge.quant.tensor import FLOATS, FP32, ROW, SUMS, QTensor, Scheme, float_bytes
 from edge.typing import F32, U8
 
 FILE = "model.safetensors"
@@ -66,6 +66,14 @@ LAYERS: tuple[Held, ...] = (  # beside these, for matrices of layers
         zero=("middle", "integer", "minimum"),
         number=tuple(FLOATS),
         rotated=(True,),
+    ),
+    Held(
+        what="integers whose inputs are rounded to as many bits",
+        bits=(4, 6),
+        group=(ROW,),
+        zero=("middle",),
+        number=("fp32",),
+        inputs=(4, 6),
     ),
 )
 Kind = TypeVar("Kind", bound=Spec)
@@ -168,11 +176,10 @@ def _tensors(stored: StoredCopy, shape: tuple[int, ...]) -> dict[str, Tensor]:
 
 def _coded(name: str, scheme: Scheme, shape: tuple[int, ...]) -> dict[str, Tensor]:
     """Tensors of codes."""
-    assert scheme.group is not None
     rows, groups = shape[0], scheme.groups(shape[1])
     number = _FLOATS[scheme.number]
     out = {
-        f"{name}.codes": Tensor("U8", (rows, groups * scheme.group * scheme.bits // 8)),
+        f"{name}.codes": Tensor("U8", (rows, groups * scheme.width(shape[1]) * scheme.bits // 8)),
         f"{name}.scales": Tensor(number, (rows, groups)),
     }
     if scheme.zero == "levels":

@@ -30,6 +30,7 @@ class Held:
     method: Collection[str] | None = None
     block_bytes: Collection[int] = (0,)
     rotated: tuple[bool, ...] = (False,)
+    inputs: Collection[int] = (0,)
 
     def __contains__(self, scheme: Scheme) -> bool:
         fits = all(getattr(scheme, name) in values for name, values in self._values())

@@ -2,7 +2,9 @@
 all others cost these their precision. What is large moves into the weights: a column is multiplied by the root of
 how large its inputs become over how large its weights are, and what it multiplies is divided (`edge.quant.balance`).
 
-Kernels that round inputs to int8 are those of ONNX, by group, and of llama.cpp, by block. N rows, K columns.
+Kernels that round inputs to int8 are those of ONNX, by group, and of llama.cpp, by block. To 6 and 4 bits none does:
+`w6a6` and `w4a4`, with a scale for each token and each row, are what the paper's successors and the study of low-bit
+LLaMA3 (arXiv 2404.14047) measure; torch rounds so before it multiplies. N rows, K columns.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from edge.quant.bounds import by_steps
 from edge.quant.inputs import Inputs
 from edge.quant.methods import Method, grid
 from edge.quant.rtn import quantize
-from edge.quant.tensor import Scheme
+from edge.quant.tensor import ROW, Scheme
 from edge.typing import F32
 
 SHARE = 0.5  # of an input's size that moves: the paper's alpha
@@ -36,12 +38,22 @@ def _some(sizes: F32) -> F32:
     return found
 
 
-_WORDS = {"smoothquant-w8a8": Scheme(8, 32, "middle", "fp32", "smoothquant")}
+_WORDS = {
+    "smoothquant-w8a8": Scheme(8, 32, "middle", "fp32", "smoothquant"),
+    **{
+        f"smoothquant-w{bits}a{bits}": Scheme(bits, ROW, method="smoothquant", inputs=bits)
+        for bits in (6, 4)
+    },
+}
 METHOD = Method(
     name="smoothquant",
-    schemes=grid("smoothquant", bits=(8,), groups=(32, 64), zeros=("middle",)),
+    schemes=(
+        *grid("smoothquant", bits=(8,), groups=(32, 64), zeros=("middle",)),
+        *(scheme for scheme in _WORDS.values() if scheme.inputs),
+    ),
     quantize=quantize,
     balance=scales,
     bound=by_steps,
+    ends="int8-g32",
     names=_WORDS,
 )

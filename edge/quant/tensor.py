@@ -36,7 +36,8 @@ class Scheme:
     scales, minimums, entries and levels. `method`: who rounds to it; two
     methods make two weights. `block_bytes`: of a group in a format that only its own library makes and
     reads, which `method` names; `bits` are then its name's. `rotated`: codes are of columns that are rotated, as
-    inputs must be (`edge.quant.rotation`).
+    inputs must be (`edge.quant.rotation`). `inputs`: bits that what it multiplies is rounded to, with one scale a
+    token; 0: to what a kernel rounds it, if to anything.
     """
 
     bits: int
@@ -46,6 +47,7 @@ class Scheme:
     method: str = "rtn"
     block_bytes: int = 0
     rotated: bool = False
+    inputs: int = 0
 
     @property
     def is_float(self) -> bool:

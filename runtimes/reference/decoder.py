@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from edge.contracts import PLAIN, Numerics, Rounding, Rows, StoredWeights
+from edge.contracts import PLAIN, Numerics, Rows, StoredWeights
 from edge.net import NetSpec
 from edge.nn.decoder import decoder, embed
 from edge.nn.tracing import matrices, multiplied
@@ -20,7 +20,7 @@ from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray, Fed
 from edge_runtimes.reference.net import ReferenceNet
 from edge_runtimes.reference.ops import Cache, NumpyOps, Tables
-from edge_runtimes.reference.products import Products
+from edge_runtimes.reference.products import How, Products
 
 Weights = Callable[[str, I64 | None], F32]
 Blocks = Callable[[str], Iterable[F32 | QTensor]]
@@ -176,11 +176,13 @@ def net_oracle(
     return ReferenceNet(checkpoint.spec, lambda name: weights(name, None), products)
 
 
-def _inputs(recipe: Recipe, numerics: Numerics, name: str) -> tuple[Rounding, int, bool] | None:
-    """What the inputs of a product are rounded to, in groups of how many columns; and whether they are rotated."""
+def _inputs(recipe: Recipe, numerics: Numerics, name: str) -> How | None:
+    """What the inputs of a product are rounded to: as its scheme says, or as a kernel does."""
     scheme = recipe.scheme(name)
+    if scheme.inputs:
+        return How("int8", 0, bits=scheme.inputs)
     kind = numerics.inputs(scheme)
-    return None if kind is None else (kind, scheme.group or 0, scheme.rotated)
+    return None if kind is None else How(kind, scheme.group or 0, scheme.rotated)
 
 
 def checkpoint_weights(

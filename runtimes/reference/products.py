@@ -18,28 +18,37 @@ BLOCK = 32  # columns of ggml's blocks
 
 
 @dataclass(frozen=True, slots=True)
-class Products:
-    """`blocks`: a weight's rows as they are stored. `how`: what inputs are rounded to for a weight, in groups of
-    how many columns, and whether they are rotated before.
+class How:
+    """What inputs are rounded to, in groups of how many columns or by row (0); integers to so many `bits`; and whether
+    they are rotated before.
     """
+
+    kind: Rounding
+    group: int
+    rotated: bool = False
+    bits: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """`blocks`: a weight's rows as they are stored. `how`: what inputs are rounded to for a weight, if to anything."""
 
     weight: Callable[[str, I64 | None], F32]
     blocks: Callable[[str], Iterable[F32 | QTensor]]
-    how: Callable[[str], tuple[Rounding, int, bool] | None]
+    how: Callable[[str], How | None]
 
     def __call__(self, x: F32, name: str) -> F32:
         """x [T, K], or [batch, T, K] where each of a batch is rounded by itself -> [T or batch T, N]."""
         how = self.how(name)
-        if how is not None and how[:2] == ("u8", 0) and x.ndim == 3:
+        if how is not None and how.kind == "u8" and x.ndim == 3:
             x = np.stack([_unsigned(part) for part in x])
             how = None
         x = x.reshape(-1, x.shape[-1])
         if how is None:
             return x @ self.weight(name, None).T
-        kind, group, turns = how
-        inputs = round_inputs(rotated_columns(x) if turns else x, kind, group)
-        lost = lost_sums(x, inputs) if kind == "q8_1" else None
-        inputs = back(inputs) if turns else inputs
+        inputs = round_inputs(rotated_columns(x) if how.rotated else x, how)
+        lost = lost_sums(x, inputs) if how.kind == "q8_1" else None
+        inputs = back(inputs) if how.rotated else inputs
         return np.concatenate(
             [_product(inputs, lost, block) for block in self.blocks(name)], axis=1
         )
@@ -55,14 +64,18 @@ def _product(inputs: F32, lost: F32 | None, weights: F32 | QTensor) -> F32:
     return out + lost @ weights.zeros.astype(np.float32).T
 
 
-def round_inputs(x: F32, kind: Rounding, group: int) -> F32:
-    """x [T, K] as a kernel sees it: floats of a type, or int8 with one scale a group."""
+def round_inputs(x: F32, how: How) -> F32:
+    """x [T, K] as a kernel sees it: floats of a type, or integers with one scale a group."""
+    kind = how.kind
     if kind == "fp16" or kind == "bf16":
         return rounded(x, kind)
     if kind == "u8":
         return _unsigned(x)
-    steps, scales = _int8(x, group if kind == "int8" else BLOCK)
-    scales = scales if kind == "int8" else rounded(scales, "fp16")
+    if kind == "int8":
+        steps, scales = _integers(x, how.group or x.shape[1], how.bits)
+    else:
+        steps, scales = _integers(x, BLOCK)
+        scales = rounded(scales, "fp16")
     return (steps * scales).reshape(len(x), -1)[:, : x.shape[1]]
 
 
@@ -82,15 +95,16 @@ def lost_sums(x: F32, inputs: F32) -> F32:
     """ggml multiplies minimums by the sum of each block, rounded for itself: that, less the sum of the
     rounded inputs, [T, J].
     """
-    steps, scales = _int8(x, BLOCK)
+    steps, scales = _integers(x, BLOCK)
     sums = rounded((scales * steps.sum(axis=2, keepdims=True))[:, :, 0], "fp16")
     return sums - inputs.reshape(len(x), -1, BLOCK).sum(axis=2)
 
 
-def _int8(x: F32, group: int) -> tuple[F32, F32]:
-    """Whole numbers of at most 127 in size [T, J, group] and their scales [T, J, 1]."""
+def _integers(x: F32, group: int, bits: int = 8) -> tuple[F32, F32]:
+    """Whole numbers, of 8 bits at most 127 in size, [T, J, group] and their scales [T, J, 1]."""
+    most = np.float32((1 << bits - 1) - 1)
     grouped = np.pad(x, ((0, 0), (0, -x.shape[1] % group))).reshape(len(x), -1, group)
     largest = np.abs(grouped).max(axis=2, keepdims=True)
     # Times the inverse, not divided by the scale: a tie must round as it does in the kernel.
-    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
-    return np.rint(grouped * inverse), largest / np.float32(127)
+    inverse = np.divide(most, largest, out=np.zeros_like(largest), where=largest > 0)
+    return np.rint(grouped * inverse), largest / most

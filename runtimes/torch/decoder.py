@@ -127,9 +127,12 @@ def array(x: torch.Tensor) -> F32:
 
 
 def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
-    """A narrow float rounds every activation; bfloat16, three bits shorter, eight times as far."""
-    kind = number(recipe, exact=exact)
+    """A narrow float rounds every activation; bfloat16, three bits shorter, eight times as far. Where inputs are rounded to
+    few bits, one in the middle of two falls to either: as far as a step of the largest.
+    """
+    kind, bits = number(recipe, exact=exact), recipe.body.inputs
     wide = 1e-4 if recipe.body.is_float else 1e-3
+    wide = 1 / ((1 << bits - 1) - 1) if bits else wide
     return Numerics(tolerance={"fp32": wide, "fp16": 1e-2, "bf16": 8e-2}[kind], cache=kind)
 
 

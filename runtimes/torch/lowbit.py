@@ -133,6 +133,26 @@ class Rotated:
         return replace(self, base=self.base.first(rows))
 
 
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Weights that multiply what is rounded to so many bits, with a scale for each token."""
+
+    base: Codes
+    bits: int
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.base.take(rows)
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        most = (1 << self.bits - 1) - 1
+        largest = x.abs().amax(-1, keepdim=True)
+        inverse = torch.where(largest > 0, most / largest, 0)
+        return self.base.product((x * inverse).round() * (largest / most))
+
+    def first(self, rows: int) -> "Rounded":
+        return replace(self, base=self.base.first(rows))
+
+
 class Int4Product:
     """Codes for torch's 4-bit kernel, which takes bfloat16 scales; 8-bit codes as their two halves.
 

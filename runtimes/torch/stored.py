@@ -35,7 +35,7 @@ class TorchRows(Closeable):
         if scheme.group is None or f"{name}.scales" not in entries:
             raise Damaged(f"{FILE} holds no {name} as {scheme}", fix="convert again")
         columns = self._shapes[weight][1]
-        values = self._meant(name, start, stop, scheme.group)[:, :columns]
+        values = self._meant(name, start, stop, scheme.width(columns))[:, :columns]
         if scheme.rotated:
             return back(values)
         if scheme.terms:

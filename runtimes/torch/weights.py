@@ -21,7 +21,7 @@ from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import Shape
-from edge_runtimes.torch.lowbit import Codes, Int4Product, Rotated, Sum, has_kernel
+from edge_runtimes.torch.lowbit import Codes, Int4Product, Rotated, Rounded, Sum, has_kernel
 from edge_runtimes.torch.shared import Matrix
 
 FILE = "model.safetensors"
@@ -139,8 +139,7 @@ class _File:
         elif scheme.zero != "middle":
             number = None if scheme.zero == "integer" else scheme.number
             zeros = self.tensor(f"{name}.zeros", number, each)
-        assert scheme.group is not None
-        packed = (rows, groups * scheme.group * scheme.bits // 8)
+        packed = (rows, groups * scheme.width(shape[1]) * scheme.bits // 8)
         codes = self.tensor(f"{name}.codes", None, packed)
         scales = self.tensor(f"{name}.scales", scheme.number, each)
         return Codes(codes, scales, zeros, scheme, shape[1], levels)
@@ -151,6 +150,8 @@ class _File:
             plain = self.matrix(name, shape, replace(scheme, rotated=False))
             assert isinstance(plain, Codes | Int4Product)
             return Rotated.of(plain, shape[1], self._dtype, self._device)
+        if scheme.inputs:
+            return Rounded(self._codes(name, shape, scheme), scheme.inputs)
         found = self.table(name, shape, scheme)
         if isinstance(found, torch.Tensor):
             return found.to(self._dtype)

@@ -35,6 +35,7 @@ NEWCOMERS = {
     "a float": Scheme(8, number=NEW),
     "bits": Scheme(7, 32),
     "a group": Scheme(4, 48),
+    "inputs of few bits": Scheme(4, 32, inputs=5),
 }
 
 

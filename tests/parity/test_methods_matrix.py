@@ -24,7 +24,7 @@ from edge.quant.tensor import FP16, Scheme
 from edge.source.checkpoint import Checkpoint
 
 TARGETS = targets.names("converters")
-BITS = (1, 2, 3, 4, 8)  # those of the study
+BITS = (1, 2, 3, 4, 6, 8)  # those of the study
 NARROW = 32  # columns of a group: they divide every row
 ROWS = [
     (name, bits)

@@ -31,9 +31,10 @@ torch = pytest.importorskip("torch")
 safe_open = pytest.importorskip("safetensors").safe_open
 
 from edge.quant.stream import packed as pack  # noqa: E402
+from edge_runtimes.reference.products import How, round_inputs  # noqa: E402
 from edge_runtimes.torch import decoder as decoding  # noqa: E402
 from edge_runtimes.torch import lowbit  # noqa: E402
-from edge_runtimes.torch.lowbit import Codes, Int4Product, has_kernel, unpacked  # noqa: E402
+from edge_runtimes.torch.lowbit import Codes, Int4Product, Rounded, has_kernel, unpacked  # noqa: E402
 
 STORIES = "llm/stories-260k"
 BITS = (2, 3, 4, 5, 6, 8)
@@ -385,3 +386,25 @@ def test_memory_grows_with_tokens_and_precision() -> None:
         for quant, count in (("rtn-int4-g32", 8), ("rtn-int4-g32", 64), ("fp32", 64))
     ]
     assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize("bits", [4, 6])
+def test_inputs_are_rounded_by_token_as_the_oracle_rounds_them(bits: int) -> None:
+    """And as a slow loop does: the nearest of 2^(bits - 1) - 1 steps to either side of zero."""
+    rng = np.random.default_rng(bits)
+    x = (rng.standard_normal((5, 48)) * np.exp(rng.standard_normal((5, 1)))).astype(np.float32)
+    x[2] = 0
+    scheme = recipes.parse(f"smoothquant-w{bits}a{bits}").body
+    _, codes = made(24, 48, scheme, seed=bits)
+    found = Rounded(codes, bits).product(torch.from_numpy(x)).numpy()
+    weights = codes.take(torch.arange(24)).numpy()
+    most = 2 ** (bits - 1) - 1
+    slow = np.zeros_like(x)
+    for token, row in enumerate(x):
+        step = max(abs(float(one)) for one in row) / most
+        for at, one in enumerate(row):
+            slow[token, at] = step * round(float(one) / step) if step else 0.0
+    assert len(np.unique(slow[0])) <= 2 * most + 1
+    np.testing.assert_allclose(found, slow @ weights.T, atol=2e-5)
+    told = round_inputs(x, How("int8", 0, bits=bits))
+    np.testing.assert_allclose(told, slow, atol=1e-6)
