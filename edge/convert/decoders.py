@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from edge import targets
@@ -19,6 +20,7 @@ from edge.convert.options import (
 )
 from edge.convert.sensitivity import TOKENS, Budget, sized
 from edge.convert.text_files import copy_text, text_files
+from edge.convert.trained import as_trained
 from edge.errors import EdgeError
 from edge.names import Spec
 from edge.quant.recipe import Recipe, without_text
@@ -82,7 +84,8 @@ class DecoderSubject:
             own=of_their_own(self.options),
         )
         if self.options.size is None:
-            return found
+            held = partial(self.layout, target)
+            return as_trained(self.checkpoint, recipe, found, held) if recipe.chosen else found
         if vocabulary_of(tokenizer) is None:
             raise EdgeError(
                 f"{tokenizer} has no tokenizer to read a text with, which says what bits are worth",

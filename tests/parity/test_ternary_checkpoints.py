@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from support import checkpoint, config_of, weights_of
 
 from edge.api import verify_artifact
@@ -58,3 +59,34 @@ def test_every_value_is_what_it_was(tmp_path: Path) -> None:
     rows = {row.tobytes() for each in found for row in each}
     for name, w in weights.items():
         assert all((row + 0.0).tobytes() in rows for row in w), name
+
+
+def narrow(source: Path) -> None:
+    """One weight, in a row that nobody looks at first, becomes a fourth value of its group."""
+    file = source / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if name.endswith("layers.1.mlp.up_proj.weight"))
+    weights[name][-1, 3] = 1 / 3
+    save_file(weights, file)
+
+
+@pytest.mark.parametrize(
+    ("target", "spoilt", "recipe"),
+    [
+        ("onnx", False, "ternary-g128"),
+        ("mlx", False, "ternary-g128-fp16"),
+        ("gguf", False, "search-int4-g32-fp16"),  # which holds no three values as they are
+        ("onnx", True, "search-int4-g128"),
+    ],
+)
+def test_it_is_found_where_nobody_says_so(
+    target: str, spoilt: bool, recipe: str, tmp_path: Path
+) -> None:
+    source, _ = ternary(tmp_path / "source")
+    if spoilt:
+        narrow(source)
+    artifact = convert(source, tmp_path / "it", Options(target=target, quant="int4"))
+    assert artifact.manifest.recipe == recipe
+    assert artifact.manifest.overrides == {}
+    own = convert(source, tmp_path / "own", Options(target=target, quant="rtn-int4-g32-fp16"))
+    assert own.manifest.recipe == "rtn-int4-g32-fp16", "what is asked for is made"
