@@ -1,5 +1,6 @@
 """The app for iOS and macOS, on Linux: its core by the golden files, its Core ML over the evaluator in numpy."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import asdict
@@ -188,6 +189,16 @@ class Forgetting(apple.coreml_pipe.Models):
         return found
 
 
+class Blind(apple.coreml_pipe.Models):
+    """A device that reads no row of a large cache but those of the call itself."""
+
+    def computed(self, model: Any, function: str, given: dict[str, Any]) -> dict[str, Any]:
+        for name in model.program.functions[function].states:
+            with contextlib.suppress(KeyError):  # no call was made yet
+                model.held(name)[:] = 0
+        return super().computed(model, function, given)
+
+
 class Straying(apple.coreml_pipe.Models):
     """A device that writes the first row, too, wherever a sequence is."""
 
@@ -227,7 +238,8 @@ def test_a_device_that_computes_something_else_is_told(programs: Path, tmp_path:
 
     wrong = "On this device the model does not compute what it should"
     assert said(apple.coreml_pipe.Models) == ""
-    assert said(Mumbling) == f"{wrong}: its answers may be wrong.\n"
+    for kind in (Mumbling, Blind):
+        assert said(kind) == f"{wrong}: its answers may be wrong.\n", kind
     right = 1016 + len(cases[1]["ids"]) + len(cases[1]["tokens"])
     for kind in (Forgetting, Straying):
         assert said(kind).startswith(f"{wrong} beyond {right} tokens: "), kind
@@ -306,8 +318,10 @@ def test_the_demo_says_what_the_reference_says(
     model = load(made, strategy=Strategy(reference=True))
     ids = model.encode([Message("user", ASKED[0])])
     tokens = list(generate(model.source, ids, max_tokens=12))
+    there = set((apple.swift_linux.root() / "tmp").iterdir())
     assert apple.demo_linux.answered(programs.parent, tmp_path / "app", [ASKED[0], "12"]) == 0
     assert capfd.readouterr().out == model.tokenizer.decode(tokens)
+    assert set((apple.swift_linux.root() / "tmp").glob("edge-demo-*")) <= there
     demo = programs / "edge-demo"
     words = ["/app", ASKED[0], "12", "--layerskip"]
     done, _ = apple.asked(demo, words, {"/app": tmp_path / "app"})

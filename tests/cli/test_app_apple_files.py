@@ -54,6 +54,16 @@ def test_every_text_of_the_screens_is_in_the_catalogue_and_the_reverse() -> None
     assert told.count("LOCALIZATION_PREFERS_STRING_CATALOGS = YES") == 2
 
 
+def test_nothing_in_the_app_ends_it() -> None:
+    """What cannot be had is told: no source unwraps or casts by force, or stops the process."""
+    ends = re.compile(r"try!|\bas!|fatalError|preconditionFailure|[\w)\]]!(?![=\w])")
+    for kind in ("App", "Sources/EdgeKit", "Sources/EdgeCoreML", "Sources/EdgeMLX"):
+        for file in sorted((apple.APPLE / kind).rglob("*.swift")):
+            for line in file.read_text().splitlines():
+                code = re.sub(r'"(?:[^"\\]|\\.)*"', '""', line.partition("//")[0])
+                assert not ends.search(code), f"{file.name}: {line}"
+
+
 def test_the_project_names_what_is_there() -> None:
     xcode = apple.APPLE / "Xcode"
     read = apple.project(xcode / "Edge.xcodeproj" / "project.pbxproj")

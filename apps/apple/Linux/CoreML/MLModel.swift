@@ -46,7 +46,7 @@ public final class MLModel {
 
     /// A folder in a place for what is soon gone, that says where the package lies.
     public class func compileModel(at url: URL) async throws -> URL {
-        let out = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString)/model.mlmodelc")
+        let out = FileManager.default.temporaryDirectory.appendingPathComponent("model_\(UUID().uuidString).mlmodelc")
         try FileManager.default.createDirectory(at: out, withIntermediateDirectories: true)
         try url.standardizedFileURL.path.write(to: out.appendingPathComponent("source"), atomically: true, encoding: .utf8)
         return out
@@ -66,7 +66,7 @@ public final class MLModel {
         question["inputs"] = arrays.map { ["name": $0, "type": $1.dataType.name, "shape": $1.shape.map(\.intValue)] as [String: Any] }
         if let state { question["state"] = state.number }
         let (told, bytes) = try Pipe.shared.ask(question, arrays.reduce(Data()) { $0 + $1.1.packed })
-        return try MLDictionaryFeatureProvider(dictionary: features(told["outputs"], bytes))
+        return try MLDictionaryFeatureProvider(dictionary: features(told["outputs"], bytes, gap: 3))
     }
 }
 

@@ -54,6 +54,26 @@ extension Checks {
             guard case .done(_, "Hi") = model.state else { throw Wrong(description: "\(model.state)") }
             try equal(model.lines.map(\.role), ["user", "assistant"])
         }
+        await check("an answer without a word is told, and is none") {
+            for text in ["", " \n"] {
+                let model = ChatModel()
+                model.open("m") { FakeDecoding(text) }
+                await model.settled()
+                model.send("Hi")
+                await model.settled()
+                try equal(model.state, .failed("The model gave no answer. Ask in other words.", unsent: "Hi"))
+                try equal(model.lines.count, 0)
+            }
+        }
+        await check("what a system refuses to an app that is not seen is no failure") {
+            let model = ChatModel()
+            model.open("m") { FakeDecoding(problem: EdgeError("Insufficient permission to submit GPU work.")) }
+            await model.settled()
+            model.send("Hi")
+            model.background()
+            await model.settled()
+            try equal(model.state, .done(tokensPerSecond: 0, unsent: "Hi"))
+        }
         await check("what went wrong is in words, and can be sent again") {
             let model = ChatModel()
             model.open("m") { throw EdgeError("It is damaged.") }

@@ -32,6 +32,12 @@ extension Checks {
                 try exactly(pieces.indices.map { stream.feed($0) } + [stream.finish()], item["shown"].texts())
             }
         }
+        check("scalars that join those before them are shown once") {
+            let pieces = ["\u{1f3f3}", "\u{fe0f}", "\u{200d}", "\u{1f308}", "e", "\u{301}", "x"]
+            var stream = try TextStream(pieces: pieces, Json.parse(#"{"type":"Fuse"}"#))
+            try exactly(pieces.indices.map { stream.feed($0) } + [stream.finish()], pieces + [""])
+            try exactly([stream.feed(700)], [""]) // of a vocabulary that is padded
+        }
         for wrong in ["null", #"{"type":"WordPiece"}"#, #"{"type":"Sequence","decoders":[{"type":"BPEDecoder"}]}"#] {
             check("decoder \(wrong)") {
                 let decoder = try Json.parse("{\"decoder\":\(wrong)}")["decoder"]

@@ -52,6 +52,22 @@ extension Checks {
                 }
             }
         }
+        await check("what was compiled and is broken is compiled again, and nothing is left elsewhere") {
+            func temporary() -> [String] {
+                let all = FileManager.default.enumerator(atPath: FileManager.default.temporaryDirectory.path)
+                return all?.compactMap { $0 as? String }.filter { $0.hasSuffix(".mlmodelc") }.sorted() ?? []
+            }
+            let before = temporary()
+            let kept = try FileManager.default.contentsOfDirectory(atPath: place.path)
+            for name in kept {
+                let folder = place.appendingPathComponent(name)
+                try FileManager.default.removeItem(at: folder)
+                try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            }
+            _ = try await Packages(app, compiled: place).decoder()
+            try equal(FileManager.default.contentsOfDirectory(atPath: place.path).sorted(), kept.sorted())
+            try equal(temporary(), before)
+        }
         check("what was undone is not seen again") {
             let ids = try told.items()[0]["ids"].ids().suffix(40)
             func read(_ parts: [[Int]], undo: Int = 0) throws -> [Float] {

@@ -47,6 +47,14 @@ extension Checks {
             let messages = try talk["messages"].items().map { Message(try $0["role"].text(), try $0["content"].text()) }
             check("talk \(messages)") { try equal(tokenizer.encode(chat.rendered(messages)), talk["ids"].ids()) }
         }
+        check("letters of several units of a text do not move what stands around a message") {
+            func ids(_ text: String) throws -> [Int] { try tokenizer.encode(chat.rendered([Message("user", text)])) }
+            let plain = try ids("Hi")
+            for text in ["\u{1f973}\u{1f973}\u{1f973}", "e\u{301}\u{1f3f3}\u{fe0f}\u{200d}\u{1f308}", "\u{1d538}"] {
+                let found = try ids(text)
+                try equal(Array(found.prefix(1) + found.suffix(2)), Array(plain.prefix(1) + plain.suffix(2)), text)
+            }
+        }
         check("a role that the model does not know") {
             try refused("no messages of the role tool") { _ = try chat.rendered([Message("tool", "")]) }
         }

@@ -23,14 +23,18 @@ package struct Packages: Sendable {
         let folder = try ModelFolder(stored)
         var all: [Compiled] = []
         for name in try packageNames(folder.description) {
-            all.append(try await Compiled(compiled(stored.appendingPathComponent(name), in: place)))
+            all.append(try await opened(stored.appendingPathComponent(name), in: place))
         }
         (self.all, sizes) = (all, folder.description.sizes)
     }
 
     /// One with an empty cache; `snapkv` says how that is cut, if it is.
     package func decoder(_ way: Way = .plain, _ snapkv: SnapKv = SnapKv()) throws -> any TokenDecoder {
+        #if targetEnvironment(simulator)
+        let units = MLComputeUnits.cpuOnly // its GPU is not one that models with states run on
+        #else
         let units = MLComputeUnits.cpuAndGPU // with all of them, models with states fail to load on some systems
+        #endif
         let fresh = all.map { Package($0, units) }
         return switch way {
         case .plain: try CoreMLDecoder(sizes, fresh)
@@ -53,13 +57,18 @@ package func packageNames(_ description: Description) throws -> [String] {
     return names
 }
 
-/// A package's compiled folder; compiled where it is not there yet.
-private func compiled(_ package: URL, in place: URL) async throws -> URL {
+/// A package by its compiled folder. It is compiled where that is not there yet, or can no longer be opened: a system may have
+/// been updated, or have cleared what it held for old.
+private func opened(_ package: URL, in place: URL) async throws -> Compiled {
     let kept = place.appendingPathComponent(package.deletingPathExtension().lastPathComponent + ".mlmodelc", isDirectory: true)
     let files = FileManager.default
-    if files.fileExists(atPath: kept.path) { return kept }
+    if files.fileExists(atPath: kept.path) {
+        if let known = try? await Compiled(kept) { return known }
+        try files.removeItem(at: kept)
+    }
     let made = try await MLModel.compileModel(at: package)
+    defer { try? files.removeItem(at: made) } // where it cannot be kept
     try files.createDirectory(at: place, withIntermediateDirectories: true)
     try files.moveItem(at: made, to: kept)
-    return kept
+    return try await Compiled(kept)
 }

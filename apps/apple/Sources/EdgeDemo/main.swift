@@ -15,10 +15,11 @@ guard (2...3).contains(words.count), let most = Int(words.count == 3 ? words[2] 
     say("edge-demo MODEL PROMPT [TOKENS] [--snapkv] [--layerskip] [--self-test]")
     exit(2)
 }
-let place = FileManager.default.temporaryDirectory.appendingPathComponent("edge-demo-\(ProcessInfo.processInfo.processIdentifier)")
-defer { try? FileManager.default.removeItem(at: place) }
-do {
-    let folder = URL(fileURLWithPath: words[0])
+
+/// Answer on stdout. What is compiled on the way goes with the process.
+@MainActor func answer(_ folder: URL) async throws {
+    let place = FileManager.default.temporaryDirectory.appendingPathComponent("edge-demo-\(ProcessInfo.processInfo.processIdentifier)")
+    defer { try? FileManager.default.removeItem(at: place) }
     let model = try await target(of: folder) == "mlx" ? openMlx(folder) : openModel(folder, compiled: place)
     let settings = AnswerSettings(
         temperature: 0, snapkv: options.contains("--snapkv"), drafts: options.contains("--layerskip"), maxTokens: most)
@@ -31,7 +32,9 @@ do {
             say("\n\(answer.tokens) tokens, \(rate) a second")
         }
     }
-} catch {
+}
+
+do { try await answer(URL(fileURLWithPath: words[0])) } catch {
     say(error.localizedDescription)
     exit(1)
 }

@@ -100,8 +100,11 @@ import Observation
             } catch {
                 problem = error
             }
+            // A model may end its answer with its first token, or say blanks alone: that is nothing to show, or to go on from.
+            let isEmpty = trimmed(said).isEmpty
+            if problem == nil && isEmpty { problem = EdgeError("The model gave no answer. Ask in other words.") }
             let failed = problem != nil && !Task.isCancelled
-            let unsent = said.isEmpty || failed ? text : nil
+            let unsent = isEmpty || failed ? text : nil
             if unsent == nil { say("assistant", said, shown: said) } else {
                 lines.removeLast()
                 attached = attached ?? document

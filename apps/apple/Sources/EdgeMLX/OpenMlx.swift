@@ -3,7 +3,7 @@ import Foundation
 
 /// What models of this app are for, beside Core ML: nothing more where it was built without mlx-swift.
 public let mlxTargets: [String] = {
-    #if canImport(MLX)
+    #if canImport(MLX) && !targetEnvironment(simulator) // which has no GPU that MLX runs on
     ["mlx"]
     #else
     []
@@ -12,7 +12,7 @@ public let mlxTargets: [String] = {
 
 /// Open a model that was converted to MLX. Throws an `EdgeError` where it is not whole, or of a family that is not here.
 public func openMlx(_ stored: URL) async throws -> any Decoding {
-    #if canImport(MLX)
+    #if canImport(MLX) && !targetEnvironment(simulator)
     try await ModelQueue {
         let folder = try ModelFolder(stored)
         try folder.description.need(["mlx"])
@@ -23,6 +23,6 @@ public func openMlx(_ stored: URL) async throws -> any Decoding {
         }
     }
     #else
-    throw EdgeError("This app was built without mlx-swift, and opens models for Core ML alone.")
+    throw EdgeError("This app was built without mlx-swift, or for a simulator, and opens models for Core ML alone.")
     #endif
 }
