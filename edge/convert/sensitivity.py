@@ -25,6 +25,7 @@ from edge.quant.tensor import Scheme, Zero
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import whole
 from edge.system.progress import Progress
+from edge.system.team import one_thread_each
 from edge.system.units import size
 from edge.typing import F32
 
@@ -190,7 +191,7 @@ def _lost(
     front, behind = (targets.oracle().walk(checkpoint, windows) for _ in range(2))
     out: dict[str, dict[Scheme, float]] = {}
     steps = 2 * count + len(able) + count * (count + 1) // 2
-    with progress("what bits are worth", tokens * steps) as advance:
+    with progress("what bits are worth", tokens * steps) as advance, one_thread_each():
         for index in range(count):
             names = [name for name in able if name.startswith(f"layers.{index}.")]
             full = {name: whole(checkpoint, name) for name in names}  # read once for all
