@@ -12,6 +12,7 @@ from edge.files.datafile import Mode
 from edge.names import Spec
 from edge.net import NetSpec
 from edge.protocols import Decoder, Net
+from edge.quant.methods import Training
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, QTensor, Scheme
 from edge.source.checkpoint import Checkpoint
@@ -345,5 +346,40 @@ class Trainer(Protocol):
 
         `find`: the folder of an id or a path. `start`, `texts`: instead of what the recipe names; `data`: the
         folder of what a recipe of lessons draws with.
+        """
+        ...
+
+
+class Tuner(Protocol):
+    """What `edge_runtimes.torch.tuning` offers: codes that are trained with a text."""
+
+    def layer(
+        self,
+        spec: DecoderSpec,
+        index: int,
+        weights: Mapping[str, F32],
+        codes: Mapping[str, QTensor],
+        pairs: Sequence[tuple[F32, F32]],
+        training: Training,
+        advance: Callable[[int], None],
+    ) -> dict[str, QTensor]:
+        """Codes of some matrices of a layer, trained: so that of what comes in, the layer makes what is wanted, [T, D]
+        each of `pairs`. `weights`: all of the layer's, in floats; of matrices that are not trained as they are stored.
+        """
+        ...
+
+    def scales(
+        self,
+        spec: DecoderSpec,
+        weights: Mapping[str, F32],
+        codes: Mapping[str, QTensor],
+        pairs: Sequence[tuple[F32, F32]],
+        head: F32,
+        training: Training,
+        advance: Callable[[int], None],
+    ) -> dict[str, QTensor]:
+        """Codes of matrices of all layers as they are, with other scales: so that of what comes into the first layer
+        the model makes the distribution that is made in floats, by `head`, of what then comes out of the last, [T, D]
+        each of `pairs`. `weights`: all others, as they are stored.
         """
         ...

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, cast
 
-from edge.contracts import Converter, Layout, Oracle, Runtime, Trainer
+from edge.contracts import Converter, Layout, Oracle, Runtime, Trainer, Tuner
 from edge.errors import EdgeError, Unsupported
 from edge.names import Spec
 from edge.quant.recipe import Recipe
@@ -87,6 +87,10 @@ def team() -> Team:
     if not several():
         return Threads()
     return cast(Team, _import("edge_runtimes.torch.team", "torch").team())
+
+
+def tuner() -> Tuner:
+    return cast(Tuner, _import("edge_runtimes.torch.tuning", "torch"))
 
 
 def best() -> str:

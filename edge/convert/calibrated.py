@@ -18,8 +18,10 @@ import numpy as np
 
 from edge import targets
 from edge.contracts import Walk
+from edge.convert import tuning
 from edge.convert.calibration import WINDOW
 from edge.convert.one_pass import Job, put
+from edge.convert.tuning import Course
 from edge.errors import EdgeError
 from edge.names import shapes
 from edge.nn.decoder import head_name
@@ -36,7 +38,7 @@ from edge.source.checkpoint import Checkpoint
 from edge.source.finite import blocks, whole
 from edge.spec import DecoderSpec
 from edge.system import processors
-from edge.system.progress import Progress
+from edge.system.progress import Advance, Progress
 from edge.system.team import Parts, Team, Threads, one_thread_each
 from edge.typing import F32
 
@@ -96,26 +98,28 @@ class Reading:
         self,
         checkpoint: Checkpoint,
         recipe: Recipe,
-        make: Callable[[int, Heard], Mapping[str, F32]],
+        make: Callable[[Walk, Heard, Advance], Mapping[str, F32]],
         vectors: dict[str, F32] | None = None,
+        *,
+        more: int = 0,
     ) -> Walk:
         """Through all layers, each by the weights that are made of it, to their end; `vectors` are kept with the
-        streams.
+        streams. `more`: how often a layer reads the text while they are made.
         """
         count, tokens = len(checkpoint.decoder.layers), sum(map(len, self.windows))
         walk = targets.oracle().walk(checkpoint, self.windows, recipe)
         self.back(walk, vectors)
         with (
-            self.progress(f"calibrate {recipe.brief}", 2 * tokens * count) as advance,
+            self.progress(f"calibrate {recipe.brief}", (2 + more) * tokens * count) as advance,
             one_thread_each(),
         ):
-            advance(2 * tokens * walk.layer)
+            advance((2 + more) * tokens * walk.layer)
             while walk.layer < count:
                 heard = Heard(self.team)
                 self._listen(walk, heard, advance)
-                for name, weight in make(walk.layer, heard).items():
+                for name, weight in make(walk, heard, advance).items():
                     walk.replace(name, weight)
-                walk.arrive(self._through(walk, advance))
+                walk.arrive(self.through(walk, advance))
                 self.keep(walk, vectors)
         return walk
 
@@ -132,7 +136,7 @@ class Reading:
                 heard.hear(tuple(names.split(" ")), x)
             advance(len(stream))
 
-    def _through(self, walk: Walk, advance: Callable[[int], None]) -> list[F32]:
+    def through(self, walk: Walk, advance: Callable[[int], None]) -> list[F32]:
         """What comes out of a layer."""
         out = []
         every = self.team.each(len(walk.streams), lambda window: {"stream": walk.one(window, None)})
@@ -180,6 +184,7 @@ def _kept(folder: Path, key: str) -> Parts:
 def drop(folder: Path) -> None:
     for name in (STREAMS, f".{STREAMS}"):
         (folder / name).unlink(missing_ok=True)
+    tuning.drop(folder)
 
 
 def memory(spec: DecoderSpec, tokens: int) -> int:
@@ -209,24 +214,63 @@ def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
     if not team.told({"wanted": np.array([wanted])})["wanted"][0]:
         return
 
-    def written(heard: Heard) -> dict[str, QTensor]:
+    make = _by_training if recipe.trained else _by_rounding
+    make(checkpoint, alike, reading)
+
+
+def _by_rounding(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
+    recipe = alike.recipes[0]
+
+    def make(_walk: Walk, heard: Heard, _: Advance) -> Mapping[str, F32]:
         made = _codes(checkpoint, recipe, heard)
-        for each in alike.recipes:
-            each.made.update(made)
-        put(checkpoint, list(made), alike.jobs, lambda _: None)
-        for each in alike.recipes:
-            each.made.clear()
-        return made
+        _write(checkpoint, alike, made)
+        return _meant(made)
 
-    def make(_index: int, heard: Heard) -> Mapping[str, F32]:
-        return {name: tensor.dequantize() for name, tensor in written(heard).items()}
+    _head(checkpoint, alike, reading.layers(checkpoint, recipe, make), reading.team)
 
-    walk = reading.layers(checkpoint, recipe, make)
-    if recipe.calibrated(head_name(checkpoint.decoder)):
-        heard = Heard(team)
-        with one_thread_each():
-            walk.last(heard.hear)
-            written(heard)
+
+def _by_training(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
+    """Written when all layers are there, for then they are trained together."""
+    recipe = alike.recipes[0]
+    course = Course(checkpoint, recipe, reading)
+
+    def make(walk: Walk, heard: Heard, advance: Advance) -> Mapping[str, F32]:
+        return _meant(course.layer(walk, _codes(checkpoint, recipe, heard), advance))
+
+    walk = reading.layers(checkpoint, recipe, make, course.streams, more=course.passes)
+    name = head_name(checkpoint.decoder)
+    made = _head(checkpoint, alike, walk, reading.team)
+    stored = made.get(name) or recipe.stored(name, whole(checkpoint, name), recipe.scheme(name))
+    head = stored.dequantize() if isinstance(stored, QTensor) else stored
+    total = course.rounds * sum(map(len, reading.windows))
+    with reading.progress(f"train scales of {recipe.brief}", total) as advance:
+        every = course.end(head, advance)
+    for codes in every:
+        _write(checkpoint, alike, codes)
+
+
+def _head(checkpoint: Checkpoint, alike: Alike, walk: Walk, team: Team) -> dict[str, QTensor]:
+    """Written, if its inputs say how to round it."""
+    if not alike.recipes[0].calibrated(head_name(checkpoint.decoder)):
+        return {}
+    heard = Heard(team)
+    with one_thread_each():
+        walk.last(heard.hear)
+        made = _codes(checkpoint, alike.recipes[0], heard)
+    _write(checkpoint, alike, made)
+    return made
+
+
+def _write(checkpoint: Checkpoint, alike: Alike, made: Mapping[str, QTensor]) -> None:
+    for each in alike.recipes:
+        each.made.update(made)
+    put(checkpoint, list(made), alike.jobs, lambda _: None)
+    for each in alike.recipes:
+        each.made.clear()
+
+
+def _meant(made: Mapping[str, QTensor]) -> dict[str, F32]:
+    return {name: tensor.dequantize() for name, tensor in made.items()}
 
 
 def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QTensor]:
@@ -291,11 +335,11 @@ def balance_of(checkpoint: Checkpoint, recipe: Recipe, reading: Reading) -> dict
     """What the weights of all layers are balanced by (`edge.quant.balance`)."""
     found: dict[str, F32] = {}
 
-    def make(index: int, heard: Heard) -> Mapping[str, F32]:
-        own = _balance(checkpoint, recipe, index, heard)
+    def make(walk: Walk, heard: Heard, _: Advance) -> Mapping[str, F32]:
+        own = _balance(checkpoint, recipe, walk.layer, heard)
         found.update(own)
         by, weights = factors(checkpoint.decoder, own), {}
-        for joint in joints(checkpoint.decoder, index):
+        for joint in joints(checkpoint.decoder, walk.layer):
             for name in joint.after:
                 scheme = recipe.scheme(name)
                 if scheme.is_float:

@@ -230,6 +230,8 @@ def prepare(
 
 def _check_calibration(options: Options, tasks: Sequence[Task], tokenizer: Path) -> None:
     """A text to calibrate with is not read for nothing, nor without a tokenizer."""
+    if any(task.recipe.trained for task in tasks):
+        targets.tuner()  # what trains may not be installed
     if any(task.calibration for task in tasks):
         if vocabulary_of(tokenizer) is None:
             text = "--calibrate" if options.calibrate else "the text that weights are rounded by"
@@ -315,7 +317,8 @@ def _write(
         for work in works if team.first else ():
             journal = Journal.open(work.folder, work.task.key)
             about = About(checkpoint.family, name, work.ids)
-            mode: Mode = "resume" if journal.done else "write"
+            left = work.task.begun(work.folder)  # perhaps before any weight was put
+            mode: Mode = "resume" if left else "write"
             layout = work.task.layout
             writer = stack.enter_context(closing(layout.open(work.folder, about, mode)))
             jobs.append(Job(writer, journal))

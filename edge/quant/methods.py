@@ -29,6 +29,22 @@ _NAME = re.compile(r"[a-z][a-z0-9]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """How codes are trained by a text (`edge.contracts.Tuner`): `passes` over it for each layer alone, in which a step
+    of the optimizer moves a weight by `weights` of its group's step at most, that step by `steps` of itself, and its
+    zero by `zeros` of it; then `rounds` over it for all layers together, in which a group's scale moves by `scales` of
+    itself.
+    """
+
+    passes: int
+    weights: float
+    steps: float
+    zeros: float
+    rounds: int
+    scales: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Method:
     """`schemes`: all that it makes. `quantize`: rows of weights [N, K] -> codes. `bound`: what the squares
     of the errors of rows may sum to, from the weights alone (`edge.quant.bounds`). `calibrated`: the same of
@@ -36,7 +52,8 @@ class Method:
     where they are not. `balance`: what columns are multiplied by before (`edge.quant.balance`), of matrices that
     have one input; and which share of the error is left. `group`: of a recipe that names none. `levels`: what
     the codes of its own levels mean, sorted, times a group's scale. `names`: words of its own for schemes. `ends`:
-    what the embedding and the head are where they are given nothing, if this is for layers alone.
+    what the embedding and the head are where they are given nothing, if this is for layers alone. `training`: how
+    codes of layers go on from those that `calibrated` makes.
     """
 
     name: str
@@ -48,6 +65,7 @@ class Method:
     group: int = 32
     levels: tuple[float, ...] = ()
     ends: str | None = None
+    training: Training | None = None
     names: Mapping[str, Scheme] = field(default_factory=dict)
 
     def kinds(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from edge.errors import EdgeError
 from edge.quant import ggml
-from edge.quant.methods import Balance, Calibrated, Method, methods
+from edge.quant.methods import Balance, Calibrated, Method, Training, methods
 from edge.quant.tensor import FLOATS, ROW, Float, QTensor, Scheme, Zero, rounded
 from edge.quant.unfit import Unfit, first_wrong
 from edge.typing import F32
@@ -78,6 +78,16 @@ class Recipe:
     def calibrated(self, name: str) -> Calibrated | None:
         """How a matrix that is multiplied with is made by its inputs, if its method asks for them."""
         found: Calibrated | None = _method_of(self.scheme(name), "calibrated")
+        return found
+
+    @property
+    def trained(self) -> bool:
+        """Whether weights of layers are trained."""
+        return any(_method_of(scheme, "training") for scheme in self._inner())
+
+    def training(self, name: str) -> Training | None:
+        """How a matrix of a layer is trained, if its method does so."""
+        found: Training | None = _method_of(self.scheme(name), "training")
         return found
 
     @property
