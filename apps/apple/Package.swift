@@ -41,6 +41,6 @@ let package = Package(
         .target(name: "EdgeCoreML", dependencies: ["EdgeKit"] + coreML),
         .target(name: "EdgeMLX", dependencies: ["EdgeKit"] + mlx),
         .executableTarget(name: "EdgeDemo", dependencies: ["EdgeKit", "EdgeCoreML", "EdgeMLX"]),
-        .executableTarget(name: "EdgeChecks", dependencies: ["EdgeKit", "EdgeCoreML"]),
+        .executableTarget(name: "EdgeChecks", dependencies: ["EdgeKit", "EdgeCoreML", "EdgeMLX"]),
     ] + standIns
 )

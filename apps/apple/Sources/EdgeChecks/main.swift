@@ -2,7 +2,7 @@ import EdgeKit
 import Foundation
 
 // Checks, told one by one where they fail: `golden GOLDEN TOKENIZER`, `vocabularies GOLDEN ASSETS`, `folders APP PLACE`.
-// `answers GOLDEN APP PLACE`, `model TOLD APP PLACE`. TOLD is a file of what `edge` answers, GOLDEN is apps/golden, APP a folder
+// `turns APP`, `answers GOLDEN APP PLACE`, `model TOLD APP PLACE`. TOLD is a file of what `edge` answers, GOLDEN is apps/golden, APP a folder
 // that `edge app` wrote, PLACE one for what is made.
 
 let words = Array(CommandLine.arguments.dropFirst())
@@ -22,10 +22,11 @@ case ("vocabularies", 2): try checks.vocabularies(Golden(folder: places[0]), pla
 case ("folders", 2):
     try checks.folders(places[0], places[1])
     try await checks.shelf(places[0], places[1])
+case ("turns", 1): await checks.turns(places[0])
 case ("answers", 3): try await checks.answers(Golden(folder: places[0]), places[1], places[2])
 case ("model", 3): try await checks.model(json(places[0]), places[1], places[2])
 default:
-    print("which checks? golden, vocabularies, folders, answers or model, and their paths")
+    print("which checks? golden, vocabularies, folders, turns, answers or model, and their paths")
     exit(2)
 }
 if !checks.end() { exit(1) }
