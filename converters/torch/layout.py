@@ -50,6 +50,13 @@ HELD: tuple[Held, ...] = (
         zero=("levels",),
         number=tuple(FLOATS),
     ),
+    Held(
+        what="levels of 4 bits with shifts",
+        bits=(4,),
+        group=(32, 64, 128),
+        zero=("shifted",),
+        number=tuple(FLOATS),
+    ),
 )
 LAYERS: tuple[Held, ...] = (  # beside these, for matrices of layers
     Held(
@@ -135,7 +142,7 @@ class TorchWriter:
     def finish(self) -> None:
         self._data.put(0, self._layout.header)
         for stored in chain.from_iterable(self._layout.stored.values()):
-            if stored.scheme.zero == "levels":
+            if stored.scheme.leveled:
                 levels = np.array([methods()[stored.scheme.method].levels], np.float32)
                 offset = self._layout.offsets[f"{stored.name}.levels"]
                 self._data.put(offset, float_bytes(levels, stored.scheme.number))
@@ -182,9 +189,9 @@ def _coded(name: str, scheme: Scheme, shape: tuple[int, ...]) -> dict[str, Tenso
         f"{name}.codes": Tensor("U8", (rows, groups * scheme.width(shape[1]) * scheme.bits // 8)),
         f"{name}.scales": Tensor(number, (rows, groups)),
     }
-    if scheme.zero == "levels":
+    if scheme.leveled:
         out[f"{name}.levels"] = Tensor(number, (1 << scheme.bits,))
-    elif scheme.zero != "middle":
+    if scheme.zero not in ("middle", "levels"):
         kind = "U8" if scheme.zero == "integer" else number
         out[f"{name}.zeros"] = Tensor(kind, (rows, groups))
     return out

@@ -8,6 +8,7 @@ of one are in memory.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from edge import targets
 from edge.contracts import Walk
+from edge.convert.calibration import WINDOW
+from edge.names import shapes
 from edge.nn.decoder import head_name
 from edge.quant.bounds import most, too_far
 from edge.quant.methods import Training
@@ -24,6 +27,7 @@ from edge.quant.search import take_rows
 from edge.quant.tensor import QTensor
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import whole
+from edge.spec import DecoderSpec
 from edge.system.progress import Advance
 from edge.system.team import Team
 from edge.typing import F32, AnyArray
@@ -32,6 +36,7 @@ Codes = Mapping[str, QTensor]
 Pair = tuple[F32, F32]
 _FILE = "trained-{}.npz"  # gone before an artifact is published
 _STREAM = "in floats {}"
+_TORCH = 1 << 29  # bytes, as it is loaded
 
 
 class Text(Protocol):
@@ -176,6 +181,23 @@ def _arrays(codes: Codes) -> dict[str, AnyArray]:
         for name, one in codes.items()
         for part, array in parts_of(one).items()
     }
+
+
+def memory(spec: DecoderSpec, tokens: int) -> int:
+    """Bytes that training by so many tokens takes beside rounding by them: torch; of one layer what a step keeps of
+    each weight, its gradient and two means of those; or codes of all, the head twice and a window's chances; and what
+    the model in floats makes of the text.
+    """
+    known, window = shapes(spec), min(tokens, WINDOW)
+    each = [prod(shape) for name, shape in known.items() if name.startswith("layers.")]
+    largest, scores = 0, 0
+    for index, layer in enumerate(spec.layers):
+        at = f"layers.{index}."
+        largest = max(largest, sum(prod(s) for name, s in known.items() if name.startswith(at)))
+        scores = max(scores, layer.heads * window**2)
+    alone = 48 * largest + 16 * scores
+    together = sum(each) + 8 * spec.vocab * spec.width + 24 * window * spec.vocab + 16 * largest
+    return _TORCH + max(alone, together) + 4 * tokens * spec.width
 
 
 def drop(folder: Path) -> None:

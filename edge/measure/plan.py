@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from edge import targets
 from edge.contracts import Layout, Use
-from edge.convert import calibrated
+from edge.convert import calibrated, tuning
 from edge.convert.calibration import calibration_of
 from edge.convert.mixtures import resolved
 from edge.convert.options import (
@@ -170,7 +170,8 @@ def _rounding(spec: DecoderSpec, recipe: Recipe, options: Options) -> int:
         return 0
     text = calibration_of(options.calibrate, recipe)
     assert text is not None
-    return calibrated.memory(spec, text.tokens)
+    more = tuning.memory(spec, text.tokens) if recipe.trained else 0
+    return calibrated.memory(spec, text.tokens) + more
 
 
 def _refuse(target: str, spec: DecoderSpec, use: Use) -> None:

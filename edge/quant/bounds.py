@@ -133,6 +133,29 @@ def by_levels(weights: F32, scheme: Scheme) -> float:
     return squares(half * size / most * 1.01 + slack)
 
 
+def by_shifted_levels(weights: F32, scheme: Scheme) -> float:
+    """The same of groups that are shifted by anything within a tenth of their standard deviation from their median:
+    the farther of what both ends allow.
+    """
+    assert scheme.group is not None
+    levels = np.array(methods()[scheme.method].levels)
+    grouped = _grouped(weights, scheme.group).astype(np.float64)
+    middle = np.median(grouped, axis=2, keepdims=True)
+    unit = _UNITS[scheme.number]
+    reach = 0.1 * grouped.std(axis=2, keepdims=True) + unit * np.abs(middle) * 1.01
+    reach += _LEAST[scheme.number]
+    off = np.zeros_like(grouped)
+    for end in (middle - reach, middle + reach):
+        apart = grouped - end
+        size = np.abs(apart).max(axis=2, keepdims=True)
+        place = np.clip(apart / np.where(size, size, 1), levels[0], levels[-1])
+        above = np.clip(np.searchsorted(levels, place), 1, len(levels) - 1)
+        slack = (4 * unit + _NOISE) * size + _NOISE * np.abs(end) + 2 * _LEAST[scheme.number]
+        half = (levels[above] - levels[above - 1]) / 2
+        off = np.maximum(off, half * size * 1.01 + slack)
+    return squares(off)
+
+
 def _share(weights: F32, of: float) -> float:
     return of**2 * squares(weights)
 

@@ -107,7 +107,7 @@ def checked(found: Mapping[str, Method]) -> Mapping[str, Method]:
 
 def _check_levels(method: Method) -> None:
     """A code is the place of its level: packers and kernels look no further."""
-    bits = {scheme.bits for scheme in method.schemes if scheme.zero == "levels"}
+    bits = {scheme.bits for scheme in method.schemes if scheme.leveled}
     wanted = {1 << width for width in bits} or {0}
     assert {len(method.levels)} == wanted, (
         f"{method.name}: {bits} bits are not {len(method.levels)} levels"

@@ -31,7 +31,7 @@ def in_groups(weights: F32, scheme: Scheme) -> F32:
     rows, columns = weights.shape
     width = scheme.width(columns)
     if columns % width:
-        mode = "edge" if scheme.zero == "minimum" else "constant"
+        mode = "edge" if scheme.zero in ("minimum", "shifted") else "constant"
         weights = np.pad(weights, ((0, 0), (0, -columns % width)), mode=mode)  # type: ignore[call-overload]
     return weights.reshape(rows, -1, width)
 

@@ -12,7 +12,9 @@ from edge.quant.rotation import back
 from edge.typing import F32, I64, U8
 
 Float = Literal["fp32", "fp16", "bf16"]
-Zero = Literal["middle", "integer", "minimum", "table", "levels", "bits", "signs", "salient"]
+Zero = Literal[
+    "middle", "integer", "minimum", "table", "levels", "shifted", "bits", "signs", "salient"
+]
 _SUFFIX: dict[Zero, str] = {"integer": "-asym", "minimum": "-min"}
 _BYTES: dict[Float, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 SUMS: tuple[Zero, ...] = ("bits", "signs", "salient")  # what is multiplied with twice, and added up
@@ -28,16 +30,16 @@ class Scheme:
     """A precision: a float, or integers of `bits` with one scale for each `group` of a row's columns, or
     for the row (`ROW`).
 
-    `zero`: which code means zero. The middle one; one of its own for each group; or none, each group
-    having a minimum in its place; or a code means an entry of a table, which `group` rows share; or one
-    of the levels that the method has, times the group's scale. Or a weight is the sum of two, each of which
-    has codes of its own (`terms`): two of one bit, or one of one bit, and of columns whose inputs are large
-    another of eight; `bits` are then what the method is called by. `number`: the type of a float, or of
-    scales, minimums, entries and levels. `method`: who rounds to it; two
-    methods make two weights. `block_bytes`: of a group in a format that only its own library makes and
-    reads, which `method` names; `bits` are then its name's. `rotated`: codes are of columns that are rotated, as
-    inputs must be (`edge.quant.rotation`). `inputs`: bits that what it multiplies is rounded to, with one scale a
-    token; 0: to what a kernel rounds it, if to anything.
+    `zero`: which code means zero. The middle one; one of its own for each group; or none, each group having a
+    minimum in its place; or a code means an entry of a table, which `group` rows share; or one of the levels that
+    the method has, times the group's scale, and `shifted` by a number of the group's own. Or a weight is the sum of
+    two, each of which has codes of its own (`terms`): two of one bit, or one of one bit, and of columns whose
+    inputs are large another of eight; `bits` are then what the method is called by. `number`: the type of a float,
+    or of scales, minimums, entries and levels. `method`: who rounds to it; two methods make two weights.
+    `block_bytes`: of a group in a format that only its own library makes and reads, which `method` names; `bits`
+    are then its name's. `rotated`: codes are of columns that are rotated, as inputs must be
+    (`edge.quant.rotation`). `inputs`: bits that what it multiplies is rounded to, with one scale a token; 0: to
+    what a kernel rounds it, if to anything.
     """
 
     bits: int
@@ -56,7 +58,12 @@ class Scheme:
     @property
     def kind(self) -> str:
         """What recipes call its codes; levels have the name of their method."""
-        return {"table": "lut", "levels": ""}.get(self.zero, "int")
+        return {"table": "lut", "levels": "", "shifted": ""}.get(self.zero, "int")
+
+    @property
+    def leveled(self) -> bool:
+        """Whether a code is one of the levels of its method."""
+        return self.zero in ("levels", "shifted")
 
     @property
     def terms(self) -> "tuple[Scheme, ...]":
@@ -107,10 +114,10 @@ class Scheme:
             tables = -(-rows // self.group)
             return rows * -(-columns * self.bits // 8) + tables * (scale << self.bits)
         groups = self.groups(columns)
-        zeros = {"integer": -(-groups * self.bits // 8), "minimum": groups * scale}.get(
-            self.zero, 0
-        )
-        levels = scale << self.bits if self.zero == "levels" else 0
+        own = groups * scale  # a number of each group
+        integers = -(-groups * self.bits // 8)
+        zeros = {"integer": integers, "minimum": own, "shifted": own}.get(self.zero, 0)
+        levels = scale << self.bits if self.leveled else 0
         codes = self.width(columns) * self.bits // 8
         return rows * (groups * (codes + scale) + zeros) + levels
 
@@ -120,7 +127,7 @@ class Scheme:
         if self.block_bytes:
             return self.method
         number = "" if self.number == "fp32" else f"-{self.number}"
-        if self.zero == "levels":
+        if self.leveled:
             return f"{self.method}-g{self.group}{number}"
         method = "" if self.method == "rtn" else f"{self.method}-"
         zero = _SUFFIX.get(self.zero, "")
@@ -136,12 +143,12 @@ FLOATS: dict[Float, Scheme] = {"fp32": FP32, "fp16": FP16, "bf16": BF16}
 class QTensor:
     """Codes [N, J group] in 0..2^bits - 1 and scales [N, J], which are values of `scheme.number`.
 
-    What a code means, by `scheme.zero`: (code - 2^(bits - 1)) * scale; (code - zero) * scale; or code
-    * scale + minimum, with `zeros` [N, J] the codes of zero or the minimums. Columns past K are
-    padding. Of a table, codes are [N, K] and `scales` holds the entries, [tables, 2^bits]. Of levels, a
-    code is one of `levels` [2^bits], in units of the group's scale. Of a sum, codes, scales and zeros are the
-    first term's, the second is `added`, and the first columns of both are those that `order` [K] names first,
-    if there is one.
+    What a code means, by `scheme.zero`: (code - 2^(bits - 1)) * scale; (code - zero) * scale; or code * scale +
+    minimum, with `zeros` [N, J] the codes of zero or the minimums. Columns past K are padding. Of a table, codes
+    are [N, K] and `scales` holds the entries, [tables, 2^bits]. Of levels, a code is one of `levels` [2^bits], in
+    units of the group's scale, from `zeros` on if these are shifted. Of a sum, codes, scales and zeros are the
+    first term's, the second is `added`, and the first columns of both are those that `order` [K] names first, if
+    there is one.
     """
 
     codes: U8
@@ -181,6 +188,8 @@ class QTensor:
         values, scales = codes.astype(np.float32), self.scales[:, :, None]
         if self.levels is not None:
             values = self.levels[codes] * scales
+            if self.zeros is not None:
+                values = values + self.zeros[:, :, None]
         elif self.zeros is None:
             values = (values - np.float32(1 << (self.scheme.bits - 1))) * scales
         elif self.scheme.zero == "integer":

@@ -67,7 +67,7 @@ class Codes:
         each = unpacked(codes, scheme.bits).view(len(codes), scales.shape[1], -1)
         wide = each.float() if self.levels is None else self.levels.float()[each.int()]
         scale = scales.float()[:, :, None]
-        if self.levels is not None:
+        if scheme.zero == "levels":
             wide.mul_(scale)
         elif zeros is None:
             wide.sub_(1 << (scheme.bits - 1)).mul_(scale)

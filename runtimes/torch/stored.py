@@ -60,7 +60,10 @@ class TorchRows(Closeable):
         scales = spread(scales, group, columns)
         if f"{name}.levels" in self._file.entries:
             levels = self._file.rows(f"{name}.levels", 0, 1 << bits)
-            return levels[codes(packed, bits)] * scales
+            meant = levels[codes(packed, bits)] * scales
+            if f"{name}.zeros" in self._file.entries:
+                meant += spread(self._file.rows(f"{name}.zeros", start, stop), group, columns)
+            return meant
         values = codes(packed, bits).astype(np.float32)
         zeros = self._file.entries.get(f"{name}.zeros")
         if zeros is None:

@@ -134,9 +134,9 @@ class _File:
         rows, groups = shape[0], scheme.groups(shape[1])
         each = (rows, groups)
         zeros = levels = None
-        if scheme.zero == "levels":
+        if scheme.leveled:
             levels = self.tensor(f"{name}.levels", scheme.number, (1 << scheme.bits,))
-        elif scheme.zero != "middle":
+        if scheme.zero not in ("middle", "levels"):
             number = None if scheme.zero == "integer" else scheme.number
             zeros = self.tensor(f"{name}.zeros", number, each)
         packed = (rows, groups * scheme.width(shape[1]) * scheme.bits // 8)

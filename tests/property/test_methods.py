@@ -100,9 +100,9 @@ def meant(made: QTensor, row: int, column: int) -> float:
         return float(made.scales[row // scheme.group, code])
     width = scheme.width(made.columns)
     scale = float(made.scales[row, column // width])
-    if scheme.zero == "levels":
-        return levels_of(scheme)[code] * scale
     zero = None if made.zeros is None else float(made.zeros[row, column // width])
+    if scheme.leveled:
+        return levels_of(scheme)[code] * scale + (zero or 0.0)
     if scheme.zero == "minimum":
         assert zero is not None
         return code * scale + zero
