@@ -333,8 +333,10 @@ def lowbit() -> str:
         ]
         for row in found["rows"]:
             study = next((ppl for name, ppl in STUDY.items() if row["recipe"].startswith(name)), "")
+            own = row.get("calibrated_tokens")
+            by = "" if own is None else f", by {own:,} tokens"
             out.append(
-                f"| `{row['recipe']}` | {row['target']} | {row['bits']:.2f} | {row['nats_per_token']:.3f} | "
+                f"| `{row['recipe']}`{by} | {row['target']} | {row['bits']:.2f} | {row['nats_per_token']:.3f} | "
                 f"{row['kl']:.4f} ± {row['kl_se']:.4f} | {row['top1']:.1%} | {study} |"
             )
         out.append("")
