@@ -27,7 +27,7 @@ _SURE = (
 
 
 def device_test(opening: Opening, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Cases, by their first rows: ids, the tokens that follow as far as they are sure, and a few rows of the cache."""
+    """Cases, by their first rows: ids, the tokens that follow and whether each is sure, and a few rows of the cache."""
     packages = evaluated(opening)
     return [_case(packages, opening, start, part) for start, part in _starts(opening.spec, ids)]
 
@@ -48,13 +48,14 @@ def _case(
 ) -> dict[str, Any]:
     decoder = _From(opening.spec, [package.again() for package in packages], opening.part)
     decoder.begin(start)
-    logits, tokens = decoder.prefill(ids), list[int]()
-    while len(tokens) < (_MORE if start else _FIRST) and _sure(logits):
+    logits, tokens, sure = decoder.prefill(ids), list[int](), list[bool]()
+    while len(tokens) < (_MORE if start else _FIRST):
         tokens.append(int(logits.argmax()))
+        sure.append(_sure(logits))
         logits = decoder.step(tokens[-1])
     rows = sorted({start, start + len(ids) - 1, start + len(ids) + len(tokens) - 1})
     told = [{"row": row, **decoder.cached(row)} for row in rows]
-    return {"start": start, "ids": list(ids), "tokens": tokens, "rows": told}
+    return {"start": start, "ids": list(ids), "tokens": tokens, "sure": sure, "rows": told}
 
 
 class _From(CoreMlDecoder):

@@ -22,7 +22,7 @@ extension Checks {
             let sizes = try Description(plain).sizes
             let numbers = Value.text(String(repeating: "A", count: 2 * 2 * 256 / 3 / 4 * 4))
             let row: Value = ["row": 5, "keys": numbers, "values": numbers]
-            let one: Value = ["start": 5, "ids": [1, 2], "tokens": [3], "rows": [row]]
+            let one: Value = ["start": 5, "ids": [1, 2], "tokens": [3], "sure": [true], "rows": [row]]
             func refuses(_ words: String, _ cases: Value) throws {
                 try refused(words) { _ = try SelfTest(Json(["cases": cases], "selftest.json"), sizes) }
             }
@@ -32,6 +32,7 @@ extension Checks {
             try refuses("keys is not 256 numbers", [one.changed([("rows", [row.changed([("keys", "!")])])])])
             try refuses("rows[0].row is no whole number of 5..7", [one.changed([("rows", [row.changed([("row", 8)])])])])
             try refuses("ids[0] is no whole number", [one.changed([("ids", [1408])])])
+            try refuses("sure is not of 1 tokens", [one.changed([("sure", [])])])
             try refuses("cases[0] does not fit the context of 2048", [one.changed([("start", 2046)])])
             try refuses("cases[0] does not fit", [one.changed([("ids", [])])])
             try refuses("cases does not rise", [one.changed([("rows", [])]), one.changed([("rows", [])])])
