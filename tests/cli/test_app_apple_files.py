@@ -14,9 +14,9 @@ import apple
 SHOWN = re.compile(
     r"(Text|Button|Label|ProgressView|TextField|Toggle|Stepper|LabeledContent|navigationTitle|alert)\($"
 )
-ROLES = r"\($0.role): \($0.shown)"
-# What no user reads as it stands: roles, targets and folders.
-UNSEEN = {"", "user", "assistant", "coreml", "mlx", "models", ".compiled", r"\n\n", ROLES}
+# What no user reads, or in any language: roles, targets, folders, marks of quotation.
+UNSEEN = {"", "user", "assistant", "coreml", "mlx", "models", ".compiled"}
+UNSEEN |= {"> ", r"\n", r"\n> ", r"\n\n"}
 
 
 def key_of(literal: str) -> str:

@@ -84,5 +84,7 @@ struct ChatView: View {
     }
 }
 
-/// A conversation as text.
-private func written(_ lines: [Line]) -> String { lines.map { "\($0.role): \($0.shown)" }.joined(separator: "\n\n") }
+/// A conversation as text, in no language of its own: what was asked is quoted.
+private func written(_ lines: [Line]) -> String {
+    lines.map { $0.role == "user" ? "> " + $0.shown.replacingOccurrences(of: "\n", with: "\n> ") : $0.shown }.joined(separator: "\n\n")
+}
