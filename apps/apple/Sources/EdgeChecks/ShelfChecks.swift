@@ -134,6 +134,11 @@ extension Checks {
             it.memoryWarning() // while it is opened
             await it.chat.settled()
             try equal(it.chat.isReady, false)
+            it.open(name)
+            it.memoryWarning()
+            it.foreground() // before it was closed
+            await it.chat.settled()
+            try equal(it.chat.isReady, true)
         }
         await check("a model that is open is closed, then deleted") {
             let (it, name) = (shelf(), app.lastPathComponent)

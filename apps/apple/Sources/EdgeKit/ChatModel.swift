@@ -142,6 +142,9 @@ import Observation
         if case .ready = state { state = .empty }
     }
 
+    /// Do not close it at the end of what runs after all.
+    public func keep() { releases = false }
+
     /// When nothing runs any more: for tests, and before an app is ended.
     public func settled() async {
         while let last = after {

@@ -47,7 +47,9 @@ public protocol Notes: Sendable {
     /// The app is seen again: what was closed meanwhile is opened.
     public func foreground() {
         isSeen = true
-        if wasReleased { openLast() }
+        chat.keep()
+        if wasReleased && !chat.isReady { openLast() }
+        wasReleased = false
     }
 
     /// The system is short of memory: the model of an app that is not seen is closed, before the system ends the app.
