@@ -127,8 +127,8 @@ def array(x: torch.Tensor) -> F32:
 
 
 def numerics(recipe: Recipe, *, exact: bool) -> Numerics:
-    """A narrow float rounds every activation; bfloat16, three bits shorter, eight times as far. Where inputs are rounded to
-    few bits, one in the middle of two falls to either: as far as a step of the largest.
+    """A narrow float rounds every activation; bfloat16, three bits shorter, eight times as far. Where inputs
+    are rounded to few bits, one in the middle of two falls to either: as far as a step of the largest.
     """
     kind, bits = number(recipe, exact=exact), recipe.body.inputs
     wide = 1e-4 if recipe.body.is_float else 1e-3
