@@ -42,8 +42,8 @@ def convert(
     calibrate: Annotated[
         Path | None,
         typer.Option(
-            help="A UTF-8 text that the model reads to find which inputs matter: for gptq, awq and "
-            "smoothquant, which take pages of books if none is given, and gguf's mixtures."
+            help="A UTF-8 text that the model reads to find which inputs matter: for gptq, awq, quip, "
+            "smoothquant and efficientqat, which take pages of books if none is given, and gguf's mixtures."
         ),
     ] = None,
     calibrate_tokens: Annotated[
