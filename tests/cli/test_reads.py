@@ -38,7 +38,7 @@ def test_it_reads_lines_receipts_bars_and_shapes(model: InternVL) -> None:
     ]
     right = [answer == one["answer"] for answer, one in zip(told, ASKED, strict=True)]
     assert all(good for good, one in zip(right, ASKED, strict=True) if one["file"] in SURE), told
-    assert sum(right) >= 30, told  # of 43: the card says how well it does each
+    assert sum(right) >= 38, told  # of 43: the card says how well it does each
 
 
 def test_a_picture_needs_no_model_s_name(edge: Edge) -> None:
