@@ -63,7 +63,9 @@ class Models:
         number = self._packages[name]
         functions = {
             function.name: {
-                "inputs": list(function.inputs),
+                "inputs": {
+                    name: np.dtype(NUMPY[kind.kind]).name for name, kind in function.inputs.items()
+                },
                 "outputs": list(function.outputs),
                 "states": list(function.states),
             }

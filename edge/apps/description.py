@@ -10,11 +10,12 @@ from typing import Any
 from edge import targets
 from edge.artifact.manifest import Artifact, recipe_of
 from edge.artifact.pipeline import PipelineArtifact
-from edge.errors import Unsupported
+from edge.errors import Damaged, Unsupported
 from edge.files.config import Config
 from edge.names import decoder_of
 from edge.net import NetSpec
 from edge.nn.rope import attention_factor, frequencies
+from edge.pipelines.internvl import BEGIN, END, MARK, PLACE
 from edge.spec import DecoderSpec, parts, sees_all
 from edge.text.chat import ChatTemplate, Template
 from edge.text.conversations import FormTemplate, form_of
@@ -88,12 +89,41 @@ def described(source: Source, tokenizer: Tokenizer, turns: Turns | None) -> dict
             ],
             "rotary": _rotary(spec),
         },
-        "pictures": source.settings,
+        "pictures": None if source.settings is None else _pictures(source, tokenizer),
         "bos": tokenizer.bos_id if tokenizer.adds_bos else None,
-        "stop": sorted(tokenizer.stop_ids | set(artifact.manifest.stop)),
+        "stop": sorted(tokenizer.stop_ids | set(artifact.manifest.stop) | _ends(source, tokenizer)),
         "chat": None if turns is None else _chat(turns, source.template),
         "sampling": _sampling(artifact.folder),
         "memory": list(_memory(artifact)),
+    }
+
+
+def _ends(source: Source, tokenizer: Tokenizer) -> set[int]:
+    """What ends a turn of a pipeline's conversation: some checkpoints do not say it."""
+    if not isinstance(source.template, FormTemplate):
+        return set()
+    found = tokenizer.id_of(source.template.form.stop)
+    return set() if found is None else {found}
+
+
+def _pictures(source: Source, tokenizer: Tokenizer) -> dict[str, Any]:
+    """How tiles are cut, how their bytes become numbers, and how the rows of a picture stand in a conversation."""
+    tower = source.modules["vision"].manifest.vision
+    if tower is None:
+        raise Damaged("the artifact's tower sees no pictures", fix="convert again")
+    _, rows, width = source.modules["projector"].manifest.network.config.outputs[0].shape
+    seen = tower.preparation
+    return {
+        **(source.settings or {}),
+        "rows": rows,
+        "width": width,
+        "scale": seen.scale,
+        "mean": list(seen.mean),
+        "std": list(seen.std),
+        "mark": MARK,
+        "begin": BEGIN,
+        "place": {"text": PLACE, "id": tokenizer.id_of(PLACE)},
+        "end": END,
     }
 
 

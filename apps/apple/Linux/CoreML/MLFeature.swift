@@ -21,7 +21,17 @@ public final class MLDictionaryFeatureProvider: MLFeatureProvider {
     public func featureValue(for name: String) -> MLFeatureValue? { values[name] }
 }
 
-public final class MLFeatureDescription: Sendable {}
+public final class MLMultiArrayConstraint: Sendable {
+    public let dataType: MLMultiArrayDataType
+
+    init(_ dataType: MLMultiArrayDataType) { self.dataType = dataType }
+}
+
+public final class MLFeatureDescription: Sendable {
+    public let multiArrayConstraint: MLMultiArrayConstraint?
+
+    init(_ type: String? = nil) { multiArrayConstraint = type.flatMap(MLMultiArrayDataType.init).map(MLMultiArrayConstraint.init) }
+}
 
 public final class MLModelDescription: Sendable {
     public let inputDescriptionsByName: [String: MLFeatureDescription]
@@ -32,7 +42,7 @@ public final class MLModelDescription: Sendable {
         func named(_ kind: String) -> [String: MLFeatureDescription] {
             Dictionary(uniqueKeysWithValues: (told[kind] as? [String] ?? []).map { ($0, MLFeatureDescription()) })
         }
-        (inputDescriptionsByName, outputDescriptionsByName) = (named("inputs"), named("outputs"))
-        stateDescriptionsByName = named("states")
+        inputDescriptionsByName = (told["inputs"] as? [String: String] ?? [:]).mapValues { MLFeatureDescription($0) }
+        (outputDescriptionsByName, stateDescriptionsByName) = (named("outputs"), named("states"))
     }
 }

@@ -98,8 +98,7 @@ public final class MLState {
 private func features(_ told: Any?, _ bytes: Data, gap: Int = 0) -> [String: MLFeatureValue] {
     var (out, at): ([String: MLFeatureValue], Int) = ([:], bytes.startIndex)
     for one in told as? [[String: Any]] ?? [] {
-        let types: [String: MLMultiArrayDataType] = ["float16": .float16, "float32": .float32, "int32": .int32]
-        guard let name = one["name"] as? String, let shape = one["shape"] as? [Int], let type = types[one["type"] as? String ?? ""] else { continue }
+        guard let name = one["name"] as? String, let shape = one["shape"] as? [Int], let type = MLMultiArrayDataType(one["type"] as? String ?? "") else { continue }
         let array = MLMultiArray(shape, type, gap: gap)
         let size = shape.reduce(type.width, *)
         array.packed = bytes[at..<at + size]

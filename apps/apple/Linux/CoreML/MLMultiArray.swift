@@ -3,6 +3,12 @@ import Foundation
 public enum MLMultiArrayDataType: Sendable {
     case float16, float32, int32
 
+    init?(_ name: String) {
+        let known: [String: Self] = ["float16": .float16, "float32": .float32, "int32": .int32]
+        guard let found = known[name] else { return nil }
+        self = found
+    }
+
     var width: Int { self == .float16 ? 2 : 4 }
 
     var name: String {

@@ -8,15 +8,51 @@ extension MLMultiArray {
     /// Of whole numbers [1, N].
     static func ids(_ ids: [Int], length: Int) throws -> MLMultiArray {
         let array = try MLMultiArray(shape: [1, length as NSNumber], dataType: .int32)
-        array.fill(ids)
+        array.fill(ids.map(Int32.init) + Array(repeating: 0, count: max(0, length - ids.count)))
         return array
     }
 
     /// One whole number, [1].
     static func number(_ number: Int) throws -> MLMultiArray {
         let array = try MLMultiArray(shape: [1], dataType: .int32)
-        array.fill([number])
+        array.fill([Int32(number)])
         return array
+    }
+
+    /// Numbers of a shape, one row after the other.
+    static func numbers(_ numbers: [Float], _ shape: [Int], _ type: MLMultiArrayDataType) throws -> MLMultiArray {
+        if type == .int32 || shape.isEmpty || shape.reduce(1, *) != numbers.count { throw otherModel }
+        let array = try MLMultiArray(shape: shape.map { $0 as NSNumber }, dataType: type)
+        if type == .float16 { array.fill(numbers.map(half)) } else { array.fill(numbers) }
+        return array
+    }
+
+    /// All numbers, one row after the other.
+    func all() throws -> [Float] {
+        var out: [Float] = []
+        for number in 0..<sizes.dropLast().reduce(1, *) { out += try row(place(number)) }
+        return out
+    }
+
+    /// Where a row stands among all.
+    private func place(_ number: Int) -> [Int] {
+        var rest = number
+        return Array(sizes.dropLast().reversed().map { size in
+            defer { rest /= size }
+            return rest % size
+        }.reversed())
+    }
+
+    private func fill<Number>(_ numbers: [Number]) {
+        let (width, shape) = (sizes[sizes.count - 1], sizes)
+        let places = (0..<shape.dropLast().reduce(1, *)).map { place($0) }
+        withUnsafeMutableBytes { bytes, steps in
+            let all = bytes.bindMemory(to: Number.self)
+            for (row, place) in places.enumerated() {
+                let start = zip(place, steps).reduce(0) { $0 + $1.0 * $1.1 }
+                for w in 0..<width { all[start + w * steps[steps.count - 1]] = numbers[row * width + w] }
+            }
+        }
     }
 
     /// Streams [1, 1, D] of tokens, one after the other, and zeros behind them: [1, N, D].
@@ -44,13 +80,6 @@ extension MLMultiArray {
                     for w in 0..<width { all[row * steps[1] + w * steps[2]] = source[w * step] }
                 }
             }
-        }
-    }
-
-    private func fill(_ numbers: [Int]) {
-        withUnsafeMutableBytes { bytes, strides in
-            let all = bytes.bindMemory(to: Int32.self)
-            for at in 0..<sizes[sizes.count - 1] { all[at * strides[strides.count - 1]] = at < numbers.count ? Int32(numbers[at]) : 0 }
         }
     }
 

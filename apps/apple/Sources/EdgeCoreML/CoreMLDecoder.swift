@@ -9,13 +9,14 @@ typealias Found = [String: MLMultiArray]
 /// Functions read a fixed number of positions: a prompt is cut into the longest that fit, and its rest is padded. Padded rows
 /// of the cache lie after the sequence, where no position sees them, and are overwritten; near the end of the cache, where
 /// they would not fit, single steps take over.
-class CoreMLDecoder: TokenDecoder {
+class CoreMLDecoder: Spliced {
     let sizes: Sizes
     let packages: [Package]
     var at = "" // what names of functions begin with: which cache is in use
     var size: Int // rows that the cache in use has room for
     var rows = 0 // of them that are filled
     var length = 0 // tokens
+    var shown: Rows? // of pictures
     var found: [Range<Int>]? // which layers each package holds, once it was asked
 
     init(_ sizes: Sizes, _ packages: [Package]) throws {
@@ -26,7 +27,16 @@ class CoreMLDecoder: TokenDecoder {
     var capacity: Int { sizes.context }
 
     func prefill(_ ids: [Int], stopped: () -> Bool) throws -> [Float]? {
-        try read("prompt", ids, stopped: stopped)?.last.map { try logits($0) }
+        var (last, done): (Call?, Int) = (nil, 0)
+        while done < ids.count {
+            if done > 0 && stopped() { return nil }
+            let isSeen = ids[done] < 0
+            let part = Array(ids[done...].prefix { ($0 < 0) == isSeen })
+            let calls = isSeen ? try read("rows", part, single: "rows1", stopped: stopped) : try read("prompt", part, stopped: stopped)
+            guard let call = calls?.last else { return nil }
+            (last, done) = (call, done + part.count)
+        }
+        return try last.map { try logits($0) }
     }
 
     func step(_ id: Int) throws -> [Float] {
@@ -46,13 +56,24 @@ class CoreMLDecoder: TokenDecoder {
             if done > 0 && stopped() { return nil }
             let length = fitting(lengths(kind), ids.count - done)
             let part = Array(ids[done..<min(done + length, ids.count)])
-            let name = at + (length == 1 ? single : "\(kind)\(length)")
-            let found = try run([name], MLMultiArray.ids(part, length: length), last: part.count - 1)
+            let names = [length == 1 ? single : "\(kind)\(length)", length == 1 ? "step" : "prompt\(length)"].map { at + $0 }
+            let found = kind == "rows"
+                ? try run(names, rows(part, names[0], length), last: part.count - 1)
+                : try run([names[0]], MLMultiArray.ids(part, length: length), last: part.count - 1)
             out.append(Call(found: found, count: part.count))
             appended(part.count)
             done += part.count
         }
         return out
+    }
+
+    /// Rows of pictures, by their numbers, as the first package takes them: it alone has such functions.
+    private func rows(_ numbers: [Int], _ name: String, _ length: Int) throws -> MLMultiArray {
+        guard let shown, let type = packages[0].functions[name]?.inputs["hidden"] else { throw otherModel }
+        let all = numbers.map { -1 - $0 }
+        guard all.allSatisfy({ $0 < shown.count }) else { throw otherModel }
+        let values = all.flatMap { shown[$0] } + Array(repeating: 0, count: (length - all.count) * shown.width)
+        return try .numbers(values, [1, length, shown.width], type)
     }
 
     /// One call: how many tokens were real, and what it gave.
@@ -78,7 +99,7 @@ class CoreMLDecoder: TokenDecoder {
             guard let name = names.first(where: { package.functions[$0] != nil }), let function = package.functions[name] else { continue }
             let stream = found["nextHidden"] ?? fed
             (given["inputIds"], given["hidden"]) = (stream, stream)
-            found.merge(try package.call(name, given.filter { function.inputs.contains($0.key) })) { $1 }
+            found.merge(try package.call(name, given.filter { function.inputs[$0.key] != nil })) { $1 }
         }
         return found
     }
@@ -101,7 +122,7 @@ class CoreMLDecoder: TokenDecoder {
     /// Lengths of the functions of a kind that every package has, rising; more than one token each.
     private func lengths(_ kind: String) -> [Int] {
         let name = at + kind
-        let found = packages.map { package in
+        let found = (kind == "rows" ? packages.prefix(1) : packages[...]).map { package in
             Set(package.functions.keys.filter { $0.hasPrefix(name) }.compactMap { Int($0.dropFirst(name.count)) })
         }
         let all = found.dropFirst().reduce(found.first ?? []) { $0.intersection($1) }

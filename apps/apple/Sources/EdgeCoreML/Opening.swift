@@ -10,7 +10,7 @@ public func openModel(_ stored: URL, compiled place: URL) async throws -> any De
     try folder.check()
     let packages = try await Packages(stored, compiled: place)
     return try await ModelQueue {
-        try OpenModel(ModelFolder(stored)) { try packages.decoder($0) }
+        try OpenModel(ModelFolder(stored), eyes: packages.eyes()) { try packages.decoder($0) }
     }
 }
 
@@ -18,6 +18,7 @@ public func openModel(_ stored: URL, compiled place: URL) async throws -> any De
 package struct Packages: Sendable {
     private let all: [Compiled]
     private let sizes: Sizes
+    private let seeing: [Compiled] // the tower and the projector of a model that sees pictures
 
     package init(_ stored: URL, compiled place: URL) async throws {
         let folder = try ModelFolder(stored)
@@ -25,16 +26,22 @@ package struct Packages: Sendable {
         for name in try packageNames(folder.description) {
             all.append(try await opened(stored.appendingPathComponent(name), in: place))
         }
-        (self.all, sizes) = (all, folder.description.sizes)
+        var seeing: [Compiled] = []
+        for module in folder.description.pictures == nil ? [] : ["vision", "projector"] {
+            try folder.description.need(["coreml"], of: module)
+            let package = stored.appendingPathComponent("\(module)/model.mlpackage")
+            seeing.append(try await opened(package, in: place.appendingPathComponent(module, isDirectory: true)))
+        }
+        (self.all, self.seeing, sizes) = (all, seeing, folder.description.sizes)
+    }
+
+    /// What sees pictures; nil of a model that reads alone.
+    package func eyes() throws -> (any Eyes)? {
+        seeing.count == 2 ? try CoreMLEyes(tower: Package(seeing[0], units), projector: Package(seeing[1], units)) : nil
     }
 
     /// One with an empty cache; `snapkv` says how that is cut, if it is.
     package func decoder(_ way: Way = .plain, _ snapkv: SnapKv = SnapKv()) throws -> any TokenDecoder {
-        #if targetEnvironment(simulator)
-        let units = MLComputeUnits.cpuOnly // its GPU is not one that models with states run on
-        #else
-        let units = MLComputeUnits.cpuAndGPU // with all of them, models with states fail to load on some systems
-        #endif
         let fresh = all.map { Package($0, units) }
         return switch way {
         case .plain: try CoreMLDecoder(sizes, fresh)
@@ -43,6 +50,12 @@ package struct Packages: Sendable {
         }
     }
 }
+
+#if targetEnvironment(simulator)
+private let units = MLComputeUnits.cpuOnly // its GPU is not one that models with states run on
+#else
+private let units = MLComputeUnits.cpuAndGPU // with all of them, models with states fail to load on some systems
+#endif
 
 /// The folders of a model's packages, in order: one, or all of several.
 package func packageNames(_ description: Description) throws -> [String] {

@@ -5,7 +5,7 @@ import Foundation
 /// A compiled package, and what its functions take.
 struct Compiled: Sendable {
     struct Function: Sendable {
-        let inputs: Set<String>
+        let inputs: [String: MLMultiArrayDataType]
         let states: Set<String>
     }
 
@@ -19,7 +19,7 @@ struct Compiled: Sendable {
         for name in try await asset.functionNames {
             let about = try await asset.modelDescription(of: name)
             functions[name] = Function(
-                inputs: Set(about.inputDescriptionsByName.keys), states: Set(about.stateDescriptionsByName.keys))
+                inputs: about.inputDescriptionsByName.compactMapValues { $0.multiArrayConstraint?.dataType }, states: Set(about.stateDescriptionsByName.keys))
         }
         self.functions = functions
     }

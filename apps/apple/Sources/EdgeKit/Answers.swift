@@ -2,8 +2,10 @@
 public struct Message: Sendable, Equatable {
     public let role: String
     public let text: String
+    /// Shown where the text has `<image>`, or before it.
+    public let pictures: [Picture]
 
-    public init(_ role: String, _ text: String) { (self.role, self.text) = (role, text) }
+    public init(_ role: String, _ text: String, pictures: [Picture] = []) { (self.role, self.text, self.pictures) = (role, text, pictures) }
 }
 
 /// How to answer. (SwiftUI has another thing of the name Settings, and Foundation of the name Stream.)

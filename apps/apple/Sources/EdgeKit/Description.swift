@@ -45,6 +45,9 @@ package struct Description {
     package let sampling: Sampling
     /// What the model is for.
     package let target: String
+    /// How it sees pictures; nil of a model that reads alone.
+    package let pictures: PictureFacts?
+    private let targets: [String: String] // of each network
     private let memory: [(tokens: Int, bytes: Int)]
 
     package init(_ json: Json) throws {
@@ -60,6 +63,8 @@ package struct Description {
         let vocab = sizes.vocab
         bos = try json["bos"].orNil?.whole(0...(vocab - 1))
         stop = Set(try json["stop"].items(most: FILES).map { try $0.whole(0...MOST) })
+        pictures = try json["pictures"].orNil.map { try PictureFacts($0, vocab: vocab) }
+        targets = try Dictionary(uniqueKeysWithValues: modules.object().names.map { ($0, try modules[$0]["target"].text()) })
         chat = try json["chat"].orNil.map(Chat.init)
         sampling = try Sampling(json["sampling"])
         memory = try json["memory"].items(most: FILES).map { (try $0["tokens"].whole(1...MOST), try $0["bytes"].whole(0...BYTES)) }
@@ -69,7 +74,8 @@ package struct Description {
     }
 
     /// Refuse a model for something else.
-    package func need(_ targets: [String]) throws {
+    package func need(_ targets: [String], of module: String = "text") throws {
+        let target = self.targets[module] ?? "nothing"
         if !targets.contains(target) {
             throw EdgeError("It is a model for \(target.first(20)), and this app runs models for \(targets.joined(separator: " and ")).")
         }

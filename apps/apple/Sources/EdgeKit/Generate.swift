@@ -18,6 +18,8 @@ package struct Wish {
     package var most = 512
     /// Tokens before the prompt, for the penalty.
     package var seen: [Int] = []
+    /// What a row of a picture counts as there.
+    package var place = 0
     package var random: () -> Double = { 0 }
     package var stopped: () -> Bool = { false }
 
@@ -37,7 +39,7 @@ package func generate(
             """)
     }
     var (stream, filter) = (stream, try StopStrings(wish.stops))
-    var history = wish.seen + ids
+    var history = (wish.seen + ids).map { $0 < 0 ? wish.place : $0 }
     var tokens: [Int] = []
     func show(_ text: String) { if !text.isEmpty { piece(text) } }
     let clock = ContinuousClock()
