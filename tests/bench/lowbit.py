@@ -4,8 +4,8 @@
         --out docs/lowbit-NAME.json
 
 The embedding and the head have 8 bits everywhere, so that layers alone differ. Uniform codes, levels and rotations are
-measured on torch, sums of two on MLX, what rounds inputs on ONNX, and llama.cpp's own types on GGUF. Divergence and the
-same first choice are from the full model's, in numpy; losses are nats a token.
+measured on torch, sums of two on MLX, int8 for inputs, and `int4` as it is there, on ONNX, and llama.cpp's own types on
+GGUF. Divergence and the same first choice are from the full model's, in numpy; losses are nats a token.
 """
 
 import argparse
@@ -29,16 +29,19 @@ EDGE = [sys.executable, "-m", "edge"]
 def cases(group: int) -> list[tuple[str, str]]:
     """(recipe, target) of every row, by falling bits."""
     out = [("rtn-int8-g32", "onnx"), ("smoothquant-w8a8", "onnx")]
+    out += [("int4", "onnx"), ("rtn-int4-g32", "onnx")]
     for bits in (4, 3, 2):
         zero = "-min" if bits == 2 else ""
-        for method in ("rtn", "awq", "gptq", "quip"):
+        for method in ("rtn", "awq", "gptq", "quip", "efficientqat"):
             out.append((f"{method}-int{bits}-g{group}{zero}-fp16", "torch"))
         if bits == 4:
             out += [(f"nf4-g{group}-fp16", "torch"), ("q4_0", "gguf"), ("q4_k_m", "gguf")]
         if bits == 3:
             out += [("q3_k_m", "gguf"), ("iq3_xxs", "gguf")]
     sums = ("dbllm-int2", "pbllm-int2", "pbllm-int1", "billm-int1")
-    return [*out, *((f"{name}-g{group}-fp16", "mlx") for name in sums), ("iq2_xs", "gguf")]
+    out += [(f"{name}-g{group}-fp16", "mlx") for name in sums]
+    rounded = ("smoothquant-w6a6", "smoothquant-w4a4")
+    return [*out, ("iq2_xs", "gguf"), *((name, "torch") for name in rounded)]
 
 
 def bits_of(artifact: Artifact) -> float:
