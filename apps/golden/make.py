@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,16 @@ from edge.decode.sampling import Sampling, pick
 from edge.decode.snapkv import SnapKV, select, vote
 from edge.decode.stops import StopStrings
 from edge.measure.recall import text
+from edge.pipelines.internvl import placed
 from edge.run.model import Model, load
 from edge.run.strategy import Strategy
 from edge.source import registry
 from edge.text.chat import Message
 from edge.text.stream import pieces_of
 from edge.typing import F32
+from edge.vision.pictures import Picture
+from edge.vision.preparation import INTERNVIT, prepare
+from edge.vision.tiles import grid_of, tiles
 
 HERE = Path(__file__).parent
 TEXTS = (
@@ -87,6 +91,17 @@ STOPS = (
     (["zz"], ["no stop z"]),
     ([], ["all ", "of it"]),
 )
+
+
+# Width and height of pictures, the side of their tiles, and how many there may be.
+CUT = (
+    (114, 105, 112, 2), (300, 130, 112, 2), (130, 300, 448, 12), (1000, 1000, 448, 12), (500, 500, 448, 12),
+    (1344, 896, 448, 6), (1300, 900, 448, 40), (7, 1300, 448, 40), (1920, 1080, 448, 12), (897, 448, 448, 3),
+)  # fmt: skip
+# Numbers that 16 bits hold, or round: to an even neighbour, to the smallest ones, to none and to infinity.
+HALVES = (
+    0.0, -0.0, 1.0, -2.5, 0.1, 1.00048828125, 1.00146484375, 65504.0, 65519.0, 65520.0, 6.1e-5, 6e-8, 3e-8, 2.9e-8,
+)  # fmt: skip
 
 
 class Fixed:
@@ -172,6 +187,45 @@ def stopped() -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+def pictures() -> dict[str, Any]:
+    """How pictures are cut, resized, turned into numbers, and stand in a text."""
+    numbers = np.array([*HALVES], np.float32)
+    with np.errstate(over="ignore"):
+        halves = numbers.astype(np.float16).view(np.uint16)
+    tile = drawn(4, 4)
+    return {
+        "grids": [
+            {"size": size, "grid": astuple(grid_of(*size[:2], side=size[2], most=size[3]))} for size in CUT
+        ],
+        "tiles": [
+            {
+                "size": (width, height), "side": side, "most": most,
+                "tiles": [
+                    tile.tobytes().hex() for tile in
+                    tiles(drawn(width, height), grid_of(width, height, side=side, most=most), side=side)
+                ],
+            }
+            for width, height, side, most in ((13, 7, 8, 4), (40, 31, 8, 2), (8, 8, 8, 1), (16, 5, 8, 2))
+        ],
+        "prepared": told(prepare(tile, replace(INTERNVIT, resize=None)).ravel()),
+        "placed": [
+            {"text": text, "rows": rows, "placed": placed(text, rows)} for text, rows in (
+                ("What is it?", []), ("What is it?", [2]), ("Is <image> as <image>?", [1, 2]), ("<image>", [1, 1, 3]),
+            )
+        ],
+        "halves": [
+            {"number": number, "bits": bits} for number, bits in
+            zip(numbers.tolist(), halves.tolist(), strict=True)
+        ],
+    }  # fmt: skip
+
+
+def drawn(width: int, height: int) -> Picture:
+    """A picture that every core can make anew: hard edges, and all bytes."""
+    at = np.arange(width * height * 3, dtype=np.int64)
+    return Picture(rgb=((at * at * 7 + at * 13) % 256).astype(np.uint8).reshape(height, width, 3))
+
+
 def answers(model: Model) -> Iterator[dict[str, Any]]:
     for prompt in PROMPTS:
         ids = model.encode([Message("user", prompt)])
@@ -228,6 +282,7 @@ def golden() -> dict[str, Any]:
             "snapkv": list(kept()),
             "streams": list(streams()),
             "stops": list(stopped()),
+            "pictures": pictures(),
         }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import ROOT, converted, shortened, tiny
 from webapp import GOLDEN
 
@@ -17,17 +18,22 @@ pytest.importorskip("coremltools")
 
 import apple
 
+from edge.api import convert_model
 from edge.apps.folder import write_app
+from edge.convert.options import Options
 from edge.decode.generate import generate
 from edge.decode.snapkv import SnapKV
 from edge.decode.speculate import Speculation
-from edge.run.model import load
+from edge.pipelines.internvl import load_internvl
+from edge.run.model import Wish, load
 from edge.run.strategy import Strategy
 from edge.text.chat import Message
+from edge.vision.pictures import Picture
 from edge_converters.coreml import convert as coreml
 
 pytestmark = pytest.mark.timeout(1200)  # Swift is fetched, and all of it compiled
 STORIES = ROOT / "edge" / "models" / "edge-stories"
+READS = ROOT / "edge" / "models" / "edge-reads"
 KIT = Path("Sources") / "EdgeKit"
 
 # A file of the core, what it says, what is wrong, and the check that sees it.
@@ -44,6 +50,9 @@ BROKEN = (
     ("Sampling.swift", "left -= one.weight", "left -= 2 * one.weight", "draws 1"),
     ("SnapKv.swift", "(kernel - 1) / 2", "kernel / 3", "rows 0"),
     ("Drafting.swift", "return read[place]", "return read[0]", "drafts change no answer"),
+    ("Resize.swift", "let reach = 2 * shrink", "let reach = 2.0", "tiles 1"),
+    ("Tiles.swift", "if grid.tiles > 1 {", "if grid.tiles > 9 {", "tiles 0"),
+    ("Sight.swift", "scale - mean[$0 % 3]", "scale - mean[0]", "a tile's numbers"),
     ("ChatModel.swift", "if isBusy { return }\n        close()", "close()", "an answer is written"),
 )
 
@@ -161,11 +170,12 @@ def told(
     keys = ("capacity", "window", "sinks")
     cut = snapkv and {"kernel": snapkv.near, **{key: getattr(snapkv, key) for key in keys}}
     drafts = asdict(model.source.tally) if isinstance(model.source, Speculation) else None
-    return {"ids": ids, "tokens": tokens, "most": 24, "snapkv": cut, "drafts": drafts}
+    said = {"text": text, "said": model.tokenizer.decode(tokens)}
+    return {"ids": ids, "tokens": tokens, "most": 24, "snapkv": cut, "drafts": drafts, **said}
 
 
 def answers(checks: Path, made: Path, folder: Path, cases: list[dict[str, Any]]) -> list[str]:
-    """See that the app's Core ML says the same -> the functions that it called."""
+    """See that the app's Core ML and its command line say the same -> the functions that the first called."""
     write_app(made, folder / "app", force=False, test=False)
     (folder / "told").mkdir()
     (folder / "told" / "told.json").write_text(json.dumps(cases))
@@ -174,7 +184,111 @@ def answers(checks: Path, made: Path, folder: Path, cases: list[dict[str, Any]])
         checks, ["model", "/told/told.json", "/app", "/told/compiled"], places
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    for case in cases:
+        if case["snapkv"] is None:
+            demo_says(
+                checks.parent, folder / "app", case, ["--layerskip"] if case["drafts"] else []
+            )
     return called
+
+
+def demo_says(programs: Path, app: Path, case: dict[str, Any], options: list[str]) -> list[str]:
+    """See that the command line says it -> the functions that it called."""
+    words = ["/app", case["text"], str(case["most"]), *options]
+    done, called = apple.asked(programs / "edge-demo", words, {"/app": app})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == case["said"]
+    return called
+
+
+def test_the_demo_cuts_a_cache(programs: Path, tmp_path: Path) -> None:
+    made = converted(tmp_path / "it", STORIES, "fp16", target="coreml", snapkv_rows=(1280,))
+    write_app(made, tmp_path / "app", force=False, test=False)
+    case = told(made, f"{ASKED[1]} " * 60 + ASKED[0], SnapKV())
+    assert len(case["ids"]) > 1280
+    called = demo_says(programs, tmp_path / "app", case, ["--snapkv"])
+    assert called.count("cut1280_step") >= len(case["tokens"]) - 1 > 0
+
+
+@pytest.fixture(scope="session")
+def reads(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The packaged model that sees pictures, for Core ML, and as an app takes it."""
+    folder = tmp_path_factory.mktemp("reads")
+    convert_model(str(READS), "coreml", folder / "it", Options(quant="fp16"))
+    write_app(folder / "it", folder / "app", force=False, test=False)
+    return folder / "it", folder / "app"
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of one tile, of two and a small one, and of another text."""
+    folder = tmp_path_factory.mktemp("shown")
+    with Image.open(ROOT / "docs" / "reads" / "05-en.png") as picture:
+        receipt = picture.convert("RGB")
+    receipt.save(folder / "one.ppm")
+    receipt.resize((300, 130)).save(folder / "three.ppm")
+    with Image.open(ROOT / "docs" / "reads" / "02-en.png") as picture:
+        picture.convert("RGB").save(folder / "other.ppm")
+    return folder
+
+
+def seen(folder: Path, name: str) -> Picture:
+    with Image.open(folder / name) as picture:
+        return Picture(rgb=np.asarray(picture))
+
+
+@pytest.mark.parametrize(
+    ("names", "tiles"), [(["one"], 1), (["three"], 3), (["other", "three"], 4), ([], 0)]
+)
+def test_the_demo_sees_what_the_reference_sees(
+    programs: Path, reads: tuple[Path, Path], shown: Path, names: list[str], tiles: int
+) -> None:
+    question = "What is the total?"
+    model = load_internvl(reads[0], strategy=Strategy(reference=True))
+    files = [f"{name}.ppm" for name in names]
+    answer = model.generate(question, images=[seen(shown, file) for file in files])
+    said = "".join(answer)
+    words = ["/app", question, "24", *(w for file in files for w in ("--image", f"/shown/{file}"))]
+    places = {"/app": reads[1], "/shown": shown}
+    done, called = apple.asked(programs / "edge-demo", words, places)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (done.stdout, called.count("main")) == (said, 2 * tiles)
+    assert called.count("rows16") == tiles
+
+
+def test_a_conversation_about_pictures_goes_on(
+    checks: Path, reads: tuple[Path, Path], shown: Path, tmp_path: Path
+) -> None:
+    words = ["sees", "/app", "/place", "/shown/three.ppm", "/shown/other.ppm"]
+    places = {"/app": reads[1], "/shown": shown, "/place": tmp_path}
+    done, called = apple.asked(checks, words, places)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    model = load_internvl(reads[0], strategy=Strategy(reference=True))
+    wish = Wish(max_tokens=8)
+    talk = model.chat()
+    first = "".join(talk.say("Read the text.", [seen(shown, "three.ppm")], wish=wish))
+    second = "".join(talk.say("And again?", wish=wish))
+    other = "".join(model.generate("Read the text.", images=[seen(shown, "other.ppm")], wish=wish))
+    assert first != other
+    wanted = f"first: {first}\nsecond: {second}\nother: {other}\nfirst again: {first}\n"
+    assert done.stdout.startswith(wanted)
+    assert called.count("main") == 2 * (3 + 1 + 3)  # nothing is seen twice in a conversation
+
+
+def test_a_model_without_eyes_is_shown_nothing(
+    programs: Path, reads: tuple[Path, Path], shown: Path, tmp_path: Path
+) -> None:
+    made = converted(tmp_path / "it", STORIES, "fp16", target="coreml")
+    write_app(made, tmp_path / "app", force=False, test=False)
+
+    def said(app: Path, *options: str) -> str:
+        places = {"/app": app, "/shown": shown}
+        done, _ = apple.asked(programs / "edge-demo", ["/app", "Hi", "2", *options], places)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert said(tmp_path / "app", "--image", "/shown/one.ppm").startswith("This model is shown no")
+    assert said(reads[1], "--snapkv").startswith("A model that sees pictures is read with the")
 
 
 class Forgetting(apple.coreml_pipe.Models):

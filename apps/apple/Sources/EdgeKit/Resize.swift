@@ -1,5 +1,6 @@
 /// A picture at another size, by Pillow's bicubic filter to the bit: along the rows first, each pass rounded to bytes, weights
-/// as whole numbers. What becomes smaller is smoothed, for then the filter is as wide as what it shrinks.
+/// as whole numbers. (Pillow 13 goes along the columns first where a picture loses height and little width: there bytes differ
+/// a little.) What becomes smaller is smoothed, for then the filter is as wide as what it shrinks.
 package func resized(_ picture: Picture, width: Int, height: Int) throws -> Picture {
     var rgb = picture.rgb
     if width != picture.width {
