@@ -204,8 +204,8 @@ def demo_says(programs: Path, app: Path, case: dict[str, Any], options: list[str
 def test_the_demo_cuts_a_cache(programs: Path, tmp_path: Path) -> None:
     made = converted(tmp_path / "it", STORIES, "fp16", target="coreml", snapkv_rows=(1280,))
     write_app(made, tmp_path / "app", force=False, test=False)
-    case = told(made, f"{ASKED[1]} " * 60 + ASKED[0], SnapKV())
-    assert len(case["ids"]) > 1280
+    case = told(made, f"{ASKED[1]} " * 85 + ASKED[0], SnapKV())
+    assert len(case["ids"]) > 1056
     called = demo_says(programs, tmp_path / "app", case, ["--snapkv"])
     assert called.count("cut1280_step") >= len(case["tokens"]) - 1 > 0
 
