@@ -205,7 +205,10 @@ def pictures() -> dict[str, Any]:
                     tiles(drawn(width, height), grid_of(width, height, side=side, most=most), side=side)
                 ],
             }
-            for width, height, side, most in ((13, 7, 8, 4), (40, 31, 8, 2), (8, 8, 8, 1), (16, 5, 8, 2))
+            for width, height, side, most in (
+                (13, 7, 8, 4), (40, 31, 8, 2), (8, 8, 8, 1), (16, 5, 8, 2),
+                (3, 90, 8, 1), (29, 31, 8, 1), (20, 32, 8, 1), (12, 60, 8, 1),
+            )
         ],
         "prepared": told(prepare(tile, replace(INTERNVIT, resize=None)).ravel()),
         "placed": [

@@ -51,6 +51,7 @@ BROKEN = (
     ("SnapKv.swift", "(kernel - 1) / 2", "kernel / 3", "rows 0"),
     ("Drafting.swift", "return read[place]", "return read[0]", "drafts change no answer"),
     ("Resize.swift", "let reach = 2 * shrink", "let reach = 2.0", "tiles 1"),
+    ("Resize.swift", "lost > 2 *", "lost > 200 *", "tiles 7"),
     ("Tiles.swift", "if grid.tiles > 1 {", "if grid.tiles > 9 {", "tiles 0"),
     ("Sight.swift", "scale - mean[$0 % 3]", "scale - mean[0]", "a tile's numbers"),
     ("ChatModel.swift", "if isBusy { return }\n        close()", "close()", "an answer is written"),

@@ -1,16 +1,21 @@
-/// A picture at another size, by Pillow's bicubic filter to the bit: along the rows first, each pass rounded to bytes, weights
-/// as whole numbers. (Pillow 13 goes along the columns first where a picture loses height and little width: there bytes differ
-/// a little.) What becomes smaller is smoothed, for then the filter is as wide as what it shrinks.
+/// A picture at another size, by Pillow's bicubic filter to the bit: two passes, each rounded to bytes, weights as whole numbers.
+/// Along the rows first, but where much more height is lost than width along the columns, as Pillow does since 13.0
+/// (python-pillow/Pillow#9549). What becomes smaller is smoothed, for then the filter is as wide as what it shrinks.
 package func resized(_ picture: Picture, width: Int, height: Int) throws -> Picture {
-    var rgb = picture.rgb
-    if width != picture.width {
+    func across(_ rgb: [UInt8], rows: Int) -> [UInt8] {
+        if width == picture.width { return rgb }
         let taps = taps(from: picture.width, to: width)
-        rgb = passed(rgb, taps, lines: picture.height, next: 3 * picture.width, step: 3, outNext: 3 * width, outStep: 3)
+        return passed(rgb, taps, lines: rows, next: 3 * picture.width, step: 3, outNext: 3 * width, outStep: 3)
     }
-    if height != picture.height {
+    func down(_ rgb: [UInt8], columns: Int) -> [UInt8] {
+        if height == picture.height { return rgb }
         let taps = taps(from: picture.height, to: height)
-        rgb = passed(rgb, taps, lines: width, next: 3, step: 3 * width, outNext: 3, outStep: 3 * width)
+        return passed(rgb, taps, lines: columns, next: 3, step: 3 * columns, outNext: 3, outStep: 3 * columns)
     }
+    let lost = picture.height - height
+    let rgb = lost > 0 && lost > 2 * (picture.width - width)
+        ? across(down(picture.rgb, columns: picture.width), rows: height)
+        : down(across(picture.rgb, rows: picture.height), columns: width)
     return try Picture(width: width, height: height, rgb: rgb)
 }
 
