@@ -314,6 +314,7 @@ STUDY = {
     "gptq-int3": "8.2", "awq-int3": "8.2", "quip-int3": "7.5, a row", "rtn-int2": "1.9e3", "gptq-int2": "2.1e2",
     "awq-int2": "1.7e6", "quip-int2": "85.1, a row", "dbllm-int2": "13.6", "pbllm-int2": "24.7", "pbllm-int1": "41.8",
     "billm-int1": "28.3", "smoothquant-w8a8": "6.3",
+    "smoothquant-w6a6": "7.7", "smoothquant-w4a4": "4.3e3",
 }  # fmt: skip
 
 
