@@ -68,6 +68,7 @@ LIBRARIES: Mapping[str, Library] = {
             "onnx-ir",
             "pillow",
             "platformdirs",
+            "threadpoolctl",
         ),
         SILENT,
     ),

@@ -81,7 +81,8 @@ internal class JsonReader(private val input: InputStream, private val name: Stri
                 in 0..0x1f -> wrong("a string holds a control character")
                 else -> bytes.add(byte)
             }
-            if (bytes.size and 0xfff == 0) check(taken + 2L * bytes.size)
+            // To grow, what holds it needs as much again twice beside itself.
+            if (bytes.size and 0xfff == 0) check(taken + 4L * bytes.size)
         }
         take(48 + 2L * bytes.size)
         return bytes.text() ?: wrong("a string is not UTF-8")
