@@ -285,6 +285,10 @@ class Walk(Protocol):
         """Behind all layers: `hear` is told what the head multiplies."""
         ...
 
+    def forget(self) -> None:
+        """Let go of this layer's weights; what is asked for again is read again."""
+        ...
+
     def replace(self, name: str, weight: F32) -> None:
         """Go through this layer by another weight than the checkpoint's."""
         ...

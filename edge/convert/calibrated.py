@@ -117,6 +117,7 @@ class Reading:
             while walk.layer < count:
                 heard = Heard(self.team)
                 self._listen(walk, heard, advance)
+                walk.forget()  # to be rounded they are read in parts
                 for name, weight in make(walk, heard, advance).items():
                     walk.replace(name, weight)
                 walk.arrive(self.through(walk, advance))

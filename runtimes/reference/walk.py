@@ -75,6 +75,9 @@ class Walk:
             ops: Ops[AnyArray, Tables] = NumpyOps(self.weights, Cache(), 0, False)
             hear((head_name(self.spec),), ops.add_norm(stream, None, "norm", self.spec.norm)[1])
 
+    def forget(self) -> None:
+        self._read = {}
+
     def replace(self, name: str, weight: F32) -> None:
         self._read[name] = weight
 
