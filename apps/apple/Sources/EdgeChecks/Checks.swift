@@ -56,3 +56,12 @@ func seconds(_ block: () throws -> Void) rethrows -> Double {
     try block()
     return Date().timeIntervalSince(start)
 }
+
+/// What a model answers to a conversation at temperature 0, in at most so many tokens.
+func said(_ model: any Decoding, _ talk: [Message], tokens: Int) async throws -> String {
+    var text = ""
+    for try await reply in model.reply(to: talk, settings: AnswerSettings(temperature: 0, maxTokens: tokens)) {
+        if case .piece(let piece) = reply { text += piece }
+    }
+    return text
+}

@@ -7,16 +7,9 @@ extension Checks {
     /// What a model of MLX kept of a conversation is what it would read again.
     func turns(_ app: URL) async {
         await check("a second turn goes on from the first") {
-            func said(_ model: any Decoding, _ talk: [Message]) async throws -> String {
-                var text = ""
-                for try await reply in model.reply(to: talk, settings: AnswerSettings(temperature: 0, maxTokens: 6)) {
-                    if case .piece(let piece) = reply { text += piece }
-                }
-                return text
-            }
             let (model, first) = (try await openMlx(app), [Message("user", "Tell me a story.")])
-            let talk = first + [Message("assistant", try await said(model, first)), Message("user", "More.")]
-            let (found, wanted) = (try await said(model, talk), try await said(openMlx(app), talk))
+            let talk = first + [Message("assistant", try await said(model, first, tokens: 6)), Message("user", "More.")]
+            let (found, wanted) = (try await said(model, talk, tokens: 6), try await said(openMlx(app), talk, tokens: 6))
             try equal(found, wanted)
             try equal(found.isEmpty, false)
         }

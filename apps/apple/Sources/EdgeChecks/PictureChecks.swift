@@ -67,22 +67,15 @@ extension Checks {
     /// A conversation about pictures goes on from what it saw, and one about others sees anew.
     func sees(_ app: URL, _ place: URL, _ pictures: [URL]) async {
         await check("pictures of a conversation") {
-            func said(_ model: any Decoding, _ talk: [Message]) async throws -> String {
-                var text = ""
-                for try await reply in model.reply(to: talk, settings: AnswerSettings(temperature: 0, maxTokens: 8)) {
-                    if case .piece(let piece) = reply { text += piece }
-                }
-                return text
-            }
             let shown = try pictures.map(picture(from:))
             let model = try await openModel(app, compiled: place)
             func asked(_ number: Int) -> [Message] { [Message("user", "Read the text.", pictures: [shown[number]])] }
-            let first = try await said(model, asked(0))
+            let first = try await said(model, asked(0), tokens: 8)
             print("first: \(first)")
             let talk = asked(0) + [Message("assistant", first), Message("user", "And again?")]
-            print("second: \(try await said(model, talk))")
-            print("other: \(try await said(model, asked(1)))")
-            print("first again: \(try await said(model, asked(0)))")
+            print("second: \(try await said(model, talk, tokens: 8))")
+            print("other: \(try await said(model, asked(1), tokens: 8))")
+            print("first again: \(try await said(model, asked(0), tokens: 8))")
         }
     }
 }
