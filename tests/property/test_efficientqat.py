@@ -70,6 +70,7 @@ def test_training_begins_with_the_codes_that_a_text_made(case: tuple[int, int, i
 
 @settings(deadline=None, max_examples=60)
 @given(CASES)
+@example((3, 1, 1608, "int8-g32-asym-fp16"))
 def test_what_is_trained_is_what_is_stored(case: tuple[int, int, int, str]) -> None:
     """Wherever weights, steps and zeros went; between two codes a weight takes the other if numbers are rounded."""
     rows, columns, seed, kind = case
@@ -86,7 +87,10 @@ def test_what_is_trained_is_what_is_stored(case: tuple[int, int, int, str]) -> N
     off = np.abs(stored.dequantize() - told)
     slack = unit * (np.abs(told) + 2**made.scheme.bits * wide) + 1e-6
     assert (off <= wide + slack).all()
-    assert (off > slack).mean() <= (0.01 if made.scheme.number == "fp32" else 0.3)
+    share = (
+        0.001 if made.scheme.number == "fp32" else 0.3
+    )  # of 255 steps, half of one is 2**-9 of the scale
+    assert (off > slack).sum() <= share * off.size + 3 * (share * off.size) ** 0.5 + 1
 
 
 @pytest.mark.parametrize("kind", ["int2-g32-min", "int3-g32", "int3-g32-asym"])
