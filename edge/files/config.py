@@ -36,25 +36,25 @@ class Config:
     ) -> int:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self._wrong(key, f"an integer from {low} to {high}")
+            raise self.wrong(key, f"an integer from {low} to {high}")
         return value
 
     def number(self, key: str, default: float = _MISSING, *, low: float = 0.0) -> float:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < 1e12:
-            raise self._wrong(key, f"a number above {low}")
+            raise self.wrong(key, f"a number above {low}")
         return float(value)
 
     def text(self, key: str, default: str = _MISSING) -> str:
         value = self._get(key, default)
         if not isinstance(value, str):
-            raise self._wrong(key, "a string")
+            raise self.wrong(key, "a string")
         return value
 
     def flag(self, key: str, default: bool = _MISSING) -> bool:
         value = self._get(key, default)
         if not isinstance(value, bool):
-            raise self._wrong(key, "true or false")
+            raise self.wrong(key, "true or false")
         return value
 
     def integers(self, key: str, *, low: int = 1) -> tuple[int, ...]:
@@ -62,7 +62,7 @@ class Config:
         if any(
             isinstance(v, bool) or not isinstance(v, int) or not low <= v < 1 << 24 for v in values
         ):
-            raise self._wrong(key, f"a list of integers from {low}")
+            raise self.wrong(key, f"a list of integers from {low}")
         return tuple(values)
 
     def numbers(self, key: str, *, zero: bool = False) -> tuple[float, ...]:
@@ -74,7 +74,7 @@ class Config:
             or not (0 < v < 1e6 or (zero and v == 0))
             for v in values
         ):
-            raise self._wrong(key, "a list of positive numbers" + (" or zeros" if zero else ""))
+            raise self.wrong(key, "a list of positive numbers" + (" or zeros" if zero else ""))
         return tuple(float(v) for v in values)
 
     def table(self, key: str) -> "Config | None":
@@ -82,14 +82,14 @@ class Config:
         if not self.has(key):
             return None
         if not isinstance(self.data[key], dict):
-            raise self._wrong(key, "an object")
+            raise self.wrong(key, "an object")
         return Config(self.data[key], f"{self.where}: {key}")
 
     def tables(self, key: str) -> "tuple[Config, ...]":
         """A list of objects."""
         values = self._list(key)
         if not all(isinstance(value, dict) for value in values):
-            raise self._wrong(key, "a list of objects")
+            raise self.wrong(key, "a list of objects")
         return tuple(Config(value, f"{self.where}: {key}") for value in values)
 
     def strings(self, key: str) -> dict[str, str]:
@@ -110,7 +110,7 @@ class Config:
     def _list(self, key: str) -> list[Any]:
         value = self._get(key, _MISSING)
         if not isinstance(value, list) or not 0 < len(value) <= 1 << 16:
-            raise self._wrong(key, "a list")
+            raise self.wrong(key, "a list")
         return value
 
     def _get(self, key: str, default: Any) -> Any:
@@ -124,7 +124,8 @@ class Config:
             )
         return default
 
-    def _wrong(self, key: str, expected: str) -> Damaged:
+    def wrong(self, key: str, expected: str) -> Damaged:
+        """An error to raise: the field is not what is expected."""
         got = repr(self.data.get(key))[:60]
         return Damaged(f"{self.where}: {key} is {got}, not {expected}", fix="correct the field")
 

@@ -67,7 +67,7 @@ TOOLKITS = {
 ROOMS = (
     *("errors", "typing", "system", "files"),
     *("spec", "net", "names", "ops", "protocols"),
-    *("nn", "vision", "families", "quant", "artifact", "source", "text"),
+    *("nn", "vision", "families", "quant", "adapters", "artifact", "source", "text"),
     *("contracts", "decode", "targets", "gguf"),
     *("convert", "run", "pipelines", "data", "prove", "measure"),
     *("apps",),
