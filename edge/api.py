@@ -630,8 +630,7 @@ def train_recipe(
     out: Path,
     *,
     start: str | None,
-    texts: Sequence[str],
-    data: Path | None,
+    data: Sequence[str],
     resume: bool,
 ) -> Path | None:
     """Train by a recipe: a name of `edge/train/recipes`, or a YAML file. Of several processes only the
@@ -649,7 +648,6 @@ def train_recipe(
         out,
         find=lambda name: resolve(name).checkpoint(),
         start=start,
-        texts=texts,
         data=data,
         resume=resume,
     )

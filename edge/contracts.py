@@ -342,14 +342,13 @@ class Trainer(Protocol):
         *,
         find: Callable[[str], Path],
         start: str | None,
-        texts: Sequence[str],
-        data: Path | None,
+        data: Sequence[str],
         resume: bool,
     ) -> Path | None:
         """Run a recipe; the folder of the checkpoint that it made, None in every process but the first.
 
-        `find`: the folder of an id or a path. `start`, `texts`: instead of what the recipe names; `data`: the
-        folder of what a recipe of lessons draws with.
+        `find`: the folder of an id or a path. `start`, `data`: instead of what the recipe names; of
+        lessons, `data` is the folder of what they draw with.
         """
         ...
 

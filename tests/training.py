@@ -11,9 +11,12 @@ from edge.data import vocabulary
 from edge.measure.recall import text
 from edge.train import fields
 from edge.train import recipe as recipes
-from edge.train.recipe import Rates, Skip, Text, TrainingRecipe
+from edge.train.recipe import Rates, Skip, TrainingRecipe
+from edge.train.rows import Stories, Text
 
 EXAMPLE = recipes.read(fields.EXAMPLE)
+assert isinstance(EXAMPLE.rows, Stories)
+STORIES = EXAMPLE.rows
 ROWS = vocabulary.rows(vocabulary.tokenizer())
 ADAM = Rates(matrix=3e-3, other=3e-3, shrink=0.1, warmup=100, decay=0.3, optimizer="adam")
 CURRICULA = {
@@ -51,7 +54,7 @@ def on_text(files: list[str], start: Path, *, steps: int = 8, **changes: Any) ->
         "start": str(start),
         "skip": CURRICULA["all"],
         "rates": ADAM,
-        "text": Text(files=tuple(files), length=24, batch=4),
+        "rows": Text(files=tuple(files), length=24, batch=4),
         "precision": "fp32",
     }
     return TrainingRecipe(**given | changes)
@@ -62,7 +65,9 @@ def on_stories(*, steps: int = 8, **changes: Any) -> TrainingRecipe:
     given: dict[str, Any] = {
         "tokens": steps * 4 * 96,
         "shape": recipes.Shape(width=32, layers=3, heads=2, kv_heads=1, ffn_width=32, context=128),
-        "stages": (dataclasses.replace(EXAMPLE.stages[1], batch=4),),
+        "rows": dataclasses.replace(
+            STORIES, stages=(dataclasses.replace(STORIES.stages[1], batch=4),)
+        ),
         "rates": dataclasses.replace(EXAMPLE.rates, warmup=100),
     }
     return dataclasses.replace(EXAMPLE, **given | changes)

@@ -22,15 +22,15 @@ def train(
             help="The checkpoint to go on from, instead of the recipe's: an id, a folder."
         ),
     ] = None,
-    text: Annotated[
+    data: Annotated[
         list[str] | None,
         typer.Option(
-            help="A UTF-8 text, or a folder of *.txt, instead of the recipe's; repeatable."
+            help="What it learns from, instead of the recipe's: UTF-8 texts, or folders of *.txt; or the folder of "
+            "fonts of a recipe that draws its pictures. Several may follow."
         ),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="The fonts of a recipe that draws its pictures: a folder."),
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH", help="More of what --data names.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run stopped: the same command again.")
@@ -43,12 +43,13 @@ def train(
 
     \b
     Example: edge train stories -o runs/stories
-    Example: edge train layerskip-continue --start ./Llama-3.2-1B --text book.txt -o runs/skip
+    Example: edge train layerskip-continue --start ./Llama-3.2-1B --data book.txt -o runs/skip
     Example: edge train reads --data fonts -o runs/reads
     Example: torchrun --nproc-per-node 2 -m edge train my-recipe.yaml -o runs/skip
     """
     from edge import api
 
-    path = api.train_recipe(recipe, out, start=start, texts=text or (), data=data, resume=resume)
+    given = [*(data or ()), *(more or ())]
+    path = api.train_recipe(recipe, out, start=start, data=given, resume=resume)
     if path is not None:
         show({"path": str(path)}, as_json, str(path))

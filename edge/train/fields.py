@@ -12,6 +12,7 @@ from edge.errors import EdgeError
 from edge.files import texts
 
 LIMIT = 64 << 10  # bytes
+SMALL = 1 << 20  # of a shape's number, or of a row's
 _MOST = 1 << 40
 T = TypeVar("T")
 R = TypeVar("R")

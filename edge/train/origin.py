@@ -19,6 +19,7 @@ from edge.source.headers import SINGLE, Headers
 from edge.spec import DecoderSpec, parts
 from edge.text.tokenizer import Tokenizer
 from edge.train.recipe import Shape, TrainingRecipe
+from edge.train.rows import Stories
 
 Find = Callable[[str], Path]  # an id of the registry or a path -> the folder of a checkpoint
 
@@ -49,11 +50,12 @@ class Origin:
 def origin(recipe: TrainingRecipe, find: Find) -> Origin:
     """Of a recipe; refuses what its rows do not fit."""
     if recipe.start is not None:
-        found = _continued(find(recipe.start), told=recipe.text is None)
+        found = _continued(find(recipe.start), told=isinstance(recipe.rows, Stories))
     else:
         assert recipe.shape is not None
-        found = _new(recipe.shape, _tokenizer(recipe, find))
-    longest = max(length for length, _ in recipe.sizes())
+        named = recipe.rows.vocabulary
+        found = _new(recipe.shape, None if named is None else find(named))
+    longest = max(length for length, _ in recipe.rows.sizes())
     if longest > found.spec.context:
         raise EdgeError(
             f"rows of {longest} tokens, and the model has a context of {found.spec.context}",
@@ -168,11 +170,6 @@ def _new(shape: Shape, tokenizer: Path | None) -> Origin:
         folder=tokenizer,
         start=None,
     )
-
-
-def _tokenizer(recipe: TrainingRecipe, find: Find) -> Path | None:
-    named = None if recipe.text is None else recipe.text.tokenizer
-    return None if named is None else find(named)
 
 
 def _world_ids() -> Ids:

@@ -20,22 +20,11 @@ def _made(raw: Mapping[str, Any]) -> TrainingRecipe | LessonsRecipe:
     return lessons.of_table(raw) if "courses" in raw else recipe.of_table(raw)
 
 
-def refuse_texts(texts: Sequence[str]) -> None:
-    """A recipe of lessons draws what it learns from."""
-    if texts:
-        raise EdgeError("this recipe draws its own pictures", fix="leave out --text")
-
-
-def refuse_fonts(data: Path | None) -> None:
-    if data is not None:
-        raise EdgeError("this recipe draws no pictures", fix="leave out --data")
-
-
-def needed(data: Path | None) -> Path:
-    """The folder of fonts, which a recipe of lessons cannot do without."""
-    if data is None:
-        raise EdgeError(
-            "this recipe draws texts in fonts that edge does not bring",
-            fix="give --data FOLDER with those that edge/data/fonts.yaml lists",
-        )
-    return data
+def fonts_of(data: Sequence[str]) -> Path:
+    """The folder of fonts, which a recipe of lessons draws with and cannot do without."""
+    if len(data) == 1:
+        return Path(data[0])
+    raise EdgeError(
+        f"this recipe draws texts in fonts that edge does not bring, and was given {len(data)} folders of them",
+        fix="give --data FOLDER with those that edge/data/fonts.yaml lists",
+    )

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from edge.data.rows import Stage
 from edge.errors import EdgeError
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
-from edge.train.fields import built, check, read_as
+from edge.train.fields import SMALL, built, check, read_as
+from edge.train.rows import Rows, rows_of
 
-_SMALL = 1 << 20  # of a shape's number, or of a row's
 T = TypeVar("T")
 Curriculum = Literal["rotational", "gradual", "all"]
 
@@ -74,14 +73,7 @@ class Skip:
             )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Weights:
-    """What a token of each part counts in the loss."""
-
-    scaffold: float
-    story: float
-    answer: float
-    echo: float
+NONE = Skip(dropout=0.0, exit_scale=0.0, curriculum="all")  # every layer, and no exit but the last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,34 +89,20 @@ class Rates:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Text:
-    """Texts to train on, packed into rows: files, or folders of *.txt files."""
-
-    files: tuple[str, ...]
-    length: int  # of a row, in tokens
-    batch: int
-    tokenizer: str | None = None  # a checkpoint that has one; of a shape alone
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRecipe:
     """All that decides a run, whatever it runs on.
 
-    It is from scratch, of a `shape`, or goes on from the checkpoint `start`; and learns from the
-    stories' `stages` or from a `text`. A batch falls into `splits` equal parts, each one forward and
-    backward pass; processes take whole ones, and layer dropout is the same in all.
+    It is from scratch, of a `shape`, or goes on from the checkpoint `start`. A batch of its rows falls into `splits`
+    equal parts, each one forward and backward pass; processes take whole ones, and layer dropout is the same in all.
     """
 
     seed: int
     tokens: int
-    skip: Skip
     rates: Rates
+    rows: Rows  # in a file under the name of their kind
+    skip: Skip = NONE
     shape: Shape | None = None
     start: str | None = None  # an id of the registry, or a folder
-    text: Text | None = None
-    weights: Weights | None = None  # of stages
-    review: float = 0.0  # share of steps on stages that were left behind
-    stages: tuple[Stage, ...] = ()
     splits: int = 1
     precision: Literal["bf16", "fp32"] = (
         "bf16"  # of products where a device has them; weights are float32
@@ -134,40 +112,15 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         if (self.shape is None) == (self.start is None):
             raise ValueError("it needs a shape or a start, one of them")
-        if (self.text is None) == (not self.stages):
-            raise ValueError("it needs stages or a text, one of them")
-        if self.stages and self.weights is None:
-            raise ValueError("weights is no table")
-        if self.text is not None:
-            self._check_text(self.text)
-        for length, batch in self.sizes():
+        self.rows.check(scratch=self.start is None)
+        for length, batch in self.rows.sizes():
             if batch % self.splits:
                 raise ValueError(f"a batch of {batch} has no {self.splits} equal splits")
             if self.shape is not None and length > self.shape.context:
                 raise ValueError(f"rows of {length} tokens in a context of {self.shape.context}")
 
-    def sizes(self) -> list[tuple[int, int]]:
-        """Length and number of the rows of a batch, of every stage or of the text."""
-        some = self.stages if self.text is None else (self.text,)
-        return [(each.length, each.batch) for each in some]
 
-    def _check_text(self, text: Text) -> None:
-        if self.weights is not None or self.review:
-            raise ValueError("weights and review belong to stages, not to a text")
-        if (self.shape is None) != (text.tokenizer is None):
-            raise ValueError(
-                "text: tokenizer is for a shape, and needed there; a start has its own"
-            )
-
-
-_PARTS: Mapping[str, type] = {
-    "shape": Shape,
-    "skip": Skip,
-    "weights": Weights,
-    "rates": Rates,
-    "text": Text,
-}
-_NEEDED = ("skip", "rates")
+_PARTS: Mapping[str, type] = {"shape": Shape, "skip": Skip, "rates": Rates}
 
 
 def read(path: Path) -> TrainingRecipe:
@@ -175,38 +128,27 @@ def read(path: Path) -> TrainingRecipe:
     return read_as(path, of_table)
 
 
-def changed(recipe: TrainingRecipe, *, start: str | None, texts: Sequence[str]) -> TrainingRecipe:
-    """The same from another checkpoint, or on other texts."""
+def changed(recipe: TrainingRecipe, *, start: str | None, data: Sequence[str]) -> TrainingRecipe:
+    """The same from another checkpoint, or on other data."""
     if start is not None and recipe.start is None:
         raise EdgeError(
             "this recipe trains a shape from scratch, it goes on from no checkpoint",
             fix="leave out --start, or use the recipe layerskip-continue",
         )
-    if texts and recipe.text is None:
-        raise EdgeError(
-            "this recipe trains on stories that it makes, on no text",
-            fix="leave out --text, or use the recipe layerskip-continue",
-        )
-    text = recipe.text
-    if text is not None and texts:
-        text = replace(text, files=tuple(texts))
-    return replace(recipe, start=start or recipe.start, text=text)
+    return replace(recipe, start=start or recipe.start, rows=recipe.rows.reading(data))
 
 
 def of_table(raw: Mapping[str, object]) -> TrainingRecipe:
-    stages = raw.get("stages", [])
-    if not isinstance(stages, list) or not (stages or "stages" not in raw):
-        raise ValueError("stages is no list")
-    given: dict[str, Any] = {key: raw[key] for key in raw if key not in ("stages", *_PARTS)}
+    name, rows = rows_of(raw)
+    given: dict[str, Any] = {key: raw[key] for key in raw if key not in (name, *_PARTS)}
     parts: dict[str, Any] = {
         key: _part(kind, raw.get(key), key)
         for key, kind in _PARTS.items()
-        if key in raw or key in _NEEDED
+        if key in raw or key == "rates"
     }
-    made = tuple(_part(Stage, stage, f"stages[{i}]") for i, stage in enumerate(stages))
     check(TrainingRecipe, given, "it")
-    return TrainingRecipe(**given, **parts, stages=made)
+    return TrainingRecipe(**given, **parts, rows=rows)
 
 
 def _part(kind: type[T], raw: object, where: str) -> T:
-    return built(kind, raw, where, **({"most": _SMALL} if kind in (Shape, Text) else {}))
+    return built(kind, raw, where, **({"most": SMALL} if kind is Shape else {}))

@@ -1,15 +1,16 @@
-"""A batch, or a split of one; what a step does with it, and how its predictions are judged.
+"""A batch, or a split of one, and what a step does with it.
 
-B sequences, T positions, L layers, V vocabulary.
+B sequences, T positions, L layers.
 """
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
-import torch.nn.functional as F
 
-from edge.data.rows import Part, Stage, Writer
+from edge.data.rows import Stage, Writer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,9 +20,18 @@ class Batch:
     tokens: torch.Tensor
     parts: torch.Tensor
 
-    def split(self, count: int) -> list["Batch"]:
-        both = zip(self.tokens.tensor_split(count), self.parts.tensor_split(count), strict=True)
-        return [Batch(tokens=tokens, parts=parts) for tokens, parts in both]
+    def split(self, count: int) -> list[Self]:
+        splits = (
+            {name: t.tensor_split(count)[i] for name, t in self._tensors()} for i in range(count)
+        )
+        return [replace(self, **tensors) for tensors in splits]
+
+    def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        """The same where `move` brings a tensor."""
+        return replace(self, **{name: move(tensor) for name, tensor in self._tensors()})
+
+    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,22 +52,3 @@ def make_batch(writer: Writer, rng: random.Random, stage: Stage) -> Batch:
         tokens=torch.tensor([row.ids for row in rows]),
         parts=torch.tensor([row.parts for row in rows]),
     )
-
-
-def weighted(logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy: logits [B, T, V], targets and weight [B, T] -> a number."""
-    each = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
-    each = each.masked_fill(weight.flatten() == 0, 0.0)  # infinite where it may not be predicted
-    return (each * weight.flatten()).sum()
-
-
-def judge(logits: torch.Tensor, targets: torch.Tensor, parts: torch.Tensor) -> tuple[int, int]:
-    """Answers of which every token is the likeliest, and all answers: targets and parts [B, T]."""
-    answer = (parts == Part.ANSWER).cpu()
-    before = F.pad(answer, (1, 0))[:, :-1]
-    number = (answer & ~before).flatten().cumsum(0)[answer.flatten()] - 1
-    if not len(number):
-        return 0, 0
-    wrong = (logits.detach().argmax(-1) != targets).cpu().flatten()[answer.flatten()]
-    counts = torch.zeros(int(number.max()) + 1).index_add_(0, number, wrong.float())
-    return int((counts == 0).sum()), len(counts)

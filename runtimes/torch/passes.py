@@ -15,7 +15,8 @@ from edge.spec import DecoderSpec
 from edge.system import processors
 from edge.train.origin import fitting
 from edge_runtimes.torch import layerskip
-from edge_runtimes.torch.batches import Batch, SkipsAndExits, judge, weighted
+from edge_runtimes.torch.batches import Batch, SkipsAndExits
+from edge_runtimes.torch.costs import Cost
 from edge_runtimes.torch.narrow import Precision, narrow
 from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.optim import Tensors
@@ -31,9 +32,8 @@ class Score:
 
 
 class Passes:
-    """`table`: what a token of each part counts; answers are `judged` if there are any. `shared`: how
-    many processes there are on this machine. `compiled`: operations are fused; if not said, as
-    `EDGE_COMPILE` says, or else on a CPU with a compiler.
+    """`shared`: how many processes there are on this machine. `compiled`: operations are fused; if not
+    said, as `EDGE_COMPILE` says, or else on a CPU with a compiler.
     """
 
     def __init__(
@@ -41,8 +41,7 @@ class Passes:
         spec: DecoderSpec,
         weights: Tensors,
         *,
-        table: tuple[float, ...],
-        judged: bool,
+        cost: Cost,
         precision: Precision,
         recompute: bool,
         shared: int,
@@ -50,19 +49,13 @@ class Passes:
     ) -> None:
         self._spec, self._weights = spec, weights
         self._device = weights["embed"].device
-        self._counts = torch.tensor(table)
-        self._table = self._counts.to(self._device)
-        self._judged, self._precision, self._recompute = judged, precision, recompute
+        self._cost, self._precision, self._recompute = cost, precision, recompute
         on_cpu = self._device.type == "cpu"
         self._workers = max(1, processors.threads(None) // shared) if on_cpu else 1
         self._compiled = fused(on_cpu) if compiled is None else compiled
         self._pool = ThreadPoolExecutor(self._workers)
         if on_cpu:
             torch.set_num_threads(1)
-
-    def weight(self, batch: Batch) -> float:
-        """What all tokens of a batch count together."""
-        return float(self._counts[batch.parts[:, 1:]].sum())
 
     def add(self, batch: Batch, skips: SkipsAndExits, total: float) -> Score:
         """Add a split's gradients to those of the weights, where `total` is what the whole batch counts."""
@@ -94,19 +87,18 @@ class Passes:
     def _forward(
         self, batch: Batch, skips: SkipsAndExits, total: float
     ) -> tuple[torch.Tensor, Score]:
-        tokens, parts = self._moved(batch.tokens), self._moved(batch.parts[:, 1:])
-        targets, weight = tokens[:, 1:], self._table[parts] / total
+        batch = batch.moved(self._moved)
         with narrow(self._device.type, self._precision):
             loss, logits = layerskip.loss(
                 TorchOps(self._weights, compiled=self._compiled),
-                fitting(self._spec, tokens.shape[1] - 1),
-                tokens[:, :-1],
+                fitting(self._spec, batch.tokens.shape[1] - 1),
+                batch.tokens[:, :-1],
                 kept=skips.kept,
                 exits=skips.exits,
-                measure=lambda logits: weighted(logits, targets, weight),
+                measure=lambda logits: self._cost.of(logits, batch, total),
                 recompute=self._recompute,
             )
-        right, answers = judge(logits, targets, parts) if self._judged else (0, 0)
+        right, answers = self._cost.judge(logits, batch)
         return loss, Score(loss=loss.detach(), right=right, answers=answers)
 
     def _moved(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,8 @@ from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.optim import Tensors
 from edge_runtimes.torch.passes import Passes
 from edge_runtimes.torch.ranks import Ranks
-from edge_runtimes.torch.sources import Drawn, source
+from edge_runtimes.torch.sources.kinds import source_of
+from edge_runtimes.torch.sources.source import Drawn
 
 
 class Run(Loop):
@@ -37,16 +38,15 @@ class Run(Loop):
         self.recipe = recipe
         self.mine = ranks.mine(recipe.splits)
         self.origin = origin(recipe, find)
-        self.source = source(recipe, self.origin)
-        self.judged = self.source.judged
+        self.source = source_of(recipe, self.origin)
+        self.judged = self.source.cost.judged
         self.spec = self.origin.spec
         first = _first(self.origin, recipe.seed)
         super().__init__(out, ranks=ranks, weights=first, rates=recipe.rates, total=recipe.tokens)
         self.passes = Passes(
             self.spec,
             self.weights,
-            table=self.source.weights,
-            judged=self.judged,
+            cost=self.source.cost,
             precision=recipe.precision,
             recompute=recipe.recompute,
             shared=ranks.here,
@@ -61,7 +61,7 @@ class Run(Loop):
         at = self.at
         drawn = self.source.draw(at, self.mine)
         skips = self.skips(drawn)
-        counts = sum(self.passes.weight(batch) for batch in drawn.batches)
+        counts = sum(self.source.cost.count(batch) for batch in drawn.batches)
         total, asked, *places = self.ranks.total(counts, self.asked, *self._spread(drawn))
         scores = [self.passes.add(batch, skips, total) for batch in drawn.batches]
         loss, right, answers = self.ranks.total(
@@ -76,7 +76,10 @@ class Run(Loop):
         ]
         self.stopped = asked > 0
         if self.judged:
-            self._judge(drawn.stage, right / max(1, answers))
+            self.remember(drawn.stage, right / max(1, answers))
+        if self.source.done(at):
+            at.stage, at.since = at.stage + 1, at.step
+            self.log()
 
     def skips(self, drawn: Drawn) -> SkipsAndExits:
         """The same for every split, and in every process: each skips as much as any other."""
@@ -101,15 +104,6 @@ class Run(Loop):
         for split, place in zip(self.mine, drawn.places, strict=False):
             spread[2 * split : 2 * split + 2] = place.block, place.tokens
         return spread
-
-    def _judge(self, number: int, share: float) -> None:
-        """Move on when answers at this stage are right often enough."""
-        at = self.at
-        self.remember(number, share)
-        done = at.right.get(at.stage, 0.0) >= self.recipe.stages[at.stage].until
-        if done and at.stage + 1 < len(self.recipe.stages):
-            at.stage, at.since = at.stage + 1, at.step
-            self.log()
 
 
 def _first(origin: Origin, seed: int) -> Tensors:

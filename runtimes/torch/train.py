@@ -20,13 +20,12 @@ def train(
     *,
     find: Callable[[str], Path] = Path,
     start: str | None = None,
-    texts: Sequence[str] = (),
-    data: Path | None = None,
+    data: Sequence[str] = (),
     resume: bool = False,
 ) -> Path | None:
     """Train, or go on training, in `out`; returns the checkpoint folder that was written there, by the
-    first process alone. `find` knows the folders of checkpoints; `start` and `texts` are instead of
-    the recipe's; `data`: a folder with fonts, of lessons alone.
+    first process alone. `find` knows the folders of checkpoints; `start` and `data` are instead of
+    the recipe's; of lessons, `data` is a folder of fonts.
     """
     made = reading.read(recipe)
     if (out / STATE).exists() and not resume:
@@ -34,17 +33,15 @@ def train(
     with Ranks() as ranks:
         run: Loop
         if isinstance(made, LessonsRecipe):
-            reading.refuse_texts(texts)
             run = LessonsRun(
                 made,
                 out,
-                fonts=fonts.found(reading.needed(data)),
+                fonts=fonts.found(reading.fonts_of(data)),
                 ranks=ranks,
                 start=None if start is None else find(start),
             )
         else:
-            reading.refuse_fonts(data)
-            run = Run(changed(made, start=start, texts=texts), out, ranks=ranks, find=find)
+            run = Run(changed(made, start=start, data=data), out, ranks=ranks, find=find)
         if begun(out, ranks):
             run.restore()
         run.go()

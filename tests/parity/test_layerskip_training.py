@@ -65,8 +65,8 @@ def test_the_packaged_recipe_is_the_paper_s() -> None:
         exit_every=8,
     )
     assert (made.rates.optimizer, made.rates.matrix) == ("adam", 3e-5)
-    assert recipes.changed(made, start="x", texts=["y"]) == replace(
-        made, start="x", text=replace(made.text, files=("y",))
+    assert recipes.changed(made, start="x", data=["y"]) == replace(
+        made, start="x", rows=replace(made.rows, files=("y",))
     )
 
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_learns_to_exit_early(tmp_path: Path, monkeypatch: pytest.M
     texts(tmp_path / "texts")
     recipe, folder = small(tmp_path / "recipe.yaml"), str(tmp_path / "texts")
     trained = run(
-        "train", str(recipe), "--start", str(source), "--text", folder,
+        "train", str(recipe), "--start", str(source), "--data", folder,
         "-o", str(tmp_path / "run"), "--json", timeout=200,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
@@ -101,7 +101,7 @@ def test_a_checkpoint_learns_to_exit_early(tmp_path: Path, monkeypatch: pytest.M
 
 def without_exits(recipe: Path, start: str, folder: str, out: Path) -> Path:
     """The same training of the last layer alone."""
-    made = recipes.changed(recipes.read(recipe), start=start, texts=[folder])
+    made = recipes.changed(recipes.read(recipe), start=start, data=[folder])
     alone = Run(replace(made, skip=replace(made.skip, exit_scale=0.0)), out, compiled=False)
     alone.go()
     written = alone.export()
@@ -113,8 +113,9 @@ def without_exits(recipe: Path, start: str, folder: str, out: Path) -> Path:
     ("recipe", "start", "files", "what"),
     [
         ("stories", "edge-stories", [], "goes on from no checkpoint"),
-        ("stories", None, ["a.txt"], "on no text"),
-        ("layerskip-continue", "no-such-model", [], "no model of the registry"),
+        ("stories", None, ["a.txt"], "on no data"),
+        ("layerskip-continue", "edge-stories", [], "names no data to train on"),
+        ("layerskip-continue", "no-such-model", ["a.txt"], "no model of the registry"),
         ("layerskip-continue", "edge-stories", ["none.txt"], r"none\.txt cannot be read"),
         ("fast", None, [], "there is no recipe 'fast'"),
     ],
@@ -124,5 +125,5 @@ def test_what_cannot_be_trained_is_one_error(
 ) -> None:
     out = tmp_path / "run"
     with pytest.raises(EdgeError, match=what):
-        api.train_recipe(recipe, out, start=start, texts=files, data=None, resume=False)
+        api.train_recipe(recipe, out, start=start, data=files, resume=False)
     assert not out.exists()

@@ -293,10 +293,10 @@ def test_what_a_run_cannot_use_is_refused(tmp_path: Path) -> None:
     reads, stories = (fields.EXAMPLE.with_name(name) for name in ("reads.yaml", "stories.yaml"))
     with pytest.raises(EdgeError, match="fonts that edge does not bring"):
         train(reads, tmp_path / "run")
-    with pytest.raises(EdgeError, match="draws its own pictures"):
-        train(reads, tmp_path / "run", texts=["x"], data=tmp_path)
-    with pytest.raises(EdgeError, match="draws no pictures"):
-        train(stories, tmp_path / "run", data=tmp_path)
+    with pytest.raises(EdgeError, match="was given 2 folders of them"):
+        train(reads, tmp_path / "run", data=[str(tmp_path), "x"])
+    with pytest.raises(EdgeError, match="on no data"):
+        train(stories, tmp_path / "run", data=[str(tmp_path)])
     assert isinstance(reading.read(reads), LessonsRecipe)
     assert not list(tmp_path.iterdir()), "nothing was begun"
 

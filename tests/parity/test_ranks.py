@@ -16,6 +16,7 @@ from edge.errors import EdgeError, Unsupported
 from edge.source.checkpoint import Checkpoint
 from edge.train import recipe as recipes
 from edge.train.recipe import TrainingRecipe
+from edge.train.rows import KINDS
 
 torch = pytest.importorskip("torch")
 
@@ -29,15 +30,20 @@ from edge_runtimes.torch.run import Run  # noqa: E402
 
 def written(recipe: TrainingRecipe, file: Path) -> Path:
     """A recipe as a file."""
-    table = {
-        key: value for key, value in dataclasses.asdict(recipe).items() if value not in (None, ())
-    }
-    for key in ("skip", "text"):
-        if key in table:
-            table[key] = {name: value for name, value in table[key].items() if value is not None}
+    name = next(name for name, kind in KINDS.items() if isinstance(recipe.rows, kind))
+    table = {key: _given(value) for key, value in dataclasses.asdict(recipe).items()}
+    table[name] = table.pop("rows")
+    table = _given(table)
     file.write_text(yaml.safe_dump(json.loads(json.dumps(table))))
     assert recipes.read(file) == recipe
     return file
+
+
+def _given(value: Any) -> Any:
+    """Without what a recipe leaves out."""
+    if not isinstance(value, dict):
+        return value
+    return {key: one for key, one in value.items() if one not in (None, ())}
 
 
 def torchrun(recipe: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,8 @@ from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
 from edge.train import fields
 from edge.train import recipe as recipes
-from edge.train.recipe import Skip, Text, TrainingRecipe
+from edge.train.recipe import Skip, TrainingRecipe
+from edge.train.rows import Text
 
 torch = pytest.importorskip("torch")
 
@@ -25,7 +26,7 @@ from edge_runtimes.torch import state  # noqa: E402
 from edge_runtimes.torch.loop import STATE  # noqa: E402
 from edge_runtimes.torch.optim import orthogonal  # noqa: E402
 from edge_runtimes.torch.run import Run  # noqa: E402
-from edge_runtimes.torch.sources import Drawn  # noqa: E402
+from edge_runtimes.torch.sources.source import Drawn  # noqa: E402
 from edge_runtimes.torch.train import train  # noqa: E402
 
 Make = Callable[[Skip, int], TrainingRecipe]
@@ -134,7 +135,7 @@ def gradients(run: Run) -> dict[str, torch.Tensor]:
 def test_every_split_reads_on_where_it_was(tmp_path: Path) -> None:
     """Each its own blocks of the texts, step by step."""
     recipe = of_text(tmp_path, CURRICULA["all"], 2)
-    assert recipe.text is not None
+    assert isinstance(recipe.rows, Text)
     run = begin(recipe, tmp_path / "run")
     seen: list[list[list[int]]] = [[], []]
     draw = run.source.draw
@@ -149,12 +150,12 @@ def test_every_split_reads_on_where_it_was(tmp_path: Path) -> None:
     for _ in range(5):
         run.step()
     tokenizer = Tokenizer.load(tmp_path / "start")
-    corpus = Corpus(recipe.text.files, recipe.seed)
+    corpus = Corpus(recipe.rows.files, recipe.seed)
     for split in range(2):
         stream = Stream(
             corpus,
             lambda text, _: tokenizer.encode(text, special=False),
-            recipe.text.length,
+            recipe.rows.length,
             StreamPosition(split),
             every=2,
         )
@@ -177,12 +178,12 @@ def test_a_run_is_not_written_over(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_only_as_what_it_was(tmp_path: Path) -> None:
     recipe = of_text(tmp_path, CURRICULA["all"], 2)
-    assert recipe.text is not None
+    assert isinstance(recipe.rows, Text)
     run = begin(recipe, tmp_path / "run")
     run.save()
     for changes, what in (
         ({"splits": 1}, "other texts, or in other splits"),
-        ({"text": dataclasses.replace(recipe.text, files=recipe.text.files[:1])}, "other texts"),
+        ({"rows": dataclasses.replace(recipe.rows, files=recipe.rows.files[:1])}, "other texts"),
         ({"rates": dataclasses.replace(recipe.rates, optimizer="muon")}, "another optimizer"),
     ):
         other = begin(dataclasses.replace(recipe, **changes), run.out)
@@ -312,7 +313,7 @@ def test_what_does_not_fit_its_type_is_not_written(tmp_path: Path) -> None:
 def test_a_shape_is_trained_on_a_text_with_a_tokenizer_of_its_own(tmp_path: Path) -> None:
     files = texts(tmp_path)
     text = Text(files=tuple(files), length=24, batch=4, tokenizer=str(speaking(tmp_path / "t")))
-    recipe = dataclasses.replace(on_stories(), stages=(), weights=None, review=0.0, text=text)
+    recipe = dataclasses.replace(on_stories(), rows=text)
     run = begin(recipe, tmp_path / "run")
     run.step()
     folder = run.export()
@@ -352,8 +353,8 @@ def test_what_may_not_be_predicted_costs_nothing(tmp_path: Path) -> None:
 
 def test_rows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     recipe = of_text(tmp_path, CURRICULA["all"], 1)
-    assert recipe.text is not None
-    long = dataclasses.replace(recipe, text=dataclasses.replace(recipe.text, length=65))
+    assert isinstance(recipe.rows, Text)
+    long = dataclasses.replace(recipe, rows=dataclasses.replace(recipe.rows, length=65))
     with pytest.raises(EdgeError, match="rows of 65 tokens, and the model has a context of 64"):
         begin(long, tmp_path / "run")
 

@@ -25,18 +25,24 @@ def changed(whole: str, **changes: object) -> str:
     return yaml.safe_dump({key: value for key, value in table.items() if value is not None})
 
 
+OF_STORIES = yaml.safe_load(STORIES)["stories"]
 SHAPE = yaml.safe_load(STORIES)["shape"]
 ON_TEXT = yaml.safe_load(TEXT)["text"]
-WEIGHTS = yaml.safe_load(STORIES)["weights"]
 RATES = yaml.safe_load(STORIES)["rates"]
 WRONG = {
     "both a shape and a start": (changed(STORIES, start="x"), "a shape or a start"),
     "neither": (changed(STORIES, shape=None), "a shape or a start"),
-    "both stages and a text": (changed(STORIES, text=ON_TEXT), "stages or a text"),
-    "no data": (changed(TEXT, text=None), "stages or a text"),
-    "stages without weights": (changed(STORIES, weights=None), "weights is no table"),
-    "a text with weights": (changed(TEXT, weights=WEIGHTS), "weights and review belong to stages"),
-    "a text with review": (changed(TEXT, review=0.5), "weights and review belong to stages"),
+    "both stories and a text": (changed(STORIES, text=ON_TEXT), "one of stories, text"),
+    "no data": (changed(TEXT, text=None), "one of stories, text"),
+    "rows by another name": (changed(TEXT, text=None, rows=ON_TEXT), "one of stories, text"),
+    "rows twice": (changed(TEXT, rows="x"), "rows"),
+    "stories without weights": (
+        changed(STORIES, stories={"stages": OF_STORIES["stages"]}),
+        "weights is no table",
+    ),
+    "stories of a list": (changed(STORIES, stories=[]), "stories is no table"),
+    "a text with weights": (changed(TEXT, text={**ON_TEXT, "weights": {}}), "weights"),
+    "a text with review": (changed(TEXT, review=0.5), "review"),
     "a shape on a text without a tokenizer": (
         changed(TEXT, start=None, shape=SHAPE),
         "tokenizer is for a shape, and needed there",

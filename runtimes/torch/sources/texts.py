@@ -1,0 +1,64 @@
+"""Rows of texts, packed."""
+
+import random
+
+import torch
+
+from edge.data.corpus import Corpus, Stream, StreamPosition
+from edge.spec import DecoderSpec
+from edge.text.tokenizer import Tokenizer
+from edge.train.recipe import TrainingRecipe
+from edge.train.rows import Text
+from edge_runtimes.torch.batches import Batch
+from edge_runtimes.torch.costs import Cost, Likelihood
+from edge_runtimes.torch.sources.source import Drawn
+from edge_runtimes.torch.state import Position
+
+
+class TextSource:
+    """Every split has a stream of its own, which only the process that computes it reads."""
+
+    def __init__(
+        self, recipe: TrainingRecipe, rows: Text, spec: DecoderSpec, tokenizer: Tokenizer
+    ) -> None:
+        self.cost: Cost = Likelihood((0.0, 1.0))  # of what may not be predicted, and of the rest
+        self._seed, self._splits, self._rows = recipe.seed, recipe.splits, rows
+        self._tokenizer = tokenizer
+        self._forbidden = torch.tensor(spec.forbidden, dtype=torch.long)
+        self._corpus = Corpus(rows.files, recipe.seed)
+        self._streams: dict[int, Stream] = {}
+
+    def start(self) -> Position:
+        places = [StreamPosition(split) for split in range(self._splits)]
+        return Position(places=places, texts=self._corpus.digest)
+
+    def draw(self, at: Position, mine: range) -> Drawn:
+        streams = [self._stream(split, at.places[split]) for split in mine]
+        return Drawn(
+            batches=[self._batch(stream) for stream in streams],
+            seed=random.Random(f"{self._seed}/{at.step}").getrandbits(62),
+            tokens=self._rows.length * self._rows.batch,
+            places=[stream.place for stream in streams],
+        )
+
+    def done(self, _: Position) -> bool:
+        return False
+
+    def _stream(self, split: int, place: StreamPosition) -> Stream:
+        """One that stands elsewhere belongs to a position that was left."""
+        stream = self._streams.get(split)
+        if stream is None or stream.place != place:
+            length, every = self._rows.length, self._splits
+            stream = Stream(self._corpus, self._encode, length, place, every=every)
+            self._streams[split] = stream
+        return stream
+
+    def _batch(self, stream: Stream) -> Batch:
+        rows = [stream.row() for _ in range(self._rows.batch // self._splits)]
+        tokens = torch.tensor(rows)
+        return Batch(tokens=tokens, parts=(~torch.isin(tokens, self._forbidden)).long())
+
+    def _encode(self, text: str, begins: bool) -> list[int]:
+        ids = self._tokenizer.encode(text, special=False)
+        bos = self._tokenizer.bos_id
+        return [bos, *ids] if begins and self._tokenizer.adds_bos and bos is not None else ids
