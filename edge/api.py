@@ -88,6 +88,7 @@ def convert_model(
     """
     named = resolve(model)
     if is_of_several(named.checkpoint()):
+        refuse_given(_OF_ONE, {"--adapter": options.adapter})
         return _convert_several(named.checkpoint(), to, out, options, progress, say)
     source, options = _asked(options, named)
     return convert_all(source, _outs(source, to, out, options), options, progress, say)
@@ -149,7 +150,8 @@ def _outs(source: Path, to: str | None, out: Path | None, options: Options) -> d
     names = [targets.best()] if to is None else _names(to)
     if out is not None:
         return {name: out if len(names) == 1 else out / name for name in names}
-    return {name: Path("artifacts") / f"{source.name}-{name}-{options.quant}" for name in names}
+    of = source.name if options.adapter is None else f"{source.name}-{options.adapter.name}"
+    return {name: Path("artifacts") / f"{of}-{name}-{options.quant}" for name in names}
 
 
 def _names(to: str) -> list[str]:
@@ -238,6 +240,7 @@ class Verdict(Protocol):
 
 
 _NO_REMAKE = "leave out --remake"
+_OF_ONE = "an adapter is merged into a decoder of text alone"
 
 
 def verify_artifact(
@@ -249,11 +252,13 @@ def verify_artifact(
     say: Say = lambda _: None,
     remake: bool = False,
     calibrate: Path | None = None,
+    adapter: Path | None = None,
 ) -> Verdict:
     """Verify, and keep the result in the artifact's manifest. `remake`: round again by the text that it was rounded
-    by, which is edge's own if `calibrate` is left out.
+    by, which is edge's own if `calibrate` is left out; `adapter`: what was merged into its weights.
     """
     folder_only(folder, "proved")
+    _same_adapter(folder, adapter)
     if network.is_network(folder):
         return _verify_module(folder, against, tokens, say)
     artifact = PipelineArtifact.open(folder) if is_pipeline(folder) else Artifact.open(folder)
@@ -269,7 +274,10 @@ def verify_artifact(
         report = networks.verify(artifact, source, progress=progress)
     else:
         text = _text_again(artifact, calibrate) if remake else None
-        report = verify(artifact, source, tokens=tokens or TOKENS, progress=progress, text=text)
+        count = tokens or TOKENS
+        report = verify(
+            artifact, source, tokens=count, progress=progress, text=text, adapter=adapter
+        )
     with for_later(say):
         artifact.record(report.json())
     return report
@@ -285,11 +293,29 @@ def _text_again(artifact: Artifact, calibrate: Path | None) -> Calibration:
     return Calibration.again(told, calibrate, artifact.folder)
 
 
+def _same_adapter(folder: Path, adapter: Path | None) -> None:
+    """An artifact of merged weights is proved with what was merged into them, and no other is."""
+    plain = network.is_network(folder) or is_pipeline(folder)
+    known = None if plain else Artifact.open(folder).manifest.adapter
+    if adapter is not None and known is None:
+        refuse_given(f"{folder} was made without one", {"--adapter": adapter})
+    if adapter is None and known is not None:
+        raise EdgeError(
+            f"an adapter was merged into the weights of {folder}",
+            fix=f"give --adapter its folder, with {' and '.join(known)}",
+        )
+
+
 def verify_files(
-    folder: Path, against: str | None, progress: Progress | None = None
+    folder: Path,
+    against: str | None,
+    progress: Progress | None = None,
+    adapter: Path | None = None,
 ) -> integrity.Files:
     """Compare only hashes: the artifact's files and, with `against`, the inputs it was made from."""
     folder_only(folder, "compared with hashes")
+    if against is not None or adapter is not None:
+        _same_adapter(folder, adapter)
     source = None if against is None else resolve(against).checkpoint()
     if is_pipeline(folder):
         stages = PipelineArtifact.open(folder).stages
@@ -302,7 +328,7 @@ def verify_files(
     manifest = (
         network.read(folder) if network.is_network(folder) else Artifact.open(folder).manifest
     )
-    return integrity.compare(folder, manifest, source, progress or silent)
+    return integrity.compare(folder, manifest, source, progress or silent, adapter)
 
 
 def serve_model(

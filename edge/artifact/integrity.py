@@ -37,15 +37,36 @@ class Files:
 
 
 def compare(
-    folder: Path, manifest: Manifest | Network, source: Path | None, progress: Progress
+    folder: Path,
+    manifest: Manifest | Network,
+    source: Path | None,
+    progress: Progress,
+    adapter: Path | None = None,
 ) -> Files:
-    """Hash every file again: the artifact's own and, in `source`, those that it was made from."""
+    """Hash every file again: the artifact's own and, in `source` and in its `adapter`, those that it was made
+    from.
+    """
     changed = _changed(folder, manifest.files, progress)
     if source is None:
         return Files(
             passed=not changed, changed_files=changed, changed_inputs=None, missing_inputs=None
         )
-    wanted = manifest.source
+    inputs, missing = _inputs(folder, manifest.source, source, progress)
+    if isinstance(manifest, Manifest) and manifest.adapter is not None and adapter is not None:
+        more = _inputs(folder, manifest.adapter, adapter, progress)
+        inputs, missing = (*inputs, *more[0]), (*missing, *more[1])
+    return Files(
+        passed=not (changed or inputs or missing),
+        changed_files=changed,
+        changed_inputs=inputs,
+        missing_inputs=missing,
+    )
+
+
+def _inputs(
+    folder: Path, wanted: Mapping[str, str], source: Path, progress: Progress
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which of a folder's files are others than an artifact was made from, and which are not there."""
     strange = [name for name in wanted if not is_plain(name)]
     if strange:
         raise Damaged(
@@ -54,13 +75,7 @@ def compare(
         )
     missing = tuple(name for name in wanted if not (source / name).is_file())
     present = {name: digest for name, digest in wanted.items() if name not in missing}
-    inputs = _changed(source, present, progress)
-    return Files(
-        passed=not (changed or inputs or missing),
-        changed_files=changed,
-        changed_inputs=inputs,
-        missing_inputs=missing,
-    )
+    return _changed(source, present, progress), missing
 
 
 def together(parts: Mapping[str, Files]) -> Files:

@@ -55,6 +55,7 @@ class Manifest:
     vision: VisionSettings | None = None  # how it is shown pictures, if it is
     changes: Mapping[str, Any] | None = None  # fields of the source's config that were to be others
     stage: str | None = None  # which of several networks of its source it is
+    adapter: Mapping[str, str] | None = None  # file of what was merged into its weights -> hash
     schema: int = SCHEMA
 
     @property
@@ -216,6 +217,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
         vision=None if vision is None else read_settings(vision),
         changes=None if changes is None else changes.data,
         stage=config.text("stage") if config.has("stage") else None,
+        adapter=_strings(config, "adapter") or None,
     )
 
 

@@ -52,6 +52,12 @@ def convert(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
     ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a LoRA or DoRA adapter, PEFT's or mlx-lm's: merged into the weights."
+        ),
+    ] = None,
     via: Annotated[
         str | None,
         typer.Option(help="Of an architecture that edge lacks: optimum exports, edge proves."),
@@ -72,6 +78,7 @@ def convert(
     Example: edge convert ./phi-3-mini-4k --quant int4 --override 'layers.*.mlp.down=int8'
     Example: edge convert ./llama-3.2-1b --to gguf --quant iq3_xs --calibrate wiki.train.raw
     Example: edge convert ./llama-3-8b --to mlx --size 4.0GB
+    Example: edge convert ./llama-3-8b --adapter ./my-lora --to gguf --quant q4_k_m -o artifacts/tuned
     Example: torchrun --nproc-per-node 4 -m edge convert ./llama-3-8b --quant gptq-int4-g64 -o artifacts/llama
     Example: edge convert ./catlip-b --quant int8 --labels vocab.json --classes mine.txt --wordnet ./dict
     Example: edge convert ./mini-internvl-2b --to vision=onnx,text=gguf:q4_k_m -o artifacts/internvl
@@ -83,6 +90,7 @@ def convert(
     if via is not None:
         asked = conversion.asked() | {"--tokenizer": tokenizer is not None, "--dry-run": dry_run}
         asked |= {"--calibrate": calibrate is not None, "--size": most is not None}
+        asked |= {"--adapter": adapter is not None}
         asked |= pictures.asked()
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=say)
         show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
@@ -91,6 +99,7 @@ def convert(
         size=nbytes(most, "--size"),
         calibrate=calibration(calibrate, calibrate_tokens),
         tokenizer=tokenizer,
+        adapter=adapter,
         force=force,
         **pictures.given(),
     )
@@ -135,6 +144,9 @@ def verify(
     calibrate: Annotated[
         Path | None, typer.Option(help="Of --remake: that text, if it is not edge's own.")
     ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="The adapter that was merged into its weights.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prove an artifact equal to its source: files, weights, tokens, logits, greedy choices. Exit
@@ -154,8 +166,10 @@ def verify(
     if (files and remake) or (calibrate is not None and not remake):
         wrong = "--files rounds nothing again" if files else "--calibrate is of --remake"
         raise EdgeError(wrong, fix="give --remake alone, or with --calibrate")
+    if files and adapter is not None and against is None:
+        raise EdgeError("--adapter changed a checkpoint", fix="give --against that, too")
     reports: list[api.Verdict] = [
-        api.verify_files(artifact, against, bar)
+        api.verify_files(artifact, against, bar, adapter)
         if files
         else api.verify_artifact(
             artifact,
@@ -165,6 +179,7 @@ def verify(
             say=say,
             remake=remake,
             calibrate=calibrate,
+            adapter=adapter,
         )
         for artifact in artifacts
     ]

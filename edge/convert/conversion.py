@@ -181,7 +181,7 @@ def convert_all(
             _write(checkpoint, some, windows, progress, team)
         if not team.first:
             return []
-        inputs = [*checkpoint.files, *subject.files]
+        inputs = [*checkpoint.files, *subject.files, *checkpoint.adapter]
         hashes = _hashes(inputs, progress)
         for work in works:
             outputs = files_of(work.folder)
@@ -190,7 +190,8 @@ def convert_all(
             manifest = replace(
                 _manifest(work.task, subject, work.ids, options.stage),
                 calibration=None if text is None else text.json(windows),
-                source={path.name: hashes[path] for path in inputs},
+                source={path.name: hashes[path] for path in (*checkpoint.files, *subject.files)},
+                adapter={path.name: hashes[path] for path in checkpoint.adapter} or None,
                 files={path.relative_to(work.folder).as_posix(): found[path] for path in outputs},
             )
             write_manifest(work.folder, manifest)
@@ -371,7 +372,7 @@ def _key(
 ) -> str:
     """Changes with whatever the artifact's bytes depend on; reads no weights."""
     checkpoint = subject.checkpoint
-    files = [checkpoint.folder / "config.json", *checkpoint.files]
+    files = [checkpoint.folder / "config.json", *checkpoint.files, *checkpoint.adapter]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     versions = _versions(tools(converter, recipe))
     text = None if calibration is None else [calibration.sha256, calibration.tokens]

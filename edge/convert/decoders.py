@@ -53,7 +53,9 @@ class DecoderSubject:
                 "--image-size": options.image_size,
             },
         )
-        opened = Checkpoint.open(source, context=options.context, stage=options.stage)
+        opened = Checkpoint.open(
+            source, context=options.context, stage=options.stage, adapter=options.adapter
+        )
         try:
             checkpoint = with_exits(opened, options.exits, options.draft_vocab)
             spec = replace(checkpoint.decoder, spliced=options.spliced)

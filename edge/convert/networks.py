@@ -278,5 +278,6 @@ def refuse_of_text(options: Options) -> None:
             "--tokenizer": options.tokenizer,
             "--embed": options.embed,
             "--size": options.size,
+            "--adapter": options.adapter,
         },
     )

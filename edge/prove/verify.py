@@ -73,8 +73,11 @@ def verify(
     tokens: int = TOKENS,
     progress: Progress | None = None,
     text: Calibration | None = None,
+    adapter: Path | None = None,
 ) -> Report:
-    """Compare an artifact with the checkpoint that it was made from; `text`: and with what it makes of it."""
+    """Compare an artifact with the checkpoint that it was made from, and the `adapter` that was merged into it;
+    `text`: and with what it makes of it.
+    """
     manifest, asked = artifact.manifest, artifact.manifest.decoder
     recipe = recipe_of(manifest)
     if tokens >= asked.context:
@@ -82,7 +85,7 @@ def verify(
             f"{tokens} tokens and a prompt do not fit the context of {asked.context}",
             fix="give smaller --tokens",
         )
-    with Checkpoint.open(source, stage=manifest.stage) as checkpoint:
+    with Checkpoint.open(source, stage=manifest.stage, adapter=adapter) as checkpoint:
         context = min(longest(checkpoint.decoder), asked.context)
         spec = replace(
             replace(checkpoint.decoder, context=context),

@@ -1,6 +1,7 @@
 """A Hugging Face folder as canonical weights, read a block of rows at a time.
 
-Nothing but the block is in memory, whatever the model's size. Inputs may be links into a hub's
+Nothing but the block is in memory, whatever the model's size. A checkpoint with an adapter is a checkpoint: its
+weights are merged as they are read. Inputs may be links into a hub's
 cache; no code of the folder is ever run: a pickle is read as data.
 """
 
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edge.adapters import folder as adapters
+from edge.adapters.value import Delta, merged
 from edge.errors import Unsupported
 from edge.families import Family, family_of
 from edge.files.closeable import Closeable
@@ -46,6 +49,8 @@ class Checkpoint(Closeable):
     files: tuple[Path, ...]  # of weights
     _open: Mapping[str, WeightFile]  # by tensor
     factors: Mapping[str, Factors] = field(default_factory=dict)  # of weights that are balanced
+    deltas: Mapping[str, Delta] = field(default_factory=dict)  # of weights that an adapter changes
+    adapter: tuple[Path, ...] = ()  # its files
 
     @classmethod
     def open(
@@ -55,9 +60,11 @@ class Checkpoint(Closeable):
         context: int | None = None,
         changes: Mapping[str, Any] | None = None,
         stage: str | None = None,
+        adapter: Path | None = None,
     ) -> "Checkpoint":
         """Read the config and every header; `context` is the longest sequence, if not the model's own;
-        `changes`: other fields that its config is to have; `stage`: of one of its networks.
+        `changes`: other fields that its config is to have; `stage`: of one of its networks; `adapter`: a folder
+        of one that is merged into it.
         """
         config = config_of(folder, changes, stage)
         family = family_of(config)
@@ -70,12 +77,16 @@ class Checkpoint(Closeable):
             headers = Headers(config, entries, same=alike)
             spec = with_context(headers.spec(), context)
             places = headers.places(spec)
+            deltas = {} if adapter is None else adapters.read(adapter).deltas(places)
+            changed = () if adapter is None else adapters.files(adapter)
         except BaseException:
             for file in files:
                 file.close()
             raise
         holders = {name: file for file in files for name in file.entries}
-        return cls(folder, config, family, spec, places, paths, holders)
+        return cls(
+            folder, config, family, spec, places, paths, holders, deltas=deltas, adapter=changed
+        )
 
     @property
     def decoder(self) -> DecoderSpec:
@@ -96,8 +107,9 @@ class Checkpoint(Closeable):
 
     def blocks(self, name: str) -> Iterator[F32]:
         """A weight from its first row to its last, in blocks of whole rows as float32."""
-        by, row = self.factors.get(name), 0
-        for block in self._blocks(name):
+        by, delta, row = self.factors.get(name), self.deltas.get(name), 0
+        for stored in self._blocks(name):
+            block = stored if delta is None else merged(stored, delta, row)
             yield block if by is None else balanced(block, row, by)
             row += len(block)
 
@@ -119,6 +131,7 @@ class Checkpoint(Closeable):
         place = self.places[name]
         assert not place.rows, f"{name} is part of a fused tensor"
         assert name not in self.factors, f"{name} is balanced: no table is"
+        assert name not in self.deltas, f"{name} is changed by an adapter: no table is"
         file = self._open[place.tensor]
         return np.concatenate([file.rows(place.tensor, int(row), int(row) + 1) for row in rows])
 
