@@ -1,6 +1,5 @@
 """Which targets work on this machine, and with what."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -10,6 +9,7 @@ from edge.errors import EdgeError
 from edge.measure.bench import machine
 from edge.system import processors
 from edge.system.home import home
+from edge.system.memory import machine_memory
 from edge.system.switches import LIBRARIES
 
 PACKAGES = (
@@ -35,7 +35,7 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "machine": machine(),
-        "memory_gb": _memory_gb(),
+        "memory_gb": round(machine_memory() / 1e9, 1),
         "processors": processors.here().json(),
         "edge_home": _home(),
         "switched_off": {
@@ -72,7 +72,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _memory_gb() -> float:
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)

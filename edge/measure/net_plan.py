@@ -9,11 +9,12 @@ from edge import targets
 from edge.convert.networks import floats_first, refuse_of_text
 from edge.convert.options import Options, recipe_for
 from edge.measure.inspection import parameters
-from edge.measure.plan import SPARE, machine_memory
+from edge.measure.plan import SPARE
 from edge.net import NetSpec
 from edge.nn.tracing import least, traced
 from edge.run.opening import offered_by
 from edge.source.headers import Headers
+from edge.system.memory import machine_memory
 from edge.system.table import fields
 from edge.system.units import count, size
 

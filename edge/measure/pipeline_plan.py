@@ -8,9 +8,10 @@ from edge.convert.pipelines import in_its_name, parts_of, placed
 from edge.families import pipeline_of
 from edge.measure import net_plan
 from edge.measure.net_plan import NetPlan
-from edge.measure.plan import SPARE, Plan, machine_memory, plan
+from edge.measure.plan import SPARE, Plan, plan
 from edge.run.strategy import PLAIN, Strategy
 from edge.source.headers import Headers
+from edge.system.memory import machine_memory
 from edge.system.table import fields
 from edge.system.units import count, size
 

@@ -3,7 +3,6 @@
 A plan is made only of a checkpoint whose tensors are those of its config.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -36,6 +35,7 @@ from edge.source.checkpoint import LONGEST, refuse_unasked, shortened
 from edge.source.headers import Headers
 from edge.spec import DecoderSpec, cache_bytes
 from edge.system import processors
+from edge.system.memory import machine_memory
 from edge.system.table import fields
 from edge.system.units import count, size
 
@@ -216,7 +216,3 @@ def _largest(context: int, run: Callable[[int], int], room: int) -> int:
         else:
             high = middle - 1
     return low
-
-
-def machine_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,6 +1,7 @@
-"""Memory that was freed goes back to the system at once."""
+"""How much memory there is; what was freed goes back to the system at once."""
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
 
@@ -12,3 +13,8 @@ def give_back() -> None:
     if _LIBRARY is not None:
         with suppress(AttributeError):  # another C library, which has no such call
             _LIBRARY.malloc_trim(0)
+
+
+def machine_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -107,6 +107,9 @@ class TrainingRecipe:
     precision: Literal["bf16", "fp32"] = (
         "bf16"  # of products where a device has them; weights are float32
     )
+    sharded: bool | None = (
+        None  # weights over all processes; if not said, where one device is too small for them
+    )
     recompute: bool = False  # layers and heads anew in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:

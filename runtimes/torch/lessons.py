@@ -35,6 +35,7 @@ from edge.train.origin import fitting
 from edge.train.small_internvl import SmallInternVL, small_internvl
 from edge.vision.preparation import INTERNVIT
 from edge_runtimes.torch import export, state
+from edge_runtimes.torch.held import Whole
 from edge_runtimes.torch.initial import initial, initial_network
 from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.narrow import narrow
@@ -111,7 +112,8 @@ class LessonsRun(Loop):
         weights[PLACES] = torch.randn(4 * SLOTS, narrow, generator=seeded)
         lines = recipe.tower.side // recipe.tower.patch // 2
         weights[CELLS] = torch.randn(2 * lines, narrow, generator=seeded) * 0.02
-        super().__init__(out, ranks=ranks, weights=weights, rates=recipe.rates, total=recipe.tiles)
+        held = Whole(weights.items(), ranks)
+        super().__init__(out, ranks=ranks, held=held, rates=recipe.rates, total=recipe.tiles)
         library = tokenizers.Tokenizer.from_str(self.model.texts["tokenizer.json"].decode())
         self._encode = lambda text: list(library.encode(text).ids)
         place = library.token_to_id(PLACE)

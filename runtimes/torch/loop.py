@@ -15,11 +15,10 @@ from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from edge.errors import EdgeError
 from edge.train.recipe import Rates
 from edge_runtimes.torch import state
+from edge_runtimes.torch.held import Held
 from edge_runtimes.torch.optim import Optimizer, Tensors
 from edge_runtimes.torch.ranks import Ranks
 
@@ -37,14 +36,11 @@ class Loop(ABC):
     unit = "tokens"
     judged = False
 
-    def __init__(
-        self, out: Path, *, ranks: Ranks, weights: Tensors, rates: Rates, total: int
-    ) -> None:
+    def __init__(self, out: Path, *, ranks: Ranks, held: Held, rates: Rates, total: int) -> None:
         self.out, self.ranks, self.rates, self.total = out, ranks, rates, total
-        self.weights = {
-            name: weight.to(ranks.device).requires_grad_() for name, weight in weights.items()
-        }
-        self.optimizer = Optimizer(self.weights, rates.optimizer)
+        self.held = held
+        self.weights = held.own
+        self.optimizer = Optimizer(held, rates.optimizer)
         self.at = self.start()
         self.asked = self.stopped = False
 
@@ -72,7 +68,7 @@ class Loop(ABC):
             if now - logged > LOG_EVERY:
                 logged = now
                 self.log()
-            if now - saved > pause:
+            if self._due(now - saved > pause):
                 self.save()
                 saved = time.monotonic()
                 pause = max(SAVE_EVERY, 20 * (saved - now))
@@ -91,9 +87,7 @@ class Loop(ABC):
                 f"the loss is {loss} at step {at.step}: training diverged",
                 fix="lower the recipe's rates; what was last saved is still in the run's folder",
             )
-        self.ranks.add_up(
-            _gradient(weight) for name, weight in self.weights.items() if name not in still
-        )
+        self.held.collect(still)
         rate = self.rate() * times
         at.step += 1
         self.optimizer.step(
@@ -111,14 +105,12 @@ class Loop(ABC):
 
     def save(self) -> None:
         """Replace the state as a whole: a killed run leaves the one before."""
-        if self.ranks.first:
-            self.out.mkdir(parents=True, exist_ok=True)
-            state.write(self.out / STATE, self.at, self._tensors())
+        state.write(self.out / STATE, self.at, self._tensors(), self.held, self.ranks)
 
     def restore(self) -> None:
         """Go back to what `save` wrote."""
         fresh = self.start()
-        at = state.read(self.out / STATE, self._tensors())
+        at = state.read(self.out / STATE, self._tensors(), self.held)
         if (at.texts, len(at.places)) != (fresh.texts, len(fresh.places)):
             raise EdgeError(
                 f"{self.out} is a run on other texts, or in other splits",
@@ -148,8 +140,15 @@ class Loop(ABC):
             flush=True,
         )
 
+    def _due(self, wanted: bool) -> bool:
+        """Whether this process saves: those that hold shards do it together."""
+        if self.held.shards == 1:
+            return wanted
+        (asked,) = self.ranks.total(wanted)
+        return asked > 0
+
     def _tensors(self) -> Tensors:
-        weights = {f"weight/{name}": weight.detach() for name, weight in self.weights.items()}
+        weights = {f"weight/{name}": weight.detach() for name, weight in self.held.own.items()}
         return weights | self.optimizer.state
 
 
@@ -163,10 +162,3 @@ def begun(out: Path, ranks: Ranks) -> bool:
             fix="name a folder on a disk that all machines share",
         )
     return found
-
-
-def _gradient(weight: torch.Tensor) -> torch.Tensor:
-    """Nothing passed through a layer that every sequence skipped: its gradient is zero."""
-    if weight.grad is None:
-        weight.grad = torch.zeros_like(weight)
-    return weight.grad

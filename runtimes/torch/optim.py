@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from edge_runtimes.torch.held import Held
 from edge_runtimes.torch.narrow import product_type
 
 Tensors = dict[str, torch.Tensor]
@@ -19,16 +20,19 @@ EPS = 1e-8
 
 
 class Optimizer:
-    """State is a flat dict of tensors by name, so that it can be saved as they are."""
+    """State is a flat dict of tensors by name, so that it can be saved as they are; of weights that lie in shards, it
+    has the same rows.
+    """
 
-    def __init__(self, weights: Tensors, matrices: Literal["muon", "adam"] = "muon") -> None:
-        self.weights = weights
+    def __init__(self, held: Held, matrices: Literal["muon", "adam"] = "muon") -> None:
+        weights = held.own
+        self._held, self.weights = held, weights
         stacked = [name for name, w in weights.items() if matrices == "muon" and is_matrix(name, w)]
         self.state: Tensors = {}
-        groups: dict[tuple[int, ...], list[str]] = {}
+        groups: dict[torch.Size, list[str]] = {}
         for name, weight in weights.items():
             if name in stacked:
-                groups.setdefault(tuple(weight.shape), []).append(name)
+                groups.setdefault(held.shapes[name], []).append(name)
                 self.state[f"momentum/{name}"] = torch.zeros_like(weight)
             else:
                 self.state[f"mean/{name}"] = torch.zeros_like(weight)
@@ -69,12 +73,14 @@ class Optimizer:
         for name in names:
             gradient, momentum = _gradient(self.weights[name]), self.state[f"momentum/{name}"]
             momentum.lerp_(gradient, 1 - MOMENTUM)
-            gradients.append(gradient.lerp(momentum, MOMENTUM))  # Nesterov's look ahead
+            ahead = gradient.lerp(momentum, MOMENTUM)  # as Nesterov does
+            gradients.append(self._held.whole(name, ahead))
         stacked = orthogonal(torch.stack(gradients))
         rows, columns = stacked.shape[1:]
         scale = max(1.0, rows / columns) ** 0.5
         for name, update in zip(names, stacked, strict=True):
-            self.weights[name].mul_(1 - rate * shrink).sub_(update, alpha=rate * scale)
+            own = self._held.cut(update)
+            self.weights[name].mul_(1 - rate * shrink).sub_(own, alpha=rate * scale)
 
     def _adam(self, name: str, rate: float, count: int) -> None:
         weight = self.weights[name]

@@ -17,9 +17,9 @@ from edge.train.origin import fitting
 from edge_runtimes.torch import layerskip
 from edge_runtimes.torch.batches import Batch, SkipsAndExits
 from edge_runtimes.torch.costs import Cost
+from edge_runtimes.torch.held import Held
 from edge_runtimes.torch.narrow import Precision, narrow
 from edge_runtimes.torch.ops import TorchOps
-from edge_runtimes.torch.optim import Tensors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,14 +32,15 @@ class Score:
 
 
 class Passes:
-    """`shared`: how many processes there are on this machine. `compiled`: operations are fused; if not
-    said, as `EDGE_COMPILE` says, or else on a CPU with a compiler.
+    """`held`: the weights; where they come and go, one worker takes a whole split. `shared`: how many processes there
+    are on this machine. `compiled`: operations are fused; if not said, as `EDGE_COMPILE` says, or else on a CPU with a
+    compiler.
     """
 
     def __init__(
         self,
         spec: DecoderSpec,
-        weights: Tensors,
+        held: Held,
         *,
         cost: Cost,
         precision: Precision,
@@ -47,15 +48,16 @@ class Passes:
         shared: int,
         compiled: bool | None,
     ) -> None:
-        self._spec, self._weights = spec, weights
-        self._device = weights["embed"].device
+        self._spec, self._held = spec, held
+        self._device = next(iter(held.own.values())).device
         self._cost, self._precision, self._recompute = cost, precision, recompute
         on_cpu = self._device.type == "cpu"
-        self._workers = max(1, processors.threads(None) // shared) if on_cpu else 1
+        threads = max(1, processors.threads(None) // shared) if on_cpu else 1
+        self._workers = threads if held.side_by_side else 1
         self._compiled = fused(on_cpu) if compiled is None else compiled
         self._pool = ThreadPoolExecutor(self._workers)
         if on_cpu:
-            torch.set_num_threads(1)
+            torch.set_num_threads(threads // self._workers)
 
     def add(self, batch: Batch, skips: SkipsAndExits, total: float) -> Score:
         """Add a split's gradients to those of the weights, where `total` is what the whole batch counts."""
@@ -67,7 +69,7 @@ class Passes:
         both = batch.split(workers), skips.split(workers), [total] * workers
         done = list(self._pool.map(self._share, *both))
         gradients = zip(*(made for made, _ in done), strict=True)
-        for weight, parts in zip(self._weights.values(), gradients, strict=True):
+        for weight, parts in zip(self._held.own.values(), gradients, strict=True):
             added = torch.stack(parts).sum(0)
             weight.grad = added if weight.grad is None else weight.grad + added
         return Score(
@@ -81,23 +83,28 @@ class Passes:
     ) -> tuple[tuple[torch.Tensor, ...], Score]:
         """A worker's gradients, zero where every sequence skipped a layer."""
         loss, score = self._forward(batch, skips, total)
-        weights = list(self._weights.values())
+        weights = list(self._held.own.values())
         return torch.autograd.grad(loss, weights, materialize_grads=True), score
 
     def _forward(
         self, batch: Batch, skips: SkipsAndExits, total: float
     ) -> tuple[torch.Tensor, Score]:
         batch = batch.moved(self._moved)
-        with narrow(self._device.type, self._precision):
-            loss, logits = layerskip.loss(
-                TorchOps(self._weights, compiled=self._compiled),
+
+        def measured() -> tuple[torch.Tensor, torch.Tensor]:
+            return layerskip.loss(
+                TorchOps(self._held.weights, compiled=self._compiled),
                 fitting(self._spec, batch.tokens.shape[1] - 1),
                 batch.tokens[:, :-1],
                 kept=skips.kept,
                 exits=skips.exits,
                 measure=lambda logits: self._cost.of(logits, batch, total),
                 recompute=self._recompute,
+                through=self._held.through,
             )
+
+        with narrow(self._device.type, self._precision):
+            loss, logits = self._held.through(None, measured)
         right, answers = self._cost.judge(logits, batch)
         return loss, Score(loss=loss.detach(), right=right, answers=answers)
 

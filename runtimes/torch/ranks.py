@@ -1,17 +1,19 @@
 """The processes of a training run: one alone, or those that torchrun started, one a device.
 
-Data parallel, plainly: each has all weights and rows of its own; gradients are added up. With gloo on
-CPUs; with NCCL on CUDA, which was written and not run.
+Each has rows of its own; of the weights all, or a shard (`held`, `sharded`); gradients are added up. With gloo on CPUs;
+with NCCL on CUDA, which was written and not run.
 """
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Self
 
 import torch
 import torch.distributed as dist
 
-from edge.errors import Unsupported
+from edge.errors import EdgeError, Unsupported
 from edge.files.closeable import Closeable
 from edge_runtimes.torch.decoder import device
 
@@ -46,6 +48,21 @@ class Ranks(Closeable):
         if self.count > 1:
             dist.destroy_process_group()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Work with the others: that one of them is gone is said, by one process."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.count == 1 or not _lost(error):
+                raise
+            if not _first_to_say():
+                raise SystemExit(1) from None
+            raise EdgeError(
+                "another process of this run has ended, and the others cannot go on without it",
+                fix="see why above or in its own log; then give the same command again with --resume",
+            ) from error
+
     def mine(self, splits: int) -> range:
         """The splits of a batch that this one computes: as many as any other."""
         if splits % self.count:
@@ -75,6 +92,21 @@ class Ranks(Closeable):
             parts = torch.split_with_sizes(flat, [tensor.numel() for tensor in bucket])
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Whether a peer went away: NCCL has a type for it, gloo a text."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def _first_to_say() -> bool:
+    """Whether no other process has said it yet: torchrun's store, which outlives them, counts."""
+    try:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(host, port, timeout=timedelta(seconds=5))
+        return store.add("edge/lost", 1) == 1
+    except (RuntimeError, KeyError, ValueError):
+        return True
 
 
 def _own(found: torch.device, local: int | None) -> torch.device:

@@ -1,6 +1,6 @@
 """A run of a decoder: the model definition, on torch, on rows that are made or read as they are needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -11,11 +11,11 @@ from edge.source.finite import whole
 from edge.train.curriculum import dropout, exit_weights
 from edge.train.origin import Origin, origin
 from edge.train.recipe import TrainingRecipe
-from edge_runtimes.torch import export, layerskip, state
+from edge_runtimes.torch import export, layerskip, sharded, state
 from edge_runtimes.torch.batches import SkipsAndExits
+from edge_runtimes.torch.held import Gathered, Held, Whole
 from edge_runtimes.torch.initial import initial
 from edge_runtimes.torch.loop import Loop
-from edge_runtimes.torch.optim import Tensors
 from edge_runtimes.torch.passes import Passes
 from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.sources.kinds import source_of
@@ -41,11 +41,11 @@ class Run(Loop):
         self.source = source_of(recipe, self.origin)
         self.judged = self.source.cost.judged
         self.spec = self.origin.spec
-        first = _first(self.origin, recipe.seed)
-        super().__init__(out, ranks=ranks, weights=first, rates=recipe.rates, total=recipe.tokens)
+        held = _held(recipe, self.origin, ranks)
+        super().__init__(out, ranks=ranks, held=held, rates=recipe.rates, total=recipe.tokens)
         self.passes = Passes(
             self.spec,
-            self.weights,
+            self.held,
             cost=self.source.cost,
             precision=recipe.precision,
             recompute=recipe.recompute,
@@ -93,10 +93,10 @@ class Run(Loop):
         )
 
     def export(self) -> Path | None:
-        if not self.ranks.first:
-            return None
-        export.write(self.out / "model", self.origin, self.weights)
-        return self.out / "model"
+        folder, writes = self.out / "model", self.ranks.first
+        if writes or self.held.shards > 1:
+            export.write(folder, self.origin, Gathered(self.held), writes=writes)
+        return folder if writes else None
 
     def _spread(self, drawn: Drawn) -> list[float]:
         """The new places of this process's splits among zeros for the others': added up, all places."""
@@ -106,9 +106,22 @@ class Run(Loop):
         return spread
 
 
-def _first(origin: Origin, seed: int) -> Tensors:
-    """The weights that training starts from, in float32."""
+def _held(recipe: TrainingRecipe, origin: Origin, ranks: Ranks) -> Held:
+    """In shards where the recipe says so, or where it does not say and one device is too small."""
+    shards = recipe.sharded
+    if shards is None:
+        shards = sharded.needed(origin.spec, ranks)
+    first = _first(origin, recipe.seed)
+    if shards and ranks.count > 1:
+        return sharded.Sharded(origin.spec, first, ranks)
+    return Whole(first, ranks)
+
+
+def _first(origin: Origin, seed: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights that training starts from, in float32, one at a time."""
     if origin.start is None:
-        return initial(origin.spec, seed)
+        yield from initial(origin.spec, seed).items()
+        return
     with Checkpoint.open(origin.start) as checkpoint:
-        return {name: torch.from_numpy(whole(checkpoint, name)) for name in checkpoint.places}
+        for name in checkpoint.places:
+            yield name, torch.from_numpy(whole(checkpoint, name))

@@ -30,7 +30,7 @@ def train(
     made = reading.read(recipe)
     if (out / STATE).exists() and not resume:
         raise EdgeError(f"{out} already holds a run", fix="resume it, or name another folder")
-    with Ranks() as ranks:
+    with Ranks() as ranks, ranks.together():
         run: Loop
         if isinstance(made, LessonsRecipe):
             run = LessonsRun(
