@@ -103,7 +103,7 @@ def _first_to_say() -> bool:
     """Whether no other process has said it yet: torchrun's store, which outlives them, counts."""
     try:
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(host, port, timeout=timedelta(seconds=5))
+        store = dist.TCPStore(host, port, timeout=timedelta(seconds=5))  # type: ignore[attr-defined]
         return store.add("edge/lost", 1) == 1
     except (RuntimeError, KeyError, ValueError):
         return True
