@@ -88,7 +88,7 @@ class Sharded:
         padded = own.new_zeros((each, *shape[1:]))
         padded[: len(own)] = own
         out = own.new_empty((each * self.shards, *shape[1:]))
-        dist.all_gather_into_tensor(out, padded)
+        dist.all_gather(list(out.chunk(self.shards)), padded)
         return out[: shape[0]]
 
     def cut(self, whole: torch.Tensor) -> torch.Tensor:
