@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from edge.errors import EdgeError
 from edge.spec import DecoderSpec, LayerSpec, Norm, Rope
+from edge.train.adapter import AdapterRecipe
 from edge.train.fields import SMALL, built, check, read_as
 from edge.train.rows import Rows, rows_of
 
@@ -110,11 +111,18 @@ class TrainingRecipe:
     sharded: bool | None = (
         None  # weights over all processes; if not said, where one device is too small for them
     )
+    adapter: AdapterRecipe | None = None  # beside frozen weights; without one all weights learn
     recompute: bool = False  # layers and heads anew in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:
         if (self.shape is None) == (self.start is None):
             raise ValueError("it needs a shape or a start, one of them")
+        if self.adapter is not None and self.start is None:
+            raise ValueError("an adapter is of a checkpoint: it needs a start")
+        if self.adapter is not None and self.sharded:
+            raise ValueError("an adapter's weights are whole in every process: leave out sharded")
+        if self.adapter is not None and self.adapter.dropout and self.skip.dropout:
+            raise ValueError("dropout of an adapter and of layers are not trained together")
         self.rows.check(scratch=self.start is None)
         for length, batch in self.rows.sizes():
             if batch % self.splits:
@@ -123,7 +131,12 @@ class TrainingRecipe:
                 raise ValueError(f"rows of {length} tokens in a context of {self.shape.context}")
 
 
-_PARTS: Mapping[str, type] = {"shape": Shape, "skip": Skip, "rates": Rates}
+_PARTS: Mapping[str, type] = {
+    "shape": Shape,
+    "skip": Skip,
+    "rates": Rates,
+    "adapter": AdapterRecipe,
+}
 
 
 def read(path: Path) -> TrainingRecipe:

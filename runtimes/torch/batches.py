@@ -36,14 +36,17 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkipsAndExits:
-    """What a step skips and where it exits: kept [L, B]."""
+    """What a step skips and where it exits: kept [L, B]. `seeds` [B]: of what else is random in each sequence."""
 
     kept: torch.Tensor
     exits: dict[int, float]
+    seeds: torch.Tensor
 
     def split(self, count: int) -> list["SkipsAndExits"]:
-        parts = self.kept.tensor_split(count, dim=1)
-        return [SkipsAndExits(kept=kept, exits=self.exits) for kept in parts]
+        parts = zip(
+            self.kept.tensor_split(count, dim=1), self.seeds.tensor_split(count), strict=True
+        )
+        return [SkipsAndExits(kept=kept, exits=self.exits, seeds=seeds) for kept, seeds in parts]
 
 
 def make_batch(writer: Writer, rng: random.Random, stage: Stage) -> Batch:

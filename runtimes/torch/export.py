@@ -7,9 +7,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from edge.adapters import peft
+from edge.adapters.value import Adapter
 from edge.errors import EdgeError
 from edge.names import FusedTensor, Location, stored
 from edge.source.headers import INDEX, SINGLE
+from edge.source.pull import pin_of
+from edge.train.adapter import AdapterRecipe
 from edge.train.origin import Origin
 from edge.train.small_internvl import SmallInternVL
 
@@ -47,6 +51,17 @@ def write(
         (folder / INDEX).write_bytes(_index(origin))
     for name in sorted(origin.texts, key="config.json".__eq__):
         (folder / name).write_bytes(origin.texts[name])
+
+
+def write_adapter(folder: Path, adapter: Adapter, origin: Origin, recipe: AdapterRecipe) -> None:
+    """As PEFT has it; before its config.json is there, this is no adapter."""
+    assert origin.start is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (peft.CONFIG, peft.WEIGHTS):
+        (folder / name).unlink(missing_ok=True)
+    pin = pin_of(origin.start)
+    base = str(origin.start) if pin is None else pin.source
+    peft.write(folder, adapter, base=base, dropout=recipe.dropout)
 
 
 def write_pipeline(

@@ -6,10 +6,11 @@ from typing import Protocol, TypeVar, TypeVarTuple
 import torch
 
 from edge_runtimes.torch.ranks import Ranks
+from edge_runtimes.torch.shared import Matrix
 
 Given = TypeVarTuple("Given")
 Made = TypeVar("Made")
-Weights = Mapping[str, torch.Tensor]
+Weights = Mapping[str, torch.Tensor | Matrix]
 
 
 class Through(Protocol):
@@ -21,16 +22,22 @@ class Through(Protocol):
 
 
 class Held(Protocol):
-    """`weights`: what operations multiply by; `own`: what of them this process steps and saves, of which it holds the
-    rows of each weight in turn: the first process the first ones.
+    """`weights`: what operations multiply by; `own`: what of them, or beside them, this process steps and saves, of
+    which it holds the rows of each weight in turn: the first process the first ones.
     """
 
-    weights: Weights
     own: dict[str, torch.Tensor]
     shapes: Mapping[str, torch.Size]  # of whole weights
     shard: int  # this process's, of so many shards
     shards: int
     side_by_side: bool  # whether several threads may pass through them at once
+
+    @property
+    def weights(self) -> Weights: ...
+
+    def seen(self, seeds: torch.Tensor) -> Weights:
+        """`weights` in a pass of sequences with these seeds [B], where something random is in it."""
+        ...
 
     @property
     def through(self) -> Through: ...
@@ -68,6 +75,9 @@ class Whole:
             name: weight.shape for name, weight in self.own.items()
         }
         self._ranks = ranks
+
+    def seen(self, seeds: torch.Tensor) -> Weights:
+        return self.weights
 
     def collect(self, still: Collection[str]) -> None:
         self._ranks.add_up(

@@ -64,7 +64,8 @@ class Passes:
         workers = min(self._workers, len(batch.tokens))
         if workers == 1:
             loss, score = self._forward(batch, skips, total)
-            torch.autograd.backward(loss)
+            if loss.requires_grad:  # unless every layer that learns was skipped
+                torch.autograd.backward(loss)
             return score
         both = batch.split(workers), skips.split(workers), [total] * workers
         done = list(self._pool.map(self._share, *both))
@@ -84,6 +85,8 @@ class Passes:
         """A worker's gradients, zero where every sequence skipped a layer."""
         loss, score = self._forward(batch, skips, total)
         weights = list(self._held.own.values())
+        if not loss.requires_grad:
+            return tuple(torch.zeros_like(weight) for weight in weights), score
         return torch.autograd.grad(loss, weights, materialize_grads=True), score
 
     def _forward(
@@ -93,7 +96,7 @@ class Passes:
 
         def measured() -> tuple[torch.Tensor, torch.Tensor]:
             return layerskip.loss(
-                TorchOps(self._held.weights, compiled=self._compiled),
+                TorchOps(self._held.seen(skips.seeds), compiled=self._compiled),
                 fitting(self._spec, batch.tokens.shape[1] - 1),
                 batch.tokens[:, :-1],
                 kept=skips.kept,

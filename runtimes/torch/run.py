@@ -13,6 +13,7 @@ from edge.train.origin import Origin, origin
 from edge.train.recipe import TrainingRecipe
 from edge_runtimes.torch import export, layerskip, sharded, state
 from edge_runtimes.torch.batches import SkipsAndExits
+from edge_runtimes.torch.finetuned import Finetuned
 from edge_runtimes.torch.held import Gathered, Held, Whole
 from edge_runtimes.torch.initial import initial
 from edge_runtimes.torch.loop import Loop
@@ -60,10 +61,12 @@ class Run(Loop):
         """One batch, one update, and a look at whether the stage is done."""
         at = self.at
         drawn = self.source.draw(at, self.mine)
-        skips = self.skips(drawn)
         counts = sum(self.source.cost.count(batch) for batch in drawn.batches)
         total, asked, *places = self.ranks.total(counts, self.asked, *self._spread(drawn))
-        scores = [self.passes.add(batch, skips, total) for batch in drawn.batches]
+        scores = [
+            self.passes.add(batch, self.skips(drawn, split), total)
+            for split, batch in zip(self.mine, drawn.batches, strict=True)
+        ]
         loss, right, answers = self.ranks.total(
             float(torch.stack([score.loss for score in scores]).sum()),
             sum(score.right for score in scores),
@@ -81,22 +84,35 @@ class Run(Loop):
             at.stage, at.since = at.stage + 1, at.step
             self.log()
 
-    def skips(self, drawn: Drawn) -> SkipsAndExits:
-        """The same for every split, and in every process: each skips as much as any other."""
+    def skips(self, drawn: Drawn, split: int = 0) -> SkipsAndExits:
+        """Layers are the same for every split, and in every process: each skips as much as any other."""
         at, skip, count = self.at, self.recipe.skip, len(self.spec.layers)
         progress = min(1.0, at.tokens / self.recipe.tokens)
         seeded = torch.Generator().manual_seed(drawn.seed)
         chances = [dropout(skip, layer, count, progress) for layer in range(count)]
+        rows = len(drawn.batches[0].tokens)
         return SkipsAndExits(
-            kept=layerskip.keep(chances, len(drawn.batches[0].tokens), seeded),
+            kept=layerskip.keep(chances, rows, seeded),
             exits=exit_weights(skip, count, step=at.step, progress=progress),
+            seeds=drawn.seed + torch.arange(split * rows, (split + 1) * rows),
         )
 
     def export(self) -> Path | None:
+        if isinstance(self.held, Finetuned):
+            return self._export_adapter(self.held) if self.ranks.first else None
         folder, writes = self.out / "model", self.ranks.first
         if writes or self.held.shards > 1:
             export.write(folder, self.origin, Gathered(self.held), writes=writes)
         return folder if writes else None
+
+    def _export_adapter(self, held: Finetuned) -> Path:
+        """Beside it the whole model, if that was asked for."""
+        recipe = self.recipe.adapter
+        assert recipe is not None
+        export.write_adapter(self.out / "adapter", held.adapter(), self.origin, recipe)
+        if recipe.merged:
+            export.write(self.out / "model", self.origin, held.merged())
+        return self.out / "adapter"
 
     def _spread(self, drawn: Drawn) -> list[float]:
         """The new places of this process's splits among zeros for the others': added up, all places."""
@@ -108,6 +124,8 @@ class Run(Loop):
 
 def _held(recipe: TrainingRecipe, origin: Origin, ranks: Ranks) -> Held:
     """In shards where the recipe says so, or where it does not say and one device is too small."""
+    if recipe.adapter is not None:
+        return Finetuned(recipe.adapter, origin, recipe.seed, ranks)
     shards = recipe.sharded
     if shards is None:
         shards = sharded.needed(origin.spec, ranks)

@@ -73,6 +73,9 @@ class Sharded:
         made: Made = part(function, *given)
         return made
 
+    def seen(self, seeds: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        return self.weights
+
     def collect(self, still: Collection[str]) -> None:
         assert not still, "of a decoder every weight learns"
         for name, (part, key) in self._parameters().items():
@@ -88,7 +91,7 @@ class Sharded:
         padded = own.new_zeros((each, *shape[1:]))
         padded[: len(own)] = own
         out = own.new_empty((each * self.shards, *shape[1:]))
-        dist.all_gather(list(out.chunk(self.shards)), padded)
+        dist.all_gather_into_tensor(out, padded)
         return out[: shape[0]]
 
     def cut(self, whole: torch.Tensor) -> torch.Tensor:

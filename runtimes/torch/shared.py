@@ -77,7 +77,7 @@ class SharedOps:
     ) -> tuple[torch.Tensor, ...]:
         weights = [self.weights[name] for name in names]
         added = [self._vector(f"{name}.bias") if name in biased else None for name in names]
-        if self.stacks and len(weights) > 1:
+        if self.stacks and len(weights) > 1 and all(isinstance(w, torch.Tensor) for w in weights):
             matrices = [tensor(weight) for weight in weights]
             out = product(x, torch.cat(matrices), _stacked(matrices, added))
             return torch.split_with_sizes(out, [len(matrix) for matrix in matrices], dim=-1)

@@ -17,6 +17,7 @@ from edge.train.origin import fitting
 
 STORIES = fields.EXAMPLE.read_text()
 TEXT = fields.EXAMPLE.with_name("layerskip-continue.yaml").read_text()
+LORA = fields.EXAMPLE.with_name("lora.yaml").read_text()
 
 
 def changed(whole: str, **changes: object) -> str:
@@ -29,6 +30,13 @@ OF_STORIES = yaml.safe_load(STORIES)["stories"]
 SHAPE = yaml.safe_load(STORIES)["shape"]
 ON_TEXT = yaml.safe_load(TEXT)["text"]
 RATES = yaml.safe_load(STORIES)["rates"]
+ADAPTER = yaml.safe_load(LORA)["adapter"]
+
+
+def adapted(**fields: object) -> str:
+    return changed(LORA, adapter=ADAPTER | fields)
+
+
 WRONG = {
     "both a shape and a start": (changed(STORIES, start="x"), "a shape or a start"),
     "neither": (changed(STORIES, shape=None), "a shape or a start"),
@@ -56,6 +64,26 @@ WRONG = {
         changed(STORIES, shape={**SHAPE, "context": 1024}),
         "rows of 1280 tokens in a context of 1024",
     ),
+    "an adapter from scratch": (changed(STORIES, adapter=ADAPTER), "it needs a start"),
+    "an adapter in shards": (changed(LORA, sharded=True), "leave out sharded"),
+    "an adapter without a rank": (changed(LORA, adapter={"alpha": 8}), "rank"),
+    "an adapter of no rank": (adapted(rank=0), "adapter: rank is 0"),
+    "another method": (adapted(method="ia3"), "none of lora, qlora, irqlora"),
+    "everything dropped": (adapted(dropout=1.0), "no share below one"),
+    "two dropouts": (
+        changed(
+            LORA,
+            adapter=ADAPTER | {"dropout": 0.1},
+            skip={"dropout": 0.1, "exit_scale": 0.1, "curriculum": "all"},
+        ),
+        "not trained together",
+    ),
+    "an elastic connection with lengths": (adapted(method="irqlora", dora=True), "irqlora has no"),
+    "an elastic connection with dropout": (
+        adapted(method="irqlora", dropout=0.1),
+        "irqlora has no",
+    ),
+    "targets of a text": (adapted(targets="q_proj"), "targets is 'q_proj', no list of texts"),
     "no files": (changed(TEXT, text={**ON_TEXT, "files": []}), "files is .*no list of texts"),
     "a file": (changed(TEXT, text={**ON_TEXT, "files": "a"}), "files is 'a', no list of texts"),
     "numbers for files": (changed(TEXT, text={**ON_TEXT, "files": [7]}), "no list of texts"),
