@@ -1,7 +1,7 @@
 """What each command does, as one function: the command line parses, calls one of these, and prints."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +34,7 @@ from edge.prove.verify import TOKENS, verify
 from edge.quant.listing import list_recipes
 from edge.quant.recipe import parse
 from edge.run import opening
+from edge.run.beside import hashes, with_adapter
 from edge.run.classifier import Classifier, load_classifier
 from edge.run.first_use import artifact_of
 from edge.run.model import Chat, Model, Wish, load, prompt_ids, vocabulary
@@ -88,7 +89,7 @@ def convert_model(
     """
     named = resolve(model)
     if is_of_several(named.checkpoint()):
-        refuse_given(_OF_ONE, {"--adapter": options.adapter})
+        refuse_given(_ONE_DECODER, {"--adapter": options.adapter})
         return _convert_several(named.checkpoint(), to, out, options, progress, say)
     source, options = _asked(options, named)
     return convert_all(source, _outs(source, to, out, options), options, progress, say)
@@ -193,12 +194,15 @@ def open_model(
     strategy: Strategy = PLAIN,
     progress: Progress | None = None,
     turns: bool = True,
+    adapter: Path | None = None,
 ) -> Model | InternVL:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     folder = ready(model, progress, runtime)
+    how: Any = {"threads": threads, "unchecked": unchecked, "strategy": strategy}
     if is_pipeline(folder):
-        return load_internvl(folder, threads=threads, unchecked=unchecked, strategy=strategy)
-    return load(folder, threads=threads, unchecked=unchecked, strategy=strategy, turns=turns)
+        refuse_given(_ONE_DECODER, {"--adapter": adapter})
+        return load_internvl(folder, **how)
+    return load(folder, turns=turns, adapter=adapter, progress=progress, **how)
 
 
 def ready(model: str | None, progress: Progress | None = None, runtime: str | None = None) -> Path:
@@ -215,6 +219,7 @@ def fastest_strategy(
     raw: bool,
     threads: int | None,
     say: Callable[[str], None],
+    adapter: Path | None = None,
 ) -> Strategy:
     """What this prompt is decoded by fastest here, with the same answer."""
     from edge.measure.tune import fastest
@@ -225,6 +230,7 @@ def fastest_strategy(
     artifact = Artifact.open(folder)
     decoder_of(artifact.manifest.spec, artifact.manifest.name)  # refuses what decodes no text
     integrity.check(artifact)
+    artifact = with_adapter(artifact, adapter)
     tokenizer, template = Tokenizer.load(folder), ChatTemplate.load(folder)
     ids = prompt_ids(tokenizer, template, prompt, system=system, raw=raw)
     return fastest(artifact, ids, threads=threads, say=say)
@@ -240,7 +246,7 @@ class Verdict(Protocol):
 
 
 _NO_REMAKE = "leave out --remake"
-_OF_ONE = "an adapter is merged into a decoder of text alone"
+_ONE_DECODER = "an adapter is of one decoder of text alone"
 
 
 def verify_artifact(
@@ -255,32 +261,47 @@ def verify_artifact(
     adapter: Path | None = None,
 ) -> Verdict:
     """Verify, and keep the result in the artifact's manifest. `remake`: round again by the text that it was rounded
-    by, which is edge's own if `calibrate` is left out; `adapter`: what was merged into its weights.
+    by, which is edge's own if `calibrate` is left out. `adapter`: what was merged into its weights; or, where nothing
+    was, one that is opened with it, whose logits are proved: of that nothing is kept.
     """
     folder_only(folder, "proved")
-    _same_adapter(folder, adapter)
     if network.is_network(folder):
+        refuse_given(_ONE_DECODER, {"--adapter": adapter})
         return _verify_module(folder, against, tokens, say)
     artifact = PipelineArtifact.open(folder) if is_pipeline(folder) else Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
     report: Verdict
     plain = isinstance(artifact, PipelineArtifact) or isinstance(artifact.manifest.spec, NetSpec)
-    if remake and plain:
-        raise EdgeError(f"{folder} holds no decoder alone, that a text rounded", fix=_NO_REMAKE)
+    if plain:
+        if remake:
+            raise EdgeError(f"{folder} holds no decoder alone, that a text rounded", fix=_NO_REMAKE)
+        refuse_given(_ONE_DECODER, {"--adapter": adapter})
     if isinstance(artifact, PipelineArtifact):
         report = pipelines.verify(artifact, source, tokens=tokens, progress=progress or silent)
     elif isinstance(artifact.manifest.spec, NetSpec):
         _no_tokens(folder, tokens)
         report = networks.verify(artifact, source, progress=progress)
     else:
+        merged = _merged(artifact, adapter)
+        if merged is None:
+            artifact = with_adapter(artifact, adapter, progress or silent)
         text = _text_again(artifact, calibrate) if remake else None
         count = tokens or TOKENS
         report = verify(
-            artifact, source, tokens=count, progress=progress, text=text, adapter=adapter
+            artifact, source, tokens=count, progress=progress, text=text, adapter=merged
         )
+        if artifact.branches is not None:
+            return report
     with for_later(say):
         artifact.record(report.json())
     return report
+
+
+def told_of(adapter: Path | None) -> dict[str, Any]:
+    """What a result says of the adapter that it was made with: nothing of none."""
+    if adapter is None:
+        return {}
+    return {"adapter": {"folder": str(adapter), "files": hashes(adapter)}}
 
 
 def _text_again(artifact: Artifact, calibrate: Path | None) -> Calibration:
@@ -293,17 +314,23 @@ def _text_again(artifact: Artifact, calibrate: Path | None) -> Calibration:
     return Calibration.again(told, calibrate, artifact.folder)
 
 
-def _same_adapter(folder: Path, adapter: Path | None) -> None:
-    """An artifact of merged weights is proved with what was merged into them, and no other is."""
-    plain = network.is_network(folder) or is_pipeline(folder)
-    known = None if plain else Artifact.open(folder).manifest.adapter
-    if adapter is not None and known is None:
-        refuse_given(f"{folder} was made without one", {"--adapter": adapter})
+def _merged(artifact: Artifact, adapter: Path | None) -> Path | None:
+    """The adapter, if one was merged into an artifact's weights: it is proved with that, and not without."""
+    known = artifact.manifest.adapter
     if adapter is None and known is not None:
         raise EdgeError(
-            f"an adapter was merged into the weights of {folder}",
+            f"an adapter was merged into the weights of {artifact.folder}",
             fix=f"give --adapter its folder, with {' and '.join(known)}",
         )
+    return None if known is None else adapter
+
+
+def _same_adapter(folder: Path, adapter: Path | None) -> None:
+    """Refuse an adapter that an artifact was not made with, and the lack of the one that it was."""
+    plain = network.is_network(folder) or is_pipeline(folder)
+    merged = None if plain else _merged(Artifact.open(folder), adapter)
+    if merged is None:
+        refuse_given(f"{folder} was made without one", {"--adapter": adapter})
 
 
 def verify_files(
@@ -332,22 +359,19 @@ def verify_files(
 
 
 def serve_model(
-    model: str | None,
+    open_: Callable[[], Model | InternVL],
     *,
     host: str,
     port: int,
     key: str | None,
     names: tuple[str, ...],
-    threads: int | None = None,
-    strategy: Strategy = PLAIN,
-    progress: Progress | None = None,
 ) -> None:
-    """Serve until interrupted; answers in progress are finished first."""
+    """Serve what is opened until interrupted; answers in progress are finished first."""
     try:
         from edge.serve.run import run
     except ModuleNotFoundError as error:
         raise _unserved(error) from None
-    opened = open_model(model, threads=threads, strategy=strategy, progress=progress)
+    opened = open_()
     run(opened.model if isinstance(opened, InternVL) else opened, host, port, key=key, names=names)
 
 
@@ -471,44 +495,56 @@ def classify(classifier: Classifier, images: Sequence[Path], top: int) -> list[d
     return found
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """What a benchmark asks. `text`: a file that the prompts are pieces of; `tiles`: of the pictures that several
+    networks are asked about, a result for each number. A network that is no decoder has none of them.
+    """
+
+    prompt: int | None = None
+    new: int | None = None
+    text: Path | None = None
+    tiles: Sequence[int] | None = None
+
+
 def bench_artifact(
     folder: Path,
+    load: Load,
     *,
-    prompt: int | None,
-    new: int | None,
     threads: int | None,
     rounds: int,
     strategy: Strategy = PLAIN,
-    text: Path | None = None,
-    tiles: Sequence[int] | None = None,
+    adapter: Path | None = None,
+    progress: Progress | None = None,
 ) -> Sequence[Timing | NetTiming | PipelineTiming]:
-    """`text`: a file that the prompts are pieces of; `tiles`: of the pictures that several networks are asked
-    about, a result for each number. A network that is no decoder has none of them.
-    """
-    given = {"--prompt": prompt, "--text": text}
+    """How fast an artifact is here, by what it is."""
+    given = {"--prompt": load.prompt, "--text": load.text}
     how: Any = {"threads": threads, "rounds": rounds}
-    new_tokens = 128 if new is None else new
+    new_tokens = 128 if load.new is None else load.new
     if is_pipeline(folder):
         refuse_given("questions about pictures are edge's own", given)
+        refuse_given(_ONE_DECODER, {"--adapter": adapter})
         whole = PipelineArtifact.open(folder)
-        counts = TILES if tiles is None else tiles
+        counts = TILES if load.tiles is None else load.tiles
         return pipeline_bench.bench(whole, tiles=counts, new=new_tokens, strategy=strategy, **how)
-    refuse_given("only a model that answers about pictures has tiles", {"--tiles": tiles})
+    refuse_given("only a model that answers about pictures has tiles", {"--tiles": load.tiles})
     artifact = artifact_at(folder)
     if isinstance(artifact.manifest.spec, NetSpec):
         refuse_given(
-            "a network that is no decoder reads and writes no tokens", given | {"--new": new}
+            "a network that is no decoder reads and writes no tokens", given | {"--new": load.new}
         )
+        refuse_given(_ONE_DECODER, {"--adapter": adapter})
         if replace(strategy, reference=False) != PLAIN:
             raise EdgeError(
                 "a network that is no decoder has no cache", fix="leave out its options"
             )
         return [net_bench.bench(artifact, reference=strategy.reference, **how)]
+    artifact = with_adapter(artifact, adapter, progress or silent)
     said = None
-    if text is not None:
+    if load.text is not None:
         tokenizer, _ = vocabulary(artifact)
-        said = Text(tokenizer.encode(text_of(text), special=False), tokenizer.bos_id)
-    tokens = 512 if prompt is None else prompt
+        said = Text(tokenizer.encode(text_of(load.text), special=False), tokenizer.bos_id)
+    tokens = 512 if load.prompt is None else load.prompt
     return [bench(artifact, prompt=tokens, new=new_tokens, strategy=strategy, text=said, **how)]
 
 
@@ -554,12 +590,14 @@ def eval_text(
     strategy: Strategy = PLAIN,
     against: str | None = None,
     progress: Progress | None = None,
+    adapter: Path | None = None,
 ) -> Evaluation:
     """Loss of an artifact on a text file. `against`: the full model, which is computed in numpy beside it."""
     content = text_of(text)
-    model = load(folder, threads=threads, strategy=strategy, turns=False)
+    how: Any = {"threads": threads, "strategy": strategy, "progress": progress}
+    model = load(folder, turns=False, adapter=adapter, **how)
     ids, bos = model.tokenizer.encode(content, special=False), model.tokenizer.bos_id
-    how: Any = {"bos": bos, "window": window, "progress": progress}
+    how = {"bos": bos, "window": window, "progress": progress}
     if against is None:
         return evaluate(model.decoder, ids, **how)
     with Checkpoint.open(resolve(against).checkpoint()) as checkpoint:
@@ -608,12 +646,18 @@ def compare_artifacts(
 
 
 def ask_questions(
-    folder: Path, *, per_distance: int, seed: int, threads: int | None, strategy: Strategy = PLAIN
+    folder: Path,
+    *,
+    per_distance: int,
+    seed: int,
+    threads: int | None,
+    strategy: Strategy = PLAIN,
+    adapter: Path | None = None,
 ) -> dict[str, Any]:
     """Exact answers about held-out people of the small world, by how far back the fact lies."""
     from edge.measure.recall import by_distance
 
-    model = load(folder, threads=threads, strategy=strategy)
+    model = load(folder, threads=threads, strategy=strategy, adapter=adapter)
     wish = Wish(max_tokens=64)
 
     def answer(prompt: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
+from edge.adapters.branches import Branches
 from edge.families import Family
 from edge.files.datafile import Mode
 from edge.names import Spec
@@ -184,7 +185,7 @@ class Opening:
 
     `spec`: of the artifact, or of one of its parts (`edge.spec.parts`), whose label `part` is. `threads`:
     None leaves their number to the runtime. `exact`: with float activations, for proof. `reference`: in
-    numpy, where the runtime has `open_reference`.
+    numpy, where the runtime has `open_reference`. `branches`: of an adapter, for a runtime that has `ADAPTERS`.
     """
 
     folder: Path
@@ -194,6 +195,7 @@ class Opening:
     threads: int | None = None
     exact: bool = False
     reference: bool = False
+    branches: Branches | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,8 @@ class NetOpening:
 
 
 class Runtime(Protocol):
-    """What a package in `runtimes` offers.
+    """What a package in `runtimes` offers. `ADAPTERS`, if it has that and it is true: every decoder that it opens takes
+    `branches`.
 
     Some can do more, and have `open_evictable(opening)`, which gives an `edge.protocols.Evictable`,
     `open_rounding(opening)` for a `Roundable`, or `open_exits(opening, *, exit_)` for
@@ -310,9 +313,10 @@ class Oracle(Protocol):
         spec: DecoderSpec | None = None,
         stored: StoredWeights | None = None,
         meant: Rows | None = None,
+        branches: Branches | None = None,
     ) -> Decoder:
         """`spec`: one of the parts of the checkpoint's, if not the whole. `stored`: weights that the
-        recipe's own rules do not make; `meant`: matrices of layers that they do not.
+        recipe's own rules do not make; `meant`: matrices of layers that they do not. `branches`: of an adapter.
         """
         ...
 

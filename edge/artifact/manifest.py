@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge.adapters.branches import Branches
 from edge.errors import Damaged, Unsupported
 from edge.files.config import Config, is_plain, read_json
 from edge.files.hashing import sha256
@@ -76,12 +77,13 @@ class Manifest:
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A folder with a manifest that was read and found whole; or a `file` of others that says itself
-    what a manifest would.
+    what a manifest would. `branches`: of an adapter that it is opened with.
     """
 
     folder: Path
     manifest: Manifest
     file: Path | None = None
+    branches: Branches | None = None
 
     @classmethod
     def open(cls, folder: Path) -> "Artifact":

@@ -145,7 +145,10 @@ def verify(
         Path | None, typer.Option(help="Of --remake: that text, if it is not edge's own.")
     ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(help="The adapter that was merged into its weights.")
+        Path | None,
+        typer.Option(
+            help="The adapter that was merged into its weights; where none was: one beside them, as of run."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -155,6 +158,7 @@ def verify(
     \b
     Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k
     Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k --remake
+    Example: edge verify artifacts/phi-3 --against ./phi-3-mini-4k --adapter runs/tuned/adapter
     Example: edge verify artifacts/phi-3 --files
     Example: edge verify artifacts/phi-3-onnx artifacts/phi-3-gguf --against ./phi-3-mini-4k
     """
@@ -183,7 +187,8 @@ def verify(
         )
         for artifact in artifacts
     ]
-    show_rows(artifacts, [report.json() for report in reports], VERIFIED, as_json)
+    told = api.told_of(adapter)
+    show_rows(artifacts, [report.json() | told for report in reports], VERIFIED, as_json)
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 

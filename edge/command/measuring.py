@@ -8,6 +8,7 @@ import typer
 from edge.command.app import app, say
 from edge.command.arguments import numbers
 from edge.command.options import (
+    Adapter,
     CacheType,
     CompactingOptions,
     ConversionOptions,
@@ -39,6 +40,7 @@ def bench(
         typer.Option("--new", "-n", min=1, help="Tokens to decode after it; 128 if left out."),
     ] = None,
     decoding: DecodingOptions,
+    adapter: Adapter = None,
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is reported.")] = 3,
     text: Annotated[
@@ -74,6 +76,7 @@ def bench(
     Example: edge bench artifacts/phi-3 -p 8192 --snapkv 1024
     Example: edge bench artifacts/edge-stories -p 300 --layerskip 2 --text stories.txt
     Example: edge bench artifacts/internvl --tiles 1,5 -n 64
+    Example: edge bench artifacts/phi-3 --adapter runs/tuned/adapter
     Example: edge bench artifacts/edge-stories --quality quality.json
     """
     from edge import api
@@ -81,7 +84,7 @@ def bench(
 
     strategy = decoding.strategy()
     if quality is not None:
-        if strategy != api.PLAIN or len(artifacts) > 1 or text or tiles:
+        if strategy != api.PLAIN or len(artifacts) > 1 or text or tiles or adapter:
             raise EdgeError("--quality tries every way of one artifact", fix="leave out the others")
         rows = api.bench_quality(
             artifacts[0], quality, cases=cases, threads=threads, say=say, progress=bar
@@ -89,18 +92,19 @@ def bench(
         show({"cells": rows}, as_json, shares(rows))
         return
     counts = None if tiles is None else numbers(tiles, "--tiles")
+    load = api.Load(prompt=prompt, new=new, text=text, tiles=counts)
+    told = api.told_of(adapter)
     timings = [
-        (artifact, timing.json())
+        (artifact, timing.json() | told)
         for artifact in artifacts
         for timing in api.bench_artifact(
             artifact,
-            prompt=prompt,
-            new=new,
+            load,
             threads=threads,
             rounds=rounds,
             strategy=strategy,
-            text=text,
-            tiles=counts,
+            adapter=adapter,
+            progress=bar,
         )
     ]
     paths, found = zip(*timings, strict=True)
@@ -131,6 +135,7 @@ def evaluate(
         typer.Option(help="Of --text: the full model, to say how far from it the artifact is."),
     ] = None,
     kv: CacheType = None,
+    adapter: Adapter = None,
     threads: Threads = None,
     reference: Reference = False,
     as_json: Json = False,
@@ -145,6 +150,7 @@ def evaluate(
     \b
     Example: edge eval artifacts/phi-3 --text wiki.test.raw
     Example: edge eval artifacts/edge-stories --text stories.txt --against edge-stories
+    Example: edge eval artifacts/phi-3 --text wiki.test.raw --adapter runs/tuned/adapter
     Example: edge eval artifacts/edge-stories --questions 120
     Example: edge eval artifacts/edge-reads --sheets 50 --data fonts
     """
@@ -162,7 +168,12 @@ def evaluate(
         raise EdgeError("--sheets are drawn in the fonts of --data", fix="give both")
     if sheets is not None and data is not None:
         refuse_of_text(
-            {"--window": window is not None, "--kv": kv is not None, "--reference": reference}
+            {
+                "--window": window is not None,
+                "--kv": kv is not None,
+                "--reference": reference,
+                "--adapter": adapter is not None,
+            }
         )
         show(
             api.ask_about_sheets(artifact, sheets=sheets, fonts=data, seed=seed, threads=threads),
@@ -179,12 +190,18 @@ def evaluate(
             strategy=strategy,
             against=against,
             progress=bar,
+            adapter=adapter,
         ).json()
     else:
         found = api.ask_questions(
-            artifact, per_distance=questions or 1, seed=seed, threads=threads, strategy=strategy
+            artifact,
+            per_distance=questions or 1,
+            seed=seed,
+            threads=threads,
+            strategy=strategy,
+            adapter=adapter,
         )
-    show(found, as_json)
+    show(found | api.told_of(adapter), as_json)
 
 
 @app.command("compare")

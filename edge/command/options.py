@@ -25,6 +25,13 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, max=512, help="Processor threads; left out, as many as run at once here."),
 ]
+Adapter = Annotated[
+    Path | None,
+    typer.Option(
+        "--adapter",
+        help="A folder of PEFT or mlx-lm, LoRA or DoRA: computed beside the weights, which stay as they are.",
+    ),
+]
 CacheType = Annotated[
     Literal["int8"] | None,
     typer.Option(

@@ -3,18 +3,26 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge.command.app import app, say
 from edge.command.arguments import answer_form, read_prompt, refuse, split_prompt
-from edge.command.options import CompactingOptions, DecodingOptions, Json, Threads, spread
+from edge.command.options import (
+    Adapter,
+    CompactingOptions,
+    DecodingOptions,
+    Json,
+    Threads,
+    spread,
+)
 from edge.command.seeing import ImageOptions, answer, refuse_of_text, see
 from edge.command.talking import stopping, turns, write
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
+    from edge.pipelines.internvl import InternVL
     from edge.run.model import Model, Wish
 
 
@@ -69,6 +77,7 @@ def run(
             help="What runs a checkpoint: onnx, mlx, gguf, torch; an artifact has its own."
         ),
     ] = None,
+    adapter: Adapter = None,
     threads: Threads = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
@@ -84,6 +93,7 @@ def run(
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --max-tokens 100
     Example: edge run artifacts/phi-3 "A cat, as JSON." --json-schema cat.schema.json
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --fast
+    Example: edge run artifacts/phi-3 "Why is the sky blue?" --adapter runs/tuned/adapter
     Example: edge run Llama-3.2-1B-Instruct-Q4_K_M.gguf "Why is the sky blue?"
     Example: edge run ./catlip-b --image dog.jpg --labels vocab.json --top 5
     Example: edge run artifacts/internvl "What does it total to?" --image receipt.jpg
@@ -92,7 +102,7 @@ def run(
     """
     from edge.text.rendering import get_ready
 
-    of_text = {"--raw": raw, "--fast": fast, "--stats": stats}
+    of_text = {"--raw": raw, "--fast": fast, "--stats": stats, "--adapter": adapter is not None}
     if not raw and not shown.image:
         get_ready()  # beside all that is imported and read for the model
     from edge import api
@@ -124,7 +134,13 @@ def run(
             raise EdgeError("--fast chooses by itself, for a prompt", fix="leave out the others")
         model_name, runtime = str(api.ready(model_name, bar, runtime)), None
         strategy = api.fastest_strategy(
-            Path(model_name), text, system=system, raw=raw, threads=threads, say=say
+            Path(model_name),
+            text,
+            system=system,
+            raw=raw,
+            threads=threads,
+            say=say,
+            adapter=adapter,
         )
     model = api.open_model(
         model_name,
@@ -134,6 +150,7 @@ def run(
         strategy=strategy,
         progress=bar,
         turns=not raw,
+        adapter=adapter,
     )
     if not isinstance(model, api.Model):  # which sees, and was shown nothing as yet
         refuse_of_text(of_text)
@@ -141,7 +158,8 @@ def run(
     elif text is None:
         _chat(model, system, wish, note=strategy.note)
     else:
-        _answer(model, text, wish, system=system, raw=raw, as_json=as_json, stats=stats)
+        told = api.told_of(adapter)
+        _answer(model, text, wish, told, system=system, raw=raw, as_json=as_json, stats=stats)
 
 
 def _asked(
@@ -160,12 +178,14 @@ def _answer(
     model: "Model",
     text: str,
     wish: "Wish",
+    told: dict[str, Any],
     *,
     system: str | None,
     raw: bool,
     as_json: bool,
     stats: bool,
 ) -> None:
+    """`told`: what the result says beside what was made."""
     answer = model.generate(text, system=system, raw=raw, wish=wish)
     for piece in answer:
         if not as_json:
@@ -182,6 +202,7 @@ def _answer(
         "cache_mb": model.cache_mb,
         "prefill_tps": made.prefill_tps,
         "decode_tps": made.decode_tps,
+        **told,
     }
     typer.echo(json.dumps(result) if as_json else "")
     if stats:
@@ -222,6 +243,7 @@ def serve(
         list[str] | None, typer.Option(help="A host name that clients use; may be repeated.")
     ] = None,
     compacting: CompactingOptions,
+    adapter: Adapter = None,
     threads: Threads = None,
     in_browser: Annotated[
         bool, typer.Option("--app", help="No API: a page that runs the model in the browser.")
@@ -235,6 +257,7 @@ def serve(
     \b
     Example: edge serve artifacts/phi-3 --port 8080
     Example: edge serve artifacts/phi-3 --snapkv 4096 --snapkv-for reuse
+    Example: edge serve artifacts/phi-3 --adapter runs/tuned/adapter
     Example: edge serve artifacts/stories --app
     """
     from edge import api
@@ -242,7 +265,8 @@ def serve(
 
     compact = compacting.compact()
     if in_browser:
-        given = {"--key": key, "--name": name, "--threads": threads, "--snapkv": compact}
+        given: dict[str, object] = {"--key": key, "--name": name, "--threads": threads}
+        given |= {"--snapkv": compact, "--adapter": adapter}
         refuse(given, "no part of --app, where the model runs in the browser")
         api.serve_app(model, host=host, port=port, page=page)
         return
@@ -251,13 +275,10 @@ def serve(
         say(compact.note)
     names = tuple(name or ())
     strategy = api.Strategy(snapkv=compact)
-    api.serve_model(
-        model,
-        host=host,
-        port=port,
-        key=key,
-        names=names,
-        threads=threads,
-        strategy=strategy,
-        progress=bar,
-    )
+
+    def opened() -> "Model | InternVL":
+        return api.open_model(
+            model, threads=threads, strategy=strategy, progress=bar, adapter=adapter
+        )
+
+    api.serve_model(opened, host=host, port=port, key=key, names=names)

@@ -76,7 +76,7 @@ def verify(
     adapter: Path | None = None,
 ) -> Report:
     """Compare an artifact with the checkpoint that it was made from, and the `adapter` that was merged into it;
-    `text`: and with what it makes of it.
+    `text`: and with what it makes of it. An adapter that the artifact is opened with is beside both.
     """
     manifest, asked = artifact.manifest, artifact.manifest.decoder
     recipe = recipe_of(manifest)
@@ -157,7 +157,13 @@ def _numbers(
             """One pass of the oracle over the prompt and the artifact's own tokens: [T, V]."""
             if numerics not in known:
                 pure = oracle.oracle(
-                    checkpoint, recipe, numerics=numerics, spec=spec, stored=stored, meant=meant
+                    checkpoint,
+                    recipe,
+                    numerics=numerics,
+                    spec=spec,
+                    stored=stored,
+                    meant=meant,
+                    branches=artifact.branches,
                 )
                 known[numerics] = pure.score([*prompt, *chosen[:-1]])[len(prompt) - 1 :]
             return known[numerics]

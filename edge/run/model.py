@@ -18,8 +18,10 @@ from edge.gguf.foreign import artifact_at
 from edge.gguf.shards import GGUFModel
 from edge.gguf.text import read_text
 from edge.protocols import Decoder
+from edge.run.beside import with_adapter
 from edge.run.strategy import PLAIN, Strategy, opened
 from edge.spec import cache_bytes
+from edge.system.progress import Progress, silent
 from edge.text.chat import ChatTemplate, Message, Template, continuation, encode_chat
 from edge.text.tokenizer import Tokenizer
 
@@ -218,18 +220,22 @@ def load(
     unchecked: bool = False,
     strategy: Strategy = PLAIN,
     turns: bool = True,
+    adapter: Path | str | None = None,
+    progress: Progress | None = None,
 ) -> Model:
     """Open an artifact's folder; refuse it if a file is not what its manifest says. Or a GGUF file of
     anyone's, which says itself what it is.
 
     `exact` uses float activations where the fast kernels round them; `unchecked` trusts the files;
-    `means` says how tokens are decoded; without `turns`, nothing is made ready for a conversation.
+    `strategy` says how tokens are decoded; without `turns`, nothing is made ready for a conversation; `adapter`: a
+    folder of PEFT's or mlx-lm's, LoRA or DoRA, that is computed beside the artifact's weights.
     """
     artifact = artifact_at(Path(path))
     spec = artifact.manifest.decoder  # refuses a network of another kind
     if not unchecked and artifact.file is None:
         integrity.check(artifact)
     targets.runtime(artifact.manifest.target)  # before anything is read for it
+    artifact = with_adapter(artifact, adapter, progress or silent)
     # First, for reading takes more than it keeps.
     tokenizer, template = vocabulary(artifact, turns=turns)
     source = opened(artifact, strategy, threads=threads, exact=exact)

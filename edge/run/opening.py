@@ -178,7 +178,7 @@ def _exits(artifact: Artifact, name: str, what: str, *, exit_: int, **how: Any) 
 
 
 def _plainly(artifact: Artifact) -> Opening:
-    return Opening(artifact.place, artifact.manifest.decoder)
+    return Opening(artifact.place, artifact.manifest.decoder, branches=artifact.branches)
 
 
 def _by_part(door: Door[Inner], opening: Opening) -> Callable[[str, DecoderSpec], Inner]:

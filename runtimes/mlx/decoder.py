@@ -6,7 +6,6 @@ whatever nobody asked for is never computed. T tokens, V vocabulary.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from weakref import WeakValueDictionary, ref
 
 import mlx.core as mx
@@ -43,7 +42,7 @@ class MlxDecoder:
             )
         self.spec = spec = opening.spec
         self.capacity = spec.context
-        self._weights = _weights(opening.folder, spec, exact=opening.exact)
+        self._weights = _weights(opening)
         self._cache = Cache(spec, self._weights.dtype)
         wanted = not on_cpu() if compiled is None else compiled
         self._step = _compiled(self._weights, spec) if wanted else None
@@ -155,21 +154,24 @@ _FOREVER: list[Step] = []
 _shared: WeakValueDictionary[object, Weights] = WeakValueDictionary()
 
 
-def _weights(folder: Path, spec: DecoderSpec, *, exact: bool) -> Weights:
+def _weights(opening: Opening) -> Weights:
     """Those of a folder, once for all decoders that are open on it: parts of a model share them."""
+    folder, branches = opening.folder, opening.branches
     files = [(file.name, file.stat()) for file in sorted(folder.iterdir())]
     stamps = tuple((name, s.st_ino, s.st_mtime_ns, s.st_size) for name, s in files)
-    key = (folder.resolve(), stamps, replace(spec, context=1), exact)
+    adapter = None if branches is None else branches.key
+    key = (folder.resolve(), stamps, replace(opening.spec, context=1), opening.exact, adapter)
     found = _shared.get(key)
     if found is None:
-        found = _shared[key] = _read(folder, spec, exact=exact)
+        found = _shared[key] = _read(opening)
     return found
 
 
-def _read(folder: Path, spec: DecoderSpec, *, exact: bool) -> Weights:
+def _read(opening: Opening) -> Weights:
     """Every weight of a folder: a graph that is never evaluated asks for each as a call will."""
-    with Folder(folder, spec) as opened:
-        weights = Weights(opened, exact=exact)
+    spec = opening.spec
+    with Folder(opening.folder, spec) as opened:
+        weights = Weights(opened, exact=opening.exact, branches=opening.branches)
         cache = Cache(spec, weights.dtype)
         cache.reserve(1)
         decoder(MlxOps(weights, Exactly(cache, 1), last_only=True), spec, mx.array([0]))

@@ -12,6 +12,7 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
+from edge.adapters.branches import Branch, Branches
 from edge.quant import rotation
 from edge.typing import I64, U8, Shape
 from edge_runtimes.mlx.computing import TYPES, activations
@@ -135,6 +136,35 @@ class Rotated:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapted:
+    """A matrix with an adapter beside it (`edge.adapters.branches`): down [R, K], up [N, R], gain [N] or none. Rows
+    that are looked up are the matrix's own.
+    """
+
+    base: Matrix
+    down: mx.array
+    up: mx.array
+    gain: mx.array | None
+
+    @classmethod
+    def of(cls, base: Matrix, branch: Branch, dtype: mx.Dtype) -> "Adapted":
+        down, up = (_ready(mx.array(part).astype(dtype)) for part in (branch.down, branch.up))
+        gain = None if branch.gain is None else _ready(mx.array(branch.gain).astype(dtype))
+        return cls(base, down, up, gain)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        both = self.base(x) + (x @ self.down.T) @ self.up.T
+        return both if self.gain is None else both * self.gain
+
+    def rows(self, tokens: mx.array, dtype: mx.Dtype) -> mx.array:
+        return self.base.rows(tokens, dtype)
+
+    def first(self, rows: int) -> "Adapted":
+        gain = None if self.gain is None else self.gain[:rows]
+        return Adapted(self.base.first(rows), self.down, self.up[:rows], gain)
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
     """The rows of several weights in one matrix, and where each of them ends."""
 
@@ -177,12 +207,13 @@ class Stored(Protocol):
 class Weights:
     """Every weight, read when it is first asked for.
 
-    `dtype` is that of activations; `exact`: it is float32, and so are all weights that are floats.
+    `dtype` is that of activations; `exact`: it is float32, and so are all weights that are floats. `branches`: of an
+    adapter, beside products.
     """
 
-    def __init__(self, stored: Stored, *, exact: bool) -> None:
+    def __init__(self, stored: Stored, *, exact: bool, branches: Branches | None = None) -> None:
         forms = stored.forms()
-        self._stored = stored
+        self._stored, self._branches = stored, branches
         self._widen = exact
         packed = any(form.bits for form in forms)
         self.dtype = TYPES[activations((form.number for form in forms), packed=packed, exact=exact)]
@@ -231,6 +262,9 @@ class Weights:
     def _stack(self, names: tuple[str, ...], biased: Collection[str]) -> Stack:
         heights = [self._stored.shape(name)[0] for name in names]
         matrix = self._matrix(names, self._stored.form(names[0]))
+        branch = None if self._branches is None else self._branches.stacked(names, heights)
+        if branch is not None:
+            matrix = Adapted.of(matrix, branch, self.dtype)
         if not any(name in biased for name in names):
             return Stack(matrix, tuple(accumulate(heights)))
         added = [  # zeros for who has none

@@ -18,8 +18,10 @@ open_rounding = RoundingOnnxDecoder
 open_spliced = SplicedOnnxDecoder
 open_spliced_exits = SplicedExitOnnxDecoder
 open_spliced_rounding = SplicedRoundingOnnxDecoder
+ADAPTERS = True  # each decoder takes an adapter beside its products
 
 __all__ = [
+    "ADAPTERS",
     "memory",
     "net_memory",
     "numerics",

@@ -13,6 +13,7 @@ from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray, Fed
 from edge_runtimes.onnx import external
+from edge_runtimes.onnx.adapted import Adapting
 
 Kinds = dict[str, object]  # inputs or outputs by name
 
@@ -146,13 +147,20 @@ class Call:
         self._binding.bind_output(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
 
 
-def open_call(folder: Path, entry: Entry, spec: DecoderSpec, options: ort.SessionOptions) -> Call:
-    """A checked graph of an artifact."""
+def open_call(
+    folder: Path,
+    entry: Entry,
+    spec: DecoderSpec,
+    options: ort.SessionOptions,
+    adapting: Adapting | None,
+) -> Call:
+    """A checked graph of an artifact, with an adapter beside its products or without."""
     file = folder / entry.file
     external.check(file)
     try:
+        given = file if adapting is None else adapting.opened(file, options, entry.layers(spec))
         session = ort.InferenceSession(
-            file, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            given, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
         _agree(session, spec, file, entry)  # names that are no text are found here
     except EdgeError:

@@ -6,6 +6,7 @@ S rows of the cache, G kv heads, W head width.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
@@ -16,6 +17,7 @@ from edge.system import processors
 from edge.system.cancellation import go_on
 from edge.system.memory import give_back
 from edge.typing import F32, AnyArray, Fed
+from edge_runtimes.onnx.adapted import Adapting
 from edge_runtimes.onnx.call import Call, Entry, open_call
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
@@ -38,7 +40,9 @@ class OnnxDecoder:
         self.spec = spec = opening.spec
         self.capacity = spec.context
         self._folder = opening.folder
-        self._options = session_options(opening.threads, alone=alone)
+        self._options = partial(session_options, opening.threads, alone=alone)
+        branches = opening.branches
+        self._adapting = None if branches is None else Adapting(branches, spec)
         self._exact = opening.exact
         self._biased = biased(spec)
         files = (EXACT, EXACT) if opening.exact else (STEP, SCORE)
@@ -142,7 +146,7 @@ class OnnxDecoder:
         return self._calls[entry.file]
 
     def _opened(self, entry: Entry) -> Call:
-        call = open_call(self._folder, entry, self.spec, self._options)
+        call = open_call(self._folder, entry, self.spec, self._options(), self._adapting)
         give_back()  # what reading the graph and packing its weights took
         return call
 

@@ -5,7 +5,7 @@ w = (code - zero) * scale, the zero the middle code where none is given. N rows,
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -76,19 +76,21 @@ class OnnxRows:
     def _stacked(self) -> Iterator[tuple[str, tuple[str, int, int]]]:
         """Each weight: the matrix that it is in, its first row there, and the rows of all of it."""
         for key in self._regions:
-            *before, last = key.split("+")
-            names = [*before, self._name(last)]
-            if not names[-1]:  # a table of rotations, say
-                continue
+            names = stack_of(key, self._shapes)
             heights = [self._shapes[name][0] for name in names]
             for i, name in enumerate(names):
                 yield name, ("+".join(names), sum(heights[:i]), sum(heights))
 
-    def _name(self, text: str) -> str:
-        """The weight that the name of a constant begins with."""
-        words = text.split(".")
-        starts = (".".join(words[:count]) for count in range(len(words), 0, -1))
-        return next((start for start in starts if start in self._shapes), "")
+
+def stack_of(key: str, known: Collection[str]) -> tuple[str, ...]:
+    """The weights whose rows lie on top of each other in a constant of a graph, by its name; none, if it is of none:
+    a table of rotations, say. `known`: every weight.
+    """
+    *before, last = key.split("+")
+    words = last.split(".")
+    starts = (".".join(words[:count]) for count in range(len(words), 0, -1))
+    name = next((start for start in starts if start in known), "")
+    return (*before, name) if name and all(part in known for part in before) else ()
 
 
 def _meant(packed: U8, scales: U8, zeros: U8 | None, bits: int, group: int) -> F32:

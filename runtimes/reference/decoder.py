@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 
+from edge.adapters.branches import Branches
 from edge.contracts import PLAIN, Numerics, Rows, StoredWeights
 from edge.net import NetSpec
 from edge.nn.decoder import decoder, embed
@@ -127,9 +128,10 @@ def oracle(
     spec: DecoderSpec | None = None,
     stored: StoredWeights | None = None,
     meant: Rows | None = None,
+    branches: Branches | None = None,
 ) -> ReferenceDecoder:
     """The checkpoint through a recipe's rounding, or weights as they are stored or as matrices of layers
-    are `meant`, computed as `numerics` says.
+    are `meant`, computed as `numerics` says; an adapter's `branches` beside it.
     """
     if stored is not None:
         weights: Weights = stored
@@ -139,9 +141,17 @@ def oracle(
         blocks = partial(_blocks, checkpoint, recipe)
     if meant is not None:
         weights, blocks = _meant(meant, checkpoint, recipe, weights, blocks)
-    products = Products(weights, blocks, partial(_inputs, recipe, numerics))
+    products: Product = Products(weights, blocks, partial(_inputs, recipe, numerics))
+    if branches is not None:
+        products = partial(_beside, products, branches)
     cache = Cache(numerics.cache)
     return ReferenceDecoder(spec or checkpoint.decoder, weights, product=products, cache=cache)
+
+
+def _beside(product: Product, branches: Branches, x: F32, name: str) -> F32:
+    """A product, and what an adapter adds to it."""
+    out = product(x, name)
+    return branches.of[name].beside(x, out) if name in branches.of else out
 
 
 def _meant(

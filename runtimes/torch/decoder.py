@@ -19,6 +19,7 @@ from edge.quant.tensor import Float
 from edge.system import processors
 from edge.system.cancellation import go_on
 from edge.typing import F32, Fed
+from edge_runtimes.torch.adapted import adapted
 from edge_runtimes.torch.cache import ANSWER, StaticCache
 from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.weights import DTYPES, load
@@ -40,7 +41,10 @@ class TorchDecoder:
         recipe = recipe_of(Artifact.open(folder).manifest)
         self._dtype = DTYPES[number(recipe, exact=opening.exact)]
         with torch.inference_mode():
-            self._weights = load(folder, spec, recipe, dtype=self._dtype, device=self._device)
+            loaded = load(folder, spec, recipe, dtype=self._dtype, device=self._device)
+            self._weights = adapted(
+                loaded, opening.branches, dtype=self._dtype, device=self._device
+            )
             self._use(StaticCache(spec, self._dtype, self._device))
 
     @property

@@ -50,10 +50,7 @@ class SharedOps:
         self._rms_norm = once_compiled(rms_norm) if compiled else rms_norm
 
     def embed(self, name: str, tokens: torch.Tensor) -> torch.Tensor:
-        table = self.weights[name]
-        if isinstance(table, torch.Tensor):
-            return wide(F.embedding(tokens, table))
-        return table.take(tokens)
+        return taken(self.weights[name], tokens)
 
     def add_norm(
         self, x: torch.Tensor, d: torch.Tensor | None, name: str, norm: Norm
@@ -117,6 +114,11 @@ def layer_norm(
 ) -> torch.Tensor:
     """Over the last axis (arXiv 1607.06450)."""
     return F.layer_norm(wide(x), x.shape[-1:], weight, bias, eps).to(dtype)
+
+
+def taken(table: torch.Tensor | Matrix, rows: torch.Tensor) -> torch.Tensor:
+    """Rows of a weight, in float32 or wider: [...] -> [..., K]."""
+    return wide(F.embedding(rows, table)) if isinstance(table, torch.Tensor) else table.take(rows)
 
 
 def product(

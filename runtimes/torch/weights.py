@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from edge.errors import Damaged
 from edge.files.safetensors import SafetensorsFile
@@ -22,7 +21,7 @@ from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec
 from edge.typing import Shape
 from edge_runtimes.torch.lowbit import Codes, Int4Product, Rotated, Rounded, Sum, has_kernel
-from edge_runtimes.torch.shared import Matrix
+from edge_runtimes.torch.shared import Matrix, product, taken
 
 FILE = "model.safetensors"
 DTYPES: Mapping[Float, torch.dtype] = {
@@ -43,14 +42,10 @@ class Tied:
     head: Weight
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.table, torch.Tensor):
-            return F.embedding(rows, self.table).float()
-        return self.table.take(rows)
+        return taken(self.table, rows)
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.head, torch.Tensor):
-            return F.linear(x, self.head)
-        return self.head.product(x)
+        return product(x, self.head, None)
 
     def first(self, rows: int) -> Weight:
         return first(self.head, rows)

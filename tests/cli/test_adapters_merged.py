@@ -78,9 +78,12 @@ def test_another_adapter_is_found_out(
     assert files.code == 0
     assert edge("verify", out, "--files").code == 0
     assert "--against" in edge("verify", out, "--files", "--adapter", adapter).err
-    wrong = edge("verify", plain, "--against", source, "--adapter", adapter)
+    wrong = edge("verify", plain, "--files", "--against", source, "--adapter", adapter)
     assert wrong.code == 2
     assert "without one" in wrong.err
+    twice = edge("run", out, "Hi there.", "--adapter", adapter)
+    assert twice.code == 2
+    assert "was merged into the weights" in twice.err
 
 
 def test_wrong_adapters_leave_nothing(

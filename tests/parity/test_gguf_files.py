@@ -19,7 +19,15 @@ from cases.qwen2 import SPLIT
 from conftest import Edge
 from support import converted, tiny
 
-from edge.api import bench_artifact, eval_text, inspect_path, ready, verify_artifact, verify_files
+from edge.api import (
+    Load,
+    bench_artifact,
+    eval_text,
+    inspect_path,
+    ready,
+    verify_artifact,
+    verify_files,
+)
 from edge.artifact.manifest import Artifact
 from edge.convert.conversion import convert
 from edge.convert.options import Options
@@ -113,7 +121,7 @@ def test_a_file_is_measured(file: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Once upon a time there was a quiet goat named Marla. " * 8)
     loss = eval_text(file, tmp_path / "a.txt", window=64, threads=1)
     assert 0 < loss.nats_per_token < 4
-    (timing,) = bench_artifact(file, prompt=20, new=4, threads=1, rounds=1)
+    (timing,) = bench_artifact(file, Load(prompt=20, new=4), threads=1, rounds=1)
     assert timing.artifact == "stories.gguf"
     assert timing.artifact_mb == file.stat().st_size / 1e6
     assert 2e6 < timing.bytes_per_token < 4e6

@@ -22,7 +22,7 @@ WORKER = "edge/via/worker.py"  # runs in an environment of its own; nothing impo
 # 4. Where a toolkit may be imported, by the start of a file's path.
 TOOLKITS = {
     "onnxruntime": ("runtimes/onnx/", WORKER),
-    "onnx_ir": ("converters/onnx/",),
+    "onnx_ir": ("converters/onnx/", "runtimes/onnx/adapted.py"),
     "onnx": (),
     "onnxruntime_genai": (),
     "torch": ("runtimes/torch/", WORKER),
