@@ -21,7 +21,7 @@ from edge.source.finite import whole
 from edge.train.adapter import AdapterRecipe, Module, modules
 from edge.train.origin import Origin
 from edge_runtimes.torch.export import DTYPES
-from edge_runtimes.torch.frozen import Blocks, Frozen, FrozenCodes, product
+from edge_runtimes.torch.frozen import Frozen, FrozenCodes, floats, product
 from edge_runtimes.torch.held import Whole
 from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.shared import Matrix
@@ -211,11 +211,6 @@ def taken(values: torch.Tensor, rows: Rows) -> torch.Tensor:
         return values
     parts = [values[part.start : part.stop : part.step] for part in rows]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def floats(weight: Blocks) -> torch.Tensor:
-    """The whole of it, in float32."""
-    return torch.cat(list(weight.blocks(torch.float32)))
 
 
 def _frozen(origin: Origin, rounds: str | None, device: torch.device) -> dict[str, Weight]:

@@ -120,6 +120,11 @@ def product(x: torch.Tensor, weight: Blocks) -> torch.Tensor:
     return out
 
 
+def floats(weight: Blocks) -> torch.Tensor:
+    """The whole of it, in float32."""
+    return torch.cat(list(weight.blocks(torch.float32)))
+
+
 class _Product(torch.autograd.Function):
     """Of a weight that has no gradient: what comes back is multiplied with it, read anew."""
 
