@@ -6,11 +6,14 @@ from pathlib import Path
 from edge.adapters import mlx, peft
 from edge.adapters.value import Adapter
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.files.config import Config
 
 _READERS: Mapping[str, Callable[[Path], Adapter]] = {
     peft.WEIGHTS: peft.read,
     mlx.WEIGHTS: mlx.read,
 }
+CONFIG = peft.CONFIG  # of both
+_BASES = ("base_model_name_or_path", "model")  # in PEFT's, in mlx-lm's
 _PICKLED = ("adapter_model.bin", "adapter_model.pt")
 
 
@@ -21,7 +24,14 @@ def read(folder: Path) -> Adapter:
 
 def files(folder: Path) -> tuple[Path, ...]:
     """What is read of it."""
-    return folder / peft.CONFIG, folder / _weights(folder)
+    return folder / CONFIG, folder / _weights(folder)
+
+
+def base(folder: Path) -> str | None:
+    """The model that an adapter says it was trained on, if it says so: a name, or a folder of its author's."""
+    config = Config.load(folder / CONFIG)
+    names = (config.data.get(key) for key in _BASES)
+    return next((str(name)[:200] for name in names if isinstance(name, str) and name), None)
 
 
 def _weights(folder: Path) -> str:

@@ -33,6 +33,12 @@ class Delta:
         return len(self.down)
 
     @property
+    def parameters(self) -> int:
+        """Numbers that training may change."""
+        lengths = 0 if self.magnitude is None else len(self.magnitude)
+        return self.down.size + self.up.size + lengths
+
+    @property
     def shape(self) -> Shape:
         """Of the weight."""
         return len(self.up), self.down.shape[1]

@@ -195,14 +195,16 @@ def verify(
 @app.command("inspect")
 def inspect(
     path: Annotated[
-        Path, typer.Argument(help="A checkpoint's or an artifact's folder, or a GGUF file.")
+        Path,
+        typer.Argument(help="Folder of a checkpoint, an artifact or an adapter; or a GGUF file."),
     ],
     as_json: Json = False,
 ) -> None:
-    """Show what a checkpoint or an artifact holds, from its headers.
+    """Show what a checkpoint or an artifact holds, from its headers; or what an adapter changes.
 
     \b
     Example: edge inspect artifacts/phi-3
+    Example: edge inspect runs/tuned/adapter
     """
     from edge import api
 

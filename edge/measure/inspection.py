@@ -1,15 +1,18 @@
 """What a checkpoint or an artifact holds, from headers alone."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from edge.adapters import folder as adapters
 from edge.artifact import network
 from edge.artifact.manifest import Artifact, is_artifact
 from edge.artifact.pipeline import PipelineArtifact, is_pipeline
 from edge.errors import EdgeError
 from edge.families import Pipeline, pipeline_of
 from edge.files.config import Config
+from edge.files.hashing import sha256
 from edge.gguf.foreign import artifact_at, kinds_of
 from edge.gguf.shards import GGUFModel
 from edge.names import Spec, shapes
@@ -30,6 +33,11 @@ def inspect(path: Path) -> dict[str, Any]:
         return _several(PipelineArtifact.open(path))
     if is_artifact(path):
         return _artifact(Artifact.open(path))
+    return _source(path)
+
+
+def _source(path: Path) -> dict[str, Any]:
+    """What artifacts are made from: a checkpoint, or an adapter of one."""
     if (path / "config.json").is_file():
         pipeline = pipeline_of(config_of(path))
         if pipeline is not None:
@@ -41,11 +49,13 @@ def inspect(path: Path) -> dict[str, Any]:
                 **_numbers(checkpoint.spec),
                 "files": {file.name: file.stat().st_size for file in checkpoint.files},
             }
+    if (path / adapters.CONFIG).is_file():
+        return _adapter(path)
     if not path.exists():
         raise EdgeError(f"there is no {path}", fix="check its name")
     raise EdgeError(
-        f"{path} is neither a checkpoint nor an artifact",
-        fix="name a folder with config.json or edge.json, or a GGUF file",
+        f"{path} is no checkpoint, no artifact and no adapter",
+        fix="name a folder with config.json, edge.json or adapter_config.json, or a GGUF file",
     )
 
 
@@ -67,6 +77,26 @@ def _file(path: Path) -> dict[str, Any]:
             "chat_template": "tokenizer.chat_template" in file,
             "bytes": path.stat().st_size,
         }
+
+
+def _adapter(folder: Path) -> dict[str, Any]:
+    """What an adapter changes, and of which model it says that it is."""
+    found, files = adapters.read(folder), adapters.files(folder)
+    deltas = found.modules.values()
+    lengths = any(delta.magnitude is not None for delta in deltas)
+    inner = (re.fullmatch(r".*?\.(\d+)\..*", name) for name in found.modules)
+    return {
+        "kind": "adapter",
+        "method": "DoRA" if lengths else "LoRA",
+        "ranks": sorted({delta.rank for delta in deltas}),
+        "scales": sorted({round(delta.scale, 6) for delta in deltas}),
+        "modules": dict(Counter(name.rpartition(".")[2] for name in found.modules)),
+        "layers": len({match[1] for match in inner if match}),
+        "parameters": sum(delta.parameters for delta in deltas),
+        "base": adapters.base(folder),
+        "files": {file.name: file.stat().st_size for file in files},
+        "sha256": {file.name: sha256(file) for file in files},
+    }
 
 
 def _artifact(artifact: Artifact) -> dict[str, Any]:

@@ -294,6 +294,28 @@ def test_commands_take_it(
     assert proved.code == 0, proved.err
 
 
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_inspect_says_what_an_adapter_changes(dora: bool, edge: Edge, tmp_path: Path) -> None:
+    source = tiny(tmp_path / "source", "llama")
+    how = {"r": 4, "lora_alpha": 6, "use_dora": dora, "target_modules": ["q_proj", "down_proj"]}
+    model = saved(tmp_path / "adapter", source, **how)
+    told = edge("inspect", tmp_path / "adapter", "--json")
+    assert told.code == 0
+    learned = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    assert {key: told.json[key] for key in told.json if key not in ("files", "sha256")} == {
+        "kind": "adapter",
+        "method": "DoRA" if dora else "LoRA",
+        "ranks": [4],
+        "scales": [1.5],
+        "modules": {"q_proj": 2, "down_proj": 2},
+        "layers": 2,
+        "parameters": learned,
+        "base": str(source),
+    }
+    assert edge("inspect", tmp_path / "adapter").code == 0
+    assert "is no checkpoint, no artifact and no adapter" in edge("inspect", tmp_path).err
+
+
 # Refusals
 
 
