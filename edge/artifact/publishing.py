@@ -27,11 +27,12 @@ def publishing(
     force: bool,
     keep: Callable[[Path], bool] = lambda _: False,
     ours: Callable[[Path], bool] = is_artifact,
+    lasting: bool = False,
 ) -> Iterator[Path]:
     """A folder to fill, which becomes `out` at once if the body succeeds and vanishes if it fails.
 
-    `keep`: whether what a conversion left in it, that was killed or found the disk full, is of use; `ours`: whether
-    a folder is one of the kind that may be replaced.
+    `keep`: whether what a conversion left in it, that was killed or found the disk full, is of use; `lasting`: also
+    what one left that failed or was interrupted. `ours`: whether a folder is one of the kind that may be replaced.
     """
     _check_free(out, force=force, ours=ours)
     partial = partial_of(out)
@@ -51,7 +52,7 @@ def publishing(
             _sync(out.parent)
             shutil.rmtree(replaced, ignore_errors=True)
         except BaseException as error:
-            if not (_full(error, out) and keep(partial)):
+            if not ((_full(error, out) or lasting) and keep(partial)):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
 
@@ -102,7 +103,7 @@ def alone(out: Path) -> Iterator[None]:
                 except BlockingIOError:
                     ours = False
                     raise EdgeError(
-                        f"another conversion is writing {out}",
+                        f"another command is writing {out}",
                         fix="wait for it, or give another -o",
                     ) from None
             yield

@@ -165,7 +165,7 @@ def test_two_conversions_into_one_place(tmp_path: Path) -> None:
     out = tmp_path / "it"
     with publishing(out, force=False) as first:
         (first / "file").write_text("of the first")
-        with pytest.raises(EdgeError, match="another conversion"), publishing(out, force=False):
+        with pytest.raises(EdgeError, match="another command"), publishing(out, force=False):
             pytest.fail("the second began")
         assert (first / "file").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"it"}
