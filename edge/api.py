@@ -13,6 +13,8 @@ from edge.convert.calibration import Calibration
 from edge.convert.conversion import convert_all, open_subject, prepare
 from edge.convert.options import Options, refuse_given, usual
 from edge.convert.pipelines import convert_pipeline, is_of_several, parts_of
+from edge.data.asking import is_address
+from edge.data.making import Order, crew, make
 from edge.errors import EdgeError, Unsupported
 from edge.families import pipeline_of
 from edge.files.texts import text_of
@@ -720,6 +722,32 @@ def train_recipe(
         start=start,
         data=data,
         resume=resume,
+    )
+
+
+def make_data(
+    order: Order,
+    out: Path,
+    *,
+    processes: int | None = None,
+    ray: str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make training data by an engine -> what became of the rows. `ray`: a cluster that does the work."""
+    means = order.means
+    if means.model is not None and not is_address(means.model):
+        means = replace(means, model=str(ready(means.model, progress).absolute()))
+    if means.tokenizer is not None:
+        here = Path(means.tokenizer)
+        found = here if here.is_dir() else resolve(means.tokenizer).checkpoint()
+        means = replace(means, tokenizer=str(found.absolute()))
+    return make(
+        replace(order, means=means),
+        out,
+        lambda: crew(processes, ray),
+        resume=resume,
+        progress=progress or silent,
     )
 
 

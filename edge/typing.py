@@ -10,6 +10,7 @@ F32 = NDArray[np.float32]
 I8 = NDArray[np.int8]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
 AnyArray = NDArray[Any]
 Fed = Sequence[int] | F32  # tokens [T], or rows [T, D] in their place

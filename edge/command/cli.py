@@ -6,7 +6,7 @@ instant.
 
 import sys
 
-from edge.command import keeping, making, measuring, running, training
+from edge.command import data, keeping, making, measuring, running, training
 from edge.command.app import app, say
 from edge.command.trouble import guarded
 from edge.command.usage import UsageError, explained
@@ -28,11 +28,12 @@ ORDER = (
         "eval",
         "compare",
         "app",
+        "data",
         "train",
     ),
     *("list", "rm", "doctor"),
 )
-GROUPS = (keeping, making, measuring, running, training)  # each brought its commands to `app`
+GROUPS = (data, keeping, making, measuring, running, training)  # each brought its commands to `app`
 app.registered_commands.sort(key=lambda command: ORDER.index(str(command.name)))
 
 

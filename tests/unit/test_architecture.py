@@ -59,6 +59,8 @@ TOOLKITS = {
         "edge/vision/",
     ),
     "platformdirs": ("edge/system/home.py",),
+    "pyarrow": ("edge/data/frame/arrow.py",),
+    "ray": ("edge/data/frame/on_ray.py",),
     "threadpoolctl": ("edge/system/team.py",),
 }
 
@@ -306,9 +308,11 @@ def test_code_is_loaded_by_name_only_from_this_project() -> None:
     metadata = {
         "edge/convert/conversion.py",
         "edge/measure/doctor.py",
+        "edge/data/frame/arrow.py",
         WORKER,
-    }  # versions of packages
+    }  # whether packages are there, and their versions
     folders = {
+        "edge/data/engines/__init__.py",
         "edge/families/__init__.py",
         "edge/nn/networks.py",
         "edge/quant/methods.py",

@@ -1,0 +1,266 @@
+"""A run: sources are surveyed, parts go through the phases, rows are written. Whatever was finished when it was
+killed is there for the one that resumes it, and what it was asked must be what that one is asked.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.artifact.publishing import partial_of, publishing
+from edge.data.frame import sink, sources
+from edge.data.frame.crew import Crew
+from edge.data.frame.places import Counts, Place, line, written
+from edge.data.frame.sources import Part
+from edge.data.frame.step import Form, Phase, Verdict, Whole
+from edge.data.frame.work import Job, Task, opened, starts_file, stepping, surveying, verdict_file
+from edge.errors import Damaged, EdgeError
+from edge.files.hashing import sha256
+from edge.system.progress import Progress
+
+SCHEMA = 1
+MANIFEST, REPORT, REJECTED = "manifest.json", "report.json", "rejected.jsonl"
+_WORK, _JOB = "work", "job.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What a run is asked for. `told`: what decides its rows and is kept with them, beside the sources: versions,
+    seed, settings, what the model and the tokenizer are.
+    """
+
+    job: Job
+    form: Form
+    told: Mapping[str, Any]
+    part: int = sources.PART  # bytes of a source that are worked on together
+
+
+def run(
+    wanted: Wanted,
+    given: Sequence[str],
+    out: Path,
+    hire: Callable[[], Crew],
+    *,
+    resume: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Make the folder `out` of the sources -> its report."""
+    found = sources.find(given)
+    _refuse(out, resume)
+    size = _part(partial_of(out), wanted.part)
+    with closing(hire()) as crew:
+        asked = [surveying(source, size) for source in found]
+        with progress("reading the sources", len(asked)) as advance:
+            surveys = []
+            for said in crew.each(asked):
+                surveys.append(opened(said))
+                advance(1)
+        hashes = {source.name: one["sha256"] for source, one in zip(found, surveys, strict=True)}
+        told = {**wanted.told, "sources": hashes}
+        if out.exists():
+            return _finished(out, told)
+        parts = [Part(**one) for survey in surveys for one in survey["parts"]]
+        with publishing(out, force=False, keep=_worth, lasting=True) as folder:
+            return _Run(wanted, told | {"part": size}, parts, folder, crew, progress).result()
+
+
+def _refuse(out: Path, resume: bool) -> None:
+    """Before anything is read: what lies there is not lost, and nothing is begun twice by mistake."""
+    if out.exists() and not (resume and (out / MANIFEST).is_file()):
+        raise EdgeError(f"{out} exists already", fix="give another -o")
+    if not resume and _worth(partial_of(out)):
+        raise EdgeError(
+            f"a run for {out} was stopped before its end",
+            fix=f"give --resume to go on with it, or remove {partial_of(out)}",
+        )
+
+
+def _worth(partial: Path) -> bool:
+    """Whether there is a run to go on with."""
+    return (partial / _WORK / _JOB).is_file() or (partial / MANIFEST).is_file()
+
+
+def _part(partial: Path, usual: int) -> int:
+    """Bytes of a part: those of the run to go on with."""
+    file = partial / _WORK / _JOB
+    found = _read(file).get("part") if file.is_file() else usual
+    return found if isinstance(found, int) and found > 0 else usual
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise Damaged(
+            f"{file} is no JSON: {error}", fix="remove its folder, and begin again"
+        ) from None
+    if not isinstance(found, dict):
+        raise Damaged(f"{file} holds no table", fix="remove its folder, and begin again")
+    return found
+
+
+def _finished(out: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """A run that was killed once all was there."""
+    _same(_read(out / MANIFEST), told, out)
+    return _read(out / REPORT)
+
+
+def _same(before: Mapping[str, Any], told: Mapping[str, Any], where: Path) -> None:
+    """Refuse to go on with what was begun otherwise: the rest would be of another mould."""
+    for name, value in told.items():
+        if before.get(name) != value:
+            old, new = _difference(before.get(name), value)
+            raise EdgeError(
+                f"{where} was begun with other {name}: {old}, now {new}",
+                fix="resume it as it was begun, or give another -o",
+            )
+
+
+def _difference(old: Any, new: Any) -> tuple[str, str]:
+    """Of two tables what differs first."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        name = next(name for name in (*old, *new) if old.get(name) != new.get(name))
+        return f"{name}: {old.get(name)!s:.40}", f"{new.get(name)!s:.40}"
+    return f"{old!s:.40}", f"{new!s:.40}"
+
+
+class _Run:
+    """A run in its folder."""
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        told: Mapping[str, Any],
+        parts: Sequence[Part],
+        folder: Path,
+        crew: Crew,
+        progress: Progress,
+    ) -> None:
+        self._wanted, self._told, self._parts = wanted, told, parts
+        self._folder, self._work, self._crew, self._progress = (
+            folder,
+            folder / _WORK,
+            crew,
+            progress,
+        )
+        self._phases = wanted.job.phases()
+
+    def result(self) -> dict[str, Any]:
+        if not (self._folder / MANIFEST).is_file():  # the last thing to be written
+            self._begin()
+            counts = [self._phase(number, phase) for number, phase in enumerate(self._phases)]
+            self._write(counts)
+        else:
+            _same(_read(self._folder / MANIFEST), self._identity, self._folder)
+        shutil.rmtree(self._work, ignore_errors=True)
+        return _read(self._folder / REPORT)
+
+    @property
+    def _identity(self) -> Mapping[str, Any]:
+        return {name: value for name, value in self._told.items() if name != "part"}
+
+    def _begin(self) -> None:
+        self._work.mkdir(exist_ok=True)
+        job = self._work / _JOB
+        if job.is_file():
+            _same(_read(job), self._told, self._folder)
+            return
+        with written(job, lasting=False) as file:
+            file.write(json.dumps(self._told).encode())
+
+    def _phase(self, number: int, phase: Phase) -> list[Counts]:
+        """Take every part through a phase -> the counts of each."""
+        job, folder = self._wanted.job, str(self._work.absolute())
+        tasks = [
+            Task(job=job, folder=folder, phase=number, number=i, part=part)
+            for i, part in enumerate(self._parts)
+            if Place(self._work, number, i).counts() is None
+        ]
+        with self._progress(
+            f"step {number + 1} of {len(self._phases)}", sum(t.part.size for t in tasks)
+        ) as advance:
+            for task, said in zip(
+                tasks, self._crew.each([stepping(task) for task in tasks]), strict=True
+            ):
+                opened(said)
+                advance(task.part.size)
+        counts = self._counts(number)
+        if isinstance(phase.keys, Whole) and not verdict_file(self._work, number).exists():
+            self._decide(number, phase.keys, counts)
+        return counts
+
+    def _counts(self, phase: int) -> list[Counts]:
+        found = [Place(self._work, phase, i).counts() for i in range(len(self._parts))]
+        if any(one is None for one in found):
+            raise EdgeError(
+                f"what other machines made is not in {self._work}",
+                fix="give -o a folder that all of them see by this name",
+            )
+        return [one for one in found if one is not None]
+
+    def _decide(self, number: int, step: Whole, counts: Sequence[Counts]) -> None:
+        """The verdict on all rows of a phase."""
+        total = sum(one.kept for one in counts)
+        starts = [0, *accumulate(one.kept for one in counts)][:-1]
+        keys = np.empty((total, step.width), np.uint8)
+        for i, start in enumerate(starts):
+            part = Place(self._work, number, i).keys(step.width)
+            keys[start : start + len(part)] = part["key"]
+        verdict: Verdict = step.decide(keys)
+        with written(starts_file(self._work, number)) as file:
+            file.write(json.dumps(starts).encode())
+        with written(verdict_file(self._work, number)) as file:
+            file.write(np.stack([verdict.of, verdict.why], axis=1).astype("<i8").tobytes())
+
+    def _write(self, counts: Sequence[Sequence[Counts]]) -> None:
+        """Rows, what was rejected, the report, and last the manifest."""
+        last = len(self._phases) - 1
+        places = tuple(Place(self._work, last, i) for i in range(len(self._parts)))
+        kept = tuple(one.kept for one in counts[last])
+        ordered = sink.Ordered(places, kept, self._phases[last].keys)
+        made = sink.write(ordered, self._wanted.form, self._folder, self._work)
+        with written(self._folder / REJECTED) as file:
+            for phase in range(len(self._phases)):
+                for i in range(len(self._parts)):
+                    with Place(self._work, phase, i).file("dropped").open("rb") as part:
+                        shutil.copyfileobj(part, file)
+        with written(self._folder / REPORT) as file:
+            file.write(line(self._report(counts, made)))
+        files = {
+            s.name: {"rows": s.rows, "bytes": s.bytes, "sha256": s.sha256} for s in made.shards
+        }
+        rejected = self._folder / REJECTED
+        files[REJECTED] = {"bytes": rejected.stat().st_size, "sha256": sha256(rejected)}
+        with written(self._folder / MANIFEST) as file:
+            content = {"schema": SCHEMA, **self._identity, "files": files}
+            file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+
+    def _report(self, counts: Sequence[Sequence[Counts]], made: sink.Written) -> dict[str, Any]:
+        """Counts that add up: `read` and `made` are `rejected` and `kept`."""
+        of_phases = []
+        for some in counts:
+            of_phases.append(Counts())
+            for one in some:
+                of_phases[-1].add(one)
+        length = self._wanted.form.length
+        rows = sum(shard.rows for shard in made.shards)
+        tokens = {} if length is None else {"tokens": rows * length, "left_tokens": made.left}
+        return {
+            "read": of_phases[0].read,
+            "made": sum(one.made for one in of_phases),
+            "rejected": sum(one.rejected for one in of_phases),
+            "kept": of_phases[-1].kept,
+            "rows": rows,
+            **tokens,
+            "files": len(made.shards),
+            "bytes": sum(shard.bytes for shard in made.shards),
+            "reasons": {
+                step: reasons for one in of_phases for step, reasons in one.dropped.items()
+            },
+        }

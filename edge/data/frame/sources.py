@@ -1,0 +1,355 @@
+"""Files as records: where each begins, in parts that may be read apart, and which of them cannot be read.
+
+A text file is one record; a file of JSON lines is one a line, with the text in `text`. What cannot be read is named
+and counted, and ends nothing; a file that is cut off gives what lies before.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from edge.data.frame import arrow
+from edge.data.frame.step import Drop, Row
+from edge.errors import EdgeError, Unsupported
+from edge.files.hashing import sha256
+from edge.files.texts import MARK, other
+
+PART = 4 << 20  # bytes of JSON lines that are read apart from others
+_CHUNK = 1 << 20
+TEXTS, LINES, TABLES = (".txt", ".md"), (".jsonl", ".jsonl.gz", ".jsonl.zst"), (".parquet",)
+KINDS = (*TEXTS, *LINES, *TABLES)
+_DEPTH = 100  # tables within tables
+_CUT_OFF = "cut off"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, and the name that rows have it by: the same wherever its folder lies."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a file, of which the first begins `line`. `sha256`: of these bytes."""
+
+    name: str
+    path: str
+    begin: int
+    end: int
+    line: int
+    sha256: str
+
+    @property
+    def size(self) -> int:
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a file holds: its hash, and its parts."""
+
+    sha256: str
+    parts: tuple[Part, ...]
+
+
+def find(given: Sequence[str]) -> list[Source]:
+    """The files that were named, and those of folders by name; what nobody can read is refused now."""
+    paths = [path for name in given for path in _files(Path(name))]
+    whole = [path.resolve() for path in paths]
+    twice = next((path for i, path in enumerate(whole) if path in whole[:i]), None)
+    if twice is not None:
+        raise EdgeError(f"{twice} is named twice", fix="name each source once")
+    above = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
+    found = [Source(path.absolute().relative_to(above).as_posix(), path) for path in paths]
+    for source in found:
+        _check(source)
+    return found
+
+
+def survey(source: Source, size: int = PART) -> Survey:
+    """Read a file through once: its hash, and where it can be cut."""
+    try:
+        if _kind(source.path) != ".jsonl":
+            digest, end = sha256(source.path), source.path.stat().st_size
+            whole = Part(source.name, str(source.path.absolute()), 0, end, 1, digest)
+            return Survey(digest, (whole,))
+        return _cut(source, size)
+    except OSError as error:
+        _unreadable(source.path, error)
+
+
+def records(part: Part, longest: int) -> Iterator[Row | tuple[Row, Drop]]:
+    """The records of a part in their order; of one that cannot be read, why."""
+    for line, made in _read(part, longest):
+        if isinstance(made, Drop):
+            yield Row(part.name, line, {}), made
+        else:
+            yield Row(part.name, line, made)
+
+
+Read = tuple[int, dict[str, Any] | Drop]
+
+
+def _read(part: Part, longest: int) -> Iterator[Read]:
+    kind = _kind(Path(part.path))
+    if kind in TABLES:
+        yield from _table(part, longest)
+        return
+    with _opened(part) as file:
+        if kind in TEXTS:
+            yield 1, _text(file, longest)
+        else:
+            yield from _lines(file, part.line, longest)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = [
+        file
+        for file in path.rglob("*")
+        if _kind(file) is not None
+        and file.is_file()
+        and file.resolve().is_relative_to(path.resolve())
+    ]
+    if not found:
+        raise EdgeError(
+            f"{path} holds no file of {', '.join(KINDS)}", fix="name the files themselves"
+        )
+    return sorted(found, key=lambda file: file.relative_to(path).parts)
+
+
+def _kind(path: Path) -> str | None:
+    name = path.name.lower()
+    return next(
+        (kind for kind in sorted(KINDS, key=len, reverse=True) if name.endswith(kind)), None
+    )
+
+
+def _check(source: Source) -> None:
+    kind = _kind(source.path)
+    if not source.path.is_file():  # a pipe or a device may never end
+        raise EdgeError(f"there is no file {source.path}", fix="check the name")
+    if kind is None:
+        raise EdgeError(f"{source.path} is of no kind that is read", fix=f"give {', '.join(KINDS)}")
+    if kind in (".parquet", ".jsonl.zst") and not arrow.there():
+        raise Unsupported(
+            f"{source.path} needs the package pyarrow, which is not installed",
+            fix="pip install 'edge-toolkit[data]', or unpack it",
+        )
+    try:
+        source.name.encode()
+        with source.path.open("rb"):
+            pass
+    except UnicodeError:
+        raise EdgeError(f"the name of {source.path} is not UTF-8", fix="rename it") from None
+    except OSError as error:
+        _unreadable(source.path, error)
+
+
+def _unreadable(path: Path, error: OSError) -> NoReturn:
+    raise EdgeError(
+        f"{path} cannot be read: {error.strerror}", fix="give a file that can"
+    ) from None
+
+
+def _cut(source: Source, size: int) -> Survey:
+    """Parts of at least so many bytes, each of whole lines."""
+    whole, own = hashlib.sha256(), hashlib.sha256()
+    path, parts = str(source.path.absolute()), []
+    begin = at = 0
+    line = here = 1  # of the part, and of where we are
+    with source.path.open("rb", buffering=0) as file:
+        while rest := file.read(_CHUNK):
+            whole.update(rest)
+            while end := rest.find(b"\n", max(0, begin + size - at - 1)) + 1:
+                own.update(rest[:end])
+                here, at, rest = here + rest.count(b"\n", 0, end), at + end, rest[end:]
+                parts.append(Part(source.name, path, begin, at, line, own.hexdigest()))
+                begin, line, own = at, here, hashlib.sha256()
+            own.update(rest)
+            here, at = here + rest.count(b"\n"), at + len(rest)
+    if at > begin:
+        parts.append(Part(source.name, path, begin, at, line, own.hexdigest()))
+    return Survey(whole.hexdigest(), tuple(parts))
+
+
+class _Range:
+    """Bytes of a file from here on, hashed as they are read."""
+
+    def __init__(self, file: IO[bytes], left: int) -> None:
+        self._file, self._left, self.digest = file, left, hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        content = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(content)
+        self.digest.update(content)
+        return content
+
+    def drain(self) -> str:
+        while self.read(_CHUNK):
+            pass
+        return self.digest.hexdigest()
+
+
+@contextmanager
+def _opened(part: Part) -> Iterator["_Lines"]:
+    """The bytes of a part, unpacked; once they were read they must be those that were surveyed."""
+    path = Path(part.path)
+    try:
+        with path.open("rb") as file:
+            file.seek(part.begin)
+            raw = _Range(file, part.size)
+            yield _Lines(_unpacked(raw, _kind(path)))
+            seen = raw.drain()
+    except FileNotFoundError as error:
+        _unreadable(path, error)
+    if seen != part.sha256:
+        raise _changed(part)
+
+
+def _changed(part: Part) -> EdgeError:
+    return EdgeError(
+        f"{part.path} changed while it was read", fix="leave sources alone, and begin again"
+    )
+
+
+def _unpacked(raw: _Range, kind: str | None) -> Any:
+    if kind == ".jsonl.gz":
+        return _Gzip(raw)
+    return arrow.unpacked(raw) if kind == ".jsonl.zst" else raw
+
+
+class _Gzip:
+    """What is there before a file is cut off is read, too."""
+
+    def __init__(self, raw: _Range) -> None:
+        self._file = gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[call-overload]  # only read
+
+    def read(self, size: int) -> bytes:
+        return self._file.read1(size)
+
+
+class _Lines:
+    """Bytes, a line at a time, however long one is: of a long one nothing is kept."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._held, self._at = file, b"", 0
+
+    def line(self, longest: int) -> tuple[bytes, bool] | None:
+        """The next one without its end, and whether it was too long to be kept; None after the last."""
+        kept, size = bytearray(), 0
+        while True:
+            end = self._held.find(b"\n", self._at)
+            stop = len(self._held) if end < 0 else end
+            size += stop - self._at
+            kept += self._held[self._at : stop] if size <= longest else b""
+            self._at = stop + 1
+            if end >= 0:
+                return bytes(kept), size > longest
+            self._held, self._at = self._file.read(_CHUNK), 0
+            if not self._held:
+                return (bytes(kept), size > longest) if size else None
+
+    def all(self, longest: int) -> bytes | None:
+        """Everything; None if it is too long."""
+        content = bytearray()
+        while piece := self._file.read(_CHUNK):
+            content += piece
+            if len(content) > longest:
+                return None
+        return bytes(content)
+
+
+def _text(file: _Lines, longest: int) -> dict[str, Any] | Drop:
+    content = file.all(longest)
+    if content is None:
+        return Drop("too long", f"more than {longest} bytes")
+    try:
+        text = content.removeprefix(MARK).decode()
+    except UnicodeDecodeError as error:
+        return Drop("not UTF-8", other(content) or error.reason)
+    return {"text": text} if text.strip() else Drop("empty")
+
+
+def _lines(file: _Lines, first: int, longest: int) -> Iterator[Read]:
+    number = first
+    while True:
+        try:
+            found = file.line(longest)
+        except (OSError, EOFError, zlib.error) as error:
+            if (
+                isinstance(error, OSError) and error.errno is not None
+            ):  # of the disk, not of the file
+                raise
+            yield number, Drop(_CUT_OFF, str(error))
+            return
+        if found is None:
+            return
+        content, long = found
+        if number == 1:
+            content = content.removeprefix(MARK)
+        yield number, Drop("too long", f"more than {longest} bytes") if long else parsed(content)
+        number += 1
+
+
+def parsed(content: bytes) -> dict[str, Any] | Drop:
+    """The record that a line of JSON is, with a text in it."""
+    if not content.strip():
+        return Drop("empty")
+    try:
+        record = json.loads(content.decode(), parse_constant=_no_number)
+        if "\\u" in (text := content.decode()) and "\\ud" in text.lower():
+            json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except UnicodeDecodeError as error:
+        return Drop("not UTF-8", other(content) or error.reason)
+    except UnicodeEncodeError:
+        return Drop("not UTF-8", "half of a surrogate pair")
+    except (ValueError, RecursionError) as error:
+        return Drop("not JSON", str(error)[:200])
+    return _record(record)
+
+
+def _record(record: Any) -> dict[str, Any] | Drop:
+    if not isinstance(record, dict):
+        return Drop("no record", f"a JSON {type(record).__name__}")
+    text = record.get("text")
+    if not isinstance(text, str):
+        return Drop("no text", "`text` is missing" if text is None else "`text` is no text")
+    if _deep(record, _DEPTH):
+        return Drop("no record", f"more than {_DEPTH} levels deep")
+    return record if text.strip() else Drop("empty")
+
+
+def _deep(value: Any, left: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_deep(one, left - 1) for one in inner)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _table(part: Part, longest: int) -> Iterator[Read]:
+    """Rows of a parquet file, numbered from 1."""
+    if sha256(Path(part.path)) != part.sha256:
+        raise _changed(part)
+    number = 0
+    for number, row in enumerate(arrow.rows(Path(part.path)), start=1):
+        if isinstance(row, str):
+            yield number, Drop(_CUT_OFF, row)
+        else:
+            made = _record(row)
+            long = isinstance(made, dict) and len(made["text"].encode(errors="replace")) > longest
+            yield number, Drop("too long", f"more than {longest} bytes") if long else made

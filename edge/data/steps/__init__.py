@@ -1,0 +1,1 @@
+"""Steps that engines share: one file each."""
