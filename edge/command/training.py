@@ -25,8 +25,9 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="What it learns from, instead of the recipe's: UTF-8 texts, or folders of *.txt; or the folder of "
-            "fonts of a recipe that draws its pictures. Several may follow."
+            help="What it learns from, instead of the recipe's: UTF-8 texts, or folders of *.txt; the folder of "
+            "fonts of a recipe that draws its pictures; lines of JSON with pictures and labels, or a folder of arrays, "
+            "for another network. Several may follow."
         ),
     ] = None,
     more: Annotated[
@@ -37,14 +38,15 @@ def train(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model by a recipe, on torch: from scratch, or on from a checkpoint with LayerSkip; or a small
-    InternVL that reads, on pictures that it draws. Several processes, one a GPU, share the work; a run goes on
-    with any number of them.
+    """Train a model by a recipe, on torch: from scratch, or on from a checkpoint, with LayerSkip or an adapter; a
+    small InternVL that reads, on pictures that it draws; or a network that is no decoder, on examples. Several
+    processes, one a GPU, share the work; a run goes on with any number of them.
 
     \b
     Example: edge train stories -o runs/stories
     Example: edge train layerskip-continue --start ./Llama-3.2-1B --data book.txt -o runs/skip
     Example: edge train reads --data fonts -o runs/reads
+    Example: edge train classify --start ./vit-base --data pictures.jsonl -o runs/mine
     Example: torchrun --nproc-per-node 2 -m edge train my-recipe.yaml -o runs/skip
     """
     from edge import api

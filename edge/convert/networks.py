@@ -203,6 +203,19 @@ def settings(checkpoint: Checkpoint, said: Preparation | None) -> VisionSettings
     return replace(shown, preparation=preparation)
 
 
+def shown(checkpoint: Checkpoint) -> VisionSettings | None:
+    """How a checkpoint is shown pictures, as it lies there."""
+    file = checkpoint.folder / PREPARATION
+    return settings(checkpoint, read_preparation(read_json(file)) if file.is_file() else None)
+
+
+def labels_of(checkpoint: Checkpoint) -> list[str]:
+    """What the rows of its head mean, as far as its config says."""
+    size = _classes(checkpoint.spec)
+    known = None if size is None else _vocabulary(checkpoint, None, size)
+    return [] if known is None else [label.name for label in known.labels]
+
+
 def _image(spec: NetSpec) -> tuple[int, int] | None:
     """Height and width of the pictures that a network takes, if it takes any of one size."""
     for port in spec.config.inputs:

@@ -5,19 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import EdgeError
-from edge.train import lessons, recipe
+from edge.train import lessons, network, recipe
 from edge.train.fields import read_as
 from edge.train.lessons import LessonsRecipe
+from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe
 
+Recipe = TrainingRecipe | LessonsRecipe | NetworkRecipe
 
-def read(path: Path) -> TrainingRecipe | LessonsRecipe:
-    """A recipe of a decoder, or one of lessons: that has courses."""
+
+def read(path: Path) -> Recipe:
+    """A recipe of a decoder; one of lessons, that has courses; or one of another network, that has examples."""
     return read_as(path, _made)
 
 
-def _made(raw: Mapping[str, Any]) -> TrainingRecipe | LessonsRecipe:
-    return lessons.of_table(raw) if "courses" in raw else recipe.of_table(raw)
+def _made(raw: Mapping[str, Any]) -> Recipe:
+    if "courses" in raw:
+        return lessons.of_table(raw)
+    return network.of_table(raw) if "examples" in raw else recipe.of_table(raw)
 
 
 def fonts_of(data: Sequence[str]) -> Path:

@@ -14,6 +14,7 @@ from edge.names import FusedTensor, Location, stored
 from edge.source.headers import INDEX, SINGLE
 from edge.source.pull import pin_of
 from edge.train.adapter import AdapterRecipe
+from edge.train.network_origin import NetworkOrigin
 from edge.train.origin import Origin
 from edge.train.small_internvl import SmallInternVL
 
@@ -79,6 +80,23 @@ def write_pipeline(
     (folder / SINGLE).chmod(0o644)
     for name in sorted(model.texts, key="config.json".__eq__):
         (folder / name).write_bytes(model.texts[name])
+
+
+def write_network(folder: Path, origin: NetworkOrigin, weights: Mapping[str, torch.Tensor]) -> None:
+    """The same of one network that is no decoder, in one file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", INDEX):
+        (folder / name).unlink(missing_ok=True)
+    found = _tensors(origin.places, weights)
+    kind = max(origin.dtypes.values(), key=list(origin.dtypes.values()).count)
+    tensors = {
+        name: _narrowed(name, values, origin.dtypes.get(name, kind)).contiguous()
+        for name, values in found.items()
+    }
+    save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+    (folder / SINGLE).chmod(0o644)
+    for name in sorted(origin.texts, key="config.json".__eq__):
+        (folder / name).write_bytes(origin.texts[name])
 
 
 def _tensors(

@@ -7,9 +7,11 @@ from edge.data import fonts
 from edge.errors import EdgeError
 from edge.train import reading
 from edge.train.lessons import LessonsRecipe
+from edge.train.network import NetworkRecipe
 from edge.train.recipe import changed
 from edge_runtimes.torch.lessons import LessonsRun
 from edge_runtimes.torch.loop import STATE, Loop, begun
+from edge_runtimes.torch.network_run import NetworkRun
 from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.run import Run
 
@@ -40,6 +42,8 @@ def train(
                 ranks=ranks,
                 start=None if start is None else find(start),
             )
+        elif isinstance(made, NetworkRecipe):
+            run = NetworkRun(made, out, ranks=ranks, find=find, start=start, data=data)
         else:
             run = Run(changed(made, start=start, data=data), out, ranks=ranks, find=find)
         if begun(out, ranks):
