@@ -1,4 +1,4 @@
-"""mlx-lm's folder of an adapter: adapter_config.json, adapters.safetensors (mlx-lm 0.18 to 0.32).
+"""mlx-lm's folder of an adapter: adapter_config.json, adapters.safetensors (mlx-lm 0.32).
 
 It has one rank and one scale for all: others are written as zeros of the missing ranks, and with the scale in
 `lora_b`. r the rank, K inputs, N outputs.

@@ -13,7 +13,7 @@ from edge.system.confined import Limits, ask
 
 ALL = "all-linear"
 _SCRIPT = Path(__file__).parent / "_matching.py"
-_LIMITS = Limits(seconds=3, patience=20.0, megabytes=512)
+_LIMITS = Limits(seconds=1, patience=20.0, megabytes=512)
 _PLAIN = re.compile(r"[\w.\-]*")  # a dot of an expression is any letter, and takes no time
 _LONGEST = 1 << 16  # letters of all expressions
 

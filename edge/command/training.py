@@ -45,6 +45,7 @@ def train(
     \b
     Example: edge train stories -o runs/stories
     Example: edge train layerskip-continue --start ./Llama-3.2-1B --data book.txt -o runs/skip
+    Example: edge train lora --start ./SmolLM2-135M-Instruct --data book.txt -o runs/mine
     Example: edge train reads --data fonts -o runs/reads
     Example: edge train classify --start ./vit-base --data pictures.jsonl -o runs/mine
     Example: torchrun --nproc-per-node 2 -m edge train my-recipe.yaml -o runs/skip

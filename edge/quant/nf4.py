@@ -1,8 +1,8 @@
 """NormalFloat of 4 bits: levels that equally many values of a normal distribution are near to, of which
 one is zero and the outer ones are at the group's largest magnitude (QLoRA, arXiv 2305.14314, appendix E).
 
-Double quantization, which rounds the scales to 8 bits, is not here: scales have the type that the recipe
-names.
+Here scales have the type that the recipe names; training alone rounds them once more, to 8 bits
+(`edge.quant.doubled`).
 """
 
 from functools import partial

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from edge.adapters import peft
+from edge.adapters import mlx, peft
 from edge.adapters.value import Adapter
 from edge.errors import EdgeError
 from edge.names import FusedTensor, Location, stored
@@ -24,6 +24,8 @@ DTYPES: Mapping[str, torch.dtype] = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
+
+LAYOUTS = {"adapter": peft, "adapter-mlx": mlx}  # folders of a run
 
 
 def write(
@@ -54,15 +56,18 @@ def write(
         (folder / name).write_bytes(origin.texts[name])
 
 
-def write_adapter(folder: Path, adapter: Adapter, origin: Origin, recipe: AdapterRecipe) -> None:
-    """As PEFT has it; before its config.json is there, this is no adapter."""
+def write_adapter(run: Path, adapter: Adapter, origin: Origin, recipe: AdapterRecipe) -> Path:
+    """As PEFT has it, and as mlx-lm has it; before its config is there, a folder holds no adapter."""
     assert origin.start is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (peft.CONFIG, peft.WEIGHTS):
-        (folder / name).unlink(missing_ok=True)
     pin = pin_of(origin.start)
     base = str(origin.start) if pin is None else pin.source
-    peft.write(folder, adapter, base=base, dropout=recipe.dropout)
+    for name, layout in LAYOUTS.items():
+        (run / name).mkdir(parents=True, exist_ok=True)
+        for file in (layout.CONFIG, layout.WEIGHTS):
+            (run / name / file).unlink(missing_ok=True)
+    peft.write(run / "adapter", adapter, base=base, dropout=recipe.dropout)
+    mlx.write(run / "adapter-mlx", adapter, dropout=recipe.dropout)
+    return run / "adapter"
 
 
 def write_pipeline(

@@ -26,6 +26,9 @@ STATE = "run.safetensors"
 SAVE_EVERY = 90.0  # seconds, and no more than a twentieth of the time
 LOG_EVERY = 20.0
 MEMORY = 0.97  # of the running mean of right answers
+STEADY = (
+    0.98  # of that of losses, which begins at zero: what is said of it is by how far it has come
+)
 
 
 class Loop(ABC):
@@ -97,7 +100,7 @@ class Loop(ABC):
             shrink=rates.shrink,
             still=still,
         )
-        at.loss += (loss - at.loss) * 0.02
+        at.loss += (loss - at.loss) * (1 - STEADY)
 
     def remember(self, number: int, share: float) -> None:
         """The share of right answers at a stage."""
@@ -127,7 +130,11 @@ class Loop(ABC):
     def log(self) -> None:
         if not self.ranks.first:
             return
-        line = asdict(self.at) | {"speed": round(self.at.tokens / max(1.0, self.at.seconds))}
+        loss = self.at.loss / (1 - STEADY ** max(1, self.at.step))
+        line = asdict(self.at) | {
+            "loss": loss,
+            "speed": round(self.at.tokens / max(1.0, self.at.seconds)),
+        }
         line["right"] = {stage: round(share, 3) for stage, share in self.at.right.items()}
         self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -135,7 +142,7 @@ class Loop(ABC):
         practised = f"  stage {self.at.stage}  right {line['right']}" if self.judged else ""
         print(
             f"step {self.at.step}  {self.at.tokens / 1e6:.2f} M {self.unit}  {self.at.seconds:.0f} s  "
-            f"loss {self.at.loss:.3f}{practised}",
+            f"loss {loss:.3f}{practised}",
             file=sys.stderr,
             flush=True,
         )

@@ -109,10 +109,10 @@ class Run(Loop):
         """Beside it the whole model, if that was asked for."""
         recipe = self.recipe.adapter
         assert recipe is not None
-        export.write_adapter(self.out / "adapter", held.adapter(), self.origin, recipe)
+        folder = export.write_adapter(self.out, held.adapter(), self.origin, recipe)
         if recipe.merged:
             export.write(self.out / "model", self.origin, held.merged())
-        return self.out / "adapter"
+        return folder
 
     def _spread(self, drawn: Drawn) -> list[float]:
         """The new places of this process's splits among zeros for the others': added up, all places."""

@@ -162,6 +162,7 @@ def test_it_begins_with_the_rounded_weights(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["qlora", "irqlora"])
 def test_a_run_learns_and_what_it_writes_is_what_it_trained(kind: str, tmp_path: Path) -> None:
+    """peft#2105, unsloth-zoo#810: the adapter is merged into the weights that it learned beside."""
     adapter = replace(ROUNDED[kind], merged=True)
     recipe = recipe_for(tmp_path, "llama", adapter, steps=4)
     run = Run(recipe, tmp_path / "run", compiled=False)

@@ -21,6 +21,8 @@ from edge.typing import F32
 IDS = [3, 5, 7, 11, 2, 40]
 SEPARATE = ["q_proj", "v_proj", "down_proj"]
 FUSED = ["qkv_proj", "gate_up_proj", "o_proj"]
+# Each is a report of others: alpha by the rank (mlx-vlm#986), lengths that a merge dropped (unsloth-zoo#828), patterns
+# that one ignored (axolotl#3673, peft#1746), fused modules of Phi-3 (llama.cpp#7164, vllm#4715).
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {"r": 4, "lora_alpha": 6},
     "dora": {"r": 4, "lora_alpha": 6, "use_dora": True},
@@ -233,6 +235,24 @@ TENSORS: dict[str, tuple[Callable[[dict[str, Any]], Any], type[EdgeError], str]]
         Damaged,
         "embed_tokens",
     ),
+    # llama.cpp#11554: axolotl saved the whole head with the adapter.
+    "a whole head": (
+        lambda t: t.update({"base_model.model.lm_head.weight": np.zeros((97, 64), "f4")}),
+        Unsupported,
+        "lm_head.weight",
+    ),
+    # diffusers#11675: keys that PEFT has while it trains, with the adapter's name in them.
+    "names of a model in memory": (
+        lambda t: t.update({k.replace("weight", "default.weight"): t.pop(k) for k in list(t)}),
+        Unsupported,
+        "default.weight",
+    ),
+    # LlamaFactory#10294: of a decoder inside of another model.
+    "a prefix": (
+        lambda t: t.update({k.replace("model.layers", "model.language_model.layers"): t.pop(k) for k in list(t)}),
+        Damaged,
+        "language_model",
+    ),
     "rows of an embedding": (
         lambda t: t.update({"base_model.model.model.embed_tokens.lora_embedding_A": np.zeros((2, 9), "f4")}),
         Unsupported,
@@ -316,3 +336,27 @@ def test_an_adapter_says_that_it_changes_something(tmp_path: Path) -> None:
     source = tiny(tmp_path / "model")
     model = adapted(source, target_modules=SEPARATE, r=2)
     assert abs(scores(model, IDS) - scores(model_of(source), IDS)).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_a_checkpoint_with_an_adapter_is_a_checkpoint(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever blocks its rows are read in, of fused tensors, too; what no adapter changes stays as it is."""
+    source = tiny(tmp_path / "model", "phi3")
+    saved(tmp_path / "adapter", source, target_modules=FUSED, **KINDS[kind])
+    want = {}
+    with (
+        Checkpoint.open(source) as plain,
+        Checkpoint.open(source, adapter=tmp_path / "adapter") as one,
+    ):
+        deltas = adapters.read(tmp_path / "adapter").deltas(plain.places)
+        for name in plain.places:
+            weight = plain[name]
+            want[name] = values.merged(weight, deltas[name]) if name in deltas else weight
+            np.testing.assert_array_equal(one[name], want[name])
+        monkeypatch.setattr("edge.source.checkpoint.BLOCK", 5 * 64)
+        for name in plain.places:
+            assert len(list(one.blocks(name))) > 1 or want[name].size <= 5 * 64
+            np.testing.assert_allclose(one[name], want[name], rtol=1e-6, atol=1e-7)
+        assert {file.name for file in one.adapter} == {peft.CONFIG, peft.WEIGHTS}
