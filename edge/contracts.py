@@ -185,7 +185,7 @@ class Opening:
 
     `spec`: of the artifact, or of one of its parts (`edge.spec.parts`), whose label `part` is. `threads`:
     None leaves their number to the runtime. `exact`: with float activations, for proof. `reference`: in
-    numpy, where the runtime has `open_reference`. `branches`: of an adapter, for a runtime that has `ADAPTERS`.
+    numpy, where the runtime has `open_reference`. `branches`: of an adapter, for a runtime that has such `ADAPTERS`.
     """
 
     folder: Path
@@ -211,8 +211,8 @@ class NetOpening:
 
 
 class Runtime(Protocol):
-    """What a package in `runtimes` offers. `ADAPTERS`, if it has that and it is true: every decoder that it opens takes
-    `branches`.
+    """What a package in `runtimes` offers. `ADAPTERS`, if it has that: which kinds of adapters every decoder that it
+    opens takes as `branches`.
 
     Some can do more, and have `open_evictable(opening)`, which gives an `edge.protocols.Evictable`,
     `open_rounding(opening)` for a `Roundable`, or `open_exits(opening, *, exit_)` for

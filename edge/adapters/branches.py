@@ -44,6 +44,10 @@ class Branches:
     key: str
     of: Mapping[str, Branch]
 
+    def within(self, layers: range) -> "Branches":
+        """Those beside weights of these layers, and beside what is of no layer."""
+        return Branches(self.key, {n: branch for n, branch in self.of.items() if _is_in(n, layers)})
+
     def stacked(self, names: Sequence[str], heights: Sequence[int]) -> Branch | None:
         """Beside weights of these heights on top of each other; None where there is none beside any. A `down` that
         several share, as those of a fused tensor do, is there once.
@@ -68,6 +72,11 @@ class Branches:
                 gain[rows] = branch.gain
         gained = any(branch.gain is not None for branch in some)
         return Branch(np.concatenate(list(downs.values())), up, gain if gained else None)
+
+
+def _is_in(name: str, layers: range) -> bool:
+    words = name.split(".")
+    return words[0] != "layers" or int(words[1]) in layers
 
 
 def beside(

@@ -74,6 +74,12 @@ class Adapter:
     targets: Targets | None = None
     where: str = "the adapter"
 
+    @property
+    def kind(self) -> str:
+        """LoRA, or DoRA where any row is given a length."""
+        some = any(delta.magnitude is not None for delta in self.modules.values())
+        return "DoRA" if some else "LoRA"
+
     def deltas(self, places: Mapping[str, Location]) -> dict[str, Delta]:
         """Canonical weight -> what it gets; refuses an adapter of another model."""
         known = linears(places)

@@ -83,11 +83,10 @@ def _adapter(folder: Path) -> dict[str, Any]:
     """What an adapter changes, and of which model it says that it is."""
     found, files = adapters.read(folder), adapters.files(folder)
     deltas = found.modules.values()
-    lengths = any(delta.magnitude is not None for delta in deltas)
     inner = (re.fullmatch(r".*?\.(\d+)\..*", name) for name in found.modules)
     return {
         "kind": "adapter",
-        "method": "DoRA" if lengths else "LoRA",
+        "method": found.kind,
         "ranks": sorted({delta.rank for delta in deltas}),
         "scales": sorted({round(delta.scale, 6) for delta in deltas}),
         "modules": dict(Counter(name.rpartition(".")[2] for name in found.modules)),

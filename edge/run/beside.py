@@ -31,11 +31,12 @@ def with_adapter(
     """
     if folder is None:
         return artifact
-    manifest = artifact.manifest
-    _refuse(artifact)
-    folder = Path(folder)
+    manifest, folder = artifact.manifest, Path(folder)
+    _refuse(artifact, "LoRA")  # whatever it is
     adapter = adapters.read(folder)
+    _refuse(artifact, adapter.kind)
     spec = manifest.decoder  # refuses a network of another kind
+    # A GGUF file of others says an architecture, which is called as a family with its names of modules.
     family = next(family for family in families() if family.name == manifest.family)
     deltas = adapter.deltas(family.names.places(spec))
     key = "".join(hashes(folder).values())
@@ -47,21 +48,16 @@ def hashes(folder: Path) -> dict[str, str]:
     return {file.name: sha256(file) for file in adapters.files(folder)}
 
 
-def _refuse(artifact: Artifact) -> None:
+def _refuse(artifact: Artifact, kind: str) -> None:
     target = artifact.manifest.target
     if artifact.manifest.adapter is not None:
         raise EdgeError(
             f"an adapter was merged into the weights of {artifact.folder}, and one alone is of its base",
             fix="leave out --adapter, or name an artifact of the base",
         )
-    if artifact.file is not None:
+    if kind not in vars(targets.runtime(target)).get("ADAPTERS", ()):
         raise Unsupported(
-            f"{artifact.file} is a file that edge did not make: no adapter runs beside it",
-            fix="convert its checkpoint: edge convert MODEL --adapter FOLDER",
-        )
-    if not vars(targets.runtime(target)).get("ADAPTERS", False):
-        raise Unsupported(
-            f"{target} runs no adapter beside an artifact's weights",
+            f"{target} runs no {kind} adapter beside an artifact's weights",
             fix=f"merge it into them: edge convert MODEL --adapter FOLDER --to {target}",
         )
 

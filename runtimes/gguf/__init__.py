@@ -11,8 +11,9 @@ open = GgufDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives 
 open_evictable = FlexibleGgufDecoder
 open_exits = ExitGgufDecoder
 stored = StoredWeights
+ADAPTERS = ("LoRA",)  # llama.cpp has no lengths of rows
 
-__all__ = ["memory", "numerics", "open", "open_evictable", "open_exits", "open_spliced"]
+__all__ = ["ADAPTERS", "memory", "numerics", "open", "open_evictable", "open_exits", "open_spliced"]
 __all__ += ["read_back", "stored"]
 
 

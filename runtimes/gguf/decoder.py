@@ -7,14 +7,18 @@ context of more rows, so that a model of a long context does not claim memory th
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import cast
 
 import numpy as np
 
+from edge.adapters.branches import Branches
 from edge.artifact.manifest import contained
 from edge.contracts import Opening
 from edge.errors import Damaged
 from edge.files.closeable import Closeable
+from edge.gguf import lora
+from edge.gguf.architectures import architecture
 from edge.gguf.judge import spec_of
 from edge.gguf.shards import GGUFModel, file_names
 from edge.spec import DecoderSpec, LongRope
@@ -48,6 +52,7 @@ class GgufDecoder(Closeable):
             mapped=not found.codes,
             gpu_layers=gpu_layers(),
         )
+        adapt(self._model, opening.branches, spec, found.architecture)
         self._threads = processors.threads(opening.threads)
         self._exact = opening.exact
         self._outputs = max(outputs, min(512, _LOGITS // spec.vocab))
@@ -184,6 +189,15 @@ def _judged(folder: Path, spec: DecoderSpec) -> Found:
         raise Damaged(f"{first} is of another model than its edge.json", fix="convert again")
     assert isinstance(name, str)
     return Found(paths, counts, name, largest.kind.block > 1)
+
+
+def adapt(model: Model, branches: Branches | None, spec: DecoderSpec, name: str) -> None:
+    """An adapter beside a model's weights; llama.cpp reads all of its file at once."""
+    if branches is not None and branches.of:
+        with NamedTemporaryFile(prefix="edge-", suffix=".gguf") as file:
+            lora.write(file, branches, spec, architecture(name))
+            file.flush()
+            model.adapt(Path(file.name))
 
 
 def rotary(architecture: str, spec: DecoderSpec) -> dict[str, int]:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge.adapters.branches import Branches
 from edge.contracts import Opening
 from edge.files.closeable import Closeable
 from edge.gguf.shards import COUNT, TENSORS
 from edge.spec import DecoderSpec
 from edge.typing import F32, Fed
-from edge_runtimes.gguf.decoder import FIRST_ROWS, Found, GgufDecoder, rotary
+from edge_runtimes.gguf.decoder import FIRST_ROWS, Found, GgufDecoder, adapt, rotary
 from edge_runtimes.gguf.library import DRAFTS, Context, Model
 from edge_runtimes.gguf.offload import gpu_layers
 from edge_runtimes.gguf.state import State
@@ -29,7 +30,10 @@ class ExitGgufDecoder(GgufDecoder):
 
     def __init__(self, opening: Opening, *, exit_: int) -> None:
         super().__init__(opening, outputs=DRAFTS + 1)
-        self._first = _FirstLayers(self._found, self.spec, exit_, threads=self._threads)
+        branches = None if opening.branches is None else opening.branches.within(range(exit_))
+        self._first = _FirstLayers(
+            self._found, self.spec, exit_, threads=self._threads, branches=branches
+        )
         self._unread: list[int] = []  # what the first layers have not read yet, in order
         self._row = np.zeros(self.spec.vocab, np.float32)
         self._prove()
@@ -80,7 +84,15 @@ class ExitGgufDecoder(GgufDecoder):
 class _FirstLayers(Closeable):
     """The first files of an artifact as a model, and a cache that holds `length` tokens."""
 
-    def __init__(self, found: Found, spec: DecoderSpec, exit_: int, *, threads: int) -> None:
+    def __init__(
+        self,
+        found: Found,
+        spec: DecoderSpec,
+        exit_: int,
+        *,
+        threads: int,
+        branches: Branches | None,
+    ) -> None:
         self.length = 0
         self._layers, self._most, self._threads = exit_, spec.context, threads
         files = spec.exits.index(exit_) + 1
@@ -96,6 +108,7 @@ class _FirstLayers(Closeable):
             mapped=not found.codes,
             gpu_layers=gpu_layers(),
         )
+        adapt(self._model, branches, spec, found.architecture)
         self._context = self._open(min(FIRST_ROWS, spec.context))
 
     def read(self, tokens: Sequence[int]) -> F32:

@@ -6,6 +6,7 @@ R outputs of a call, V vocabulary.
 import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -70,6 +71,20 @@ class Model(Closeable):
             raise Damaged(f"llama.cpp refuses {files[0]}: {reason}", fix="convert again")
         vocab = llama_cpp.llama_model_get_vocab(self.pointer)
         self.vocab: int = llama_cpp.llama_vocab_n_tokens(vocab)
+        self.adapter: Any = None  # a pointer
+
+    def adapt(self, file: Path) -> None:
+        """Have what a file of `edge.gguf.lora` holds beside the weights, in contexts that are made from now on; it is
+        freed with the model.
+        """
+        _said.clear()
+        self.adapter = llama_cpp.llama_adapter_lora_init(self.pointer, str(file).encode())
+        if not self.adapter:
+            reason = " ".join(_said)[:300]
+            raise EdgeError(
+                f"llama.cpp refuses the adapter: {reason}",
+                fix="merge it into the weights: edge convert MODEL --adapter FOLDER",
+            )
 
     def hold(self) -> "Model":
         """For one more who will close it."""
@@ -133,6 +148,12 @@ class Context(Closeable):
                 f"llama.cpp cannot make a cache of {rows} tokens: {reason}",
                 fix="use a shorter context: edge plan says what fits",
             )
+        if model.adapter:
+            held = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(model.adapter)
+            failed = llama_cpp.llama_set_adapters_lora(
+                self.pointer, held, 1, (ctypes.c_float * 1)(1)
+            )
+            assert not failed, f"an adapter of the model: {failed}"
         self._memory = llama_cpp.llama_get_memory(self.pointer)
 
     def run(self, fed: Fed, *, outputs: int) -> F32:

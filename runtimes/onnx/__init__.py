@@ -18,7 +18,7 @@ open_rounding = RoundingOnnxDecoder
 open_spliced = SplicedOnnxDecoder
 open_spliced_exits = SplicedExitOnnxDecoder
 open_spliced_rounding = SplicedRoundingOnnxDecoder
-ADAPTERS = True  # each decoder takes an adapter beside its products
+ADAPTERS = ("LoRA", "DoRA")  # what each decoder takes beside its products
 
 __all__ = [
     "ADAPTERS",

@@ -37,7 +37,7 @@ class Adapting:
         """
         model = ir.load(file)
         found = self._beside_products(model.graph)
-        wanted = {name for name in self._branches.of if _runs(name, layers)}
+        wanted = self._branches.within(layers).of.keys()  # every graph has the head's
         if found != wanted:
             name = min(found ^ wanted)
             raise Damaged(
@@ -93,12 +93,6 @@ class Adapting:
         value = ir.Value(name=name, shape=shape, type=ir.TensorType(kind), const_value=tensor)
         graph.register_initializer(value)
         return value
-
-
-def _runs(name: str, layers: range) -> bool:
-    """Whether a graph of these layers has a product by this weight: every graph has the head's."""
-    words = name.split(".")
-    return words[0] != "layers" or int(words[1]) in layers
 
 
 def _constant(value: ir.Value) -> ir.Value:

@@ -14,7 +14,7 @@ open_net = TorchNet
 open_spliced_exits = ExitTorchDecoder
 open_spliced = FlexibleTorchDecoder
 read_back = TorchRows
-ADAPTERS = True  # each decoder takes an adapter beside its products
+ADAPTERS = ("LoRA", "DoRA")  # what each decoder takes beside its products
 
 __all__ = ["ADAPTERS", "memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]
 __all__ += ["open_net", "open_spliced", "open_spliced_exits", "read_back"]
