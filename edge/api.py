@@ -17,9 +17,12 @@ from edge.data.asking import is_address
 from edge.data.making import Order, crew, make
 from edge.errors import EdgeError, Unsupported
 from edge.families import pipeline_of
+from edge.files.hashing import sha256
 from edge.files.texts import text_of
 from edge.gguf.foreign import artifact_at, folder_only
 from edge.measure import comparison, net_bench, net_plan, pipeline_bench, pipeline_plan
+from edge.measure.answering import Answering
+from edge.measure.asked import Asked
 from edge.measure.bench import Text, Timing, bench
 from edge.measure.evaluate import Evaluation, evaluate
 from edge.measure.inspection import inspect
@@ -69,6 +72,7 @@ __all__ = [
     "Wish",
     "bench_artifact",
     "convert_model",
+    "eval_tasks",
     "eval_text",
     "inspect_path",
     "list_models",
@@ -611,6 +615,41 @@ def eval_text(
             )
         full = targets.oracle().oracle(checkpoint, parse("fp32"))
         return evaluate(model.decoder, ids, against=full, **how)
+
+
+def eval_tasks(
+    folder: Path,
+    asked: Asked,
+    *,
+    threads: int | None = None,
+    strategy: Strategy = PLAIN,
+    progress: Progress = silent,
+    adapter: Path | None = None,
+) -> dict[str, Any]:
+    """An artifact's figures in benchmarks of lm-evaluation-harness, whose data lie in a folder of the user's: see
+    `edge.measure.benchmarks`, and `edge.measure.task_data` for where in it.
+    """
+    try:
+        from edge.measure import benchmarks
+    except ModuleNotFoundError as error:
+        raise Unsupported(
+            f"edge eval --tasks needs the package {error.name}, which is not installed",
+            fix="pip install 'edge-toolkit[eval]'",
+        ) from None
+    artifact = artifact_at(folder)
+    decoder_of(artifact.manifest.spec, str(folder))
+
+    def opened() -> benchmarks.HarnessModel:
+        given: Any = {"threads": threads, "strategy": strategy, "progress": progress}
+        model = load(folder, turns=False, adapter=adapter, **given)
+        answering = Answering(model.tokenizer, model.decoder)
+        how: Any = {"seed": asked.seed, "progress": progress}
+        return benchmarks.HarnessModel(answering, model.template, **how)
+
+    found = benchmarks.measure(asked, opened)
+    files = {name: digest or sha256(folder) for name, digest in artifact.files.items()}
+    said = {"name": artifact.manifest.name, "target": artifact.manifest.target}
+    return {"artifact": str(folder), **said, **found, "files": files}
 
 
 def compare_artifacts(

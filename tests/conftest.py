@@ -112,8 +112,8 @@ def edge(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
     return call
 
 
-# The module and the package that `[dev]` leaves to `[dev-all]`, as there are no wheels of it.
-MODULE, PACKAGE = "llama_cpp", "llama-cpp-python"
+# Modules and packages that `[dev]` leaves to `[dev-all]`, as there are no wheels of them, or of what they bring.
+UNBUILT = {"llama_cpp": "llama-cpp-python", "lm_eval": "lm-eval"}
 LACKING: dict[str, None] = {}  # what was skipped for lack of it, in order
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
@@ -122,11 +122,11 @@ R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that edge refuses for want of the package is skipped for lack of it."""
+    """A test that edge refuses for want of a package is skipped for lack of it."""
     report = yield
-    if report.failed and call.excinfo is not None and unbuilt(call.excinfo.value):
+    if report.failed and call.excinfo is not None and (module := unbuilt(call.excinfo.value)):
         report.outcome = "skipped"
-        report.longrepr = (str(item.path), 0, f"edge wants {PACKAGE}")
+        report.longrepr = (str(item.path), 0, f"edge wants {UNBUILT[module]}")
     return judged(report)
 
 
@@ -143,7 +143,7 @@ def judged(report: R) -> R:
     if not report.skipped or not isinstance(where, tuple):
         return report
     path, line, reason = where
-    if MODULE not in reason and PACKAGE not in reason:
+    if not any(name in reason for both in UNBUILT.items() for name in both):
         return report
     LACKING[report.nodeid] = None
     reason = f"{reason}: pip install -e '.[dev-all]'"
@@ -153,12 +153,11 @@ def judged(report: R) -> R:
     return report
 
 
-def unbuilt(error: BaseException) -> bool:
-    """Whether edge refused, as the package is not there: nothing else turns a failure into a skip."""
-    refused = any(
-        isinstance(e, Unsupported) and f"package {MODULE}," in str(e) for e in chain(error)
-    )
-    return refused and importlib.util.find_spec(MODULE) is None
+def unbuilt(error: BaseException) -> str | None:
+    """The module for want of which edge refused, if it is not there: nothing else turns a failure into a skip."""
+    refused = [str(e) for e in chain(error) if isinstance(e, Unsupported)]
+    named = [module for module in UNBUILT if any(f"package {module}," in text for text in refused)]
+    return next((module for module in named if importlib.util.find_spec(module) is None), None)
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,12 +1,13 @@
 """Commands that measure: bench, eval, plan, doctor."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edge.command.app import app, say
-from edge.command.arguments import numbers
+from edge.command.arguments import numbers, refuse
 from edge.command.options import (
     Adapter,
     CacheType,
@@ -16,11 +17,11 @@ from edge.command.options import (
     DraftBy,
     Json,
     Reference,
+    TaskOptions,
     Threads,
     spread,
 )
-from edge.command.printing import TIMED, shares, show, show_rows
-from edge.command.seeing import refuse_of_text
+from edge.command.printing import TIMED, scores, shares, show, show_rows
 from edge.errors import EdgeError
 
 
@@ -111,10 +112,32 @@ def bench(
     show_rows(paths, found, TIMED, as_json)
 
 
+# What each way of judging a model may be told besides.
+_JUDGED = {
+    "--text": ("--window", "--against", "--kv", "--adapter", "--exact", "--reference"),
+    "--questions": ("--seed", "--kv", "--adapter", "--exact", "--reference"),
+    "--sheets": ("--data", "--seed"),
+    "--tasks": (
+        "--task-data",
+        "--fewshot",
+        "--limit",
+        "--chat",
+        "--seed",
+        "--kv",
+        "--adapter",
+        "--exact",
+        "--reference",
+    ),
+}
+
+
 @app.command("eval")
+@spread
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="The artifact's folder, or a GGUF file.")],
+    *,
     text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
+    benchmarks: TaskOptions,
     questions: Annotated[
         int | None,
         typer.Option(min=1, help="Ask about the small world instead: so many a distance."),
@@ -126,9 +149,12 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Of --sheets: a folder with the fonts they are drawn in.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the questions.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the questions, or of the tasks' examples.")
+    ] = None,
     window: Annotated[
-        int | None, typer.Option(min=2, help="Tokens a window; the model's context if left out.")
+        int | None,
+        typer.Option(min=2, help="Of --text: tokens a window; the model's context if left out."),
     ] = None,
     against: Annotated[
         str | None,
@@ -136,14 +162,18 @@ def evaluate(
     ] = None,
     kv: CacheType = None,
     adapter: Adapter = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="In floats, where a runtime's fast kernels round them.")
+    ] = False,
     threads: Threads = None,
     reference: Reference = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how well an artifact predicts a text: nats per token and perplexity.
+    """Measure how well an artifact predicts a text, nats per token and perplexity; or what it answers.
 
     With --against: also the divergence from the full model, and how often both would choose the same token; that one
-    is computed in numpy, which takes a while. With --questions: exact answers about held-out people, by how many
+    is computed in numpy, which takes a while. With --tasks: benchmarks of lm-evaluation-harness, whose data you have in
+    a folder (docs/evaluation.md). With --questions: exact answers about held-out people, by how many
     tokens ago the fact was told. With
     --sheets: exact answers about generated pictures, of lines that no lesson had.
 
@@ -151,57 +181,68 @@ def evaluate(
     Example: edge eval artifacts/phi-3 --text wiki.test.raw
     Example: edge eval artifacts/edge-stories --text stories.txt --against edge-stories
     Example: edge eval artifacts/phi-3 --text wiki.test.raw --adapter runs/tuned/adapter
+    Example: edge eval artifacts/phi-3 --tasks arc_easy,piqa --task-data data --limit 200
     Example: edge eval artifacts/edge-stories --questions 120
     Example: edge eval artifacts/edge-reads --sheets 50 --data fonts
     """
     from edge import api
-    from edge.command.bars import bar
+    from edge.command.bars import bar, steps
     from edge.run.strategy import Strategy
 
-    if [text, questions, sheets].count(None) != 2:
-        raise EdgeError(
-            "eval takes one of --text, --questions and --sheets", fix="give one of them"
-        )
-    if text is None and against is not None:
-        raise EdgeError("--against is of --text", fix="give a text, or leave it out")
-    if (sheets is None) != (data is None):
-        raise EdgeError("--sheets are drawn in the fonts of --data", fix="give both")
-    if sheets is not None and data is not None:
-        refuse_of_text(
-            {
-                "--window": window is not None,
-                "--kv": kv is not None,
-                "--reference": reference,
-                "--adapter": adapter is not None,
-            }
-        )
-        show(
-            api.ask_about_sheets(artifact, sheets=sheets, fonts=data, seed=seed, threads=threads),
-            as_json,
-        )
-        return
-    strategy = Strategy(reference=reference, kv=kv)
+    ways = {
+        "--text": text,
+        "--questions": questions,
+        "--sheets": sheets,
+        "--tasks": benchmarks.tasks,
+    }
+    given: dict[str, object] = {"--data": data, "--seed": seed, "--window": window}
+    given |= {"--against": against, "--kv": kv, "--adapter": adapter}
+    given |= {"--exact": exact, "--reference": reference, **benchmarks.besides()}
+    way = _way(ways, given)
+    strategy = Strategy(reference=reference, kv=kv, exact=exact)
+    how: Any = {"threads": threads, "strategy": strategy, "adapter": adapter}
     if text is not None:
-        found = api.eval_text(
-            artifact,
-            text,
-            window=window,
-            threads=threads,
-            strategy=strategy,
-            against=against,
-            progress=bar,
-            adapter=adapter,
-        ).json()
+        how |= {"window": window, "against": against}
+        judged = api.eval_text(artifact, text, progress=bar, **how).json()
+        show(judged | api.told_of(adapter), as_json)
+    elif way == "--tasks":
+        asked = benchmarks.given(seed)
+        found = api.eval_tasks(artifact, asked, progress=steps, **how)
+        _say_counts(found["counts"])
+        show(found | api.told_of(adapter), as_json, scores(found))
+    elif sheets is not None:
+        if data is None:
+            raise EdgeError("--sheets are drawn in the fonts of --data", fix="give both")
+        of: Any = {"sheets": sheets, "fonts": data, "seed": seed or 0, "threads": threads}
+        show(api.ask_about_sheets(artifact, **of), as_json)
     else:
-        found = api.ask_questions(
-            artifact,
-            per_distance=questions or 1,
-            seed=seed,
-            threads=threads,
-            strategy=strategy,
-            adapter=adapter,
-        )
-    show(found | api.told_of(adapter), as_json)
+        how |= {"per_distance": questions, "seed": seed or 0}
+        show(api.ask_questions(artifact, **how) | api.told_of(adapter), as_json)
+
+
+def _way(ways: Mapping[str, object], given: Mapping[str, object]) -> str:
+    """The one way of judging that was asked for; what is not of it is refused."""
+    asked = [name for name, value in ways.items() if value is not None]
+    if len(asked) != 1:
+        raise EdgeError(f"eval takes one of {', '.join(ways)}", fix="give one of them")
+    others = {
+        name: value is not None and value is not False
+        for name, value in given.items()
+        if name not in _JUDGED[asked[0]]
+    }
+    refuse(others, f"not of {asked[0]}")
+    return asked[0]
+
+
+def _say_counts(counts: Mapping[str, int]) -> None:
+    said = {
+        "cut": "longer than the context: their beginning was left out",
+        "joined": "parted inside of a token, as the harness does it",
+        "empty": "with nothing to score",
+    }
+    for name, what in said.items():
+        if counts[name]:
+            say(f"{counts[name]:,} of {counts['requests']:,} requests were {what}")
 
 
 @app.command("compare")

@@ -18,6 +18,7 @@ from edge.errors import EdgeError
 if TYPE_CHECKING:
     from edge.convert.options import Options
     from edge.decode.snapkv import SnapKV
+    from edge.measure.asked import Asked
     from edge.run.strategy import Strategy
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
@@ -147,6 +148,58 @@ class ConversionOptions:
         return {
             f"--{field.name.replace('_', '-')}": getattr(self, field.name) not in (None, [])
             for field in fields(self)
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskOptions:
+    """Which benchmarks are asked, and how: of `eval`."""
+
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Benchmarks of lm-evaluation-harness, by commas; needs '.[eval]'."),
+    ] = None
+    task_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of --tasks: the folder of their data: OWNER/NAME as on the hub. Nothing is fetched."
+        ),
+    ] = None
+    fewshot: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of --tasks: examples before a question, if not the task's own."),
+    ] = None
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Of --tasks: only so many questions of each.")
+    ] = None
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Of --tasks: questions in the model's chat template.")
+    ] = False
+
+    def given(self, seed: int | None) -> "Asked":
+        """As `edge.api.eval_tasks` takes them."""
+        from edge.measure.asked import SEED, Asked
+
+        if self.tasks is None or self.task_data is None:
+            raise EdgeError("--tasks are asked about --task-data", fix="give both")
+        names = [name.strip() for name in self.tasks.split(",")]
+        if not all(names):
+            raise EdgeError(f"--tasks {self.tasks!r} has an empty name", fix="name tasks by commas")
+        return Asked(
+            tasks=tuple(names),
+            data=self.task_data,
+            shots=self.fewshot,
+            limit=self.limit,
+            chat=self.chat,
+            seed=SEED if seed is None else seed,
+        )
+
+    def besides(self) -> dict[str, object]:
+        """All but the tasks' names, by the names that a user knows."""
+        return {
+            f"--{field.name.replace('_', '-')}": getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "tasks"
         }
 
 

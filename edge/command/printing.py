@@ -132,3 +132,22 @@ def shares(rows: list[dict[str, Any]]) -> str:
     shares = sorted({row["share"] for row in rows})
     columns = {f"1/{share}": "all" if share == 1 else f"1/{share}" for share in shares}
     return table(list(lines.values()), {"task": "TASK", "mode": "MODE", **columns})
+
+
+def scores(found: dict[str, Any]) -> str:
+    """A line for each metric of each task, and of each group of them."""
+    from edge.system.table import table
+
+    rows = [
+        {"task": name, "shots": row.get("shots", ""), "questions": row.get("questions", "")}
+        | {"metric": metric, "value": value, "error": row["metrics"].get(_error_of(metric))}
+        for name, row in {**found["tasks"], **found["groups"]}.items()
+        for metric, value in row["metrics"].items()
+        if not metric.partition(",")[0].endswith("_se")
+    ]
+    return table(rows, {key: key.upper() for key in rows[0]} | {"error": "±"})
+
+
+def _error_of(metric: str) -> str:
+    name, comma, way = metric.partition(",")
+    return f"{name}_se{comma}{way}"

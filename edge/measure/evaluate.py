@@ -97,12 +97,12 @@ def _scored(decoder: Decoder, against: Decoder | None, part: Sequence[int]) -> I
     """
     for at in range(0, len(part) - 1, _ROWS):
         rows = part[at : min(at + _ROWS, len(part) - 1)]
-        said = _logs(decoder.score(rows))
+        said = logarithms(decoder.score(rows))
         target = np.asarray(part[at + 1 : at + 1 + len(rows)])
         out = np.zeros((3, len(rows)))
         out[0] = -said[np.arange(len(rows)), target]
         if against is not None:
-            wanted = _logs(against.score(rows))
+            wanted = logarithms(against.score(rows))
             likely = np.exp(wanted)
             # What neither ever says counts nothing.
             apart = np.where(likely > 0, wanted, 0) - np.where(likely > 0, said, 0)
@@ -111,7 +111,7 @@ def _scored(decoder: Decoder, against: Decoder | None, part: Sequence[int]) -> I
         yield out
 
 
-def _logs(logits: F32) -> F32:
+def logarithms(logits: F32) -> F32:
     """Logits [T, V] as logarithms of what is likely."""
     logits = logits - logits.max(axis=1, keepdims=True)
     total: F32 = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

@@ -24,7 +24,8 @@ class Strategy:
     """`snapkv`: compact the cache after a prompt. `layerskip`: draft with the layers before this exit.
     `drafting`: draft by prompt lookup, or from a copy of the cache that `snapkv` has cut. `draft`: tokens
     of a draft. Drafts change no answer. `kv`: the type of cached keys and values, if not float32.
-    `reference`: evaluate in numpy what this system cannot run.
+    `reference`: evaluate in numpy what this system cannot run. `exact`: compute in floats where a runtime's fast
+    kernels round.
     """
 
     snapkv: SnapKV | None = None
@@ -33,6 +34,7 @@ class Strategy:
     draft: int = 7
     kv: Kv | None = None
     reference: bool = False
+    exact: bool = False
 
     def __post_init__(self) -> None:
         self._refuse_unknown()
@@ -53,6 +55,8 @@ class Strategy:
             )
         if self.kv is not None and self.reference:
             raise EdgeError("a reference evaluation rounds no cache", fix="leave out --reference")
+        if self.exact and (self.kv or self.snapkv or self.layerskip or self.drafting):
+            raise EdgeError("only plain decoding is exact", fix="leave out --exact")
 
     @property
     def use(self) -> Use:
@@ -88,7 +92,7 @@ def opened(
     artifact: Artifact, strategy: Strategy, *, threads: int | None, exact: bool = False
 ) -> Decoder | Speculation:
     """What `edge.decode.generate` takes."""
-    slow = strategy.reference
+    slow, exact = strategy.reference, exact or strategy.exact
     if slow and threads is not None:
         raise EdgeError("numpy chooses its threads itself", fix="leave out --threads")
     if strategy.layerskip is not None:

@@ -66,6 +66,20 @@ LIBRARIES: Mapping[str, Library] = {
     # What `--via` installs and runs, in an environment of its own that inherits these.
     **dict.fromkeys(("optimum", "optimum-onnx"), Library(off={"DISABLE_TELEMETRY": "1"})),
     "transformers": Library(off={"DISABLE_TELEMETRY": "1"}),
+    # Benchmarks. None of it fetches, whatever a task asks for; data sets in their own formats are read through a cache.
+    "lm-eval": Library(folders={"LM_HARNESS_CACHE_PATH": "lm-eval"}),
+    "datasets": Library(
+        own={"HF_DATASETS_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"},
+        folders={"HF_DATASETS_CACHE": "huggingface/datasets"},
+    ),
+    "evaluate": Library(
+        own={"HF_EVALUATE_OFFLINE": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"},
+        folders={"HF_EVALUATE_CACHE": "huggingface/evaluate"},
+    ),
+    "sacrebleu": Library(folders={"SACREBLEU": "sacrebleu"}),
+    "nltk": Library(folders={"NLTK_DATA": "nltk"}),
+    "scikit-learn": Library(folders={"SCIKIT_LEARN_DATA": "scikit-learn"}),
+    "tqdm": Library(own={"TQDM_DISABLE": "1"}),  # bars of others beside edge's own
     "pip": Library(off={"PIP_DISABLE_PIP_VERSION_CHECK": "1"}, folders={"PIP_CACHE_DIR": "pip"}),
     **dict.fromkeys(
         (

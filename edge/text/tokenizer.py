@@ -35,6 +35,9 @@ class Tokenizer:
     bos_id: int | None
     stop_ids: frozenset[int]  # generating any of these ends the answer
     adds_bos: bool  # whether a text encoded with special=True starts with BOS
+    prefix_id: (
+        int | None
+    )  # what the first token of a text is judged after: its files' BOS, or else EOS
     _library: tokenizers.Tokenizer
     _lead: tuple[int, ...]
     _tail: tuple[int, ...]
@@ -52,8 +55,8 @@ class Tokenizer:
         library = _read(definition, file)
         _add(library, settings, file)
         added = library.get_added_tokens_decoder()
-        bos = _id_of(library, settings.named.get("bos_token"))
-        bos = settings.bos_id if bos is None else bos
+        named, eos = (_id_of(library, settings.named.get(f"{end}os_token")) for end in "be")
+        bos = settings.bos_id if named is None else named
         lead, tail = _around(library, settings, bos)
         bos = lead[0] if bos is None and len(lead) == 1 else bos
         made = cls(
@@ -61,6 +64,7 @@ class Tokenizer:
             bos_id=bos,
             stop_ids=_stop_ids(library, settings),
             adds_bos=bos is not None and lead[:1] == (bos,),
+            prefix_id=next((token for token in (named, eos, bos) if token is not None), None),
             _library=library,
             _lead=lead,
             _tail=tail,

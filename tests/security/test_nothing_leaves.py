@@ -18,6 +18,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import hub
+import made_up
 import pytest
 import yaml
 from conftest import Edge
@@ -39,7 +40,8 @@ for command in GIVEN:
     try:
         main()
     except SystemExit as end:
-        assert not end.code, (command, end.code)
+        code = int(end.code or 0)
+        assert bool(code) == (GIVEN.index(command) >= len(GIVEN) - REFUSED), (command, code)
 """
 
 
@@ -88,9 +90,10 @@ class Machine:
         )
         assert done.returncode == 0, done.stderr[-3000:]
 
-    def edge(self, *commands: list[str], **more: str) -> None:
-        """Commands one after another, in one process."""
-        self.python("-c", COMMANDS.replace("GIVEN", json.dumps(commands)), **more)
+    def edge(self, *commands: list[str], refused: int = 0, **more: str) -> None:
+        """Commands one after another, in one process; the last of them are refused."""
+        code = COMMANDS.replace("GIVEN", json.dumps(commands)).replace("REFUSED", str(refused))
+        self.python("-c", code, **more)
 
     def serve(self, artifact: Path) -> None:
         """Ask a server for both kinds of answer, and end it."""
@@ -175,6 +178,33 @@ def test_proving_running_and_measuring(machine: Machine, target: str) -> None:
         ["run", artifact, "Once upon a time", "--max-tokens", "4", *how],
         ["eval", artifact, "--text", "short.txt", "--window", "48", *how],
         *([bench] if here else []),
+    )
+    assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+def test_benchmarks(machine: Machine) -> None:
+    """Of data in both forms; what is not there is asked of nobody."""
+    datasets = pytest.importorskip("lm_eval") and pytest.importorskip("datasets")
+    made_up.everything(machine.work / "tasks", count=2)
+    published = machine.work / "tasks/Rowan/hellaswag/data"
+    published.mkdir(parents=True)
+    row = {
+        "ind": 1,
+        "activity_label": "Play",
+        "ctx_a": "Tom has",
+        "ctx_b": "a kite",
+        "split": "val",
+    }
+    row |= {"endings": ["and runs", "and sits", "and eats", "and sings"], "label": "1"}
+    file = published / "validation-00000-of-00001.parquet"
+    datasets.Dataset.from_list([row]).to_parquet(str(file))
+    how = ["eval", "stories", "--task-data", "tasks", "--limit", "1", "--fewshot", "0", "--tasks"]
+    machine.edge(
+        ["convert", "edge-stories", "--to", "onnx", "--quant", "fp32", "-o", "stories"],
+        [*how, "arc_easy,lambada_openai,wikitext,gsm8k,hellaswag"],
+        [*how, "sciq"],  # whose data are not there
+        [*how, "humaneval"],  # whose judge the library evaluate would fetch
+        refused=2,
     )
     assert (machine.asked, machine.left_at_home) == ([], [])
 

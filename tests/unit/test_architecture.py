@@ -62,6 +62,9 @@ TOOLKITS = {
     "pyarrow": ("edge/data/frame/arrow.py",),
     "ray": ("edge/data/frame/on_ray.py",),
     "threadpoolctl": ("edge/system/team.py",),
+    "lm_eval": ("edge/measure/benchmarks.py",),
+    "datasets": ("edge/measure/benchmarks.py", "edge/measure/task_data.py"),
+    "evaluate": ("edge/measure/benchmarks.py",),
 }
 
 # 3. Rooms of edge, from the ground up: a folder, or a file of the waist that stands alone. A room
@@ -307,6 +310,7 @@ def test_code_is_loaded_by_name_only_from_this_project() -> None:
     }
     metadata = {
         "edge/convert/conversion.py",
+        "edge/measure/benchmarks.py",
         "edge/measure/doctor.py",
         "edge/data/frame/arrow.py",
         WORKER,

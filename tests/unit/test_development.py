@@ -9,12 +9,13 @@ import tomllib
 from collections.abc import Iterator
 
 import pytest
-from conftest import LACKING, MODULE, PACKAGE, judged, unbuilt
+from conftest import LACKING, UNBUILT, judged, unbuilt
 from support import ROOT, environment
 
 from edge.errors import EdgeError, Unsupported
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+MODULE, PACKAGE = next(iter(UNBUILT.items()))
 REFUSAL = Unsupported(f"gguf needs the package {MODULE}, which is not installed", fix="install it")
 
 
@@ -28,10 +29,11 @@ def brought(extra: str) -> set[str]:
 def test_both_bring_every_extra_and_only_the_second_builds() -> None:
     every = {name for name in EXTRAS if not name.startswith("dev")}
     assert brought("dev-all") == {*every, "dev"}
-    building = {name for name in every if any(r.startswith(PACKAGE) for r in EXTRAS[name])}
-    assert building == {"gguf"}
+    built = tuple(UNBUILT.values())
+    building = {name for name in every if any(r.startswith(built) for r in EXTRAS[name])}
+    assert building == {"eval", "gguf"}
     assert not brought("dev") & building
-    assert not [r for r in EXTRAS["dev"] if r.startswith(PACKAGE)]
+    assert not [r for r in EXTRAS["dev"] if r.startswith(built)]
 
 
 def skipped(reason: str) -> pytest.CollectReport:
@@ -47,7 +49,7 @@ def _nothing_noted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     LACKING.update(before)
 
 
-@pytest.mark.parametrize("name", [MODULE, PACKAGE])
+@pytest.mark.parametrize("name", [*UNBUILT, *UNBUILT.values()])
 def test_a_skip_says_how_to_get_what_is_lacking_and_is_noted(name: str) -> None:
     report = judged(skipped(f"no {name}"))
     assert report.outcome == "skipped"
@@ -73,7 +75,7 @@ def test_only_edge_s_own_refusal_of_a_package_that_is_not_there_is_a_skip(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     wrapped = AssertionError("another text")
     wrapped.__context__ = REFUSAL
-    assert unbuilt(REFUSAL)
+    assert unbuilt(REFUSAL) == MODULE
     assert unbuilt(wrapped)
     assert not unbuilt(AssertionError(str(REFUSAL)))
     assert not unbuilt(EdgeError(str(REFUSAL), fix="none"))
