@@ -266,15 +266,23 @@ def test_a_long_context_has_it_in_both_parts(tmp_path: Path, target: str) -> Non
 # As others compute it
 
 
-@KINDS
-def test_logits_are_pefts(dora: bool, target: str, tmp_path: Path) -> None:
+SAVED = {
+    "lora": {},
+    "dora": {"use_dora": True},
+    # A scale of another rule, and of others for some modules (vllm#10798, TensorRT-LLM#1668).
+    "rslora": {"use_rslora": True, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}},
+}
+
+
+@pytest.mark.parametrize("kind", SAVED)
+@pytest.mark.parametrize("target", ["onnx", "mlx", "torch"])
+def test_logits_are_pefts(kind: str, target: str, tmp_path: Path) -> None:
     """Of an adapter that PEFT made and saved."""
+    pytest.importorskip(MODULES[target])
     source = tiny(tmp_path / "source", "llama")
-    targets_ = ["q_proj", "v_proj", "up_proj", "down_proj"]
-    model = saved(
-        tmp_path / "adapter", source, r=4, lora_alpha=6, target_modules=targets_, use_dora=dora
-    )
-    want = scores(model, IDS)
+    modules = ["q_proj", "v_proj", "up_proj", "down_proj"]
+    how = {"r": 4, "lora_alpha": 6, "target_modules": modules, **SAVED[kind]}
+    want = scores(saved(tmp_path / "adapter", source, **how), IDS)
     base = Artifact.open(converted(tmp_path / "base", source, target=target))
     got = scored(with_adapter(base, tmp_path / "adapter"), exact=True)[0]
     assert error(got, want) < 2e-5
