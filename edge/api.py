@@ -39,7 +39,7 @@ from edge.prove.verify import TOKENS, verify
 from edge.quant.listing import list_recipes
 from edge.quant.recipe import parse
 from edge.run import opening
-from edge.run.beside import hashes, with_adapter
+from edge.run.beside import ONE_DECODER, hashes, with_adapter
 from edge.run.classifier import Classifier, load_classifier
 from edge.run.first_use import artifact_of
 from edge.run.model import Chat, Model, Wish, load, prompt_ids, vocabulary
@@ -95,7 +95,7 @@ def convert_model(
     """
     named = resolve(model)
     if is_of_several(named.checkpoint()):
-        refuse_given(_ONE_DECODER, {"--adapter": options.adapter})
+        refuse_given(ONE_DECODER, {"--adapter": options.adapter})
         return _convert_several(named.checkpoint(), to, out, options, progress, say)
     source, options = _asked(options, named)
     return convert_all(source, _outs(source, to, out, options), options, progress, say)
@@ -203,12 +203,25 @@ def open_model(
     adapter: Path | None = None,
 ) -> Model | InternVL:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
+    if adapter is not None:
+        _refuse_foreign(model, adapter)
     folder = ready(model, progress, runtime)
     how: Any = {"threads": threads, "unchecked": unchecked, "strategy": strategy}
     if is_pipeline(folder):
-        refuse_given(_ONE_DECODER, {"--adapter": adapter})
+        refuse_given(ONE_DECODER, {"--adapter": adapter})
         return load_internvl(folder, **how)
     return load(folder, turns=turns, adapter=adapter, progress=progress, **how)
+
+
+def _refuse_foreign(model: str | None, adapter: Path) -> None:
+    """An adapter of another model, before a checkpoint is converted for it."""
+    named = resolve(registry.DEFAULT if model is None else model)
+    if named.kind in ("artifact", "file"):
+        return
+    source = named.checkpoint()
+    if is_of_several(source):
+        refuse_given(ONE_DECODER, {"--adapter": adapter})
+    Checkpoint.open(source, adapter=adapter).close()
 
 
 def ready(model: str | None, progress: Progress | None = None, runtime: str | None = None) -> Path:
@@ -252,7 +265,6 @@ class Verdict(Protocol):
 
 
 _NO_REMAKE = "leave out --remake"
-_ONE_DECODER = "an adapter is of one decoder of text alone"
 
 
 def verify_artifact(
@@ -272,7 +284,7 @@ def verify_artifact(
     """
     folder_only(folder, "proved")
     if network.is_network(folder):
-        refuse_given(_ONE_DECODER, {"--adapter": adapter})
+        refuse_given(ONE_DECODER, {"--adapter": adapter})
         return _verify_module(folder, against, tokens, say)
     artifact = PipelineArtifact.open(folder) if is_pipeline(folder) else Artifact.open(folder)
     source = _origin(folder, artifact.manifest.name, against)
@@ -281,7 +293,7 @@ def verify_artifact(
     if plain:
         if remake:
             raise EdgeError(f"{folder} holds no decoder alone, that a text rounded", fix=_NO_REMAKE)
-        refuse_given(_ONE_DECODER, {"--adapter": adapter})
+        refuse_given(ONE_DECODER, {"--adapter": adapter})
     if isinstance(artifact, PipelineArtifact):
         report = pipelines.verify(artifact, source, tokens=tokens, progress=progress or silent)
     elif isinstance(artifact.manifest.spec, NetSpec):
@@ -529,7 +541,7 @@ def bench_artifact(
     new_tokens = 128 if load.new is None else load.new
     if is_pipeline(folder):
         refuse_given("questions about pictures are edge's own", given)
-        refuse_given(_ONE_DECODER, {"--adapter": adapter})
+        refuse_given(ONE_DECODER, {"--adapter": adapter})
         whole = PipelineArtifact.open(folder)
         counts = TILES if load.tiles is None else load.tiles
         return pipeline_bench.bench(whole, tiles=counts, new=new_tokens, strategy=strategy, **how)
@@ -539,7 +551,7 @@ def bench_artifact(
         refuse_given(
             "a network that is no decoder reads and writes no tokens", given | {"--new": load.new}
         )
-        refuse_given(_ONE_DECODER, {"--adapter": adapter})
+        refuse_given(ONE_DECODER, {"--adapter": adapter})
         if replace(strategy, reference=False) != PLAIN:
             raise EdgeError(
                 "a network that is no decoder has no cache", fix="leave out its options"

@@ -48,6 +48,8 @@ def fastest(
 ) -> Strategy:
     """What to decode this prompt by; measures if this length was never measured on this machine."""
     file, key = artifact.folder / TUNING, _key(len(prompt), threads)
+    if artifact.branches is not None:
+        key += f", adapter {artifact.branches.key[:16]}"
     known = _read(file)
     if key not in known:
         say("measuring which strategy pays here, once for prompts of this length")

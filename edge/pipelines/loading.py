@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.artifact.pipeline import is_pipeline
+from edge.convert.options import refuse_given
 from edge.gguf.foreign import artifact_at
 from edge.net import NetSpec
 from edge.pipelines.internvl import load_internvl
+from edge.run.beside import ONE_DECODER
 from edge.run.classifier import load_classifier
 from edge.run.model import load as load_decoder
 
@@ -17,9 +19,13 @@ def load(path: Path | str, **options: Any) -> Any:
     pictures as an `edge.pipelines.internvl.InternVL`, which has `generate(prompt, images=[…])` and `chat`.
     `options`: those of `edge.run.model.load`, `load_classifier` and `load_internvl`.
     """
-    if is_pipeline(Path(path)):
-        return load_internvl(Path(path), **options)
-    artifact = artifact_at(Path(path))
-    if isinstance(artifact.manifest.spec, NetSpec):
-        return load_classifier(artifact, **options)
-    return load_decoder(path, **options)
+    several = is_pipeline(Path(path))
+    artifact = None if several else artifact_at(Path(path))
+    if artifact is not None and not isinstance(artifact.manifest.spec, NetSpec):
+        return load_decoder(path, **options)
+    refuse_given(ONE_DECODER, {"adapter": options.pop("adapter", None)})
+    return (
+        load_internvl(Path(path), **options)
+        if artifact is None
+        else load_classifier(artifact, **options)
+    )

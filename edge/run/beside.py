@@ -20,6 +20,7 @@ from edge.run.opening import read_back
 from edge.system.progress import Progress, silent
 from edge.typing import F32
 
+ONE_DECODER = "an adapter is of one decoder of text alone"
 _ROWS = 512  # of a weight, that are floats at a time
 
 

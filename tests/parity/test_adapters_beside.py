@@ -28,6 +28,7 @@ from edge.run.beside import with_adapter
 from edge.run.model import Wish
 from edge.run.strategy import Strategy, opened
 from edge.source.checkpoint import Checkpoint
+from edge.system import home
 from edge_runtimes.reference.decoder import checkpoint_weights
 from edge_runtimes.reference.exits import ExitReferenceDecoder
 
@@ -382,6 +383,9 @@ def test_an_adapter_of_another_model_is_refused_by_its_first_odd_module(
     random_adapter(tmp_path / "llama", tiny(tmp_path / "third", "llama"))
     with pytest.raises(Damaged, match=r"changes 'lm_head', which the model does not have"):
         with_adapter(Artifact.open(out), tmp_path / "llama")
+    early = edge("run", short_stories, "Hi there.", "--adapter", tmp_path / "adapter")
+    assert early.code == 4
+    assert not home.artifacts().exists(), "found before anything was converted"
 
 
 @pytest.mark.parametrize(
@@ -404,6 +408,10 @@ def test_what_is_no_decoder_takes_none(edge: Edge, tmp_path: Path, short_stories
     assert "there is no adapter" in nothing.err
     hashes = edge("verify", out, "--files", "--adapter", tmp_path / "nothing")
     assert hashes.code == 2
+    reads = Path(package.__file__).parent / "models" / "edge-reads"
+    several = edge("run", reads, "What is it?", "--adapter", tmp_path)
+    assert several.code == 2
+    assert "one decoder of text alone" in several.err
     seen = edge("run", "What is it?", "--image", tmp_path / "a.png", "--adapter", tmp_path)
     assert seen.code == 2
     assert "--adapter" in seen.err
