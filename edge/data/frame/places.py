@@ -21,11 +21,12 @@ KINDS = ("rows", "keys", "dropped")
 
 
 @contextmanager
-def written(file: Path, *, lasting: bool = True) -> Iterator[IO[bytes]]:
-    """A file that appears at once, with all that is written here; a process of a killed run spoils no other's.
-    `lasting`: also if the machine stops the next moment.
+def written(file: Path, *, by: Path | None = None, lasting: bool = True) -> Iterator[IO[bytes]]:
+    """A file that appears at once, with all that is written here; a process of a killed run spoils no other's. `by`:
+    the folder that holds it until then, where another may not keep what a killed run left. `lasting`: it is there
+    also if the machine stops the next moment.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    partial = (by or file.parent) / f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}"
     try:
         with partial.open("wb") as opened:
             yield opened

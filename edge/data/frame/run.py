@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.artifact.publishing import partial_of, publishing
+from edge.artifact.publishing import alone, partial_of, publishing
 from edge.data.frame import sink, sources
 from edge.data.frame.crew import Crew
 from edge.data.frame.places import Counts, Place, line, written
@@ -64,7 +64,8 @@ def run(
         hashes = {source.name: one["sha256"] for source, one in zip(found, surveys, strict=True)}
         told = {**wanted.told, "sources": hashes}
         if out.exists():
-            return _finished(out, told)
+            with alone(out):  # whose lock a killed run left
+                return _finished(out, told)
         parts = [Part(**one) for survey in surveys for one in survey["parts"]]
         with publishing(out, force=False, keep=_worth, lasting=True) as folder:
             return _Run(wanted, told | {"part": size}, parts, folder, crew, progress).result()
@@ -225,19 +226,19 @@ class _Run:
         kept = tuple(one.kept for one in counts[last])
         ordered = sink.Ordered(places, kept, self._phases[last].keys)
         made = sink.write(ordered, self._wanted.form, self._folder, self._work)
-        with written(self._folder / REJECTED) as file:
+        with written(self._folder / REJECTED, by=self._work) as file:
             for phase in range(len(self._phases)):
                 for i in range(len(self._parts)):
                     with Place(self._work, phase, i).file("dropped").open("rb") as part:
                         shutil.copyfileobj(part, file)
-        with written(self._folder / REPORT) as file:
+        with written(self._folder / REPORT, by=self._work) as file:
             file.write(line(self._report(counts, made)))
         files = {
             s.name: {"rows": s.rows, "bytes": s.bytes, "sha256": s.sha256} for s in made.shards
         }
         rejected = self._folder / REJECTED
         files[REJECTED] = {"bytes": rejected.stat().st_size, "sha256": sha256(rejected)}
-        with written(self._folder / MANIFEST) as file:
+        with written(self._folder / MANIFEST, by=self._work) as file:
             content = {"schema": SCHEMA, **self._identity, "files": files}
             file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
 

@@ -84,7 +84,7 @@ def write(ordered: Ordered, form: Form, folder: Path, work: Path) -> Written:
     while first is not None:
         name = f"data-{len(shards):05}.jsonl"
         digest, size, rows, end = hashlib.sha256(), 0, 0, Cursor()
-        with written(folder / name) as file:
+        with written(folder / name, by=work) as file:
             while first is not None and (not rows or size + len(first[0]) <= form.shard):
                 content, end = first
                 file.write(content)
