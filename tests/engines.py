@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from edge.data.frame import work
 from edge.data.frame.crew import Alone, Crew
 from edge.data.frame.step import Means
 from edge.data.making import Order, make
@@ -79,3 +82,24 @@ def adds_up(report: Mapping[str, Any]) -> bool:
     reasons = sum(sum(found.values()) for found in report["reasons"].values())
     whole = report["read"] + report["made"] == report["rejected"] + report["kept"]
     return whole and reasons == report["rejected"]
+
+
+class Stops(Alone):
+    """Work that ends after so many parts."""
+
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
+
+    def each(self, requests: Sequence[str]) -> Any:
+        for request in requests:
+            if "job" in json.loads(request):
+                self.parts -= 1
+                if self.parts < 0:
+                    raise KeyboardInterrupt
+            yield work.answer(request)
+
+
+def stopped(source: Path, out: Path, parts: int = 3, **options: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run([source], out, crew=Stops(parts), **options)
+    assert not out.exists()

@@ -8,7 +8,7 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from edge.errors import EdgeError, Unsupported
 
 KEYS = ("EDGE_API_KEY", "OPENAI_API_KEY")  # of the environment, the first that is set
 _TRIES = 5
+_WAIT = 1.0  # seconds, which double
 _PATIENCE = 600.0  # seconds for an answer
 _LONGEST = 1 << 20  # bytes of one
 _LATER = {408, 409, 425, 429, 500, 502, 503, 504}
@@ -82,7 +83,7 @@ class Artifact:
 
 @dataclass(slots=True)
 class Address:
-    """A server of OpenAI's API. `wait`: between tries."""
+    """A server of OpenAI's API."""
 
     shown: str
     secure: bool
@@ -90,7 +91,6 @@ class Address:
     port: int | None
     path: str
     name: str | None
-    wait: Callable[[float], None] = time.sleep
 
     @classmethod
     def of(cls, address: str) -> "Address":
@@ -149,7 +149,7 @@ class Address:
         problem = ""
         for tries in range(_TRIES):
             if tries:
-                self.wait(min(30.0, 2.0**tries))
+                time.sleep(_WAIT * 2.0**tries)
             try:
                 status, content = self._once(method, path, body)
             except (OSError, http.client.HTTPException) as error:
@@ -189,6 +189,11 @@ class Address:
 
 
 def _headers() -> dict[str, str]:
-    key = next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+    name = next((name for name in KEYS if os.environ.get(name)), None)
     given = {"Content-Type": "application/json"}
-    return given if key is None else {**given, "Authorization": f"Bearer {key}"}
+    if name is None:
+        return given
+    key = os.environ[name].strip()
+    if not (key.isascii() and key.isprintable()):
+        raise EdgeError(f"what {name} holds is no key", fix=f"set {name} to the server's key alone")
+    return {**given, "Authorization": f"Bearer {key}"}

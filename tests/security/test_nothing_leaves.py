@@ -7,10 +7,12 @@ reached (`witness.c`).
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +124,8 @@ class Machine:
     def _allowed(self, line: str) -> bool:
         what, _, which = line.partition(" ")
         mine = tuple(str(self.folder / name) for name in ("edge", "tmp", "work"))
-        return what == "write" and which.startswith(("/dev/", "/proc/self/", *mine))
+        own = re.match(r"/proc/(self/|\d+/oom_score_adj)", which)  # of its children: who goes first
+        return what == "write" and (own is not None or which.startswith(("/dev/", *mine)))
 
     @property
     def left_at_home(self) -> list[str]:
@@ -224,6 +227,24 @@ def test_training_in_several_processes(machine: Machine) -> None:
         EDGE_COMPILE="0",
     )
     assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+def test_making_data(machine: Machine) -> None:
+    data = ["data", "text", "texts", "--set", "repetition=no", "--json"]
+    machine.edge([*data, "-o", "data", "--tokenizer", "model", "--processes", "2"])
+    assert (machine.asked, machine.left_at_home) == ([], [])
+
+
+def test_making_data_on_a_cluster_that_is_begun_for_it(machine: Machine) -> None:
+    """Ray's head asks three clouds whether it runs there, and reports that nothing is to be reported."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    with tempfile.TemporaryDirectory(prefix="n") as folder:  # a short path, for its sockets
+        other = Machine.new(Path(folder) / "m", machine.library)
+        texts(other.work / "texts", 2)
+        other.edge(["data", "text", "texts", "-o", "data", "--ray", "local"])
+        assert (other.work / "data" / "manifest.json").is_file()
+        assert (other.asked, other.left_at_home) == ([], [])
+        assert not list((other.folder / "edge" / "ray").glob("session_2*"))
 
 
 RECIPE = {

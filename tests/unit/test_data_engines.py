@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import CHINESE, adds_up, content, lines, prose, rejected, rows, run
+from engines import CHINESE, adds_up, content, lines, prose, rejected, rows, run, stopped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -289,27 +289,6 @@ def test_what_lies_there_is_not_replaced(source: Path, tmp_path: Path) -> None:
             run([source], tmp_path / "other", resume=resume)
     assert run([source], tmp_path / "out", resume=True)["rows"] == 32  # it was finished
     assert content(tmp_path / "out") == before
-
-
-class Stops(Alone):
-    """Work that ends after so many parts."""
-
-    def __init__(self, parts: int) -> None:
-        self.parts = parts
-
-    def each(self, requests: Sequence[str]) -> Any:
-        for request in requests:
-            if "job" in json.loads(request):
-                self.parts -= 1
-                if self.parts < 0:
-                    raise KeyboardInterrupt
-            yield work.answer(request)
-
-
-def stopped(source: Path, out: Path, parts: int = 3, **options: str) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run([source], out, crew=Stops(parts), **options)
-    assert not out.exists()
 
 
 def test_a_stopped_run_is_neither_lost_nor_begun_anew_by_mistake(

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge.system import processors
 from edge.system.home import home
 
 LOCAL = "local"
+_PATIENCE = 20.0  # seconds
 _AT_ONCE = 1024  # parts in a dataset
 _SOCKET = 107  # bytes of a socket's path, at most; Ray puts 62 and more behind its folder
 _RAYS_OWN = 66
@@ -40,6 +42,8 @@ class Cluster:
                 "--ray needs the package ray, which is not installed",
                 fix="pip install 'edge-toolkit[data]', or leave out --ray",
             ) from None
+        if address != LOCAL:
+            _check_there(address)
         if ray.is_initialized():
             raise EdgeError("this process uses Ray already", fix="shut it down first")
         self._left = ExitStack()
@@ -51,10 +55,7 @@ class Cluster:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             self._left.close()
-            raise EdgeError(
-                f"no Ray cluster answers at {address}: {str(error)[:300]}",
-                fix="start one with `ray start --head`, or leave out --ray",
-            ) from None
+            raise _nobody(address, error) from None
 
     def each(self, requests: Sequence[str]) -> Iterator[str]:
         import ray.data
@@ -76,6 +77,23 @@ class Cluster:
 
         ray.shutdown()
         self._left.close()
+
+
+def _check_there(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE):
+            pass
+    except (OSError, OverflowError) as error:
+        raise _nobody(address, error) from None
+
+
+def _nobody(address: str, error: Exception) -> EdgeError:
+    return EdgeError(
+        f"no Ray cluster answers at {address}: {str(error)[:300]}",
+        fix="start one with `ray start --head`, or leave out --ray",
+    )
 
 
 def _answered(row: dict[str, Any]) -> dict[str, Any]:
