@@ -25,9 +25,9 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="What it learns from, instead of the recipe's: UTF-8 texts, or folders of *.txt; the folder of "
-            "fonts of a recipe that draws its pictures; lines of JSON with pictures and labels, or a folder of arrays, "
-            "for another network. Several may follow."
+            help="What it learns from, instead of the recipe's: UTF-8 texts, JSON lines, or folders of them, such as "
+            "`edge data` makes; the folder of fonts of a recipe that draws its pictures; lines of JSON with pictures "
+            "and labels, or a folder of arrays, for another network. Several may follow."
         ),
     ] = None,
     more: Annotated[

@@ -1,8 +1,9 @@
 """Texts as rows of tokens: read a block at a time, in an order that a seed fixes, without end.
 
-A block is some 32 KiB of a file, cut at a line break or a blank where there is one near. Blocks are
-numbered through all epochs, each of which has an order of its own. A stream of rows takes every n-th
-block; where it is, is two numbers, so that it can go on from there later.
+A block is some 32 KiB of a file: of a text, cut at a line break or a blank where there is one near; of JSON lines,
+those that begin there, each a document, or a row of tokens that `edge data` packed. Blocks are numbered through all
+epochs, each of which has an order of its own. A stream of rows takes every n-th block; where it is, is two numbers,
+so that it can go on from there later.
 """
 
 import codecs
@@ -16,13 +17,26 @@ from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
+from edge.data.frame.sources import TEXT, TOKENS, parsed
+from edge.data.frame.step import Drop
 from edge.errors import EdgeError
+from edge.files.config import Config
 from edge.files.texts import MARK, other, unreadable
 
 BLOCK = 32 << 10  # bytes
 _REACH = 1 << 10  # bytes in which a block looks for where to end
 _CHUNK = 1 << 20
+_LINES, _LOG = ".jsonl", "rejected.jsonl"  # which tells of what is not there
 Encode = Callable[[str, bool], list[int]]  # a text, and whether a document begins with it -> ids
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A text, and whether a document begins with it; or the ids that it was made into."""
+
+    text: str
+    begins: bool
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -34,27 +48,37 @@ class StreamPosition:
 
 
 class Corpus:
-    """Files of UTF-8 text, every byte of which was looked at: one that is none is found now."""
+    """Files of text in UTF-8, or of JSON lines, every byte of which was looked at: one that is none is found now.
+    `tokenizer`: whose rows of tokens may be among them, as `edge.data.steps.tokens.digest` has it.
+    """
 
-    def __init__(self, names: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, names: Sequence[str], seed: int, tokenizer: Callable[[], str] | None = None
+    ) -> None:
         self._files = [file for name in names for file in _files(Path(name))]
         digest = hashlib.sha256()
-        sizes = [_read_through(file, digest.update) for file in self._files]
+        looked = [_read_through(file, digest.update) for file in self._files]
         self.digest = digest.hexdigest()  # of all texts, one after another
-        self._ends = list(accumulate(-(-size // BLOCK) for size in sizes))
+        self._ends = list(accumulate(-(-size // BLOCK) for size, _ in looked))
         self.blocks = self._ends[-1]  # of an epoch
         if not self.blocks:
             raise EdgeError(
                 f"{', '.join(names)}: there is no text in it", fix="give texts to train on"
             )
+        for file, (_, packed) in zip(self._files, looked, strict=True):
+            if packed:
+                _check_tokenizer(file, tokenizer)
         self._order = lru_cache(maxsize=2)(lambda epoch: _shuffled(self.blocks, seed, epoch))
 
-    def block(self, number: int) -> tuple[str, bool]:
-        """A block's text, and whether a file begins with it."""
+    def block(self, number: int) -> list[Piece]:
+        """What a block holds."""
         place = self._order(number // self.blocks)[number % self.blocks]
         index = bisect_right(self._ends, place)
-        at = place - (self._ends[index - 1] if index else 0)
-        return _text(self._files[index], at * BLOCK), at == 0
+        start = (place - (self._ends[index - 1] if index else 0)) * BLOCK
+        file = self._files[index]
+        if file.suffix == _LINES:
+            return list(_documents(file, start))
+        return [Piece(_text(file, start), start == 0)]
 
 
 class Stream:
@@ -74,7 +98,7 @@ class Stream:
             del self._ids[: place.tokens]
 
     def row(self) -> list[int]:
-        for _ in range(self._corpus.blocks + 1):
+        for _ in range(2 * self._corpus.blocks):  # in which there is a whole epoch
             if len(self._ids) > self._length:
                 break
             self._take()
@@ -88,7 +112,10 @@ class Stream:
         return row
 
     def _take(self) -> None:
-        ids = self._encode(*self._corpus.block(self.place.block + len(self._counts) * self._every))
+        block = self._corpus.block(self.place.block + len(self._counts) * self._every)
+        ids = [
+            one for piece in block for one in piece.ids or self._encode(piece.text, piece.begins)
+        ]
         self._counts.append(len(ids))
         self._ids += ids
 
@@ -103,18 +130,26 @@ class Stream:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """A file, or the texts of a folder by name."""
+    """A file, or the texts of a folder by name; so also what `edge data` wrote."""
     if not path.is_dir():
         yield path
         return
-    found = sorted(path.glob("*.txt"))
+    found = sorted(
+        file
+        for kind in ("*.txt", f"*{_LINES}")
+        for file in path.glob(kind)
+        if file.name != _LOG and file.resolve().is_relative_to(path.resolve())
+    )
     if not found:
-        raise EdgeError(f"{path} holds no *.txt file", fix="name the files of text")
+        raise EdgeError(f"{path} holds no *.txt or *.jsonl file", fix="name the files of text")
     yield from found
 
 
-def _read_through(file: Path, update: Callable[[bytes], None]) -> int:
-    """Size of a file in bytes, all of which are UTF-8."""
+def _read_through(file: Path, update: Callable[[bytes], None]) -> tuple[int, bool]:
+    """Size of a file in bytes, all of which are UTF-8, and of JSON lines all documents; whether it holds tokens."""
+    packed = False
+    if file.suffix == _LINES and file.is_file():
+        packed = sum(bool(piece.ids) for piece in _documents(file, 0, file.stat().st_size)) > 0
     decoder, size = codecs.getincrementaldecoder("utf-8")(), 0
     if not file.is_file():  # a pipe or a device may never end
         raise unreadable(file, "there is no such file")
@@ -129,7 +164,7 @@ def _read_through(file: Path, update: Callable[[bytes], None]) -> int:
         raise unreadable(file, other(error.object) or error) from None
     except OSError as error:
         raise unreadable(file, error.strerror) from None
-    return size
+    return size, packed
 
 
 def _text(file: Path, start: int) -> str:
@@ -144,6 +179,43 @@ def _text(file: Path, start: int) -> str:
         return content[begin:end].decode()
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(file, error) from None
+
+
+def _documents(file: Path, start: int, size: int | None = None) -> Iterator[Piece]:
+    """Of the lines that begin in a block, which is `size` bytes long."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, start - 1))
+            at = start - 1 + len(opened.readline()) if start else 0
+            while at < start + (BLOCK if size is None else size):
+                line = opened.readline()
+                if not line:
+                    return
+                yield _document(file, at, line)
+                at += len(line)
+    except OSError as error:
+        raise unreadable(file, error.strerror) from None
+
+
+def _document(file: Path, at: int, line: bytes) -> Piece:
+    found = parsed(line.removeprefix(MARK) if at == 0 else line, (TEXT, TOKENS))
+    if isinstance(found, Drop):
+        raise EdgeError(
+            f"{file}, at byte {at}: a line is no text to train on: {found.reason} {found.detail}".rstrip(),
+            fix="let `edge data text` leave such lines out",
+        )
+    return Piece(found[TEXT], True) if TEXT in found else Piece("", True, tuple(found[TOKENS]))
+
+
+def _check_tokenizer(file: Path, tokenizer: Callable[[], str] | None) -> None:
+    """Ids mean nothing to another tokenizer than the one that they are of."""
+    manifest = file.with_name("manifest.json")
+    said = Config.load(manifest).data.get("tokenizer") if manifest.is_file() else None
+    if tokenizer is None or said != tokenizer():
+        raise EdgeError(
+            f"{file} holds tokens of another tokenizer",
+            fix="pack the texts again, with --tokenizer the checkpoint that is trained",
+        )
 
 
 def _cut(window: bytes) -> int:

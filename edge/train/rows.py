@@ -88,7 +88,7 @@ class Stories(Rows):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text(Rows):
-    """Texts, packed into rows: files, or folders of *.txt files."""
+    """Texts, packed into rows: files of text or of JSON lines, or folders of them."""
 
     length: int
     batch: int

@@ -1,5 +1,6 @@
 """Texts in blocks: every byte once an epoch, an order that a seed fixes, rows that go on anywhere."""
 
+import json
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +44,8 @@ def encode(text: str, begins: bool) -> list[int]:
 
 
 def epoch(made: Corpus, number: int) -> list[tuple[str, bool]]:
-    return [made.block(number * made.blocks + place) for place in range(made.blocks)]
+    pieces = (made.block(number * made.blocks + place) for place in range(made.blocks))
+    return [(piece.text, piece.begins) for block in pieces for piece in block]
 
 
 def test_an_epoch_is_every_text_once(tmp_path: Path) -> None:
@@ -74,7 +76,12 @@ def test_rows_are_the_blocks_one_after_another(tmp_path: Path, every: int) -> No
     stream = Stream(made, encode, 37, StreamPosition(2), every=every)
     rows = [stream.row() for _ in range(40)]
     ids = [rows[0][0], *(token for row in rows for token in row[1:])]
-    want = [token for n in range(2, 400, every) for token in encode(*made.block(n))]
+    want = [
+        token
+        for n in range(2, 400, every)
+        for piece in made.block(n)
+        for token in encode(piece.text, piece.begins)
+    ]
     assert ids == want[: len(ids)]
     assert all(len(row) == 38 for row in rows)
     assert all(row[0] == before[-1] for before, row in pairwise(rows))
@@ -138,3 +145,75 @@ def test_a_text_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> Non
     Path(file).write_bytes(b"\xff" * 1000)
     with pytest.raises(EdgeError, match="cannot be read"):
         epoch(made, 0)
+
+
+DOCUMENTS = ["one\ntwo", "é" * 90, "", "日本 " * 40, "x", "last"]
+
+
+def json_lines(folder: Path) -> Path:
+    file = folder / "a.jsonl"
+    file.write_text("".join(json.dumps({"text": text or "y", "n": 1}) + "\n" for text in DOCUMENTS))
+    return file
+
+
+def test_lines_of_json_are_documents(tmp_path: Path) -> None:
+    """Each once an epoch, whole, wherever blocks are cut, some of which then hold none."""
+    made = Corpus([str(json_lines(tmp_path))], 1)
+    want = sorted((text or "y", True) for text in DOCUMENTS)
+    for number in (0, 3):
+        assert sorted(epoch(made, number)) == want
+    assert made.blocks > len(DOCUMENTS)
+    rows = Stream(made, encode, 50, StreamPosition(0), every=1)
+    place = rows.place
+    for _ in range(20):
+        row = rows.row()
+        assert Stream(made, encode, 50, place, every=1).row() == row
+        place = rows.place
+
+
+def packed(folder: Path, rows: list[list[int]], tokenizer: str = "mine") -> Path:
+    file = folder / "data-00000.jsonl"
+    file.write_text("".join(json.dumps({"tokens": row}) + "\n" for row in rows))
+    (folder / "manifest.json").write_text(json.dumps({"tokenizer": tokenizer}))
+    (folder / "rejected.jsonl").write_text('{"file": "a"}\n')
+    return file
+
+
+def test_rows_of_tokens_are_taken_as_they_are(tmp_path: Path) -> None:
+    rows = [list(range(n, n + 30)) for n in range(0, 600, 30)]
+    packed(tmp_path, rows)
+    made = Corpus([str(tmp_path)], 1, lambda: "mine")
+    ids = [one for place in range(made.blocks) for piece in made.block(place) for one in piece.ids]
+    assert sorted(ids) == list(range(600))
+    assert Stream(made, encode, 59, StreamPosition(0), every=1).row() == ids[:60]
+
+
+def test_tokens_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
+    file = packed(tmp_path, [[1, 2]])
+    for tokenizer in (None, lambda: "another"):
+        with pytest.raises(EdgeError, match="tokens of another tokenizer"):
+            Corpus([str(tmp_path)], 1, tokenizer)
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(EdgeError, match="tokens of another tokenizer"):
+        Corpus([str(file)], 1, lambda: "mine")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("{", "not JSON"),
+        ("", "empty"),
+        ('{"messages": []}', "no text `text` is missing"),
+        ('{"tokens": [1, -1]}', "no tokens"),
+        ('{"tokens": [true]}', "no tokens"),
+        ('{"tokens": []}', "no tokens"),
+        ('{"tokens": [99999999999]}', "no tokens"),
+    ],
+)
+def test_a_line_that_is_no_document_is_named(tmp_path: Path, line: str, why: str) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(f'{{"text": "good"}}\n{line}\n')
+    with pytest.raises(
+        EdgeError, match=rf"a\.jsonl, at byte 17: a line is no text to train on: {why}"
+    ):
+        Corpus([str(file)], 1)

@@ -6,7 +6,7 @@ import pytest
 from support import ROOT
 
 from edge.convert.calibration import Calibration
-from edge.data.corpus import Corpus
+from edge.data.corpus import Corpus, Piece
 from edge.decode.grammar import Grammar
 from edge.errors import EdgeError
 from edge.files.texts import text_of
@@ -24,7 +24,7 @@ def test_a_byte_order_mark_is_no_text(file: Path) -> None:
     file.write_bytes(TEXT.encode("utf-8-sig"))
     assert text_of(file) == TEXT
     assert Calibration.of(file).content == TEXT
-    assert Corpus([str(file)], seed=0).block(0) == (TEXT, True)
+    assert Corpus([str(file)], seed=0).block(0) == [Piece(TEXT, True)]
     file.write_bytes(('{"type": "object"}').encode("utf-8-sig"))
     Grammar.of_schema(text_of(file))
     example = (ROOT / "edge/train/recipes/stories.yaml").read_text()

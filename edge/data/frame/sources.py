@@ -27,6 +27,8 @@ TEXTS, LINES, TABLES = (".txt", ".md"), (".jsonl", ".jsonl.gz", ".jsonl.zst"), (
 KINDS = (*TEXTS, *LINES, *TABLES)
 _DEPTH = 100  # tables within tables
 _CUT_OFF = "cut off"
+TEXT, TOKENS = "text", "tokens"  # what a record holds
+_IDS = 1 << 24  # of tokens: no vocabulary is larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,13 +304,14 @@ def _lines(file: _Lines, first: int, longest: int) -> Iterator[Read]:
         number += 1
 
 
-def parsed(content: bytes) -> dict[str, Any] | Drop:
-    """The record that a line of JSON is, with a text in it."""
+def parsed(content: bytes, kinds: Sequence[str] = (TEXT,)) -> dict[str, Any] | Drop:
+    """The record that a line of JSON is, with a text in it, or with ids of tokens where those will do."""
     if not content.strip():
         return Drop("empty")
     try:
-        record = json.loads(content.decode(), parse_constant=_no_number)
-        if "\\u" in (text := content.decode()) and "\\ud" in text.lower():
+        text = content.decode()
+        record = json.loads(text, parse_constant=_no_number)
+        if "\\u" in text and "\\ud" in text.lower():
             json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except UnicodeDecodeError as error:
         return Drop("not UTF-8", other(content) or error.reason)
@@ -316,18 +319,31 @@ def parsed(content: bytes) -> dict[str, Any] | Drop:
         return Drop("not UTF-8", "half of a surrogate pair")
     except (ValueError, RecursionError) as error:
         return Drop("not JSON", str(error)[:200])
-    return _record(record)
+    return _record(record, kinds)
 
 
-def _record(record: Any) -> dict[str, Any] | Drop:
+def _record(record: Any, kinds: Sequence[str] = (TEXT,)) -> dict[str, Any] | Drop:
     if not isinstance(record, dict):
         return Drop("no record", f"a JSON {type(record).__name__}")
-    text = record.get("text")
-    if not isinstance(text, str):
-        return Drop("no text", "`text` is missing" if text is None else "`text` is no text")
     if _deep(record, _DEPTH):
         return Drop("no record", f"more than {_DEPTH} levels deep")
-    return record if text.strip() else Drop("empty")
+    kind = next((kind for kind in kinds if record.get(kind) is not None), None)
+    if kind is None:
+        return Drop("no text", f"`{kinds[0]}` is missing")
+    if kind == TOKENS:
+        return record if _ids(record[kind]) else Drop("no tokens", "`tokens` are no ids")
+    if not isinstance(record[kind], str):
+        return Drop("no text", f"`{kind}` is no text")
+    return record if record[kind].strip() else Drop("empty")
+
+
+def _ids(value: Any) -> bool:
+    """Whether these are ids of tokens, one at least."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(type(i) is int and 0 <= i < _IDS for i in value)
+    )
 
 
 def _deep(value: Any, left: int) -> bool:

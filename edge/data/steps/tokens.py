@@ -19,7 +19,7 @@ class Tokens:
         return Row(row.file, row.line, {"tokens": ids}, row.child) if ids else Drop("no tokens")
 
 
-def document(tokenizer: Tokenizer, text: str, *, begins: bool = True) -> list[int]:
+def document(tokenizer: Tokenizer, text: str, begins: bool = True) -> list[int]:
     """The ids of a document, or of what follows in one."""
     ids = tokenizer.encode(text, special=False)
     bos = tokenizer.bos_id

@@ -1,10 +1,12 @@
 """Rows of texts, packed."""
 
 import random
+from functools import partial
 
 import torch
 
 from edge.data.corpus import Corpus, Stream, StreamPosition
+from edge.data.steps.tokens import digest, document
 from edge.spec import DecoderSpec
 from edge.text.tokenizer import Tokenizer
 from edge.train.recipe import TrainingRecipe
@@ -23,9 +25,9 @@ class TextSource:
     ) -> None:
         self.cost: Cost = Likelihood((0.0, 1.0))  # of what may not be predicted, and of the rest
         self._seed, self._splits, self._rows = recipe.seed, recipe.splits, rows
-        self._tokenizer = tokenizer
+        self._encode = partial(document, tokenizer)
         self._forbidden = torch.tensor(spec.forbidden, dtype=torch.long)
-        self._corpus = Corpus(rows.files, recipe.seed)
+        self._corpus = Corpus(rows.files, recipe.seed, lambda: digest(tokenizer))
         self._streams: dict[int, Stream] = {}
 
     def start(self) -> Position:
@@ -57,8 +59,3 @@ class TextSource:
         rows = [stream.row() for _ in range(self._rows.batch // self._splits)]
         tokens = torch.tensor(rows)
         return Batch(tokens=tokens, parts=(~torch.isin(tokens, self._forbidden)).long())
-
-    def _encode(self, text: str, begins: bool) -> list[int]:
-        ids = self._tokenizer.encode(text, special=False)
-        bos = self._tokenizer.bos_id
-        return [bos, *ids] if begins and self._tokenizer.adds_bos and bos is not None else ids
