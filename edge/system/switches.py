@@ -86,6 +86,7 @@ LIBRARIES: Mapping[str, Library] = {
             "coremltools",
             "jinja2",
             "llguidance",
+            "misaki",
             "mlx",
             "numpy",
             "onnx",
@@ -98,7 +99,17 @@ LIBRARIES: Mapping[str, Library] = {
         SILENT,
     ),
     **dict.fromkeys(
-        ("pyyaml", "rich", "safetensors", "sentencepiece", "tokenizers", "typer", "uvicorn"), SILENT
+        (
+            "pyyaml",
+            "rich",
+            "safetensors",
+            "sentencepiece",
+            "soundfile",
+            "tokenizers",
+            "typer",
+            "uvicorn",
+        ),
+        SILENT,
     ),
 }
 

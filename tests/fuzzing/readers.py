@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzzing import networks, torches, vision
+from fuzzing import networks, sounds, torches, vision
 from support import ROOT, config_of, converted, dividing, safetensors, tiny, weights_of
 
 from edge.source import registry
@@ -690,6 +690,7 @@ READERS: dict[str, Reader] = {
     "pickle": Reader(
         kind="bytes", seeds=torches.pickles, read=torches.read_pickle, words=torches.WORDS
     ),
+    "sound": Reader(kind="bytes", seeds=sounds.files, read=sounds.read_file, words=sounds.WORDS),
     "picture": Reader(kind="bytes", seeds=vision.pictures, read=vision.read_picture),
     "gguf part": Reader(kind="bytes", seeds=_gguf_parts, read=_read_gguf_part),
     "gguf text": Reader(kind="bytes", seeds=_gguf_texts, read=_read_gguf_text),

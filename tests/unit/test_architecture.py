@@ -58,6 +58,8 @@ TOOLKITS = {
         "edge/measure/scatter.py",
         "edge/vision/",
     ),
+    "soundfile": ("edge/audio/sound.py",),
+    "misaki": (),  # its lexicon is read, none of its code
     "platformdirs": ("edge/system/home.py",),
     "pyarrow": ("edge/data/frame/arrow.py",),
     "ray": ("edge/data/frame/on_ray.py",),
@@ -72,7 +74,7 @@ TOOLKITS = {
 ROOMS = (
     *("errors", "typing", "system", "files"),
     *("spec", "net", "names", "ops", "protocols"),
-    *("nn", "vision", "families", "quant", "adapters", "artifact", "source", "text"),
+    *("nn", "audio", "vision", "families", "quant", "adapters", "artifact", "source", "text"),
     *("contracts", "decode", "targets", "gguf"),
     *("convert", "run", "pipelines", "data", "prove", "measure"),
     *("apps",),
