@@ -1,6 +1,7 @@
 """What tests of training share: tiny checkpoints that can read, texts, small recipes."""
 
 import dataclasses
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from edge.measure.recall import text
 from edge.train import fields
 from edge.train import recipe as recipes
 from edge.train.recipe import Rates, Skip, TrainingRecipe
-from edge.train.rows import Stories, Text
+from edge.train.rows import Rows, Stories, Text
 
 EXAMPLE = recipes.read(fields.EXAMPLE)
 assert isinstance(EXAMPLE.rows, Stories)
@@ -32,6 +33,66 @@ def speaking(folder: Path, family: str = "llama", **changes: Any) -> Path:
     for name, content in vocabulary.files().items():
         (folder / name).write_bytes(content)
     return folder
+
+
+# No blank and no line between a turn's end and the next one.
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def talking(folder: Path, family: str = "llama", **changes: Any) -> Path:
+    """The same with a chat template."""
+    (speaking(folder, family, **changes) / "chat_template.jinja").write_text(TEMPLATE)
+    return folder
+
+
+def chats(file: Path, count: int = 21) -> str:
+    """Conversations of one turn or of two, some with a system message."""
+    rng, lines = random.Random(1), []
+    for number in range(count):
+        said = [("system", "Be kind.")] if number % 4 == 0 else []
+        for _ in range(1 + number % 2):
+            said += [("user", words(rng)), ("assistant", words(rng))]
+        messages = [{"role": role, "content": content} for role, content in said]
+        lines.append({"messages": messages})
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(file)
+
+
+def pairs(file: Path, count: int = 13) -> str:
+    """Answers of which one is liked better, to a question or after a conversation."""
+    rng, lines = random.Random(2), []
+    for number in range(count):
+        asked: Any = words(rng)
+        if number % 3 == 0:
+            roles = ("user", "assistant", "user")
+            asked = [{"role": role, "content": words(rng)} for role in roles]
+        lines.append({"prompt": asked, "chosen": words(rng), "rejected": words(rng)})
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(file)
+
+
+_WORDS = ("the", "cat", "had", "a", "red", "ball", "and", "was", "kind")
+
+
+def words(rng: random.Random) -> str:
+    return " ".join(rng.choices(_WORDS, k=rng.randint(1, 7)))
+
+
+def on_rows(rows: Rows, start: Path, *, steps: int = 5, **changes: Any) -> TrainingRecipe:
+    """A recipe that goes on from a checkpoint, on rows of any kind."""
+    given: dict[str, Any] = {
+        "seed": 3,
+        "tokens": steps * 60,
+        "start": str(start),
+        "skip": CURRICULA["all"],
+        "rates": ADAM,
+        "rows": rows,
+        "precision": "fp32",
+    }
+    return TrainingRecipe(**given | changes)
 
 
 def texts(folder: Path, count: int = 3) -> list[str]:

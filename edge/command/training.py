@@ -26,8 +26,8 @@ def train(
         list[str] | None,
         typer.Option(
             help="What it learns from, instead of the recipe's: UTF-8 texts, JSON lines, or folders of them, such as "
-            "`edge data` makes; the folder of fonts of a recipe that draws its pictures; lines of JSON with pictures "
-            "and labels, or a folder of arrays, for another network. Several may follow."
+            "`edge data` makes; lines of JSON with conversations, pairs of answers, or pictures and labels; the folder "
+            "of fonts of a recipe that draws its pictures; a folder of arrays. Several may follow."
         ),
     ] = None,
     more: Annotated[
@@ -38,13 +38,15 @@ def train(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model by a recipe, on torch: from scratch, or on from a checkpoint, with LayerSkip or an adapter; a
-    small InternVL that reads, on pictures that it draws; or a network that is no decoder, on examples. Several
-    processes, one a GPU, share the work; a run goes on with any number of them.
+    """Train a model by a recipe, on torch: from scratch, or on from a checkpoint, on texts, conversations or pairs of
+    answers, with LayerSkip or an adapter; a small InternVL that reads, on pictures that it draws; or a network that is
+    no decoder, on examples. Several processes, one a GPU, share the work; a run goes on with any number of them.
 
     \b
     Example: edge train stories -o runs/stories
     Example: edge train layerskip-continue --start ./Llama-3.2-1B --data book.txt -o runs/skip
+    Example: edge train chat --start ./SmolLM2-135M --data chats.jsonl -o runs/chat
+    Example: edge train dpo --start runs/chat/model --data pairs.jsonl -o runs/dpo
     Example: edge train lora --start ./SmolLM2-135M-Instruct --data book.txt -o runs/mine
     Example: edge train reads --data fonts -o runs/reads
     Example: edge train classify --start ./vit-base --data pictures.jsonl -o runs/mine

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from edge.data.frame.sources import TEXT, TOKENS, parsed
 from edge.data.frame.step import Drop
+from edge.data.jsonl import files
 from edge.errors import EdgeError
 from edge.files.config import Config
 from edge.files.texts import MARK, other, unreadable
@@ -26,7 +27,7 @@ from edge.files.texts import MARK, other, unreadable
 BLOCK = 32 << 10  # bytes
 _REACH = 1 << 10  # bytes in which a block looks for where to end
 _CHUNK = 1 << 20
-_LINES, _LOG = ".jsonl", "rejected.jsonl"  # which tells of what is not there
+_LINES = ".jsonl"
 Encode = Callable[[str, bool], list[int]]  # a text, and whether a document begins with it -> ids
 
 
@@ -55,7 +56,7 @@ class Corpus:
     def __init__(
         self, names: Sequence[str], seed: int, tokenizer: Callable[[], str] | None = None
     ) -> None:
-        self._files = [file for name in names for file in _files(Path(name))]
+        self._files = [file for name in names for file in files(Path(name), "*.txt", f"*{_LINES}")]
         digest = hashlib.sha256()
         looked = [_read_through(file, digest.update) for file in self._files]
         self.digest = digest.hexdigest()  # of all texts, one after another
@@ -127,22 +128,6 @@ class Stream:
             used -= self._counts.pop(0)
             block += self._every
         self.place = StreamPosition(block, used)
-
-
-def _files(path: Path) -> Iterator[Path]:
-    """A file, or the texts of a folder by name; so also what `edge data` wrote."""
-    if not path.is_dir():
-        yield path
-        return
-    found = sorted(
-        file
-        for kind in ("*.txt", f"*{_LINES}")
-        for file in path.glob(kind)
-        if file.name != _LOG and file.resolve().is_relative_to(path.resolve())
-    )
-    if not found:
-        raise EdgeError(f"{path} holds no *.txt or *.jsonl file", fix="name the files of text")
-    yield from found
 
 
 def _read_through(file: Path, update: Callable[[bytes], None]) -> tuple[int, bool]:

@@ -7,7 +7,8 @@ process can: one multiplication may ask for gigabytes.
 To compile a template takes ten times as long as to render it, so it is done once, in a process that
 sees no conversation: {"template"} -> {"code"}, which is loaded nowhere but here: by a process that is
 confined as the one that made it. With that code standing, {"chats", "variables", "characters"} ->
-{"texts"}. Or {"error"}.
+{"texts", "told"}: for all of which there are so many characters, and where in each is what
+`{% generation %}` encloses. Or {"error"}.
 """
 
 import base64
@@ -59,7 +60,7 @@ def _answer(environment: Any, template: Any, request: Any) -> Answer:
         if template is None:
             compiled = marshal.dumps(environment.compile(request["template"]))
             return {"code": base64.b64encode(compiled).decode()}
-        return {"texts": [_render(template, chat, request) for chat in request["chats"]]}
+        return _rendered(environment, template, request)
     except FAILURES as error:
         return _said(error)
 
@@ -68,14 +69,21 @@ def _said(error: BaseException) -> Answer:
     return {"error": f"{type(error).__name__}: {str(error)[:500]}"}
 
 
-def _render(template: Any, chat: Any, request: Any) -> str:
-    parts, left = [], request["characters"]
-    for part in template.generate(messages=chat, **request["variables"]):
-        left -= len(part)
-        if left < 0:
-            raise OverflowError(f"the text has more than {request['characters']} characters")
-        parts.append(part)
-    return "".join(parts)
+def _rendered(environment: Any, template: Any, request: Any) -> Answer:
+    texts, told, left = list[str](), list[Any](), request["characters"]
+    for chat in request["chats"]:
+        parts: list[str] = []
+        spans: list[tuple[int, int]] = []
+        environment.told = spans
+        environment.said = lambda parts=parts: sum(map(len, parts))
+        for part in template.generate(messages=chat, **request["variables"]):
+            left -= len(part)
+            if left < 0:
+                raise OverflowError(f"the text has more than {request['characters']} characters")
+            parts.append(part)
+        texts.append("".join(parts))
+        told.append(spans)
+    return {"texts": texts, "told": told}
 
 
 def _environment() -> Any:
@@ -85,13 +93,21 @@ def _environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """{% generation %} marks what a model is trained on; here it shows its body."""
+        """{% generation %} marks what a model is trained on: where it lies is told, and its body shown."""
 
         tags = {"generation"}  # noqa: RUF012 - jinja2 declares it as a plain attribute
 
         def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            call = self.call_method("show")
+            return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
+
+        def show(self, caller: Any) -> Any:
+            environment: Any = self.environment
+            text, start = caller(), environment.said()
+            environment.told.append((start, start + len(text)))
+            return text
 
     class Sandbox(ImmutableSandboxedEnvironment):
         """No attribute that starts with an underscore, on any object."""

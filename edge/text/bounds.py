@@ -39,14 +39,19 @@ def check(library: tokenizers.Tokenizer) -> None:
 
 
 def encode(library: tokenizers.Tokenizer, text: str, *, special: bool) -> list[int]:
-    """Ids of a text. The library runs on a thread of its own, so that it can be given up."""
+    """Ids of a text."""
+    return encoded(library, text, special=special).ids
+
+
+def encoded(library: tokenizers.Tokenizer, text: str, *, special: bool) -> tokenizers.Encoding:
+    """Ids of a text and where in it each lies. The library runs on a thread of its own, so that it can be given up."""
     # For one text its own threads only cost, and it warns of them at every fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    made: list[list[int] | BaseException] = []
+    made: list[tokenizers.Encoding | BaseException] = []
 
     def run() -> None:
         try:
-            made.append(library.encode_batch([text], add_special_tokens=special)[0].ids)
+            made.append(library.encode_batch([text], add_special_tokens=special)[0])
         except BaseException as error:  # a panic inside the library is no Exception
             made.append(error)
 

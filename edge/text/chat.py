@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from edge.errors import Damaged, EdgeError
 from edge.files.config import Config, read_json
@@ -19,7 +19,8 @@ LIMIT = 256 << 10  # bytes of a template; the longest in use take about 20 KiB
 SECONDS = 2  # of processor time to compile one, and to render it, which take milliseconds
 PATIENCE = 8.0  # seconds by the clock: a busy machine is no hostile template
 MEGABYTES = 512
-CHARACTERS = 1 << 20  # of output, beside the conversation itself
+CHARACTERS = 1 << 20  # of output, beside the conversations themselves
+TOGETHER = 64  # conversations that share this room
 _OTHER_FILE = "use a template of the model's publisher, or run with --raw"
 
 
@@ -37,6 +38,16 @@ class Template(Protocol):
     def render(self, messages: Sequence[Message], *, generate: bool) -> str: ...
 
     def get_ready(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as text; `told`: from where to where lies what a template marks as what a model is trained
+    on, by `{% generation %}`.
+    """
+
+    text: str
+    told: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +75,11 @@ class ChatTemplate:
         A message that the template would leave out without a word is an error, as is a template
         that fails, or that takes more time, memory or text than any honest one.
         """
-        # A mark in the place of each message that an old template might not know how to show.
-        marked = [
-            replace(message, content="mark" + secrets.token_hex(8))
-            if _is_rare(message)
-            else message
-            for message in messages
-        ]
-        chats = [messages] if marked == list(messages) else [messages, marked]
-        texts = self._run(chats, generate=generate)
-        for message, mark in zip(messages, marked, strict=True):
-            if message != mark and mark.content not in texts[1]:
-                raise EdgeError(
-                    f"this model's chat template leaves out messages of the role {message.role!r}",
-                    fix=f"put the text of the {message.role} message into the first user message",
-                )
+        marks = marked(messages)
+        chats = [messages] if marks is None else [messages, marks]
+        texts = [one.text for one in self.rendered(chats, generate=generate)]
+        if marks is not None:
+            refuse_left_out(messages, marks, texts[1])
         return texts[0]
 
     def get_ready(self) -> None:
@@ -90,14 +91,15 @@ class ChatTemplate:
 
         threading.Thread(target=first, daemon=True).start()
 
-    def _run(self, chats: Sequence[Sequence[Message]], *, generate: bool) -> list[str]:
-        said = sum(len(message.content) for message in chats[0])
-        characters = CHARACTERS + 4 * said
+    def rendered(self, chats: Sequence[Sequence[Message]], *, generate: bool) -> list[Rendered]:
+        """Several conversations at once, with limits for all together; what is left out is not looked for."""
+        said = sum(len(message.content) for chat in chats for message in chat)
+        characters = CHARACTERS * -(-len(chats) // TOGETHER) + 4 * said
         limits = Limits(
             seconds=SECONDS,
             patience=PATIENCE,
-            megabytes=MEGABYTES + (said * 32 * len(chats) >> 26 << 6),  # seldom another
-            answer=len(chats) * (12 * characters + 4096),  # JSON takes 12 bytes for some characters
+            megabytes=MEGABYTES + (said * 32 >> 26 << 6),  # seldom another
+            answer=12 * characters + 4096 * len(chats),  # JSON takes 12 bytes for some characters
         )
         request = {
             "chats": [[asdict(message) for message in chat] for chat in chats],
@@ -107,14 +109,48 @@ class ChatTemplate:
             "characters": characters,
         }  # fmt: skip
         code = compiled(self.source, SECONDS, PATIENCE, MEGABYTES)
-        texts = answered(ask(SCRIPT, request, limits, stands=code), "texts")
-        if not isinstance(texts, list) or len(texts) != len(chats):
+        answer = ask(SCRIPT, request, limits, stands=code)
+        texts, told = answered(answer, "texts"), answered(answer, "told")
+        if not _as_many(texts, chats) or not _as_many(told, chats):
             raise failed("it gave no answer")
-        return [str(text) for text in texts]
+        pairs = zip(texts, told, strict=True)
+        return [Rendered(str(text), _spans(text, spans)) for text, spans in pairs]
 
 
-def _is_rare(message: Message) -> bool:
-    return message.role not in ("user", "assistant") and bool(message.content.strip())
+def _as_many(answers: object, chats: Sequence[object]) -> TypeGuard[list[Any]]:
+    return isinstance(answers, list) and len(answers) == len(chats)
+
+
+def _spans(text: object, spans: object) -> tuple[tuple[int, int], ...]:
+    """Places in a text, as a process says that may not be trusted."""
+    try:
+        found = tuple((int(start), int(stop)) for start, stop in spans)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise failed("it gave no answer") from None
+    return tuple((max(0, start), stop) for start, stop in found if start < stop <= len(str(text)))
+
+
+def marked(messages: Sequence[Message]) -> list[Message] | None:
+    """The same with a mark in the place of each message that an old template might not know how to show; None where
+    there is none.
+    """
+    rare = [m.role not in ("user", "assistant") and bool(m.content.strip()) for m in messages]
+    if not any(rare):
+        return None
+    return [
+        replace(message, content="mark" + secrets.token_hex(8)) if is_rare else message
+        for message, is_rare in zip(messages, rare, strict=True)
+    ]
+
+
+def refuse_left_out(messages: Sequence[Message], marks: Sequence[Message], text: str) -> None:
+    """Of a conversation with marks, as a text."""
+    for message, mark in zip(messages, marks, strict=True):
+        if message != mark and mark.content not in text:
+            raise EdgeError(
+                f"this model's chat template leaves out messages of the role {message.role!r}",
+                fix=f"put the text of the {message.role} message into the first user message",
+            )
 
 
 def encode_chat(

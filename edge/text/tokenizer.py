@@ -75,14 +75,22 @@ class Tokenizer:
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Ids of a text; `special` puts BOS (and EOS) around it as the checkpoint asks."""
+        ids = self._encoded(text).ids
+        return [*self._lead, *ids, *self._tail] if special else ids
+
+    def places(self, text: str) -> list[tuple[int, tuple[int, int]]]:
+        """Ids of a text, without BOS, each with the characters that it stands for: from where to where."""
+        found = self._encoded(text)
+        return list(zip(found.ids, found.offsets, strict=True))
+
+    def _encoded(self, text: str) -> tokenizers.Encoding:
         try:
-            ids = bounds.encode(self._library, text, special=False)
+            return bounds.encoded(self._library, text, special=False)
         except (UnicodeError, TypeError):
             raise EdgeError(
                 "the text is not valid Unicode: it holds half of a surrogate pair",
                 fix="pass text that is encoded as UTF-8",
             ) from None
-        return [*self._lead, *ids, *self._tail] if special else ids
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Text of ids. Bytes that are no UTF-8 become U+FFFD; unknown ids give nothing."""
@@ -102,6 +110,10 @@ class Tokenizer:
     def id_of(self, token: str) -> int | None:
         """The id of a whole token, special or not; None if there is none."""
         return _id_of(self._library, token)
+
+    def is_special(self, token: int) -> bool:
+        """Whether an id is no text of its own: what `skip_special` leaves out."""
+        return token in self._hidden
 
     def definition(self) -> str:
         """The whole tokenizer as a tokenizer.json, added tokens and their flags included."""

@@ -84,7 +84,7 @@ class Rates:
     matrix: float
     other: float
     shrink: float  # weight decay of the matrices, relative to their rate
-    warmup: int  # tokens
+    warmup: float  # tokens; below 1, a share of all
     decay: float  # the last share of all tokens, over which rates fall to nothing
     optimizer: Literal["muon", "adam"] = "muon"  # of the matrices
 
@@ -98,9 +98,10 @@ class TrainingRecipe:
     """
 
     seed: int
-    tokens: int
     rates: Rates
     rows: Rows  # in a file under the name of their kind
+    tokens: int | None = None  # that are trained on, in all
+    epochs: int | None = None  # or how often all data is, if it has an end
     skip: Skip = NONE
     shape: Shape | None = None
     start: str | None = None  # an id of the registry, or a folder
@@ -117,12 +118,23 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         if (self.shape is None) == (self.start is None):
             raise ValueError("it needs a shape or a start, one of them")
-        if self.adapter is not None and self.start is None:
+        if (self.tokens is None) == (self.epochs is None):
+            raise ValueError("it needs tokens or epochs, one of them")
+        if self.adapter is not None:
+            self._check_adapter(self.adapter)
+        self._check_rows()
+
+    def _check_adapter(self, adapter: AdapterRecipe) -> None:
+        if self.start is None:
             raise ValueError("an adapter is of a checkpoint: it needs a start")
-        if self.adapter is not None and self.sharded:
+        if self.sharded:
             raise ValueError("an adapter's weights are whole in every process: leave out sharded")
-        if self.adapter is not None and self.adapter.dropout and self.skip.dropout:
+        if adapter.dropout and self.skip.dropout:
             raise ValueError("dropout of an adapter and of layers are not trained together")
+
+    def _check_rows(self) -> None:
+        if self.epochs is not None and not self.rows.finite:
+            raise ValueError("epochs are for chats and pairs; others need tokens")
         self.rows.check(scratch=self.start is None)
         for length, batch in self.rows.sizes():
             if batch % self.splits:

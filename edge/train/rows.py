@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 from edge.data.rows import Stage
 from edge.errors import EdgeError
@@ -11,9 +11,10 @@ from edge.train.fields import SMALL, built, check, table
 
 
 class Rows(ABC):
-    """Rows of one kind."""
+    """Rows of one kind. `finite`: whether there are so many and no more."""
 
     __slots__ = ()
+    finite: ClassVar[bool] = False
 
     @classmethod
     def of_table(cls, raw: object, where: str) -> Self:
@@ -102,17 +103,74 @@ class Text(Rows):
         return replace(self, files=_named(tuple(files) or self.files))
 
     def check(self, *, scratch: bool) -> None:
-        if scratch != (self.tokenizer is not None):
-            raise ValueError(
-                "text: tokenizer is for a shape, and needed there; a start has its own"
-            )
+        _check_tokenizer("text", self.tokenizer, scratch=scratch)
 
     @property
     def vocabulary(self) -> str | None:
         return self.tokenizer
 
 
-KINDS: Mapping[str, type[Rows]] = {"stories": Stories, "text": Text}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chats(Rows):
+    """Conversations, one a row: files of JSON objects, one a line, or folders of *.jsonl files. What the assistant says
+    is learned, up to the token that ends its turn.
+    """
+
+    finite: ClassVar[bool] = True
+    length: int  # of the longest row
+    batch: int
+    files: tuple[str, ...] = ()  # or those that --data names
+    tokenizer: str | None = (
+        None  # a checkpoint that has one, and a template; for a model from scratch alone
+    )
+    longer: Literal["cut", "drop"] = (
+        "cut"  # what becomes of a conversation that is longer than a row
+    )
+
+    def sizes(self) -> list[tuple[int, int]]:
+        return [(self.length, self.batch)]
+
+    def reading(self, files: Sequence[str]) -> Self:
+        return replace(self, files=_named(tuple(files) or self.files))
+
+    def check(self, *, scratch: bool) -> None:
+        _check_tokenizer("chats", self.tokenizer, scratch=scratch)
+
+    @property
+    def vocabulary(self) -> str | None:
+        return self.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pairs(Rows):
+    """Pairs of answers to the same, of which one is liked better (DPO, arXiv 2305.18290): files as of conversations. A
+    batch has so many pairs, of two rows each.
+    """
+
+    finite: ClassVar[bool] = True
+    length: int  # of the longest row
+    batch: int
+    beta: float  # how much an answer's log-probability, beyond the start's, counts as a reward
+    files: tuple[str, ...] = ()  # or those that --data names
+    loss: Literal["sigmoid", "hinge", "ipo"] = "sigmoid"
+    longer: Literal["cut", "drop"] = "drop"
+
+    def __post_init__(self) -> None:
+        if not self.beta:
+            raise ValueError("pairs: beta is 0, so that nothing would be learned")
+
+    def sizes(self) -> list[tuple[int, int]]:
+        return [(self.length, self.batch)]
+
+    def reading(self, files: Sequence[str]) -> Self:
+        return replace(self, files=_named(tuple(files) or self.files))
+
+    def check(self, *, scratch: bool) -> None:
+        if scratch:
+            raise ValueError("pairs are learned from a start, which they are measured against")
+
+
+KINDS: Mapping[str, type[Rows]] = {"stories": Stories, "text": Text, "chats": Chats, "pairs": Pairs}
 
 
 def rows_of(raw: Mapping[str, object]) -> tuple[str, Rows]:
@@ -121,6 +179,11 @@ def rows_of(raw: Mapping[str, object]) -> tuple[str, Rows]:
     if len(kinds) != 1:
         raise ValueError(f"it needs one of {', '.join(KINDS)}: what it learns from")
     return kinds[0], KINDS[kinds[0]].of_table(raw[kinds[0]], kinds[0])
+
+
+def _check_tokenizer(name: str, tokenizer: str | None, *, scratch: bool) -> None:
+    if scratch != (tokenizer is not None):
+        raise ValueError(f"{name}: tokenizer is for a shape, and needed there; a start has its own")
 
 
 def _named(files: tuple[str, ...]) -> tuple[str, ...]:

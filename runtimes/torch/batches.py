@@ -15,10 +15,15 @@ from edge.data.rows import Stage, Writer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """tokens and parts [B, T + 1]."""
+    """tokens and parts [B, T + 1]; or [B, R, T + 1], where R rows belong together and skip the same layers."""
 
     tokens: torch.Tensor
     parts: torch.Tensor
+
+    @property
+    def each(self) -> int:
+        """How many rows belong together."""
+        return self.tokens[0].shape[:-1].numel()
 
     def split(self, count: int) -> list[Self]:
         splits = (

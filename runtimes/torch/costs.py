@@ -3,8 +3,9 @@
 T positions, V vocabulary.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,61 @@ class Likelihood:
         if device not in self._tables:
             self._tables[device] = self._tables["cpu"].to(device)
         return self._tables[device][batch.parts[:, 1:]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared(Batch):
+    """tokens and parts [B, 2, T + 1]: the chosen answer, then the rejected one, to the same; reference [B, 2]: their
+    log-probabilities by the weights that training starts from.
+    """
+
+    reference: torch.Tensor
+
+
+class Preference:
+    """What a model has to learn to like the chosen answer better than the rejected one, beyond what its start does:
+    their margin is m = beta ((log p - log p_start)(chosen) - (log p - log p_start)(rejected)).
+
+    `sigmoid`: -log sigmoid(m) (DPO, arXiv 2305.18290); `hinge`: max(0, 1 - m) (arXiv 2305.10425, 2309.06657); `ipo`:
+    (d - 1 / (2 beta))², where d is the same difference by the mean token of each answer (arXiv 2310.12036). An exit is
+    measured against the same start. Right is an answer that was chosen and is liked better.
+    """
+
+    judged = True
+
+    def __init__(self, loss: Literal["sigmoid", "hinge", "ipo"], beta: float) -> None:
+        self._loss, self._beta = loss, beta
+
+    def count(self, batch: Batch) -> float:
+        return len(batch.tokens)
+
+    def of(self, logits: torch.Tensor, batch: Batch, total: float) -> torch.Tensor:
+        gained = self._gained(logits, batch)
+        if self._loss == "ipo":
+            gained = gained / batch.parts[..., 1:].sum(-1)
+        far = gained[:, 0] - gained[:, 1]
+        return _FORMS[self._loss](far, self._beta).sum() / total
+
+    def judge(self, logits: torch.Tensor, batch: Batch) -> tuple[int, int]:
+        gained = self._gained(logits.detach(), batch)
+        return int((gained[:, 0] > gained[:, 1]).sum()), len(gained)
+
+    def _gained(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        assert isinstance(batch, Compared)
+        return answers(logits, batch) - batch.reference
+
+
+_FORMS: Mapping[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
+    "sigmoid": lambda far, beta: -F.logsigmoid(beta * far),
+    "hinge": lambda far, beta: F.relu(1 - beta * far),
+    "ipo": lambda far, beta: (far - 1 / (2 * beta)).square(),
+}
+
+
+def answers(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The log-probability of what counts of each row: [..., T, V] -> [...]."""
+    each = log_probabilities(logits, batch)
+    return each.masked_fill(batch.parts[..., 1:] == 0, 0.0).sum(-1)
 
 
 def log_probabilities(logits: torch.Tensor, batch: Batch) -> torch.Tensor:

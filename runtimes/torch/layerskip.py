@@ -19,7 +19,9 @@ from edge_runtimes.torch.ops import Tables, TorchOps
 Pair = tuple[
     torch.Tensor, torch.Tensor | None
 ]  # the residual stream: x and what is still to be added
-Loss = Callable[[torch.Tensor], torch.Tensor]  # logits [B, T, V] -> a number
+Loss = Callable[
+    [torch.Tensor], torch.Tensor
+]  # logits [B, T, V] -> a number, or one each of something
 
 
 def keep(chances: Sequence[float], batch: int, rng: torch.Generator) -> torch.Tensor:

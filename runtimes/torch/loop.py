@@ -55,6 +55,10 @@ class Loop(ABC):
     def step(self) -> None:
         """One batch, one update."""
 
+    def begin(self) -> None:
+        """What is done once, before the first step of all: nothing, for most."""
+        return
+
     @abstractmethod
     def export(self) -> Path | None:
         """Write the checkpoint as its ecosystem has it."""
@@ -125,7 +129,8 @@ class Loop(ABC):
         """Up over the warm-up, level, then down to nothing over the last share of the tokens."""
         rates, at = self.rates, self.at
         left = (self.total - at.tokens) / max(1.0, rates.decay * self.total)
-        return max(0.0, min(1.0, (at.tokens + 1) / max(1, rates.warmup), left))
+        warmup = rates.warmup * (1 if rates.warmup >= 1 else self.total)
+        return max(0.0, min(1.0, (at.tokens + 1) / max(1, warmup), left))
 
     def log(self) -> None:
         if not self.ranks.first:

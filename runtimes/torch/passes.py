@@ -16,8 +16,8 @@ from edge.system import processors
 from edge.train.origin import fitting
 from edge_runtimes.torch import layerskip
 from edge_runtimes.torch.batches import Batch, SkipsAndExits
-from edge_runtimes.torch.costs import Cost
-from edge_runtimes.torch.held import Held
+from edge_runtimes.torch.costs import Cost, answers
+from edge_runtimes.torch.held import Held, Weights
 from edge_runtimes.torch.narrow import Precision, narrow
 from edge_runtimes.torch.ops import TorchOps
 
@@ -89,27 +89,55 @@ class Passes:
             return tuple(torch.zeros_like(weight) for weight in weights), score
         return torch.autograd.grad(loss, weights, materialize_grads=True), score
 
+    @torch.no_grad()
+    def told(self, batch: Batch) -> torch.Tensor:
+        """The log-probability of what counts of each row, [B, R], by the weights as they are, on their device."""
+        last = len(self._spec.layers) - 1
+        kept = torch.ones(last + 1, len(batch.tokens), dtype=torch.bool)
+        seeds = torch.zeros(len(batch.tokens), dtype=torch.long)
+        skips = SkipsAndExits(kept=kept, exits={last: 1.0}, seeds=seeds)
+
+        def share(batch: Batch, skips: SkipsAndExits) -> torch.Tensor:
+            moved = batch.moved(self._moved)
+            with torch.no_grad():  # a thread of the pool has its own mind
+                weights = self._held.weights  # in which nothing is random
+                return self._through(weights, moved, skips, lambda all_: answers(all_, moved))[0]
+
+        workers = min(self._workers, len(batch.tokens))
+        return torch.cat(list(self._pool.map(share, batch.split(workers), skips.split(workers))))
+
     def _forward(
         self, batch: Batch, skips: SkipsAndExits, total: float
     ) -> tuple[torch.Tensor, Score]:
         batch = batch.moved(self._moved)
+        weights = self._held.seen(skips.seeds.repeat_interleave(batch.each))
+        loss, logits = self._through(
+            weights, batch, skips, lambda logits: self._cost.of(logits, batch, total)
+        )
+        right, asked = self._cost.judge(logits, batch)
+        return loss, Score(loss=loss.detach(), right=right, answers=asked)
+
+    def _through(
+        self, weights: Weights, batch: Batch, skips: SkipsAndExits, measure: layerskip.Loss
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a batch that is on the device comes to by `measure`, and its last logits."""
+        rows = batch.tokens[..., :-1].flatten(0, -2)
+        kept = skips.kept.repeat_interleave(batch.each, dim=1)
 
         def measured() -> tuple[torch.Tensor, torch.Tensor]:
             return layerskip.loss(
-                TorchOps(self._held.seen(skips.seeds), compiled=self._compiled),
-                fitting(self._spec, batch.tokens.shape[1] - 1),
-                batch.tokens[:, :-1],
-                kept=skips.kept,
+                TorchOps(weights, compiled=self._compiled),
+                fitting(self._spec, rows.shape[1]),
+                rows,
+                kept=kept,
                 exits=skips.exits,
-                measure=lambda logits: self._cost.of(logits, batch, total),
+                measure=measure,
                 recompute=self._recompute,
                 through=self._held.through,
             )
 
         with narrow(self._device.type, self._precision):
-            loss, logits = self._held.through(None, measured)
-        right, answers = self._cost.judge(logits, batch)
-        return loss, Score(loss=loss.detach(), right=right, answers=answers)
+            return self._held.through(None, measured)
 
     def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
         """On the device; to CUDA without waiting for it."""

@@ -39,11 +39,11 @@ class Run(Loop):
         self.recipe = recipe
         self.mine = ranks.mine(recipe.splits)
         self.origin = origin(recipe, find)
-        self.source = source_of(recipe, self.origin)
+        self.source = source_of(recipe, self.origin, say=ranks.first)
         self.judged = self.source.cost.judged
         self.spec = self.origin.spec
         held = _held(recipe, self.origin, ranks)
-        super().__init__(out, ranks=ranks, held=held, rates=recipe.rates, total=recipe.tokens)
+        super().__init__(out, ranks=ranks, held=held, rates=recipe.rates, total=self._total())
         self.passes = Passes(
             self.spec,
             self.held,
@@ -56,6 +56,13 @@ class Run(Loop):
 
     def start(self) -> state.Position:
         return self.source.start()
+
+    def begin(self) -> None:
+        self.source.begin(self.out, self.passes, self.ranks)
+
+    def restore(self) -> None:
+        super().restore()
+        self.source.restore(self.out)
 
     def step(self) -> None:
         """One batch, one update, and a look at whether the stage is done."""
@@ -84,10 +91,18 @@ class Run(Loop):
             at.stage, at.since = at.stage + 1, at.step
             self.log()
 
+    def _total(self) -> int:
+        """Tokens of the whole run."""
+        if self.recipe.tokens is not None:
+            return self.recipe.tokens
+        assert self.recipe.epochs is not None
+        assert self.source.tokens is not None
+        return self.recipe.epochs * self.source.tokens
+
     def skips(self, drawn: Drawn, split: int = 0) -> SkipsAndExits:
         """Layers are the same for every split, and in every process: each skips as much as any other."""
         at, skip, count = self.at, self.recipe.skip, len(self.spec.layers)
-        progress = min(1.0, at.tokens / self.recipe.tokens)
+        progress = min(1.0, at.tokens / self.total)
         seeded = torch.Generator().manual_seed(drawn.seed)
         chances = [dropout(skip, layer, count, progress) for layer in range(count)]
         rows = len(drawn.batches[0].tokens)

@@ -48,5 +48,7 @@ def train(
             run = Run(changed(made, start=start, data=data), out, ranks=ranks, find=find)
         if begun(out, ranks):
             run.restore()
+        else:
+            run.begin()
         run.go()
         return run.export()

@@ -197,9 +197,10 @@ def test_many_messages_are_rendered_twice_at_most(monkeypatch: pytest.MonkeyPatc
 
     def ask(
         _: Path, request: dict[str, list[object]], __: object, *, stands: str
-    ) -> dict[str, list[str]]:
+    ) -> dict[str, list[object]]:
         chats.extend(request["chats"])
-        return {"texts": [str(chat) for chat in request["chats"]]}
+        texts: list[object] = [str(chat) for chat in request["chats"]]
+        return {"texts": texts, "told": [[]] * len(texts)}
 
     monkeypatch.setattr(chat, "ask", ask)
     ChatTemplate("x", {}).render([Message("system", "be " * 9)] * 1000, generate=True)

@@ -1,18 +1,48 @@
 """The source of a recipe's rows."""
 
+from edge.data import chats, talks
+from edge.errors import EdgeError
+from edge.text.chat import ChatTemplate
+from edge.text.spoken import refuse_without_roles
 from edge.text.tokenizer import Tokenizer
 from edge.train.origin import Origin
 from edge.train.recipe import TrainingRecipe
-from edge.train.rows import Stories, Text
+from edge.train.rows import Chats, Pairs, Stories, Text
+from edge_runtimes.torch.sources.pairs import PairSource
 from edge_runtimes.torch.sources.source import Source
 from edge_runtimes.torch.sources.stories import StorySource
+from edge_runtimes.torch.sources.talks import TalkSource, report
 from edge_runtimes.torch.sources.texts import TextSource
 
 
-def source_of(recipe: TrainingRecipe, origin: Origin) -> Source:
-    rows = recipe.rows
+def source_of(recipe: TrainingRecipe, origin: Origin, *, say: bool) -> Source:
+    """`say`: what of the data was not as it should be."""
+    rows, spec = recipe.rows, origin.spec
     if isinstance(rows, Stories):
         return StorySource(recipe, rows)
-    assert isinstance(rows, Text)
     assert origin.folder is not None
-    return TextSource(recipe, rows, origin.spec, Tokenizer.load(origin.folder))
+    if isinstance(rows, Text):
+        return TextSource(recipe, rows, spec, Tokenizer.load(origin.folder))
+    assert isinstance(rows, Chats | Pairs)
+    read = _talks(rows, origin)
+    if say:
+        report(read, rows.length)
+    if isinstance(rows, Chats):
+        return TalkSource(recipe, spec, read)
+    return PairSource(recipe, rows, spec, read)
+
+
+def _talks(rows: Chats | Pairs, origin: Origin) -> talks.Talks:
+    assert origin.folder is not None
+    template = ChatTemplate.load(origin.folder)
+    if template is None:
+        raise EdgeError(
+            f"{origin.folder} has no chat template, so that nobody knows how it tells who speaks",
+            fix="write one into chat_template.jinja beside its tokenizer",
+        )
+    refuse_without_roles(template)
+    parse = chats.conversation if isinstance(rows, Chats) else chats.pair
+    tokenizer = Tokenizer.load(origin.folder)
+    return talks.read(
+        rows.files, parse, tokenizer, template, length=rows.length, longer=rows.longer
+    )

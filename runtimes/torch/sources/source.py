@@ -3,13 +3,16 @@
 What is drawn depends on the recipe, the number of the step and the position alone.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 from edge.data.corpus import StreamPosition
 from edge_runtimes.torch.batches import Batch
 from edge_runtimes.torch.costs import Cost
+from edge_runtimes.torch.passes import Passes
+from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.state import Position
 
 
@@ -26,17 +29,28 @@ class Drawn:
     places: Sequence[StreamPosition] = ()
 
 
-class Source(Protocol):
-    """`cost`: what its rows cost."""
+class Source(ABC):
+    """`cost`: what its rows cost. `tokens`: of all of them, if they have an end."""
 
     cost: Cost
+    tokens: int | None = None
 
+    @abstractmethod
     def start(self) -> Position:
         """The position of a run that begins."""
-        ...
 
-    def draw(self, at: Position, mine: range) -> Drawn: ...
+    @abstractmethod
+    def draw(self, at: Position, mine: range) -> Drawn:
+        """The splits of a step that this process computes."""
 
     def done(self, at: Position) -> bool:
         """Whether the stage that a run is at is done, and another one follows."""
-        ...
+        return False
+
+    def begin(self, out: Path, passes: Passes, ranks: Ranks) -> None:
+        """What must be known of the start before anything is learned: a run that begins calls it, in every process."""
+        return
+
+    def restore(self, out: Path) -> None:
+        """What `begin` wrote."""
+        return

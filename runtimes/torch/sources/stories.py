@@ -10,17 +10,17 @@ from edge.data.rows import Writer
 from edge.train.recipe import TrainingRecipe
 from edge.train.rows import Stories
 from edge_runtimes.torch.batches import make_batch
-from edge_runtimes.torch.costs import Cost, Likelihood
-from edge_runtimes.torch.sources.source import Drawn
+from edge_runtimes.torch.costs import Likelihood
+from edge_runtimes.torch.sources.source import Drawn, Source
 from edge_runtimes.torch.state import Position
 
 
-class StorySource:
+class StorySource(Source):
     """Every process makes all rows of a batch, which takes no time, and keeps its own."""
 
     def __init__(self, recipe: TrainingRecipe, rows: Stories) -> None:
         by = rows.weights
-        self.cost: Cost = Likelihood((by.scaffold, by.story, by.answer, by.echo), judged=True)
+        self.cost = Likelihood((by.scaffold, by.story, by.answer, by.echo), judged=True)
         self._seed, self._splits, self._rows = recipe.seed, recipe.splits, rows
         library = tokenizers.Tokenizer.from_str(json.dumps(vocabulary.tokenizer()))
         self._writer = Writer(lambda text: list(library.encode(text).ids))

@@ -12,18 +12,18 @@ from edge.text.tokenizer import Tokenizer
 from edge.train.recipe import TrainingRecipe
 from edge.train.rows import Text
 from edge_runtimes.torch.batches import Batch
-from edge_runtimes.torch.costs import Cost, Likelihood
-from edge_runtimes.torch.sources.source import Drawn
+from edge_runtimes.torch.costs import Likelihood
+from edge_runtimes.torch.sources.source import Drawn, Source
 from edge_runtimes.torch.state import Position
 
 
-class TextSource:
+class TextSource(Source):
     """Every split has a stream of its own, which only the process that computes it reads."""
 
     def __init__(
         self, recipe: TrainingRecipe, rows: Text, spec: DecoderSpec, tokenizer: Tokenizer
     ) -> None:
-        self.cost: Cost = Likelihood((0.0, 1.0))  # of what may not be predicted, and of the rest
+        self.cost = Likelihood((0.0, 1.0))  # of what may not be predicted, and of the rest
         self._seed, self._splits, self._rows = recipe.seed, recipe.splits, rows
         self._encode = partial(document, tokenizer)
         self._forbidden = torch.tensor(spec.forbidden, dtype=torch.long)
@@ -42,9 +42,6 @@ class TextSource:
             tokens=self._rows.length * self._rows.batch,
             places=[stream.place for stream in streams],
         )
-
-    def done(self, _: Position) -> bool:
-        return False
 
     def _stream(self, split: int, place: StreamPosition) -> Stream:
         """One that stands elsewhere belongs to a position that was left."""

@@ -1,0 +1,202 @@
+"""What pairs cost, and its gradients, as TRL's DPO has them (trl 1, arXiv 2305.18290)."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training import on_rows, pairs, talking
+
+from edge.train.recipe import NONE, TrainingRecipe
+from edge.train.rows import Pairs
+
+torch = pytest.importorskip("torch")
+
+from edge_runtimes.torch import export  # noqa: E402
+from edge_runtimes.torch.batches import SkipsAndExits  # noqa: E402
+from edge_runtimes.torch.costs import Compared, Preference  # noqa: E402
+from edge_runtimes.torch.run import Run  # noqa: E402
+
+COUNT = 6
+LOSSES = {"sigmoid": 0.5, "hinge": 0.5, "ipo": 0.05}
+
+
+def recipe(folder: Path, loss: str, **changes: Any) -> TrainingRecipe:
+    """One batch of all pairs."""
+    start = talking(folder / "start")
+    given: dict[str, Any] = {"loss": loss, "files": (pairs(folder / "p.jsonl", COUNT),)}
+    rows = Pairs(length=60, batch=COUNT, beta=LOSSES[loss], **given)
+    return on_rows(rows, start, skip=NONE, **changes)
+
+
+def skipping(kept: torch.Tensor, exits: dict[int, float]) -> SkipsAndExits:
+    return SkipsAndExits(kept=kept, exits=exits, seeds=torch.zeros(kept.shape[1], dtype=torch.long))
+
+
+def moved(made: TrainingRecipe, out: Path) -> Run:
+    """A run whose weights are no longer those that it started from."""
+    run = Run(made, out, compiled=False)
+    run.begin()
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in run.weights.values():
+            weight += 0.02 * torch.randn(weight.shape, generator=rng)
+    return run
+
+
+def stepped(run: Run) -> tuple[float, dict[str, torch.Tensor]]:
+    """The loss of a step, and the gradients by the names of the checkpoint."""
+    found: dict[str, torch.Tensor] = {}
+    losses: list[float] = []
+    update = run.update
+
+    def watched(loss: float, **more: Any) -> None:
+        losses.append(loss)
+        update(loss, **more)
+
+    run.update = watched  # type: ignore[method-assign]
+    run.optimizer.step = lambda *_, **__: found.update(  # type: ignore[method-assign]
+        {name: weight.grad.clone() for name, weight in run.weights.items()}
+    )
+    run.step()
+    return losses[0], {
+        name: export.tensor(place, found) for name, place in run.origin.tensors.items()
+    }
+
+
+def of_trl(folder: Path, start: Path, loss: str) -> tuple[float, dict[str, torch.Tensor]]:
+    """By a trainer of TRL, which is given the checkpoints and the file of pairs."""
+    trl, transformers = pytest.importorskip("trl"), pytest.importorskip("transformers")
+    datasets = pytest.importorskip("datasets")
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(start, pad_token="<unk>")
+    model, reference = (
+        transformers.LlamaForCausalLM.from_pretrained(each, dtype=torch.float32)
+        for each in (folder, start)
+    )
+
+    def said(value: Any, role: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": value}] if isinstance(value, str) else value
+
+    lines = map(json.loads, (start.parent / "p.jsonl").read_text().splitlines())
+    raw = [
+        {
+            "prompt": said(line["prompt"], "user"),
+            "chosen": said(line["chosen"], "assistant"),
+            "rejected": said(line["rejected"], "assistant"),
+        }
+        for line in lines
+    ]
+    settings = trl.DPOConfig(
+        output_dir=str(folder / "trl"),
+        loss_type=[loss],
+        beta=LOSSES[loss],
+        per_device_train_batch_size=COUNT,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        disable_tqdm=True,
+        gradient_checkpointing=False,
+    )
+    trainer = trl.DPOTrainer(
+        model=model,
+        ref_model=reference,
+        args=settings,
+        train_dataset=datasets.Dataset.from_list(raw),
+        processing_class=tokenizer,
+    )
+    (inputs,) = trainer.get_train_dataloader()
+    value = trainer.compute_loss(trainer.model, inputs)
+    value.backward()
+    return float(value.detach()), {
+        name: weight.grad for name, weight in trainer.model.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_and_gradients_are_trl_s(tmp_path: Path, loss: str) -> None:
+    run = moved(recipe(tmp_path, loss), tmp_path / "run")
+    folder = run.export()
+    assert folder is not None
+    wanted, gradients = of_trl(folder, tmp_path / "start", loss)
+    got, ours = stepped(run)
+    assert got == pytest.approx(wanted, rel=1e-5)
+    assert ours.keys() <= gradients.keys()
+    for name, gradient in ours.items():
+        assert (gradient - gradients[name]).norm() / gradients[name].norm() < 1e-5, name
+
+
+FORMS = {
+    "sigmoid": lambda far, beta: math.log1p(math.exp(-beta * far)),
+    "hinge": lambda far, beta: max(0.0, 1 - beta * far),
+    "ipo": lambda far, beta: (far - 1 / (2 * beta)) ** 2,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_forms_of_the_papers_one_token_after_another(loss: str) -> None:
+    """In plain Python, of pairs whose answers are of several lengths."""
+    rng = torch.Generator().manual_seed(1)
+    logits = torch.randn(6, 5, 7, generator=rng)
+    tokens = torch.randint(7, (3, 2, 6), generator=rng)
+    parts = torch.zeros(3, 2, 6, dtype=torch.long)
+    for row, (start, stop) in enumerate([(1, 6), (2, 3), (3, 6), (4, 5), (5, 6), (2, 6)]):
+        parts.view(6, 6)[row, start:stop] = 1
+    reference = -torch.rand(3, 2, generator=rng) * 9
+    batch = Compared(tokens=tokens, parts=parts, reference=reference)
+    beta, cost = 0.3, Preference(loss, 0.3)  # type: ignore[arg-type]
+    wanted, right = 0.0, 0
+    for pair in range(3):
+        gained = []
+        for side in range(2):
+            total, counted = 0.0, 0
+            for place in range(1, 6):
+                if parts[pair, side, place]:
+                    scores = logits[2 * pair + side, place - 1].tolist()
+                    picked = scores[int(tokens[pair, side, place])]
+                    total += picked - math.log(sum(math.exp(score) for score in scores))
+                    counted += 1
+            gain = total - float(reference[pair, side])
+            gained.append((gain / counted if loss == "ipo" else gain, gain))
+        wanted += FORMS[loss](gained[0][0] - gained[1][0], beta)
+        right += gained[0][1] > gained[1][1]
+    assert cost.count(batch) == 3
+    assert float(cost.of(logits, batch, 3)) == pytest.approx(wanted / 3, rel=1e-5)
+    assert cost.judge(logits, batch) == (right, 3)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_start_likes_neither_answer_better_than_itself(tmp_path: Path, loss: str) -> None:
+    """What was computed before the first step is what the first step computes (trl#2423)."""
+    run = Run(recipe(tmp_path, loss), tmp_path / "run", compiled=False)
+    run.begin()
+    first, _ = stepped(run)
+    assert first == pytest.approx(FORMS[loss](0.0, LOSSES[loss]), rel=1e-5)
+
+
+def test_exits_learn_from_pairs_against_the_same_start(tmp_path: Path) -> None:
+    """The loss of all exits is the sum of theirs, each by its weight."""
+    run = moved(recipe(tmp_path, "sigmoid"), tmp_path / "run")
+    alone = []
+    for exits in ({0: 1.0}, {1: 1.0}, {0: 0.25, 1: 0.75}):
+        batch = run.source.draw(run.at, run.mine).batches[0]
+        kept = torch.ones(2, COUNT, dtype=torch.bool)
+        score = run.passes.add(batch, skipping(kept, exits), COUNT)
+        alone.append(float(score.loss))
+    assert alone[0] != alone[1]
+    assert alone[2] == pytest.approx(0.25 * alone[0] + 0.75 * alone[1], rel=1e-6)
+
+
+def test_both_answers_of_a_pair_skip_the_same_layers(tmp_path: Path) -> None:
+    """Where every layer is skipped, both answers are said by the head alone, and the loss is the same for all."""
+    run = moved(recipe(tmp_path, "sigmoid"), tmp_path / "run")
+    batch = run.source.draw(run.at, run.mine).batches[0]
+    kept = torch.ones(2, COUNT, dtype=torch.bool)
+    kept[:, 0] = False
+    last = {1: 1.0}
+    some = run.passes.add(batch, skipping(kept, last), 1)
+    first, rest = batch.split(COUNT)[0], batch.split(COUNT)[1:]
+    none = torch.zeros(2, 1, dtype=torch.bool)
+    parts = [run.passes.add(first, skipping(none, last), 1)]
+    parts += [run.passes.add(one, skipping(~none, last), 1) for one in rest]
+    assert float(some.loss) == pytest.approx(sum(float(part.loss) for part in parts), rel=1e-5)
