@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edge import targets
+from edge.data.engines import text
+from edge.data.frame.settings import about as setting_facts
 from edge.families import families
 from edge.source import registry
 
@@ -398,6 +400,19 @@ def layerskip() -> str:
     return "\n".join(lines)
 
 
+def engine_text() -> str:
+    """Settings of the engine `text`: what each is for, its default, and whose that is."""
+    lines = ["| setting | default | what it is for | from |", "|---|---|---|---|"]
+    chosen = text.Settings()
+    for name, about in setting_facts(text.Settings).items():
+        value = getattr(chosen, name)
+        value = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+        shown = ",".join(f"{one:.2f}" for one in value) if isinstance(value, tuple) else value
+        shown = f"{value >> 20}MiB" if about.size else shown
+        lines.append(f"| `{name}` | `{shown}` | {about.what} | {about.source} |")
+    return "\n".join(lines)
+
+
 PARTS = {
     "matrix": matrix,
     "models": models,
@@ -416,6 +431,7 @@ PARTS = {
     "methods": methods,
     "fuzz": fuzz,
     "layerskip": layerskip,
+    "engine_text": engine_text,
 }
 
 

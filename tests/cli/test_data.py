@@ -94,6 +94,7 @@ def test_without_ray_a_cluster_is_refused(
 def test_a_home_too_deep_for_ray_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """ray#7945, verl#1120: there, it ended in the middle of a start."""
     pytest.importorskip("ray")
     monkeypatch.setenv("EDGE_HOME", str(tmp_path / ("deep" * 20)))
     with pytest.raises(Exception, match="too long for Ray"):

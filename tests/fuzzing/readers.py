@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzzing import networks, sounds, torches, vision
+from fuzzing import data, networks, sounds, torches, vision
 from support import ROOT, config_of, converted, dividing, safetensors, tiny, weights_of
 
 from edge.source import registry
@@ -706,6 +706,10 @@ READERS: dict[str, Reader] = {
     "labels": Reader(
         kind="json", seeds=networks.labels, read=networks.read_labels, words=JSON_WORDS
     ),
+    **{
+        name: Reader(kind=kind, seeds=seeds, read=read, words=data.WORDS)
+        for name, (kind, seeds, read) in data.readers().items()
+    },
     **_runners(),
     **{
         name: Reader(kind=kind, seeds=seeds, read=read, words=JSON_WORDS if kind == "json" else ())

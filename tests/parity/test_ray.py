@@ -89,6 +89,7 @@ def source(tmp_path: Path) -> Path:
 def test_a_cluster_comes_to_the_same_bytes(
     edge: Edge, cluster: str, source: Path, tmp_path: Path, options: list[str]
 ) -> None:
+    """Ray keeps no order by itself (ray#40216, ray#50890); copies are found whoever read them (data-juicer#971)."""
     for name, more in (("here", ["--processes", "1"]), ("there", ["--ray", cluster])):
         done = edge("data", "text", source, "-o", tmp_path / name, *options, *more)
         assert done.code == 0, done.err

@@ -1,5 +1,5 @@
 """A data engine killed at any moment: nothing looks finished, and resumed it comes to the bytes of a run that nobody
-killed.
+killed; no row is there twice (ray#60983: what was written and not yet marked was written again).
 """
 
 import itertools

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.data import engines
-from edge.data.frame import sources, work
+from edge.data.frame import sink, sources, work
 from edge.data.frame.crew import Alone, Processes
+from edge.data.frame.places import Place, packed
 from edge.data.frame.settings import setting
 from edge.data.frame.step import Drop, Each, Engine, Form, Keyed, Means, Row, phases, seed_of
 from edge.data.steps.duplicates import duplicates
@@ -310,7 +311,9 @@ def test_what_is_finished_is_not_computed_again(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped(source, tmp_path / "out", 2)
-    monkeypatch.setattr(sources, "PART", 100)  # the cut of the run that was begun holds
+    monkeypatch.setattr(
+        sources, "PART", 100
+    )  # the cut of the run that was begun holds (data-juicer#1036)
     seen: list[str] = []
     through = work.through
 
@@ -424,3 +427,40 @@ def test_a_folder_that_others_do_not_see_is_said(source: Path, tmp_path: Path) -
 
     with pytest.raises(EdgeError, match="what other machines made is not in"):
         run([source], tmp_path / "out", crew=Elsewhere())
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=9), max_size=12),
+    st.integers(1, 7),
+    st.data(),
+)
+def test_rows_of_tokens_go_on_in_the_middle_of_a_document(
+    tmp_path_factory: pytest.TempPathFactory,
+    documents: list[list[int]],
+    length: int,
+    data: st.DataObject,
+) -> None:
+    """Wherever a file of them ends, the next one begins with the next token; what is left is counted."""
+    folder = tmp_path_factory.mktemp("sink")
+    cut = data.draw(st.integers(0, len(documents)))
+    places = [Place(folder, 0, i) for i in range(2)]
+    for place, some in zip(places, (documents[:cut], documents[cut:]), strict=True):
+        with place.file("rows").open("wb") as file, place.file("keys").open("wb") as keys:
+            for i, tokens in enumerate(some):
+                keys.write(file.tell().to_bytes(8, "little"))
+                file.write(packed(Row("a", i + 1, {"tokens": tokens})))
+    ordered = sink.Ordered(tuple(places), (cut, len(documents) - cut), None)
+    form = Form(shard=data.draw(st.integers(20, 200)), length=length)
+    made = sink.write(ordered, form, folder, folder)
+    ids = [one for tokens in documents for one in tokens]
+    found = [row["tokens"] for row in rows(folder)]
+    assert found == [ids[at : at + length] for at in range(0, len(ids) - length + 1, length)]
+    assert made.left == len(ids) % length
+    before = content(folder)
+    kept = data.draw(st.integers(0, len(made.shards)))
+    for number, shard in list(enumerate(made.shards))[kept:]:  # killed after so many files
+        (folder / shard.name).unlink()
+        (folder / f"shard-{number:05}.json").unlink()
+    assert sink.write(ordered, form, folder, folder) == made
+    assert content(folder) == before

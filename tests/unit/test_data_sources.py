@@ -66,6 +66,7 @@ def of(tmp_path: Path, content: bytes, name: str = "a.jsonl", **how: int) -> lis
 def test_a_bad_line_is_named_and_the_others_are_read(
     tmp_path: Path, line: bytes, reason: str
 ) -> None:
+    """datatrove#78, graphrag#2424: there, a bad line took those after it along, or the whole file."""
     found = of(tmp_path, b"\n".join((GOOD, line, GOOD)))
     assert [line for line, _ in found] == [1, 2, 3]
     assert found[1] == (2, reason)
@@ -73,7 +74,7 @@ def test_a_bad_line_is_named_and_the_others_are_read(
 
 
 def test_what_other_readers_stumble_over_is_read(tmp_path: Path) -> None:
-    """A byte order mark, carriage returns, no last line end, separators of Unicode within a line."""
+    """A byte order mark, carriage returns, no last line end, separators of Unicode within a line (datalad#3523)."""
     odd = "a\u2028b\u0085c\x1dd😀"
     content = (
         b"\xef\xbb\xbf" + GOOD + b"\r\n" + json.dumps({"text": odd}, ensure_ascii=False).encode()
@@ -113,7 +114,7 @@ def test_lines_longer_than_what_is_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_CHUNK", 7)
-    texts = ["a" * 40, "b", "c" * 21]
+    texts = ["a" * 40, "b", "中" * 21]  # whose bytes lie in two pieces (obelisk#29)
     assert [data["text"] for _, data in of(tmp_path, lines(texts))] == texts
     assert [kind for _, kind in of(tmp_path, lines(texts), longest=30)] == [
         "too long",

@@ -8,7 +8,7 @@ import re
 import sys
 import unicodedata
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 # Thai, Lao, Tibetan, Myanmar, Khmer, kana, bopomofo, Han, halfwidth katakana.
 _UNSPACED = (
@@ -28,13 +28,13 @@ class Words:
     raw: tuple[str, ...]
 
     @classmethod
+    @lru_cache(maxsize=1)  # one step after another asks for those of one row
     def of(cls, text: str) -> "Words":
         return cls(tuple(_PIECE.findall(text)))
 
     @cached_property
     def plain(self) -> tuple[str, ...]:
-        signs = _signs()
-        return tuple(word for piece in self.raw if (word := piece.strip(signs)))
+        return tuple(word for piece in self.raw if (word := _bare(piece)))
 
     @cached_property
     def spaced(self) -> tuple[str, ...]:
@@ -50,6 +50,11 @@ class Words:
     def unspaced(self) -> bool:
         """Whether most of the text has no blanks between words."""
         return 2 * len(self.spaced) < len(self.plain)
+
+
+def _bare(piece: str) -> str:
+    # Most begin and end with a letter, and to look through all signs takes longer.
+    return piece if piece[0].isalnum() and piece[-1].isalnum() else piece.strip(_signs())
 
 
 @cache

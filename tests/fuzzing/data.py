@@ -1,0 +1,101 @@
+"""What data engines and trainers read: lines of JSON, packed ones, tables."""
+
+import gzip
+import io
+import json
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+Seeds = Callable[[], Sequence[bytes]]
+Read = Callable[[Path, bytes], None]
+WORDS = (b"\n", b'{"text": "', b"\\ud83d", b"NaN", b"[" * 500, b"\xff", b"null", b"9" * 5000)
+
+
+def lines() -> Sequence[bytes]:
+    from engines import CHINESE, prose
+
+    rows = [
+        {"text": prose(1)},
+        {"text": CHINESE, "id": 3, "more": {"a": [1.5, None, "é"]}},
+        {"text": "😀"},
+    ]
+    return [b"".join(json.dumps(row).encode() + b"\n" for row in rows)]
+
+
+def packed() -> Sequence[bytes]:
+    return [gzip.compress(content, mtime=0) for content in lines()]
+
+
+def tables() -> Sequence[bytes]:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [json.loads(line) for line in lines()[0].splitlines()]
+    found = []
+    for compression in ("none", "zstd", "snappy"):
+        file = io.BytesIO()
+        table = pyarrow.table(
+            {"text": [row["text"] for row in rows], "id": [1, None, 3], "x": [0.5, 1.0, None]}
+        )
+        parquet.write_table(table, file, compression=compression)
+        found.append(file.getvalue())
+    return found
+
+
+def tokens() -> Sequence[bytes]:
+    return [b'{"tokens": [1, 2, 3]}\n{"text": "a"}\n{"tokens": [4]}\n']
+
+
+def read_lines(folder: Path, content: bytes) -> None:
+    _read(folder / "a.jsonl", content)
+
+
+def read_packed(folder: Path, content: bytes) -> None:
+    _read(folder / "a.jsonl.gz", content)
+
+
+def read_table(folder: Path, content: bytes) -> None:
+    _read(folder / "a.parquet", content)
+
+
+def _read(file: Path, content: bytes) -> None:
+    """Records in parts, and what each row becomes; where some are rejected, that is the refusal."""
+    from edge.data.engines.text import Settings, steps
+    from edge.data.frame import sources
+    from edge.data.frame.places import packed as stored
+    from edge.data.frame.places import unpacked
+    from edge.data.frame.step import Dropped, Each, Means, Row, through
+    from edge.errors import EdgeError
+
+    file.write_bytes(content)
+    some = tuple(step for step in steps(Settings(c4=True), Means()) if isinstance(step, Each))
+    wrong = []
+    for part in sources.survey(sources.Source(file.name, file), 64).parts:
+        for found in sources.records(part, 1 << 16):
+            if isinstance(found, Row):
+                assert unpacked(stored(found)) == found
+                wrong += [one for one in through(some, found, 0) if isinstance(one, Dropped)]
+            else:
+                wrong.append(found)
+    if wrong:
+        raise EdgeError(f"{len(wrong)} rejected", fix="")
+
+
+def read_tokens(folder: Path, content: bytes) -> None:
+    from edge.data.corpus import Corpus, Stream, StreamPosition
+
+    (folder / "a.jsonl").write_bytes(content)
+    (folder / "manifest.json").write_text('{"tokenizer": "it"}')
+    corpus = Corpus([str(folder / "a.jsonl")], 0, lambda: "it")
+    Stream(corpus, lambda text, _: list(text.encode()), 3, StreamPosition(0), every=1).row()
+
+
+def readers() -> dict[str, tuple[str, Seeds, Read]]:
+    """By name: how they are mutated, from what, and by whom they are read."""
+    some: dict[str, tuple[str, Seeds, Read]] = {
+        "lines": ("text", lines, read_lines),
+        "lines packed": ("bytes", packed, read_packed),
+        "rows of tokens": ("text", tokens, read_tokens),
+    }
+    return some | ({"table": ("bytes", tables, read_table)} if find_spec("pyarrow") else {})
