@@ -90,6 +90,20 @@ class Rates:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Average:
+    """What a run writes is the mean of its `last` checkpoints, with so many tokens between any two; below 1, a share of
+    all.
+    """
+
+    last: int
+    every: float
+
+    def __post_init__(self) -> None:
+        if not self.every:
+            raise ValueError("average: every is 0, so that all checkpoints are the same")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRecipe:
     """All that decides a run, whatever it runs on.
 
@@ -113,6 +127,7 @@ class TrainingRecipe:
         None  # weights over all processes; if not said, where one device is too small for them
     )
     adapter: AdapterRecipe | None = None  # beside frozen weights; without one all weights learn
+    average: Average | None = None  # of the last checkpoints; without one the last is written
     recompute: bool = False  # layers and heads anew in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:
@@ -148,6 +163,7 @@ _PARTS: Mapping[str, type] = {
     "skip": Skip,
     "rates": Rates,
     "adapter": AdapterRecipe,
+    "average": Average,
 }
 
 

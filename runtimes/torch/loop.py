@@ -16,8 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge.errors import EdgeError
-from edge.train.recipe import Rates
+from edge.train.recipe import Average, Rates
 from edge_runtimes.torch import state
+from edge_runtimes.torch.averaging import Averaging
 from edge_runtimes.torch.held import Held
 from edge_runtimes.torch.optim import Optimizer, Tensors
 from edge_runtimes.torch.ranks import Ranks
@@ -39,11 +40,21 @@ class Loop(ABC):
     unit = "tokens"
     judged = False
 
-    def __init__(self, out: Path, *, ranks: Ranks, held: Held, rates: Rates, total: int) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        ranks: Ranks,
+        held: Held,
+        rates: Rates,
+        total: int,
+        average: Average | None = None,
+    ) -> None:
         self.out, self.ranks, self.rates, self.total = out, ranks, rates, total
         self.held = held
         self.weights = held.own
         self.optimizer = Optimizer(held, rates.optimizer)
+        self.averaging = Averaging(average, held.own, total)
         self.at = self.start()
         self.asked = self.stopped = False
 
@@ -106,6 +117,11 @@ class Loop(ABC):
         )
         at.loss += (loss - at.loss) * (1 - STEADY)
 
+    def advance(self, tokens: int) -> None:
+        """So many more were trained on."""
+        self.averaging.advance(self.at.tokens, self.at.tokens + tokens)
+        self.at.tokens += tokens
+
     def remember(self, number: int, share: float) -> None:
         """The share of right answers at a stage."""
         self.at.right[number] = self.at.right.get(number, 0.0) * MEMORY + share * (1 - MEMORY)
@@ -161,7 +177,7 @@ class Loop(ABC):
 
     def _tensors(self) -> Tensors:
         weights = {f"weight/{name}": weight.detach() for name, weight in self.held.own.items()}
-        return weights | self.optimizer.state
+        return weights | self.optimizer.state | self.averaging.state
 
 
 def begun(out: Path, ranks: Ranks) -> bool:

@@ -43,7 +43,14 @@ class Run(Loop):
         self.judged = self.source.cost.judged
         self.spec = self.origin.spec
         held = _held(recipe, self.origin, ranks)
-        super().__init__(out, ranks=ranks, held=held, rates=recipe.rates, total=self._total())
+        super().__init__(
+            out,
+            ranks=ranks,
+            held=held,
+            rates=recipe.rates,
+            total=self._total(),
+            average=recipe.average,
+        )
         self.passes = Passes(
             self.spec,
             self.held,
@@ -80,7 +87,7 @@ class Run(Loop):
             sum(score.answers for score in scores),
         )
         self.update(loss)
-        at.tokens += drawn.tokens
+        self.advance(drawn.tokens)
         at.places = [
             StreamPosition(int(b), int(t)) for b, t in zip(places[::2], places[1::2], strict=True)
         ]
@@ -113,6 +120,10 @@ class Run(Loop):
         )
 
     def export(self) -> Path | None:
+        with self.averaging.there(self.at.tokens):
+            return self._export()
+
+    def _export(self) -> Path | None:
         if isinstance(self.held, Finetuned):
             return self._export_adapter(self.held) if self.ranks.first else None
         folder, writes = self.out / "model", self.ranks.first
