@@ -643,6 +643,7 @@ def eval_tasks(
     """
     try:
         from edge.measure import benchmarks
+        from edge.measure.harness_model import HarnessModel
     except ModuleNotFoundError as error:
         raise Unsupported(
             f"edge eval --tasks needs the package {error.name}, which is not installed",
@@ -651,12 +652,12 @@ def eval_tasks(
     artifact = artifact_at(folder)
     decoder_of(artifact.manifest.spec, str(folder))
 
-    def opened() -> benchmarks.HarnessModel:
+    def opened() -> HarnessModel:
         given: Any = {"threads": threads, "strategy": strategy, "progress": progress}
         model = load(folder, turns=False, adapter=adapter, **given)
         answering = Answering(model.tokenizer, model.decoder)
         how: Any = {"seed": asked.seed, "progress": progress}
-        return benchmarks.HarnessModel(answering, model.template, **how)
+        return HarnessModel(answering, model.template, **how)
 
     found = benchmarks.measure(asked, opened)
     files = {name: digest or sha256(folder) for name, digest in artifact.files.items()}

@@ -9,8 +9,8 @@ import logging
 import math
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -20,25 +20,42 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
-from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate as run
 from lm_eval.tasks import TaskManager
 
-from edge.decode.sampling import Sampling
 from edge.errors import EdgeError, Unsupported
-from edge.measure.answering import Answering, How, Likelihood
 from edge.measure.asked import SEED, Asked
+from edge.measure.harness_model import HarnessModel, Mute
 from edge.measure.task_data import TaskData, Wanted
 from edge.system.alone import alone
-from edge.system.progress import Progress, silent
-from edge.text.chat import Message, Template
 
 _BOOTSTRAPS = 1000  # samples of a standard error that has no formula: within some 2 % of it
 _ALONE = "DISABLE_MULTIPROC"  # else it forks for standard errors, whatever threads a runtime has
-_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # all mean one
-_CHOICE = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+
+@dataclass(kw_only=True, slots=True)
+class Watch:
+    """`task`: the one that is made ready, by the name that was asked for; what it would have had fetched: `judges`,
+    metrics whose code the library evaluate downloads, and `asked`, other machines.
+    """
+
+    task: str = ""
+    judges: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def refuse(self) -> None:
+        if self.judges:
+            judges = ", ".join(dict.fromkeys(self.judges))
+            raise Unsupported(
+                f"{self.task} is judged by {judges}, whose code the library evaluate would fetch",
+                fix="leave the task out",
+            )
+        if self.asked:
+            raise Unsupported(
+                f"{self.task} asks {', '.join(dict.fromkeys(self.asked))} for something, and edge asks nobody",
+                fix="get what it needs beforehand, or leave the task out",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,95 +66,21 @@ class Loaded:
     groups: dict[str, Any] = field(default_factory=dict)
 
 
-class HarnessModel(LM):  # type: ignore[misc]  # the package has no types
-    """A model of edge's as the harness asks one."""
-
-    def __init__(
-        self,
-        answering: Answering,
-        template: Template | None = None,
-        *,
-        seed: int = SEED,
-        progress: Progress = silent,
-    ) -> None:
-        super().__init__()
-        self.answering, self.template = answering, template
-        self.busy = False  # for good, if a request failed
-        self._seed, self._progress = seed, progress
-
-    @property
-    def tokenizer_name(self) -> str:
-        """For caches of requests, which edge has none of."""
-        return "edge"
-
-    def loglikelihood(self, requests: Sequence[Instance]) -> list[Likelihood]:
-        with self._at_work("options", requests) as advance:
-            pairs = [(str(context), str(answer)) for context, answer in _given(requests)]
-            return list(self.answering.likelihoods(pairs, advance))
-
-    def loglikelihood_rolling(self, requests: Sequence[Instance]) -> list[float]:
-        with self._at_work("texts", requests) as advance:
-            return self.answering.rolling([text for (text,) in _given(requests)], advance)
-
-    def generate_until(self, requests: Sequence[Instance]) -> list[str]:
-        out = []
-        with self._at_work("answers", requests) as advance:
-            for number, (context, wish) in enumerate(_given(requests)):
-                out.append(self.answering.continued(context, how(wish, self._seed + number)))
-                advance(1)
-        return out
-
-    def apply_chat_template(
-        self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
-    ) -> str:
-        """Turns as one text; without a prompt for the next one, the last goes on."""
-        if self.template is None:
-            raise EdgeError("the model has no chat template", fix="leave out --chat")
-        turns = [Message(turn["role"], turn["content"]) for turn in chat_history]
-        text = self.template.render(turns, generate=add_generation_prompt)
-        if add_generation_prompt:
-            return text
-        last = turns[-1].content.strip()
-        return text[: text.rindex(last) + len(last)]
-
-    @contextmanager
-    def _at_work(self, what: str, requests: Sequence[Instance]) -> Iterator[Callable[[int], None]]:
-        self.busy = True
-        with self._progress(what, len(requests)) as advance:
-            yield advance
-        self.busy = False
-
-
-def how(wish: Mapping[str, Any], seed: int) -> How:
-    """What a task says of an answer; what edge would not honour is refused."""
-    given = {key: value for key, value in wish.items() if value is not None}
-    until = given.pop("until", [])
-    tokens = [int(given.pop(key)) for key in _TOKENS if key in given]
-    chosen = {key: given.pop(key) for key in _CHOICE if key in given}
-    drawn = given.pop("do_sample", float(chosen.get("temperature", 0)) > 0)
-    if given.pop("num_beams", 1) != 1 or given:
-        names = ", ".join(sorted(given)) or "num_beams"
-        raise Unsupported(f"a task asks for answers with {names}", fix="leave the task out")
-    if drawn:
-        sampling = Sampling(**{"temperature": 1.0, **chosen}, seed=seed)
-    else:
-        sampling = Sampling(repetition_penalty=float(chosen.get("repetition_penalty", 1)))
-    stops = (until,) if isinstance(until, str) else tuple(until)
-    return How(until=stops, max_tokens=tokens[0] if tokens else 256, sampling=sampling)
-
-
 def measure(asked: Asked, opened: Callable[[], HarnessModel]) -> dict[str, Any]:
     """Every task's metrics, of the model that `opened` gives once the tasks were found to be whole."""
     index, data = known(), TaskData(asked.data)
     for name in asked.tasks:
         if name not in index.task_index:
             raise _unknown(name, index)
-    with _quiet(), _settled(), alone("a task"), _data_of(data, asked.shots) as lacking:
-        loaded = _loaded(asked, index, lacking)
-        for task in loaded.tasks.values():
-            _prepare(task, asked)
-        model = opened()
-        found = _run(model, loaded, asked)
+    with _quiet(), _settled(), alone("a task") as others:
+        watch = Watch(asked=others)
+        with _data_of(data, asked.shots, watch):
+            loaded = _loaded(asked, index, watch)
+            for watch.task, task in loaded.tasks.items():
+                _prepare(task, asked)
+                _rehearse(task, asked, watch)
+            model = opened()
+            found = _run(model, loaded, asked)
     return {
         "harness": f"lm_eval {version('lm_eval')}",
         "tasks": {name: _task(found, name) for name in loaded.tasks},
@@ -169,34 +112,19 @@ def _unknown(name: str, index: TaskManager) -> EdgeError:
     )
 
 
-def _loaded(asked: Asked, index: TaskManager, lacking: list[str]) -> Loaded:
+def _loaded(asked: Asked, index: TaskManager, watch: Watch) -> Loaded:
     """The tasks with their data."""
     out = Loaded()
-    for name in dict.fromkeys(asked.tasks):
+    for watch.task in dict.fromkeys(asked.tasks):
         try:
-            made = index.load([name])
-            _refuse_fetched(name, lacking)
-        except EdgeError:
-            _refuse_fetched(name, lacking)
-            raise
-        except ModuleNotFoundError as error:
-            raise Unsupported(
-                f"{name} needs the package {error.name}", fix=f"pip install {error.name}"
-            ) from error
+            made = index.load([watch.task])
+            watch.refuse()
         except Exception as error:  # of whatever a task's code does
-            raise _broken(name, error) from error
+            watch.refuse()
+            raise _broken(watch.task, error) from error
         out.tasks.update(made["tasks"])
         out.groups.update(made.get("groups", {}))
     return out
-
-
-def _refuse_fetched(name: str, lacking: Sequence[str]) -> None:
-    if lacking:
-        judges = ", ".join(dict.fromkeys(lacking))
-        raise Unsupported(
-            f"{name} is judged by {judges}, whose code the library evaluate would fetch",
-            fix="leave the task out",
-        )
 
 
 def _prepare(task: Any, asked: Asked) -> None:
@@ -215,6 +143,25 @@ def _prepare(task: Any, asked: Asked) -> None:
     task.set_fewshot_seed(seed=asked.seed)
 
 
+def _rehearse(task: Any, asked: Asked, watch: Watch) -> None:
+    """A task that has code of its own to judge by may find only there that it lacks something: it judges one answer,
+    which is none.
+    """
+    metrics = task.get_config("metric_list") or []
+    parts = [metric.get(part) for metric in metrics for part in ("metric", "aggregation")]
+    if type(task) is ConfigurableTask and not any(
+        map(callable, (*parts, task.get_config("process_results")))
+    ):
+        return
+    drawn = random.getstate(), np.random.get_state()
+    with suppress(Exception):  # it is no answer: what else is wrong, a true one says
+        run(lm=Mute(), task_dict={"tasks": {watch.task: task}}, limit=1, bootstrap_iters=0)
+    watch.refuse()
+    random.setstate(drawn[0])
+    np.random.set_state(drawn[1])
+    task.set_fewshot_seed(seed=asked.seed)
+
+
 def _run(model: HarnessModel, loaded: Loaded, asked: Asked) -> Any:
     try:
         return run(
@@ -226,8 +173,6 @@ def _run(model: HarnessModel, loaded: Loaded, asked: Asked) -> Any:
             apply_chat_template=asked.chat,
             fewshot_as_multiturn=asked.chat,
         )
-    except EdgeError:
-        raise
     except Exception as error:
         if model.busy:  # it is no task that failed
             raise
@@ -235,18 +180,27 @@ def _run(model: HarnessModel, loaded: Loaded, asked: Asked) -> Any:
 
 
 def _broken(name: str, error: Exception) -> EdgeError:
+    """What a task's code failed of, in words; an error of edge's own says it already."""
+    if isinstance(error, EdgeError):
+        return error
     said = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
+        return Unsupported(
+            f"{name} needs the package {error.name}", fix=f"pip install {error.name}"
+        )
+    problem = f"{name} cannot be asked: {type(error).__name__}: {said}"[:400]
+    if isinstance(error, ImportError):
+        return Unsupported(problem, fix="install what it wants, or leave the task out")
     return EdgeError(
-        f"{name} cannot be asked: {type(error).__name__}: {said}"[:400],
+        problem,
         fix="give the data the columns of the data set whose name they have, and as many examples as are asked for; "
         "or leave the task out",
     )
 
 
 @contextmanager
-def _data_of(data: TaskData, shots: int | None) -> Iterator[list[str]]:
-    """Data come from the user's folder, whoever asks for them; gives what would have had to be fetched besides."""
-    lacking: list[str] = []
+def _data_of(data: TaskData, shots: int | None, watch: Watch) -> Iterator[None]:
+    """Data come from the user's folder, whoever asks for them, and nobody gets a metric's code."""
 
     def download(task: Any, dataset_kwargs: Mapping[str, Any] | None = None, **_: Any) -> None:
         if task.config.custom_dataset is not None:
@@ -254,7 +208,7 @@ def _data_of(data: TaskData, shots: int | None) -> Iterator[list[str]]:
             task.dataset = task.config.custom_dataset(**given)
             return
         task.dataset = data.splits(
-            task.task_name,
+            task.task_name or watch.task,
             task.DATASET_PATH,
             task.DATASET_NAME,
             dataset_kwargs or {},
@@ -262,7 +216,7 @@ def _data_of(data: TaskData, shots: int | None) -> Iterator[list[str]]:
         )
 
     def fetched(path: str, *_: Any, **__: Any) -> None:
-        lacking.append(path)
+        watch.judges.append(path)
         raise Unsupported(f"{path} would be fetched", fix="leave the task out")
 
     with ExitStack() as stack:
@@ -273,13 +227,15 @@ def _data_of(data: TaskData, shots: int | None) -> Iterator[list[str]]:
         ):
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
-        yield lacking
+        yield
 
 
 def wanted(task: Any, shots: int | None) -> Wanted:
     """Which splits a task names; those of its questions, and of its examples if there are any, must be there."""
     config, examples = task.config, task.fewshot_cfg
-    named = (config.test_split, config.validation_split, config.training_split, examples.split)
+    named = [config.test_split, config.validation_split, config.training_split, examples.split]
+    if not any(named):  # of a task that is a class
+        return Wanted(all=("test", "validation", "train"), must=())
     number = (config.num_fewshot or 0) if shots is None else shots
     must = [config.test_split or config.validation_split]
     if number > 0 and (examples.split or not examples.samples):
@@ -323,10 +279,6 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _given(requests: Sequence[Instance]) -> list[tuple[Any, ...]]:
-    return [request.args for request in requests]
 
 
 def _task(found: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from edge.errors import EdgeError, Unsupported
 from edge.measure import benchmarks
 from edge.measure.answering import Answering, How
 from edge.measure.asked import Asked
-from edge.measure.benchmarks import HarnessModel, how, measure
+from edge.measure.benchmarks import measure
+from edge.measure.harness_model import HarnessModel, how
 from edge.quant.recipe import parse
 from edge.run.model import load
 from edge.run.strategy import Strategy
@@ -271,7 +272,8 @@ def test_what_a_task_says_of_answers() -> None:
         ("./arc_easy.yaml", "has no task './arc_easy.yaml'"),
         ("humaneval", "humaneval .*whose code the library evaluate would fetch|runs code"),
         ("mmmu_val", "shows pictures|needs the"),
-        ("ifeval", "needs the"),
+        ("squadv2", "squadv2 needs the split test of lighteval/squad_v2"),
+        ("coqa", "coqa (needs the split|cannot be asked)"),
     ],
 )
 def test_what_edge_does_not_ask_is_refused_by_name(task: str, problem: str, data: Path) -> None:
@@ -280,4 +282,29 @@ def test_what_edge_does_not_ask_is_refused_by_name(task: str, problem: str, data
 
     with pytest.raises(EdgeError, match=problem):
         measure(Asked(tasks=(task,), data=data), never)
-    assert benchmarks.known() is benchmarks.known()
+
+
+def test_what_would_be_fetched_only_to_judge_is_refused_beforehand(tmp_path: Path) -> None:
+    """After hours of answers, otherwise."""
+    row = {"id": "1", "title": "Kites", "context": "Tom has a kite.", "question": "Who has a kite?"}
+    row |= {"answers": {"text": ["Tom"], "answer_start": [0]}}
+    made_up.write(tmp_path / "lighteval/squad_v2/validation.jsonl", [row] * 2)
+
+    def never() -> HarnessModel:
+        raise AssertionError("the model was opened")
+
+    with pytest.raises(Unsupported, match="squadv2 is judged by squad_v2, whose code"):
+        measure(Asked(tasks=("squadv2",), data=tmp_path), never)
+
+
+def test_a_rehearsal_changes_no_figure(data: Path, onnx: Path) -> None:
+    """Of a task that has code of its own, whose examples are drawn."""
+    rows = [{"page": f" = Kite {number} = \n Tom has a kite . "} for number in range(3)]
+    made_up.write(data / made_up.WIKITEXT / "train.jsonl", rows)
+    opened = load(onnx, exact=True, turns=False)
+    answering = Answering(opened.tokenizer, opened.decoder)
+    asked = Asked(tasks=("wikitext",), data=data)
+    first = measure(asked, lambda: HarnessModel(answering))["tasks"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmarks, "_rehearse", lambda *_: None)
+        assert measure(asked, lambda: HarnessModel(answering))["tasks"] == first

@@ -64,7 +64,7 @@ TOOLKITS = {
     "pyarrow": ("edge/data/frame/arrow.py",),
     "ray": ("edge/data/frame/on_ray.py",),
     "threadpoolctl": ("edge/system/team.py",),
-    "lm_eval": ("edge/measure/benchmarks.py",),
+    "lm_eval": ("edge/measure/benchmarks.py", "edge/measure/harness_model.py"),
     "datasets": ("edge/measure/benchmarks.py", "edge/measure/task_data.py"),
     "evaluate": ("edge/measure/benchmarks.py",),
 }
