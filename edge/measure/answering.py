@@ -107,18 +107,17 @@ class Answering:
         self.counts.cut += len(ids) > room
         ids = ids[-room:]
         keep = self._go_back(ids, len(ids) - 1)
-        named = {token for stop in how.until if (token := self.tokenizer.id_of(stop)) is not None}
         generation = generate(
             self.decoder,
             ids[keep:],
             sampling=how.sampling,
             max_tokens=how.max_tokens,
-            stop_ids=self.tokenizer.stop_ids | named,
+            stop_ids=self.tokenizer.stop_ids,
             seen=ids[:keep],
         )
         self._held = []
         answer = self._until(generation, [stop for stop in how.until if stop])
-        self._held = [*ids[:keep], *generation.cached]
+        self._held = ids
         self.counts.tokens += len(generation.cached)
         return answer
 

@@ -96,7 +96,7 @@ class TaskData:
         for split in need.splits:
             files = [folder / f"{split}.{form}" for folder in folders if folder for form in _FORMS]
             if file := next((file for file in files if file.is_file()), None):
-                self._use(file)
+                self._use(file, place)
                 yield split, _rows(file)
 
     def _published(self, place: Path, need: "Need", options: dict[str, Any]) -> Mapping[str, Any]:
@@ -105,7 +105,7 @@ class TaskData:
         """
         if (saved := place / (need.name or "") / _SAVED).is_file():
             for file in sorted(saved.parent.rglob("*.arrow")):
-                self._use(file)
+                self._use(file, place)
             return dict(datasets.load_from_disk(str(saved.parent)))
         if place.is_dir() and need.name not in (
             None,
@@ -117,7 +117,7 @@ class TaskData:
         builder = datasets.load_dataset_builder(source, need.name, cache_dir=caches, **options)
         for files in (builder.config.data_files or {}).values():
             for file in files:
-                self._use(Path(file))
+                self._use(Path(file), place if place.is_dir() else self.folder)
         builder.download_and_prepare()
         return dict(builder.as_dataset())
 
@@ -147,12 +147,13 @@ class TaskData:
             )
         return self.folder.joinpath(*parts)
 
-    def _use(self, file: Path) -> None:
-        inside = file.is_relative_to(self.folder) or file.is_relative_to(self.folder.resolve())
-        if not inside:
-            raise Damaged(f"{file} is outside of {self.folder}", fix="do not trust the data set")
-        root = self.folder if file.is_relative_to(self.folder) else self.folder.resolve()
-        self.used[file.relative_to(root).as_posix()] = sha256(file)
+    def _use(self, file: Path, place: Path) -> None:
+        """Remember a file, which must be one of its data set: a card can name any, and a link leads anywhere."""
+        whole, root = file.resolve(), place.resolve()
+        if not whole.is_relative_to(root):
+            raise Damaged(f"{file} is outside of {place}", fix="do not trust the data set")
+        name = place.relative_to(self.folder) / whole.relative_to(root)
+        self.used[name.as_posix()] = sha256(whole)
 
     def _missing(self, need: "Need", split: str) -> EdgeError:
         place = self._place(need.path)

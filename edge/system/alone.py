@@ -3,9 +3,10 @@ events (PEP 578), which no library goes round.
 """
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from dataclasses import dataclass
 
 from edge.errors import Unsupported
 
@@ -17,37 +18,56 @@ _EVENTS = {
     "socket.gethostbyname": 0,
     "socket.gethostbyaddr": 0,
 }
-_work: ContextVar[tuple[str, list[str]] | None] = ContextVar("work", default=None)
+_HELPERS = ("fsspecIO", "asyncio_")  # threads that ask for whoever wants something of the web
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    name: str
+    asked: list[str]
+    others: frozenset[int | None]  # threads whose business this is not
+
+
+_works: list[_Work] = []
 _hooks: list[object] = []  # one for all: a hook stays as long as the process
 
 
 @contextmanager
 def alone(work: str) -> Iterator[list[str]]:
-    """Within, what this thread does asks no other machine for anything; gives those that were asked for. `work`: what
-    is being done, for the error.
+    """Within, no other machine is asked for anything; gives those that were asked for. `work`: what is being done,
+    for the error. Threads that were there before go on as they please, but for those that libraries have for such
+    things.
     """
     if not _hooks:
         sys.addaudithook(_hear)
         _hooks.append(_hear)
-    asked: list[str] = []
-    before = _work.set((work, asked))
+    here = threading.current_thread()
+    others = (
+        thread.ident
+        for thread in threading.enumerate()
+        if thread is not here and not thread.name.startswith(_HELPERS)
+    )
+    doing = _Work(work, [], frozenset(others))
+    _works.append(doing)
     try:
-        yield asked
+        yield doing.asked
     finally:
-        _work.reset(before)
+        _works.remove(doing)
 
 
 def _hear(event: str, given: tuple[object, ...]) -> None:
-    at, current = _EVENTS.get(event), _work.get()
-    if at is None or current is None:
+    at = _EVENTS.get(event)
+    if at is None or not _works:
         return
     where = given[at] if len(given) > at else None
     if isinstance(where, str | bytes) and event == "socket.connect":
         return  # a socket in the file system is of this machine
-    work, asked = current
-    name = where[0] if isinstance(where, tuple) else where
-    asked.append(str(name))
+    work = next((work for work in _works if threading.get_ident() not in work.others), None)
+    if work is None:
+        return
+    name = str(where[0] if isinstance(where, tuple) else where)
+    work.asked.append(name)
     raise Unsupported(
-        f"{work} asks for {name}, and edge makes no connection for it",
+        f"{work.name} asks for {name}, and edge makes no connection for it",
         fix="get what it needs beforehand, or leave it out",
     )

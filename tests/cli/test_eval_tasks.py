@@ -4,6 +4,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,11 @@ WAYS: dict[str, Callable[[], object]] = {
 }
 
 
+def suppressed(call: Callable[[], object]) -> None:
+    with suppress(Unsupported):
+        call()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_code_of_a_task_asks_no_other_machine(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # Python's own sockets
@@ -252,12 +258,32 @@ def test_code_of_a_task_asks_no_other_machine(way: str, monkeypatch: pytest.Monk
         with socket.socket(socket.AF_UNIX) as here, pytest.raises(OSError, match="No such file"):
             here.connect("/nowhere/at/all")  # a socket in the file system is of this machine
         assert len(asked) == 1
-        heard: list[object] = []
-        other = threading.Thread(target=lambda: heard.append(socket.getaddrinfo("127.0.0.1", 1)))
-        other.start()
+        new = threading.Thread(target=suppressed, args=(WAYS[way],))
+        new.start()
+        new.join()
+        assert len(asked) == 2, "nor does a thread that it starts"
+    with pytest.raises(OSError, match=r"\[Errno|refused|unreachable"):
+        socket.create_connection(("127.0.0.1", 1))
+
+
+@pytest.mark.parametrize(("name", "refused"), [("a server of the user's", 0), ("fsspecIO", 1)])
+def test_threads_of_others_go_on(name: str, refused: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    begun, failed = threading.Event(), list[BaseException]()
+
+    def ask() -> None:
+        begun.wait(9)
+        try:
+            socket.getaddrinfo("127.0.0.1", 1)
+        except Unsupported as error:
+            failed.append(error)
+
+    other = threading.Thread(target=ask, name=name)
+    other.start()
+    with alone("a task") as asked:
+        begun.set()
         other.join()
-        assert heard, "what others do meanwhile is theirs"
-    assert socket.getaddrinfo("127.0.0.1", 1)
+    assert (len(failed), len(asked)) == (refused, refused)
 
 
 def test_all_of_it_is_as_it_was(artifact: Path, data: Path, edge: Edge) -> None:

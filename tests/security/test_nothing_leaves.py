@@ -201,13 +201,20 @@ def test_benchmarks(machine: Machine) -> None:
     row |= {"endings": ["and runs", "and sits", "and eats", "and sings"], "label": "1"}
     file = published / "validation-00000-of-00001.parquet"
     datasets.Dataset.from_list([row]).to_parquet(str(file))
+    remote = machine.work / "tasks/aps/super_glue"
+    remote.mkdir(parents=True)
+    (remote / "README.md").write_text(
+        "---\nconfigs:\n- config_name: boolq\n  data_files:\n  - split: validation\n"
+        "    path: https://example.invalid/boolq.jsonl\n---\n"
+    )
     how = ["eval", "stories", "--task-data", "tasks", "--limit", "1", "--fewshot", "0", "--tasks"]
     machine.edge(
         ["convert", "edge-stories", "--to", "onnx", "--quant", "fp32", "-o", "stories"],
         [*how, "arc_easy,lambada_openai,wikitext,gsm8k,hellaswag"],
         [*how, "sciq"],  # whose data are not there
+        [*how, "boolq"],  # whose card says that they lie in the web
         [*how, "humaneval"],  # whose judge the library evaluate would fetch
-        refused=2,
+        refused=3,
     )
     assert (machine.asked, machine.left_at_home) == ([], [])
 

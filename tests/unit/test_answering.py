@@ -122,6 +122,16 @@ def test_options_of_a_question_read_it_once() -> None:
     assert decoder.read == 2 * len(context) + 2 + 9, "letters as options are all in one answer"
 
 
+def test_requests_that_read_the_same_may_score_more_or_less_of_it() -> None:
+    asked = [Pair([1, 2, 0], [1]), Pair([1], [2, 0, 1]), Pair([1, 2], [0, 2]), Pair([1, 2, 0], [])]
+    decoder = Remembering()
+    found = model(decoder)._scored(asked)
+    assert [row.nats for row in found] == pytest.approx(
+        [one_by_one(pair, 1 << 20)[0] for pair in asked], abs=1e-4
+    )
+    assert decoder.read == 3, "and nothing for one that scores nothing"
+
+
 def test_a_continuation_longer_than_the_context_is_refused_before_any_is_read() -> None:
     decoder = Remembering(capacity=4)
     with pytest.raises(

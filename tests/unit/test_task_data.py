@@ -177,15 +177,39 @@ def test_no_file_of_elsewhere_is_read(file: str, tmp_path: Path) -> None:
         splits(tmp_path, streaming=True)
 
 
-def test_a_card_that_names_files_of_elsewhere_is_refused(tmp_path: Path) -> None:
-    other = made_up.write(tmp_path / "secret.jsonl", ROWS)
-    folder = tmp_path / "data"
-    (folder / "a/set").mkdir(parents=True)
-    (folder / "a/set/README.md").write_text(
-        f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: {other}\n---\n"
+@pytest.mark.parametrize(
+    "path", ["../../../secret.jsonl", "../other/test.jsonl", "link.jsonl", "WHOLE"]
+)
+def test_a_card_that_names_files_of_elsewhere_is_refused(path: str, tmp_path: Path) -> None:
+    secret = made_up.write(tmp_path / "secret.jsonl", ROWS)
+    made_up.write(tmp_path / "data/a/other/test.jsonl", ROWS)
+    folder = tmp_path / "data/a/set"
+    folder.mkdir(parents=True)
+    (folder / "link.jsonl").symlink_to(secret)
+    named = path.replace("WHOLE", str(secret))
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: {named}\n---\n"
     )
-    with pytest.raises(EdgeError, match=r"outside of|does not read as"):
-        splits(folder)
+    with pytest.raises(Damaged, match=r"is outside of .*/data/a/set"):
+        splits(tmp_path / "data")
+
+
+def test_a_split_that_is_a_link_to_elsewhere_is_refused(tmp_path: Path) -> None:
+    secret = made_up.write(tmp_path / "secret.jsonl", ROWS)
+    (tmp_path / "data/a/set").mkdir(parents=True)
+    (tmp_path / "data/a/set/test.jsonl").symlink_to(secret)
+    with pytest.raises(Damaged, match=r"test\.jsonl is outside of"):
+        splits(tmp_path / "data")
+
+
+def test_a_data_set_may_lie_elsewhere_itself(tmp_path: Path) -> None:
+    """A link of the user's own."""
+    made_up.write(tmp_path / "disk/test.jsonl", ROWS)
+    (tmp_path / "data/a").mkdir(parents=True)
+    (tmp_path / "data/a/set").symlink_to(tmp_path / "disk")
+    data = TaskData(tmp_path / "data")
+    assert rows(data.splits("task", "a/set", None, {}, TEST)["test"]) == ROWS
+    assert list(data.used) == ["a/set/test.jsonl"]
 
 
 def test_a_script_beside_the_data_is_not_run(tmp_path: Path) -> None:
