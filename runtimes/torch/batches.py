@@ -3,14 +3,13 @@
 B sequences, T positions, L layers.
 """
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
 
-from edge.data.rows import Stage, Writer
+from edge.train import batches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +53,15 @@ class SkipsAndExits:
         return [SkipsAndExits(kept=kept, exits=self.exits, seeds=seeds) for kept, seeds in parts]
 
 
-def make_batch(writer: Writer, rng: random.Random, stage: Stage) -> Batch:
-    rows = [writer.row(rng, stage) for _ in range(stage.batch)]
-    return Batch(
-        tokens=torch.tensor([row.ids for row in rows]),
-        parts=torch.tensor([row.parts for row in rows]),
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared(Batch):
+    """`edge.train.batches.Compared`: reference [B, 2]."""
+
+    reference: torch.Tensor
+
+
+def batch_of(drawn: batches.Batch) -> Batch:
+    """What a source drew, as tensors on the CPU."""
+    kind = Compared if isinstance(drawn, batches.Compared) else Batch
+    own = {field.name: torch.from_numpy(getattr(drawn, field.name)) for field in fields(drawn)}
+    return kind(**own)

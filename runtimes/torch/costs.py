@@ -3,15 +3,15 @@
 T positions, V vocabulary.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 
 from edge.data.rows import Part
-from edge_runtimes.torch.batches import Batch
+from edge.train import costs
+from edge_runtimes.torch.batches import Batch, Compared
 
 
 class Cost(Protocol):
@@ -32,12 +32,17 @@ class Cost(Protocol):
         ...
 
 
-class Likelihood:
-    """Cross-entropy, in nats; `table`: what a token of each part counts."""
+def cost_of(found: costs.Cost) -> Cost:
+    """As torch computes it."""
+    return Likelihood(found) if isinstance(found, costs.Likelihood) else Preference(found)
 
-    def __init__(self, table: Sequence[float], *, judged: bool = False) -> None:
-        self.judged = judged
-        self._tables = {"cpu": torch.tensor(table)}
+
+class Likelihood:
+    """`edge.train.costs.Likelihood`."""
+
+    def __init__(self, of: costs.Likelihood) -> None:
+        self.judged = of.judged
+        self._tables = {"cpu": torch.tensor(of.table)}
 
     def count(self, batch: Batch) -> float:
         return float(self._weights(batch).sum())
@@ -70,28 +75,13 @@ class Likelihood:
         return self._tables[device][batch.parts[:, 1:]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Compared(Batch):
-    """tokens and parts [B, 2, T + 1]: the chosen answer, then the rejected one, to the same; reference [B, 2]: their
-    log-probabilities by the weights that training starts from.
-    """
-
-    reference: torch.Tensor
-
-
 class Preference:
-    """What a model has to learn to like the chosen answer better than the rejected one, beyond what its start does:
-    their margin is m = beta ((log p - log p_start)(chosen) - (log p - log p_start)(rejected)).
-
-    `sigmoid`: -log sigmoid(m) (DPO, arXiv 2305.18290); `hinge`: max(0, 1 - m) (arXiv 2305.10425, 2309.06657); `ipo`:
-    (d - 1 / (2 beta))², where d is the same difference by the mean token of each answer (arXiv 2310.12036). An exit is
-    measured against the same start. Right is an answer that was chosen and is liked better.
-    """
+    """`edge.train.costs.Preference`."""
 
     judged = True
 
-    def __init__(self, loss: Literal["sigmoid", "hinge", "ipo"], beta: float) -> None:
-        self._loss, self._beta = loss, beta
+    def __init__(self, of: costs.Preference) -> None:
+        self._loss, self._beta = of.loss, of.beta
 
     def count(self, batch: Batch) -> float:
         return len(batch.tokens)

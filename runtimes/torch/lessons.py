@@ -30,11 +30,12 @@ from edge.source.checkpoint import Checkpoint
 from edge.source.finite import whole
 from edge.spec import DecoderSpec
 from edge.system import processors
+from edge.train.course import Position
 from edge.train.lessons import Course, LessonsRecipe
 from edge.train.origin import fitting
 from edge.train.small_internvl import SmallInternVL, small_internvl
 from edge.vision.preparation import INTERNVIT
-from edge_runtimes.torch import export, state
+from edge_runtimes.torch import export
 from edge_runtimes.torch.held import Whole
 from edge_runtimes.torch.initial import initial, initial_network
 from edge_runtimes.torch.loop import Loop
@@ -130,8 +131,8 @@ class LessonsRun(Loop):
             # Else attention would compute in float32 whatever it is given: half as fast again.
             torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
 
-    def start(self) -> state.Position:
-        return state.Position()
+    def start(self) -> Position:
+        return Position()
 
     def step(self) -> None:
         """One batch, of which each split is drawn and computed by a worker."""

@@ -19,9 +19,10 @@ from edge.data.examples import (
 from edge.errors import EdgeError
 from edge.nn.networks import define
 from edge.system import processors
+from edge.train.course import Position
 from edge.train.network import NetworkRecipe
 from edge.train.network_origin import NetworkOrigin, network_origin
-from edge_runtimes.torch import export, state
+from edge_runtimes.torch import export
 from edge_runtimes.torch.held import Whole
 from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.losses import LOSSES, right
@@ -65,8 +66,8 @@ class NetworkRun(Loop):
         if ranks.device.type == "cpu":
             torch.set_num_threads(max(1, processors.threads(None) // ranks.here))
 
-    def start(self) -> state.Position:
-        return state.Position(texts=self.examples.digest)
+    def start(self) -> Position:
+        return Position(texts=self.examples.digest)
 
     def step(self) -> None:
         at, batch = self.at, self.recipe.examples.batch

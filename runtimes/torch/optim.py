@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from edge.train.course import is_matrix
 from edge_runtimes.torch.held import Held
 from edge_runtimes.torch.narrow import product_type
 
@@ -27,7 +28,9 @@ class Optimizer:
     def __init__(self, held: Held, matrices: Literal["muon", "adam"] = "muon") -> None:
         weights = held.own
         self._held, self.weights = held, weights
-        stacked = [name for name, w in weights.items() if matrices == "muon" and is_matrix(name, w)]
+        stacked = [
+            name for name, w in weights.items() if matrices == "muon" and is_matrix(name, w.ndim)
+        ]
         self.state: Tensors = {}
         groups: dict[torch.Size, list[str]] = {}
         for name, weight in weights.items():
@@ -60,7 +63,7 @@ class Optimizer:
         for name in self._others:
             if name in still:
                 continue
-            if is_matrix(name, self.weights[name]):
+            if is_matrix(name, self.weights[name].ndim):
                 self.weights[name].mul_(1 - matrix * shrink)
                 self._adam(name, matrix, count)
             else:
@@ -89,12 +92,6 @@ class Optimizer:
         square = self.state[f"square/{name}"].lerp_(gradient.square(), 1 - BETAS[1])
         scale = (square / (1 - BETAS[1] ** count)).sqrt_().add_(EPS)
         weight.addcdiv_(mean, scale, value=-rate / (1 - BETAS[0] ** count))
-
-
-def is_matrix(name: str, weight: torch.Tensor) -> bool:
-    """Projections of patches and inside the layers of a network, not embedding, head, norms or biases."""
-    own = name.rpartition("/")[2]
-    return (own == "patch" or own.startswith("layers.")) and weight.ndim == 2
 
 
 def orthogonal(x: torch.Tensor) -> torch.Tensor:

@@ -8,19 +8,22 @@ import torch
 from edge.data.corpus import StreamPosition
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import whole
+from edge.train.course import Position
 from edge.train.curriculum import dropout, exit_weights
 from edge.train.origin import Origin, origin
 from edge.train.recipe import TrainingRecipe
-from edge_runtimes.torch import export, layerskip, sharded, state
-from edge_runtimes.torch.batches import SkipsAndExits
+from edge.train.sources.kinds import source_of
+from edge.train.sources.pairs import PairSource
+from edge.train.sources.source import Drawn
+from edge_runtimes.torch import export, layerskip, reference, sharded
+from edge_runtimes.torch.batches import SkipsAndExits, batch_of
+from edge_runtimes.torch.costs import cost_of
 from edge_runtimes.torch.finetuned import Finetuned
 from edge_runtimes.torch.held import Gathered, Held, Whole
 from edge_runtimes.torch.initial import initial
 from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.passes import Passes
 from edge_runtimes.torch.ranks import Ranks
-from edge_runtimes.torch.sources.kinds import source_of
-from edge_runtimes.torch.sources.source import Drawn
 
 
 class Run(Loop):
@@ -40,7 +43,8 @@ class Run(Loop):
         self.mine = ranks.mine(recipe.splits)
         self.origin = origin(recipe, find)
         self.source = source_of(recipe, self.origin, say=ranks.first)
-        self.judged = self.source.cost.judged
+        self.cost = cost_of(self.source.cost)
+        self.judged = self.cost.judged
         self.spec = self.origin.spec
         held = _held(recipe, self.origin, ranks)
         super().__init__(
@@ -54,32 +58,35 @@ class Run(Loop):
         self.passes = Passes(
             self.spec,
             self.held,
-            cost=self.source.cost,
+            cost=self.cost,
             precision=recipe.precision,
             recompute=recipe.recompute,
             shared=ranks.here,
             compiled=compiled,
         )
 
-    def start(self) -> state.Position:
+    def start(self) -> Position:
         return self.source.start()
 
     def begin(self) -> None:
-        self.source.begin(self.out, self.passes, self.ranks)
+        if isinstance(self.source, PairSource):
+            reference.begin(self.source, self.out, self.passes, self.ranks)
 
     def restore(self) -> None:
         super().restore()
-        self.source.restore(self.out)
+        if isinstance(self.source, PairSource):
+            reference.restore(self.source, self.out)
 
     def step(self) -> None:
         """One batch, one update, and a look at whether the stage is done."""
         at = self.at
         drawn = self.source.draw(at, self.mine)
-        counts = sum(self.source.cost.count(batch) for batch in drawn.batches)
+        batches = [batch_of(batch) for batch in drawn.batches]
+        counts = sum(self.cost.count(batch) for batch in batches)
         total, asked, *places = self.ranks.total(counts, self.asked, *self._spread(drawn))
         scores = [
             self.passes.add(batch, self.skips(drawn, split), total)
-            for split, batch in zip(self.mine, drawn.batches, strict=True)
+            for split, batch in zip(self.mine, batches, strict=True)
         ]
         loss, right, answers = self.ranks.total(
             float(torch.stack([score.loss for score in scores]).sum()),

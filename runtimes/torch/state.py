@@ -3,10 +3,8 @@ whole. Where weights lie in shards, each process writes its own, under a name th
 is that one file, which comes last and says how many there are.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from edge.data.corpus import StreamPosition
 from edge.errors import Damaged, EdgeError
 from edge.files.safetensors import SafetensorsFile
+from edge.train import course
+from edge.train.course import Position
 from edge_runtimes.torch.held import Held, rows_of
 from edge_runtimes.torch.ranks import Ranks
-
-
-@dataclass(kw_only=True)
-class Position:
-    """How far a run is."""
-
-    step: int = 0
-    tokens: int = 0
-    stage: int = 0
-    since: int = 0  # the step at which this stage began
-    seconds: float = 0.0
-    loss: float = 0.0
-    right: dict[int, float] = field(default_factory=dict)  # by stage: share of right answers
-    places: list[StreamPosition] = field(default_factory=list)  # in the texts, of every split
-    texts: str = ""  # their digest
 
 
 def write(
@@ -49,7 +33,7 @@ def write(
             _put(_shard(file, position.step, held.shard, held.shards), tensors, {})
         ranks.total(1)  # all are there
     if ranks.first:
-        told = {"position": json.dumps(asdict(position)), "shards": str(held.shards)}
+        told = {"position": position.json(), "shards": str(held.shards)}
         _put(file, tensors, told)
         kept = {_shard(file, position.step, shard, held.shards) for shard in range(held.shards)}
         for old in set(file.parent.glob(f"{file.stem}-*-of-*{file.suffix}")) - kept:
@@ -62,7 +46,7 @@ def read(file: Path, tensors: Mapping[str, torch.Tensor], held: Held) -> Positio
     with ExitStack() as stack:
         first = stack.enter_context(safe_open(_checked(file), "pt"))
         told = first.metadata() or {}
-        position = _position(file, told.get("position", ""))
+        position = course.position(file, told.get("position", ""))
         count = _count(file, told.get("shards", "1"))
         more = [_checked(_shard(file, position.step, shard, count)) for shard in range(1, count)]
         shards = [first, *(stack.enter_context(safe_open(each, "pt")) for each in more)]
@@ -120,15 +104,3 @@ def _count(file: Path, text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1 << 16:
         raise Damaged(f"{file} has {text!r:.20} shards", fix="name another folder")
     return int(text)
-
-
-def _position(file: Path, text: str) -> Position:
-    try:
-        raw = json.loads(text)
-        raw["right"] = {int(stage): share for stage, share in raw["right"].items()}
-        raw["places"] = [StreamPosition(**place) for place in raw.get("places", [])]
-        return Position(**raw)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Damaged(
-            f"{file} does not say how far the run is: {error}", fix="name another folder"
-        ) from None

@@ -6,11 +6,12 @@ from pathlib import Path
 from edge.data import fonts
 from edge.errors import EdgeError
 from edge.train import reading
+from edge.train.course import STATE
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import changed
 from edge_runtimes.torch.lessons import LessonsRun
-from edge_runtimes.torch.loop import STATE, Loop, begun
+from edge_runtimes.torch.loop import Loop, begun
 from edge_runtimes.torch.network_run import NetworkRun
 from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.run import Run

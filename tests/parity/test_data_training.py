@@ -50,7 +50,7 @@ def test_a_folder_of_an_engine_trains(
 
 
 def test_what_is_packed_is_what_the_trainer_sees(folder: Path) -> None:
-    from edge_runtimes.torch.sources.texts import TextSource
+    from edge.train.sources.texts import TextSource
 
     recipe = on_text([str(folder / "packed")], folder / "model")
     with Checkpoint.open(folder / "model") as checkpoint:

@@ -25,8 +25,8 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 F = torch.nn.functional
 
+from edge.train.course import STATE  # noqa: E402
 from edge_runtimes.torch.finetuned import Drop, Finetuned  # noqa: E402
-from edge_runtimes.torch.loop import STATE  # noqa: E402
 from edge_runtimes.torch.ranks import Ranks  # noqa: E402
 from edge_runtimes.torch.run import Run  # noqa: E402
 

@@ -27,8 +27,8 @@ PIL = pytest.importorskip("PIL.Image")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from edge.train.course import STATE  # noqa: E402
 from edge_runtimes.torch import losses  # noqa: E402
-from edge_runtimes.torch.loop import STATE  # noqa: E402
 from edge_runtimes.torch.network_run import NetworkRun  # noqa: E402
 from edge_runtimes.torch.train import train  # noqa: E402
 

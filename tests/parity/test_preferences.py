@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from training import on_rows, pairs, talking
 
+from edge.train.costs import Preference
 from edge.train.recipe import NONE, TrainingRecipe
 from edge.train.rows import Pairs
 
 torch = pytest.importorskip("torch")
 
 from edge_runtimes.torch import export  # noqa: E402
-from edge_runtimes.torch.batches import SkipsAndExits  # noqa: E402
-from edge_runtimes.torch.costs import Compared, Preference  # noqa: E402
+from edge_runtimes.torch.batches import Compared, SkipsAndExits, batch_of  # noqa: E402
+from edge_runtimes.torch.costs import cost_of  # noqa: E402
 from edge_runtimes.torch.run import Run  # noqa: E402
 
 COUNT = 6
@@ -144,7 +145,7 @@ def test_the_forms_of_the_papers_one_token_after_another(loss: str) -> None:
         parts.view(6, 6)[row, start:stop] = 1
     reference = -torch.rand(3, 2, generator=rng) * 9
     batch = Compared(tokens=tokens, parts=parts, reference=reference)
-    beta, cost = 0.3, Preference(loss, 0.3)  # type: ignore[arg-type]
+    beta, cost = 0.3, cost_of(Preference(loss, 0.3))  # type: ignore[arg-type]
     wanted, right = 0.0, 0
     for pair in range(3):
         gained = []
@@ -179,7 +180,7 @@ def test_exits_learn_from_pairs_against_the_same_start(tmp_path: Path) -> None:
     run = moved(recipe(tmp_path, "sigmoid"), tmp_path / "run")
     alone = []
     for exits in ({0: 1.0}, {1: 1.0}, {0: 0.25, 1: 0.75}):
-        batch = run.source.draw(run.at, run.mine).batches[0]
+        batch = batch_of(run.source.draw(run.at, run.mine).batches[0])
         kept = torch.ones(2, COUNT, dtype=torch.bool)
         score = run.passes.add(batch, skipping(kept, exits), COUNT)
         alone.append(float(score.loss))
@@ -190,7 +191,7 @@ def test_exits_learn_from_pairs_against_the_same_start(tmp_path: Path) -> None:
 def test_both_answers_of_a_pair_skip_the_same_layers(tmp_path: Path) -> None:
     """Where every layer is skipped, both answers are said by the head alone, and the loss is the same for all."""
     run = moved(recipe(tmp_path, "sigmoid"), tmp_path / "run")
-    batch = run.source.draw(run.at, run.mine).batches[0]
+    batch = batch_of(run.source.draw(run.at, run.mine).batches[0])
     kept = torch.ones(2, COUNT, dtype=torch.bool)
     kept[:, 0] = False
     last = {1: 1.0}

@@ -22,8 +22,9 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from edge.train.course import STATE  # noqa: E402
 from edge_runtimes.torch import ranks  # noqa: E402
-from edge_runtimes.torch.loop import STATE, begun  # noqa: E402
+from edge_runtimes.torch.loop import begun  # noqa: E402
 from edge_runtimes.torch.ranks import Ranks  # noqa: E402
 from edge_runtimes.torch.run import Run  # noqa: E402
 
@@ -62,7 +63,7 @@ def torchrun(
 
 
 def finished(run: Run) -> dict[str, Any]:
-    while run.at.tokens < run.run.total:
+    while run.at.tokens < run.total:
         run.step()
     run.save()
     return load_file(run.out / STATE)

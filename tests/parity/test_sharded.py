@@ -20,10 +20,10 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from edge.train.course import STATE  # noqa: E402
 from edge_runtimes.torch import sharded, state  # noqa: E402
 from edge_runtimes.torch.held import Whole, rows_of  # noqa: E402
 from edge_runtimes.torch.initial import initial  # noqa: E402
-from edge_runtimes.torch.loop import STATE  # noqa: E402
 from edge_runtimes.torch.optim import Optimizer  # noqa: E402
 from edge_runtimes.torch.ranks import Ranks  # noqa: E402
 from edge_runtimes.torch.run import Run  # noqa: E402

@@ -73,7 +73,7 @@ def test_a_strategy_that_an_artifact_lacks_is_left_out(
     found = [PLAIN, Strategy(layerskip=1), Strategy(drafting="lookup")]
     monkeypatch.setattr(tune, "candidates", lambda *_: iter(found))
     monkeypatch.setattr(tune, "_try", measured)
-    artifact: Any = SimpleNamespace(folder=tmp_path)
+    artifact: Any = SimpleNamespace(folder=tmp_path, branches=None)
     if lacking == PLAIN:
         with pytest.raises(Unsupported, match="it has none"):
             tune.fastest(artifact, [1], threads=1, say=lambda _: None)

@@ -6,14 +6,11 @@ What is drawn depends on the recipe, the number of the step and the position alo
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edge.data.corpus import StreamPosition
-from edge_runtimes.torch.batches import Batch
-from edge_runtimes.torch.costs import Cost
-from edge_runtimes.torch.passes import Passes
-from edge_runtimes.torch.ranks import Ranks
-from edge_runtimes.torch.state import Position
+from edge.train.batches import Batch
+from edge.train.costs import Cost
+from edge.train.course import Position
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +43,3 @@ class Source(ABC):
     def done(self, at: Position) -> bool:
         """Whether the stage that a run is at is done, and another one follows."""
         return False
-
-    def begin(self, out: Path, passes: Passes, ranks: Ranks) -> None:
-        """What must be known of the start before anything is learned: a run that begins calls it, in every process."""
-        return
-
-    def restore(self, out: Path) -> None:
-        """What `begin` wrote."""
-        return

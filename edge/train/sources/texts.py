@@ -3,18 +3,18 @@
 import random
 from functools import partial
 
-import torch
+import numpy as np
 
 from edge.data.corpus import Corpus, Stream, StreamPosition
 from edge.data.steps.tokens import digest, document
 from edge.spec import DecoderSpec
 from edge.text.tokenizer import Tokenizer
+from edge.train.batches import Batch
+from edge.train.costs import Likelihood
+from edge.train.course import Position
 from edge.train.recipe import TrainingRecipe
 from edge.train.rows import Text
-from edge_runtimes.torch.batches import Batch
-from edge_runtimes.torch.costs import Likelihood
-from edge_runtimes.torch.sources.source import Drawn, Source
-from edge_runtimes.torch.state import Position
+from edge.train.sources.source import Drawn, Source
 
 
 class TextSource(Source):
@@ -26,7 +26,7 @@ class TextSource(Source):
         self.cost = Likelihood((0.0, 1.0))  # of what may not be predicted, and of the rest
         self._seed, self._splits, self._rows = recipe.seed, recipe.splits, rows
         self._encode = partial(document, tokenizer)
-        self._forbidden = torch.tensor(spec.forbidden, dtype=torch.long)
+        self._forbidden = np.array(spec.forbidden, np.int64)
         self._corpus = Corpus(rows.files, recipe.seed, lambda: digest(tokenizer))
         self._streams: dict[int, Stream] = {}
 
@@ -54,5 +54,5 @@ class TextSource(Source):
 
     def _batch(self, stream: Stream) -> Batch:
         rows = [stream.row() for _ in range(self._rows.batch // self._splits)]
-        tokens = torch.tensor(rows)
-        return Batch(tokens=tokens, parts=(~torch.isin(tokens, self._forbidden)).long())
+        tokens = np.array(rows, np.int64)
+        return Batch(tokens=tokens, parts=(~np.isin(tokens, self._forbidden)).astype(np.int64))

@@ -7,12 +7,12 @@ import tokenizers
 
 from edge.data import vocabulary
 from edge.data.rows import Writer
+from edge.train.batches import make_batch
+from edge.train.costs import Likelihood
+from edge.train.course import Position
 from edge.train.recipe import TrainingRecipe
 from edge.train.rows import Stories
-from edge_runtimes.torch.batches import make_batch
-from edge_runtimes.torch.costs import Likelihood
-from edge_runtimes.torch.sources.source import Drawn, Source
-from edge_runtimes.torch.state import Position
+from edge.train.sources.source import Drawn, Source
 
 
 class StorySource(Source):
@@ -39,7 +39,7 @@ class StorySource(Source):
         return Drawn(
             batches=[splits[split] for split in mine],
             seed=rng.getrandbits(62),
-            tokens=batch.parts[:, 1:].numel(),
+            tokens=batch.parts[:, 1:].size,
             stage=number,
         )
 

@@ -8,11 +8,11 @@ from edge.text.tokenizer import Tokenizer
 from edge.train.origin import Origin
 from edge.train.recipe import TrainingRecipe
 from edge.train.rows import Chats, Pairs, Stories, Text
-from edge_runtimes.torch.sources.pairs import PairSource
-from edge_runtimes.torch.sources.source import Source
-from edge_runtimes.torch.sources.stories import StorySource
-from edge_runtimes.torch.sources.talks import TalkSource, report
-from edge_runtimes.torch.sources.texts import TextSource
+from edge.train.sources.pairs import PairSource
+from edge.train.sources.source import Source
+from edge.train.sources.stories import StorySource
+from edge.train.sources.talks import TalkSource, report
+from edge.train.sources.texts import TextSource
 
 
 def source_of(recipe: TrainingRecipe, origin: Origin, *, say: bool) -> Source:

@@ -5,16 +5,16 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 
 from edge.data.examples import Shuffled
 from edge.data.talks import Row, Talks
 from edge.spec import DecoderSpec
+from edge.train.batches import Batch
+from edge.train.costs import Likelihood
+from edge.train.course import Position
 from edge.train.recipe import TrainingRecipe
-from edge_runtimes.torch.batches import Batch
-from edge_runtimes.torch.costs import Likelihood
-from edge_runtimes.torch.sources.source import Drawn, Source
-from edge_runtimes.torch.state import Position
+from edge.train.sources.source import Drawn, Source
+from edge.typing import I64
 
 
 class TalkSource(Source):
@@ -48,14 +48,14 @@ class TalkSource(Source):
         tokens, parts = self.padded([self.talks.items[number][0] for number in numbers])
         return Batch(tokens=tokens, parts=parts)
 
-    def padded(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    def padded(self, rows: Sequence[Row]) -> tuple[I64, I64]:
         """Ids and what of them counts: [B, T + 1] each. Nothing sees what is put behind a row."""
         shape = len(rows), max(len(row.ids) for row in rows)
         tokens, parts = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for number, row in enumerate(rows):
             tokens[number, : len(row.ids)] = row.ids
             parts[number, : len(row.ids)] = row.counted & ~np.isin(row.ids, self._forbidden)
-        return torch.from_numpy(tokens), torch.from_numpy(parts)
+        return tokens, parts
 
     def by_length(self, each: int) -> list[list[int]]:
         """All items, so many at once that are alike in length."""
