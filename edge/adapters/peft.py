@@ -165,13 +165,8 @@ def _check(name: str, parts: Mapping[str, F32], folder: Path) -> None:
 
 
 def _targets(config: Config) -> Targets:
-    layers = config.data.get("layers_to_transform") or ()
-    lists = config.data.get("layers_pattern") or ()
-    layers = (layers,) if isinstance(layers, int) else layers
-    lists = (lists,) if isinstance(lists, str) else lists
-    if config.data.get("layers_to_transform") == 0:
-        layers = (0,)
-    if not all(isinstance(i, int) and 0 <= i < 1 << 16 for i in layers):
+    layers, lists = _several(config, "layers_to_transform"), _several(config, "layers_pattern")
+    if not all(type(i) is int and 0 <= i < 1 << 16 for i in layers):
         raise config.wrong("layers_to_transform", "a layer's number, or a list of them")
     if not all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in lists):
         raise config.wrong("layers_pattern", "the name of a list of layers, or several")
@@ -179,14 +174,23 @@ def _targets(config: Config) -> Targets:
     if not modules:
         raise config.wrong("target_modules", f"a list of names, an expression, or {ALL}")
     exclude = _names(config, "exclude_modules")
-    return Targets(modules=modules, exclude=exclude, layers=tuple(layers), lists=tuple(lists))
+    return Targets(modules=modules, exclude=exclude, layers=layers, lists=lists)
+
+
+def _several(config: Config, key: str) -> tuple[Any, ...]:
+    """One value, or a list of them, or none."""
+    value = config.data.get(key)
+    if value is None or value == "":
+        return ()
+    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def _names(config: Config, key: str) -> tuple[str, ...] | str:
-    value = config.data.get(key) or ()
+    value = config.data.get(key)
     if isinstance(value, str):
         return ALL if value.lower() == ALL else value
-    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+    value = [] if value is None else value
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise config.wrong(key, "a list of names, or an expression")
     return tuple(value)
 

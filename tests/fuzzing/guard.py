@@ -11,7 +11,7 @@ _CHANGES = {
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.truncate", "os.chmod",
     "shutil.rmtree", "shutil.move",
 }  # fmt: skip
-_SCRIPTS = ("_render.py", "_trial.py")
+_SCRIPTS = ("_render.py", "_trial.py", "_matching.py")
 _NEVER = {"socket.connect", "socket.bind", "os.system", "os.exec", "os.posix_spawn", "os.fork"}
 _NEVER |= {"pickle.find_class", "ctypes.dlopen", "urllib.Request", "ftplib.connect"}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzzing import data, networks, sounds, torches, vision
+from fuzzing import adapters, data, networks, sounds, torches, vision
 from support import ROOT, config_of, converted, dividing, safetensors, tiny, weights_of
 
 from edge.source import registry
@@ -709,6 +709,26 @@ READERS: dict[str, Reader] = {
     **{
         name: Reader(kind=kind, seeds=seeds, read=read, words=data.WORDS)
         for name, (kind, seeds, read) in data.readers().items()
+    },
+    **{
+        f"adapter {part} {layout}": Reader(kind=kind, seeds=seeds, read=read, words=words)
+        for layout in ("peft", "mlx")
+        for part, kind, seeds, read, words in (
+            (
+                "config",
+                "json",
+                adapters.configs(layout),
+                adapters.read_config(layout),
+                (*JSON_WORDS, *REGEX),
+            ),
+            (
+                "tensors",
+                "safetensors",
+                adapters.tensors(layout),
+                adapters.read_tensors(layout),
+                JSON_WORDS,
+            ),
+        )
     },
     **_runners(),
     **{

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 from edge.errors import EdgeError
 
-SLOW = {"template", "grammar", "request"}  # a process each, or an answer of the model
+SLOW = {
+    "template",
+    "grammar",
+    "request",
+    "adapter config peft",
+}  # a process each, or an answer of the model
 
 
 @pytest.fixture(scope="module")

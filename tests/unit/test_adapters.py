@@ -163,6 +163,9 @@ FIELDS: dict[str, tuple[dict[str, Any], type[EdgeError], str]] = {
     "no alpha": ({"lora_alpha": None}, Damaged, "lora_alpha"),
     "other targets": ({"target_modules": ["k_proj"]}, Damaged, "does not name"),
     "more targets": ({"target_modules": [*SEPARATE, "k_proj"]}, Damaged, "k_proj"),
+    "targets that are a number": ({"target_modules": 2}, Damaged, "target_modules"),
+    "layers that are no numbers": ({"layers_to_transform": True}, Damaged, "layers_to_transform"),
+    "lists of layers that are none": ({"layers_pattern": 0.5}, Damaged, "layers_pattern"),
     "no targets": ({"target_modules": []}, Damaged, "target_modules"),
     "lengths that are not there": ({"use_dora": True}, Damaged, "lora_magnitude_vector"),
     "an expression that takes for ever": (
