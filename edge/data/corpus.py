@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edge.data.frame.sources import TEXT, TOKENS, parsed
 from edge.data.frame.step import Drop
-from edge.data.jsonl import files
+from edge.data.jsonl import LONGEST, files
 from edge.errors import EdgeError
 from edge.files.config import Config
 from edge.files.texts import MARK, other, unreadable
@@ -173,9 +173,13 @@ def _documents(file: Path, start: int, size: int | None = None) -> Iterator[Piec
             opened.seek(max(0, start - 1))
             at = start - 1 + len(opened.readline()) if start else 0
             while at < start + (BLOCK if size is None else size):
-                line = opened.readline()
+                line = opened.readline(LONGEST + 1)
                 if not line:
                     return
+                if len(line) > LONGEST:
+                    raise unreadable(
+                        f"{file}, at byte {at}", f"a line of more than {LONGEST >> 20} MiB"
+                    )
                 yield _document(file, at, line)
                 at += len(line)
     except OSError as error:

@@ -217,3 +217,13 @@ def test_a_line_that_is_no_document_is_named(tmp_path: Path, line: str, why: str
         EdgeError, match=rf"a\.jsonl, at byte 17: a line is no text to train on: {why}"
     ):
         Corpus([str(file)], 1)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "LONGEST", 100)
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "good"}\n{"text": "' + "a" * 100 + '"}\n')
+    with pytest.raises(
+        EdgeError, match=r"at byte 17 cannot be read as UTF-8 text: a line of more than"
+    ):
+        Corpus([str(file)], 1)
