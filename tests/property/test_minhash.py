@@ -157,6 +157,10 @@ def test_short_texts_go_only_for_their_equals() -> None:
     ]
 
 
+def test_the_order_of_a_few_words_counts() -> None:
+    assert [of for of, _ in verdict(["red and blue", "blue and red"])] == [-1, -1]
+
+
 def test_texts_that_differ_in_a_number_stay() -> None:
     """text-dedup#17: records of one form."""
     texts = [

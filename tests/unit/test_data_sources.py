@@ -124,6 +124,17 @@ def test_lines_longer_than_what_is_read_at_once(
     assert of(tmp_path, lines(texts), size=30) == of(tmp_path, lines(texts))
 
 
+@pytest.mark.parametrize("chunk", [7, 16, 1 << 20])
+def test_parts_end_with_the_first_line_that_fills_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(sources, "_CHUNK", chunk)
+    (tmp_path / "a.jsonl").write_bytes(b"123456789\n" * 50 + b"end")
+    parts = sources.survey(Source("a", tmp_path / "a.jsonl"), 35).parts
+    assert [part.size for part in parts] == [40] * 12 + [23]
+    assert [part.line for part in parts] == list(range(1, 52, 4))
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "A.TXT"])
 def test_a_text_file_is_one_record(tmp_path: Path, name: str) -> None:
     assert of(tmp_path, b"\xef\xbb\xbfa\r\nb\n", name) == [(1, {"text": "a\r\nb\n"})]

@@ -83,11 +83,8 @@ def _task(asked: dict[str, Any]) -> Task:
 
 
 def _step(task: Task) -> Counts:
-    """Take a part through a phase, unless that was done."""
+    """Take a part through a phase."""
     place = Place(Path(task.folder), task.phase, task.number)
-    done = place.counts()
-    if done is not None:
-        return done
     phase = _phases(json.dumps(asdict(task.job), sort_keys=True))[task.phase]
     counts = Counts()
     with ExitStack() as stack:
