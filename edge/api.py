@@ -797,7 +797,7 @@ def make_data(
     return make(
         replace(order, means=means),
         out,
-        lambda: crew(processes, ray),
+        lambda: crew(processes, ray, means),
         resume=resume,
         progress=progress or silent,
     )

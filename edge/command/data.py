@@ -46,7 +46,11 @@ def data(
     seed: Annotated[int, typer.Option(min=0, help="What chance is left to.")] = 0,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, max=512, help="How many work at once; left out, as many as run here."),
+        typer.Option(
+            min=1,
+            max=512,
+            help="How many work at once; left out, as many as run here, or one that holds --model.",
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -70,7 +74,7 @@ def data(
     Example: edge data text pages/ -o clean --ray 10.0.0.5:6379 --resume
     """
     from edge import api
-    from edge.command.bars import steps
+    from edge.command.bars import bar
     from edge.data.frame.step import Means
     from edge.data.making import Order
 
@@ -81,5 +85,5 @@ def data(
         means=Means(tokenizer=tokenizer, model=model),
         seed=seed,
     )
-    made = api.make_data(order, out, processes=processes, ray=ray, resume=resume, progress=steps)
+    made = api.make_data(order, out, processes=processes, ray=ray, resume=resume, progress=bar)
     show(made, as_json)

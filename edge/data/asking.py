@@ -42,8 +42,9 @@ def open_asked(model: str) -> Asked:
 
 
 def identity(model: str) -> str:
-    """What decides its answers, as far as that can be known from here."""
+    """What decides its answers, as far as that can be known from here; refused if nobody is there."""
     if is_address(model):
+        Address.of(model).check()
         return model
     from edge.files.hashing import sha256
 
@@ -131,6 +132,13 @@ class Address:
             raise self._odd() from None
         return content if isinstance(content, str) else ""
 
+    def check(self) -> None:
+        """Refuse an address at which nobody answers, whatever it would be."""
+        try:
+            self._once("GET", "/models", None)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silent(_said(error)) from None
+
     def _only(self) -> str:
         """The name of the one model that it serves."""
         said = self._asked("GET", "/models", None)
@@ -153,17 +161,14 @@ class Address:
             try:
                 status, content = self._once(method, path, body)
             except (OSError, http.client.HTTPException) as error:
-                problem = str(error) or type(error).__name__
+                problem = _said(error)
                 continue
             if status == 200:
                 return self._read(content)
             problem = f"{status} {content[:200].decode(errors='replace')}"
             if status not in _LATER:
                 break
-        raise EdgeError(
-            f"{self.shown} does not answer: {problem}",
-            fix=f"see that it runs, that {KEYS[0]} is its key, then give the same command with --resume",
-        )
+        raise self._silent(problem)
 
     def _once(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         kind = http.client.HTTPSConnection if self.secure else http.client.HTTPConnection
@@ -181,11 +186,21 @@ class Address:
         except (ValueError, RecursionError):
             raise self._odd() from None
 
+    def _silent(self, problem: str) -> EdgeError:
+        return EdgeError(
+            f"{self.shown} does not answer: {problem}",
+            fix=f"see that it runs, that {KEYS[0]} is its key, then give the same command with --resume",
+        )
+
     def _odd(self) -> EdgeError:
         return EdgeError(
             f"{self.shown} does not speak OpenAI's API",
             fix="write the address as http://HOST:PORT/v1",
         )
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _headers() -> dict[str, str]:

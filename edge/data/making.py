@@ -8,7 +8,7 @@ from typing import Any
 
 from edge.artifact.publishing import check_place
 from edge.data import engines
-from edge.data.asking import identity
+from edge.data.asking import identity, is_address
 from edge.data.frame import run, settings, sources
 from edge.data.frame.crew import Alone, Crew, Processes
 from edge.data.frame.on_ray import Cluster
@@ -63,12 +63,14 @@ def make(
     return {"path": str(out), "engine": engine.name, **report}
 
 
-def crew(processes: int | None, ray: str | None) -> Crew:
-    """Of a cluster, of so many processes, or of as many as run here at once."""
+def crew(processes: int | None, ray: str | None, means: Means) -> Crew:
+    """Of a cluster, of so many processes, or of as many as run here at once: of one, where each would hold a model."""
     if ray is not None:
         if processes is not None:
             raise EdgeError("a cluster has its own processes", fix="leave out --processes or --ray")
         return Cluster(ray)
+    if processes is None and means.model is not None and not is_address(means.model):
+        return Alone()
     count = processors.threads(processes)
     return Alone() if count == 1 else Processes(count)
 

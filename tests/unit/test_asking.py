@@ -102,8 +102,12 @@ def test_texts_are_kept_by_what_a_model_says(source: Path, tmp_path: Path) -> No
     assert rows(tmp_path / "out") == want
     assert adds_up(report)
     assert report["reasons"] == {"rating": {"low rating": 12 - len(want)}}
-    first, *rest = server.asked
-    assert first[0] == "/v1/models"
+    assert [path for path, _, _ in server.asked[:3]] == [
+        "/v1/models",
+        "/v1/models",
+        "/v1/chat/completions",
+    ]
+    rest = server.asked[2:]
     path, headers, body = rest[0]
     assert (path, len(rest)) == ("/v1/chat/completions", 12)
     assert "Authorization" not in headers
@@ -164,7 +168,7 @@ def test_a_server_that_is_busy_is_asked_again(source: Path, tmp_path: Path) -> N
         lambda body: by_length(body) if next(turns) % 3 == 2 else (503, b"busy")
     ) as server:
         assert run([source], tmp_path / "out", means=Means(model=server.address))["read"] == 12
-    assert len(server.asked) == 1 + 36
+    assert len(server.asked) == 2 + 36
 
 
 @pytest.mark.parametrize(
@@ -187,16 +191,19 @@ def test_a_server_that_fails_is_one_error_and_the_run_goes_on_later(
         means = Means(model=server.address)
         with pytest.raises(EdgeError, match=why):
             run([source], tmp_path / "out", means=means)
-        assert [path for path, _, _ in server.asked] == ["/v1/models"] + [
+        assert [path for path, _, _ in server.asked] == ["/v1/models"] * 2 + [
             "/v1/chat/completions"
         ] * times
         server.say = by_length  # type: ignore[method-assign]
         assert run([source], tmp_path / "out", means=means, resume=True)["read"] == 12
 
 
-def test_nobody_there() -> None:
+def test_nobody_there(source: Path, tmp_path: Path) -> None:
     with serving(by_length) as server:
         address = server.address
+    with pytest.raises(EdgeError, match="does not answer"):
+        run([source], tmp_path / "out", means=Means(model=address))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
     with pytest.raises(EdgeError, match=r"does not answer: .*refused"):
         open_asked(address).answer("a", rating.SCHEMA, 8)
 

@@ -220,6 +220,8 @@ def test_a_link_that_leads_out_of_a_folder_is_not_followed(tmp_path: Path) -> No
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.txt").write_text("a")
     (tmp_path / "data" / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "data" / ".out.partial").mkdir()  # of a run beside
+    (tmp_path / "data" / ".out.partial" / "data-00000.jsonl").write_text("{}")
     assert [source.name for source in sources.find([str(tmp_path / "data")])] == ["a.txt"]
 
 

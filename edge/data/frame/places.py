@@ -112,11 +112,11 @@ class Place:
             for line in file:
                 yield unpacked(line)
 
-    def row(self, begin: int) -> Row:
-        """The one that begins there."""
+    def line(self, begin: int) -> bytes:
+        """The row that begins there."""
         with self.file("rows").open("rb") as file:
             file.seek(begin)
-            return unpacked(file.readline())
+            return file.readline()
 
 
 def key_type(width: int) -> Any:

@@ -56,11 +56,12 @@ def run(
     size = _part(partial_of(out), wanted.part)
     with closing(hire()) as crew:
         asked = [surveying(source, size) for source in found]
-        with progress("reading the sources", len(asked)) as advance:
+        sizes = [source.path.stat().st_size for source in found]
+        with progress("reading the sources", sum(sizes)) as advance:
             surveys = []
-            for said in crew.each(asked):
+            for read, said in zip(sizes, crew.each(asked), strict=True):
                 surveys.append(opened(said))
-                advance(1)
+                advance(read)
         hashes = {source.name: one["sha256"] for source, one in zip(found, surveys, strict=True)}
         told = {**wanted.told, "sources": hashes}
         if out.exists():
@@ -224,8 +225,11 @@ class _Run:
         last = len(self._phases) - 1
         places = tuple(Place(self._work, last, i) for i in range(len(self._parts)))
         kept = tuple(one.kept for one in counts[last])
-        ordered = sink.Ordered(places, kept, self._phases[last].keys)
-        made = sink.write(ordered, self._wanted.form, self._folder, self._work)
+        keys, form = self._phases[last].keys, self._wanted.form
+        sizes = [one.sizes["rows"] for one in counts[last]]
+        with self._progress("writing", sum(sizes)) as advance:
+            ordered = sink.Ordered(places, kept, keys, advance)
+            made = sink.write(ordered, form, self._folder, self._work)
         with written(self._folder / REJECTED, by=self._work) as file:
             for phase in range(len(self._phases)):
                 for i in range(len(self._parts)):

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.data.frame.places import Place, line, unpacked, written
 from edge.data.frame.step import Form, Keyed, Row
+from edge.system.progress import Advance
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +43,24 @@ class Ordered:
     places: tuple[Place, ...]
     counts: tuple[int, ...]  # rows of each part
     keys: Keyed | None  # by which they are sorted; the order of the sources otherwise
+    advance: Advance = lambda _: None  # is told how many bytes were read
 
     def rows(self, first: int) -> Iterator[Row]:
         """From the first-th on."""
-        yield from self._as_they_lie(first) if self.keys is None else self._sorted(first)
+        for content in self._as_they_lie(first) if self.keys is None else self._sorted(first):
+            self.advance(len(content))
+            yield unpacked(content)
 
-    def _as_they_lie(self, first: int) -> Iterator[Row]:
+    def _as_they_lie(self, first: int) -> Iterator[bytes]:
         for place, count in zip(self.places, self.counts, strict=True):
             if first < count:
                 begin = int(place.keys(0)[first]["begin"])
                 with place.file("rows").open("rb") as file:
                     file.seek(begin)
-                    yield from map(unpacked, file)
+                    yield from file
             first = max(0, first - count)
 
-    def _sorted(self, first: int) -> Iterator[Row]:
+    def _sorted(self, first: int) -> Iterator[bytes]:
         assert self.keys is not None
         found = [place.keys(self.keys.width) for place in self.places]
         # Keys as numbers, big-endian: of equal ones the first comes first.
@@ -66,7 +70,7 @@ class Ordered:
         starts = np.array([0, *accumulate(self.counts)])
         for number in np.argsort(keys, kind="stable")[first:]:
             part = int(np.searchsorted(starts, number, side="right")) - 1
-            yield self.places[part].row(int(found[part][number - starts[part]]["begin"]))
+            yield self.places[part].line(int(found[part][number - starts[part]]["begin"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,18 +116,19 @@ def _read(part: Part, longest: int) -> Iterator[Read]:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = [
-        file
-        for file in path.rglob("*")
-        if _kind(file) is not None
-        and file.is_file()
-        and file.resolve().is_relative_to(path.resolve())
-    ]
+    found = [file for file in path.rglob("*") if _of_folder(file, path)]
     if not found:
         raise EdgeError(
             f"{path} holds no file of {', '.join(KINDS)}", fix="name the files themselves"
         )
     return sorted(found, key=lambda file: file.relative_to(path).parts)
+
+
+def _of_folder(file: Path, folder: Path) -> bool:
+    """Whether a file is one of its texts: nothing hidden is (a run may lie there), nor what lies elsewhere."""
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    known = not hidden and _kind(file) is not None and file.is_file()
+    return known and file.resolve().is_relative_to(folder.resolve())
 
 
 def _kind(path: Path) -> str | None:

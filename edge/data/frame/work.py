@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.data import engines
 from edge.data.frame import sources
-from edge.data.frame.places import KINDS, Counts, Place, line, packed, written
+from edge.data.frame.places import KINDS, Counts, Place, line, packed, unpacked, written
 from edge.data.frame.sources import Part, Source
 from edge.data.frame.step import Drop, Dropped, Means, Phase, Row, phases, seed_of, through
 from edge.errors import Damaged, EdgeError, Unsupported
@@ -170,7 +170,7 @@ class _Copies:
             part = bisect_right(self.starts, number) - 1
             place = Place(self.folder, self.phase, part)
             begin = int(place.keys(self.width)[number - self.starts[part]]["begin"])
-            self._known[number] = place.row(begin).name
+            self._known[number] = unpacked(place.line(begin)).name
         return self._known[number]
 
 
