@@ -15,7 +15,8 @@ from training import CURRICULA, chats, on_rows, pairs, speaking, talking
 from edge.errors import Damaged, EdgeError
 from edge.source.checkpoint import Checkpoint
 from edge.text.tokenizer import Tokenizer
-from edge.train.recipe import NONE, TrainingRecipe
+from edge.train.adapter import AdapterRecipe
+from edge.train.recipe import NONE, Average, TrainingRecipe
 from edge.train.rows import Chats, Pairs
 
 torch = pytest.importorskip("torch")
@@ -61,9 +62,20 @@ def finished(run: Run) -> Run:
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+WITH: dict[str, dict[str, Any]] = {
+    "chats": {"skip": CURRICULA["rotational"]},
+    "pairs": {"skip": CURRICULA["rotational"], "recompute": True, "precision": "bf16"},
+    "chats, an adapter": {"adapter": AdapterRecipe(rank=2, alpha=4.0, dropout=0.1), "skip": NONE},
+    "pairs, an adapter": {
+        "adapter": AdapterRecipe(rank=2, alpha=4.0, dora=True),
+        "average": Average(last=2, every=0.3),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", WITH)
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path: Path, kind: str) -> None:
-    recipe = KINDS[kind](tmp_path, splits=2, skip=CURRICULA["rotational"])
+    recipe = KINDS[kind.partition(",")[0]](tmp_path, splits=2, **WITH[kind])
     whole = finished(begin(recipe, tmp_path / "whole"))
     assert whole.at.step > 2
     for killed in range(whole.at.step):
@@ -76,6 +88,8 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(tmp_path: Path, kin
         second.restore()
         finished(second)
         assert second.at == whole.at
+        for name, mean in whole.averaging.state.items():
+            assert torch.equal(mean, second.averaging.state[name]), name
         for name, weight in whole.weights.items():
             assert torch.equal(weight, second.weights[name]), name
 
@@ -170,20 +184,28 @@ def test_the_reference_is_the_start_s_whatever_was_learned(tmp_path: Path) -> No
         Run(recipe, run.out, compiled=False).restore()
 
 
-@pytest.mark.parametrize(("kind", "count"), [("chats", 2), ("pairs", 4)])
-def test_several_processes_learn_as_one(tmp_path: Path, kind: str, count: int) -> None:
-    recipe = KINDS[kind](tmp_path, splits=4, skip=NONE)
+@pytest.mark.parametrize(
+    ("kind", "count", "sharded"), [("chats", 2, False), ("pairs", 4, False), ("pairs", 2, True)]
+)
+def test_several_processes_learn_as_one(
+    tmp_path: Path, kind: str, count: int, sharded: bool
+) -> None:
+    recipe = KINDS[kind](tmp_path, splits=4, skip=NONE, sharded=sharded)
     out = tmp_path / "several"
     done = torchrun(written(recipe, tmp_path / "recipe.yaml"), out, count=count)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"path": str(out / "model")}
     one = finished(begin(recipe, tmp_path / "one"))
     one.save()
-    alike(load_file(out / STATE), load_file(one.out / STATE))
+    if not sharded:
+        alike(load_file(out / STATE), load_file(one.out / STATE))
     if kind == "pairs":
         alike(load_file(out / REFERENCE), load_file(one.out / REFERENCE))
     with Checkpoint.open(out / "model") as made:
-        assert made.family.name == "llama"
+        for name, weight in one.weights.items():
+            torch.testing.assert_close(
+                torch.from_numpy(made[name]), weight.detach(), rtol=1e-4, atol=1e-5
+            )
 
 
 def test_what_is_too_long_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,7 +214,10 @@ def test_what_is_too_long_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     """
     recipe = of_chats(tmp_path)
     short = dataclasses.replace(recipe.rows, length=10)
-    begin(dataclasses.replace(recipe, rows=short), tmp_path / "cut")
+    made = begin(dataclasses.replace(recipe, rows=short), tmp_path / "cut")
+    rows = [row for item in made.source.talks.items for row in item]  # type: ignore[attr-defined]
+    assert max(len(row.ids) for row in rows) == 11, "the last is only predicted"
+    assert all(len(row.ids) == len(row.counted) for row in rows)
     (cut,) = capsys.readouterr().err.splitlines()
     begin(
         dataclasses.replace(recipe, rows=dataclasses.replace(short, longer="drop")), tmp_path / "x"
