@@ -690,6 +690,9 @@ READERS: dict[str, Reader] = {
     "pickle": Reader(
         kind="bytes", seeds=torches.pickles, read=torches.read_pickle, words=torches.WORDS
     ),
+    "speech": Reader(
+        kind="text", seeds=sounds.texts, read=sounds.read_text, words=sounds.TEXT_WORDS, share=3
+    ),
     "sound": Reader(kind="bytes", seeds=sounds.files, read=sounds.read_file, words=sounds.WORDS),
     "picture": Reader(kind="bytes", seeds=vision.pictures, read=vision.read_picture),
     "gguf part": Reader(kind="bytes", seeds=_gguf_parts, read=_read_gguf_part),

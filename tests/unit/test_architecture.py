@@ -315,6 +315,7 @@ def test_code_is_loaded_by_name_only_from_this_project() -> None:
         "edge/measure/benchmarks.py",
         "edge/measure/doctor.py",
         "edge/data/frame/arrow.py",
+        "edge/text/spoken/lexicon.py",
         WORKER,
     }  # whether packages are there, and their versions
     folders = {
