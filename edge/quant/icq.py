@@ -15,7 +15,7 @@ from edge.quant.methods import Method, grid
 from edge.quant.nf4 import LEVELS
 from edge.quant.rtn import in_groups, inverse
 from edge.quant.tensor import QTensor, Scheme, rounded
-from edge.typing import F32
+from edge.typing import F32, I64
 
 REACH = 0.1  # of the standard deviation
 STEPS = 100  # to each side
@@ -55,12 +55,22 @@ def _entropy(grouped: F32, shifts: F32, sizes: F32, units: F32) -> F64:
     """
     logs, above = _logs(grouped.shape[2]), np.full(shifts.shape, grouped.shape[2])
     out = np.zeros(shifts.shape)
-    for middle in (units[1:] + units[:-1]) / 2:
-        border = shifts + middle * sizes
-        more = np.count_nonzero(grouped > border[..., None], axis=3)
+    borders = np.stack([shifts + middle * sizes for middle in (units[1:] + units[:-1]) / 2])
+    for more in grouped.shape[2] - _at_most(grouped, borders):
         out -= logs[above - more]
         above = more
     return out - logs[above]
+
+
+def _at_most(grouped: F32, borders: F32) -> I64:
+    """How many weights of its group [N, J, G] are no more than each border [E, S, N, J]."""
+    by_group = np.moveaxis(borders, (2, 3), (0, 1))  # [N, J, E, S]
+    counts = np.empty(by_group.shape, np.int64)
+    for row, group in np.ndindex(grouped.shape[:2]):
+        counts[row, group] = np.sort(grouped[row, group]).searchsorted(
+            by_group[row, group], side="right"
+        )
+    return np.moveaxis(counts, (0, 1), (2, 3))
 
 
 def _logs(count: int) -> F64:

@@ -32,6 +32,8 @@ _USUAL = {"int": "rtn", "lut": "kmeans"}  # who rounds, where no method is named
 _FORM = re.compile(
     r"(?!.*lut.*-(?:asym|min))(?:([a-z][a-z0-9]*)-)?(int|lut)([0-9]{1,4})(?:-g([0-9]{1,4})|-(row))?(?:-(asym|min))?(?:-(fp32|fp16|bf16))?"
 )
+# Methods that train beside codes: which codes.
+_BESIDE = {"qlora": "nf4-g64-fp16", "irqlora": "icq-g64-fp16"}
 _LAYER = re.compile(r"^layers\.\d+\.")
 _NARROWEST = 32  # columns of a group
 _FEW = 8  # patterns that a line can tell
@@ -285,6 +287,12 @@ def named() -> Mapping[str, Scheme]:
 def _scheme(text: str) -> Scheme:
     if text in named():
         return named()[text]
+    if beside := _BESIDE.get(text.partition("-")[0]):
+        raise EdgeError(
+            f"recipe {text!r}: {text.partition('-')[0]} trains an adapter, which a conversion does not",
+            fix="edge train lora, with `method` in the adapter of its recipe; then --adapter. "
+            f"The weights that it learns beside are {beside}",
+        )
     if match := _FORM.fullmatch(text):
         name, kind, bits, group, row, zero, number = match.groups()
         method = _method(text, name or _USUAL[kind], kind)

@@ -15,7 +15,8 @@ from training import CURRICULA, on_stories, on_text, speaking, texts
 from edge.errors import EdgeError, Unsupported
 from edge.source.checkpoint import Checkpoint
 from edge.train import recipe as recipes
-from edge.train.recipe import TrainingRecipe
+from edge.train.adapter import AdapterRecipe
+from edge.train.recipe import NONE, TrainingRecipe
 from edge.train.rows import KINDS
 
 torch = pytest.importorskip("torch")
@@ -90,6 +91,17 @@ def test_two_processes_train_on_texts_as_one(tmp_path: Path) -> None:
             torch.testing.assert_close(
                 torch.from_numpy(made[name]), weight.detach(), rtol=1e-4, atol=1e-6
             )
+
+
+def test_two_processes_train_an_adapter_as_one(tmp_path: Path) -> None:
+    source = speaking(tmp_path / "start")
+    adapter = AdapterRecipe(rank=4, alpha=8.0, dora=True, dropout=0.1)
+    recipe = on_text(texts(tmp_path), source, steps=4, splits=2, skip=NONE, adapter=adapter)
+    done = torchrun(written(recipe, tmp_path / "recipe.yaml"), tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"path": str(tmp_path / "two" / "adapter")}
+    one = finished(Run(recipe, tmp_path / "one", compiled=False))
+    alike(load_file(tmp_path / "two" / STATE), one)
 
 
 def test_two_processes_go_on_with_what_one_began(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.errors import EdgeError
 from edge.quant import recipe as recipes
 from edge.quant.methods import methods
 from edge.quant.nf4 import LEVELS
@@ -74,3 +75,12 @@ def test_a_recipe_reads_back(text: str) -> None:
 
 def test_the_size_is_codes_scales_and_levels() -> None:
     assert recipes.parse("nf4-g64-fp16").body.nbytes(10, 100) == 10 * 2 * (32 + 2) + 16 * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"), [("qlora", "nf4-g64-fp16"), ("irqlora-int4", "icq-g64-fp16")]
+)
+def test_what_trains_is_no_recipe_of_a_conversion(text: str, codes: str) -> None:
+    with pytest.raises(EdgeError, match=f"(?s)edge train lora.*{codes}"):
+        recipes.parse(text)
+    assert str(recipes.parse(codes)) == codes
