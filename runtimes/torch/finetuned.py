@@ -130,10 +130,10 @@ class Finetuned(Whole):
 
     def __init__(self, recipe: AdapterRecipe, origin: Origin, seed: int, ranks: Ranks) -> None:
         assert origin.start is not None, "an adapter is of a checkpoint"
-        self._modules, self._dropped = modules(recipe, origin.tensors), recipe.dropout
+        self.modules, self._dropped = modules(recipe, origin.tensors), recipe.dropout
         self.frozen = _frozen(origin, recipe.base, ranks.device)
-        super().__init__(_first(recipe, self._modules, self.frozen, seed), ranks)
-        self.learned = {module.name: self._learned(recipe, module) for module in self._modules}
+        super().__init__(_first(recipe, self.modules, self.frozen, seed), ranks)
+        self.learned = {module.name: self._learned(recipe, module) for module in self.modules}
         self.weights: Mapping[str, Weight] = {**self.frozen, **dict(self._adapted())}
 
     def seen(self, seeds: torch.Tensor) -> Mapping[str, Weight]:
@@ -141,7 +141,7 @@ class Finetuned(Whole):
             return self.weights
         drops = {
             name: Drop(self._dropped, seeds, module.name)
-            for module in self._modules
+            for module in self.modules
             for name in module.parts
         }
         return {
@@ -165,7 +165,7 @@ class Finetuned(Whole):
         return LowRank(recipe.scale, down, up, **parts)
 
     def _adapted(self) -> Iterator[tuple[str, Adapted]]:
-        for module in self._modules:
+        for module in self.modules:
             for name, rows in module.parts.items():
                 base = self.frozen[name]
                 assert isinstance(base, Frozen | FrozenCodes)

@@ -332,13 +332,14 @@ def _read_recipe(_: Path, content: bytes) -> None:
 def _read_train(folder: Path, content: bytes) -> None:
     from edge.train import reading
     from edge.train.lessons import LessonsRecipe
+    from edge.train.recipe import TrainingRecipe
     from edge.train.small_internvl import small_internvl
 
     (folder / "recipe.yaml").write_bytes(content)
     made = reading.read(folder / "recipe.yaml")
     if isinstance(made, LessonsRecipe):
         small_internvl(made)
-    elif made.shape is not None:
+    elif isinstance(made, TrainingRecipe) and made.shape is not None:
         made.shape.spec(512)
 
 

@@ -58,7 +58,7 @@ def test_losses_and_gradients_are_pefts(
     want.backward()
     learned = dict(model.named_parameters())
     seen = set()
-    for module in held._modules:
+    for module in held.modules:
         for part, name in PARTS.items():
             own = held.own.get(f"{module.key}.{part}")
             if own is None:
@@ -90,7 +90,7 @@ def test_an_adapter_begins_with_no_change(family: str, kind: str, tmp_path: Path
     with Checkpoint.open(tmp_path / "start") as checkpoint:
         for name, weight in held.merged().items():
             np.testing.assert_allclose(weight.numpy(), checkpoint[name], rtol=1e-5, atol=1e-7)
-    for module in held._modules:
+    for module in held.modules:
         down = held.own[f"{module.key}.down"]
         bound = module.shape[1] ** -0.5  # of PEFT's Kaiming uniform numbers
         assert 0.9 * bound < down.abs().max() <= bound

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetuning import PARTS
 from training import on_rows, pairs, talking
 
+from edge.train.adapter import AdapterRecipe
 from edge.train.costs import Preference
 from edge.train.recipe import NONE, TrainingRecipe
 from edge.train.rows import Pairs
@@ -17,6 +19,7 @@ torch = pytest.importorskip("torch")
 from edge_runtimes.torch import export  # noqa: E402
 from edge_runtimes.torch.batches import Compared, SkipsAndExits, batch_of  # noqa: E402
 from edge_runtimes.torch.costs import cost_of  # noqa: E402
+from edge_runtimes.torch.finetuned import Finetuned  # noqa: E402
 from edge_runtimes.torch.run import Run  # noqa: E402
 
 COUNT = 6
@@ -47,7 +50,7 @@ def moved(made: TrainingRecipe, out: Path) -> Run:
 
 
 def stepped(run: Run) -> tuple[float, dict[str, torch.Tensor]]:
-    """The loss of a step, and the gradients by the names of the checkpoint."""
+    """The loss of a step, and the gradients of what learns."""
     found: dict[str, torch.Tensor] = {}
     losses: list[float] = []
     update = run.update
@@ -61,20 +64,23 @@ def stepped(run: Run) -> tuple[float, dict[str, torch.Tensor]]:
         {name: weight.grad.clone() for name, weight in run.weights.items()}
     )
     run.step()
-    return losses[0], {
-        name: export.tensor(place, found) for name, place in run.origin.tensors.items()
-    }
+    return losses[0], found
 
 
 def of_trl(folder: Path, start: Path, loss: str) -> tuple[float, dict[str, torch.Tensor]]:
-    """By a trainer of TRL, which is given the checkpoints and the file of pairs."""
+    """By a trainer of TRL, which is given the checkpoints and the file of pairs; the first is an adapter of the
+    second, perhaps.
+    """
     trl, transformers = pytest.importorskip("trl"), pytest.importorskip("transformers")
-    datasets = pytest.importorskip("datasets")
+    datasets, beside = pytest.importorskip("datasets"), (folder / "adapter_config.json").exists()
     tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(start, pad_token="<unk>")
     model, reference = (
         transformers.LlamaForCausalLM.from_pretrained(each, dtype=torch.float32)
-        for each in (folder, start)
+        for each in (start if beside else folder, start)
     )
+    if beside:
+        peft = pytest.importorskip("peft")
+        model = peft.PeftModel.from_pretrained(model, folder, is_trainable=True)
 
     def said(value: Any, role: str) -> list[dict[str, str]]:
         return [{"role": role, "content": value}] if isinstance(value, str) else value
@@ -120,11 +126,33 @@ def test_losses_and_gradients_are_trl_s(tmp_path: Path, loss: str) -> None:
     folder = run.export()
     assert folder is not None
     wanted, gradients = of_trl(folder, tmp_path / "start", loss)
-    got, ours = stepped(run)
+    got, found = stepped(run)
+    ours = {name: export.tensor(place, found) for name, place in run.origin.tensors.items()}
     assert got == pytest.approx(wanted, rel=1e-5)
     assert ours.keys() <= gradients.keys()
     for name, gradient in ours.items():
         assert (gradient - gradients[name]).norm() / gradients[name].norm() < 1e-5, name
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_an_adapter_s_losses_and_gradients_are_trl_s(tmp_path: Path, dora: bool) -> None:
+    """Beside weights that are the reference as they are."""
+    adapter = AdapterRecipe(rank=4, alpha=8.0, dora=dora)
+    run = moved(recipe(tmp_path, "sigmoid", adapter=adapter), tmp_path / "run")
+    folder = run.export()
+    assert folder == tmp_path / "run" / "adapter"
+    wanted, gradients = of_trl(folder, tmp_path / "start", "sigmoid")
+    got, ours = stepped(run)
+    assert got == pytest.approx(wanted, rel=1e-5)
+    assert got != pytest.approx(math.log(2), rel=1e-3)
+    held = run.held
+    assert isinstance(held, Finetuned)
+    for module in held.modules:
+        for part, name in PARTS.items():
+            if part != "magnitude" or dora:
+                gradient = ours[f"{module.key}.{part}"]
+                theirs = gradients[f"base_model.model.{module.name}.{name}"]
+                assert (gradient - theirs).norm() / theirs.norm() < 1e-5, name
 
 
 FORMS = {

@@ -108,14 +108,14 @@ def test_losses_and_gradients_are_pefts_over_the_rounded_weights(
     got.backward()
     want.backward()
     learned = dict(model.named_parameters())
-    for module in held._modules:
+    for module in held.modules:
         for part, name in PARTS.items():
             own = held.own.get(f"{module.key}.{part}")
             if own is not None:
                 expected = learned[f"base_model.model.{module.name}.{name}"].grad
                 assert (own.grad - expected).norm() / expected.norm() < 1e-5, name
     if kind == "irqlora":
-        assert all(held.own[f"{module.key}.pooled"].grad.abs() > 0 for module in held._modules)
+        assert all(held.own[f"{module.key}.pooled"].grad.abs() > 0 for module in held.modules)
 
 
 @pytest.mark.parametrize(
