@@ -20,6 +20,7 @@ from edge.data.frame.crew import Alone, Processes
 from edge.data.frame.places import Place, packed
 from edge.data.frame.settings import setting
 from edge.data.frame.step import Drop, Each, Engine, Form, Keyed, Means, Row, phases, seed_of
+from edge.data.making import Order, make
 from edge.data.steps.duplicates import duplicates
 from edge.errors import EdgeError
 
@@ -279,6 +280,50 @@ def test_an_engine_that_there_is_not() -> None:
         engines.find("in3")
 
 
+def test_an_engine_is_one_file(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "loud.py").write_text(LOUD)
+    monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(tmp_path / "more")])
+    assert "loud" in engines.names()
+    order = Order(engine="loud", sources=(str(source / "b.txt"),), options={"mark": "?"})
+    assert make(order, tmp_path / "out", Alone, resume=False)["rows"] == 1
+    assert rows(tmp_path / "out") == [{"text": TEXTS[5].upper() + "?"}]
+
+
+LOUD = """
+from dataclasses import dataclass
+from typing import Literal
+
+from edge.data.frame.settings import setting
+from edge.data.frame.step import Each, Engine, Form, Row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    mark: Literal["!", "?"] = setting("!", "what ends a text")
+
+
+def steps(settings, means):
+    def do(row, seed):
+        return Row(row.file, row.line, {"text": row.data["text"].upper() + settings.mark})
+
+    return (Each(name="loud", do=do),)
+
+
+ENGINE = Engine(
+    name="loud",
+    version=1,
+    what="loud texts",
+    settings=Settings,
+    steps=steps,
+    form=lambda settings, means: Form(shard=1 << 20),
+    check=lambda given, settings, means: None,
+)
+"""
+
+
 def test_what_lies_there_is_not_replaced(source: Path, tmp_path: Path) -> None:
     run([source], tmp_path / "out")
     before = content(tmp_path / "out")
@@ -375,9 +420,14 @@ def test_a_part_that_was_lost_is_computed_again(source: Path, tmp_path: Path) ->
 
 def test_a_damaged_run_is_said(source: Path, tmp_path: Path) -> None:
     stopped(source, tmp_path / "out", 3)
-    (tmp_path / ".out.partial/work/job.json").write_text("{")
-    with pytest.raises(EdgeError, match="is no JSON"):
-        run([source], tmp_path / "out", resume=True)
+    for said, why in (
+        ("{", "is no JSON"),
+        ("[]", "holds no table"),
+        ('{"part": "9"}', "names no part"),
+    ):
+        (tmp_path / ".out.partial/work/job.json").write_text(said)
+        with pytest.raises(EdgeError, match=why):
+            run([source], tmp_path / "out", resume=True)
 
 
 def test_a_process_that_dies_is_one_error(

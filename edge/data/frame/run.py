@@ -53,7 +53,10 @@ def run(
     """Make the folder `out` of the sources -> its report."""
     found = sources.find(given)
     _refuse(out, resume)
-    size = _part(partial_of(out), wanted.part)
+    begun = _begun(partial_of(out))
+    if begun:
+        _same(begun, wanted.told, out)  # before the sources are read, which takes long
+    size = begun.get("part", wanted.part)
     with closing(hire()) as crew:
         asked = [surveying(source, size) for source in found]
         sizes = [source.path.stat().st_size for source in found]
@@ -88,11 +91,13 @@ def _worth(partial: Path) -> bool:
     return (partial / _WORK / _JOB).is_file() or (partial / MANIFEST).is_file()
 
 
-def _part(partial: Path, usual: int) -> int:
-    """Bytes of a part: those of the run to go on with."""
+def _begun(partial: Path) -> dict[str, Any]:
+    """What the run to go on with was asked, if there is one."""
     file = partial / _WORK / _JOB
-    found = _read(file).get("part") if file.is_file() else usual
-    return found if isinstance(found, int) and found > 0 else usual
+    found = _read(file) if file.is_file() else {}
+    if found and not (isinstance(found.get("part"), int) and found["part"] > 0):
+        raise Damaged(f"{file} names no part", fix="remove its folder, and begin again")
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:
