@@ -113,17 +113,12 @@ def test_killed_with_its_processes(source: Path, tmp_path: Path) -> None:
     for i in range(4):
         (big / f"{i}.jsonl").write_bytes(lines([prose(1000 * i + j) for j in range(60)]))
     run([big], tmp_path / "whole")
-    want, rng = content(tmp_path / "whole"), random.Random(0)
-    began = time.monotonic()
-    assert command(big, tmp_path / "timed").wait(120) == 0
-    seconds = time.monotonic() - began
-    interrupted = 0
+    want, interrupted = content(tmp_path / "whole"), 0
     for kill in range(KILLS):
         out = tmp_path / f"out{kill}"
         process = command(big, out)
-        while not partial_of(out).exists() and process.poll() is None:
-            time.sleep(0.005)
-        time.sleep(rng.random() * seconds / 2)
+        while finished(out) < kill % 6 and process.poll() is None:  # of eight: four parts, twice
+            time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.wait(60)
         interrupted += not out.exists()
@@ -135,6 +130,11 @@ def test_killed_with_its_processes(source: Path, tmp_path: Path) -> None:
             break
         time.sleep(0.05)
     assert not working(big), "a process outlived the one that it worked for"
+
+
+def finished(out: Path) -> int:
+    """Parts of a run that were finished."""
+    return len(list((partial_of(out) / "work").glob("*.counts")))
 
 
 def command(source: Path, out: Path) -> "subprocess.Popen[bytes]":

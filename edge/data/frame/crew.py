@@ -93,7 +93,7 @@ class Processes:
 def _begun() -> "subprocess.Popen[str]":
     paths = [path for path in sys.path if path]
     return subprocess.Popen(
-        [sys.executable, "-m", _WORKER],
+        [sys.executable, "-P", "-m", _WORKER],  # no package of the working folder comes first
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
