@@ -4,7 +4,7 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -102,7 +102,7 @@ class ChatTemplate:
             answer=12 * characters + 4096 * len(chats),  # JSON takes 12 bytes for some characters
         )
         request = {
-            "chats": [[asdict(message) for message in chat] for chat in chats],
+            "chats": [[{"role": m.role, "content": m.content} for m in chat] for chat in chats],
             "variables": {
                 **self.tokens, "add_generation_prompt": generate, "tools": None, "documents": None,
             },

@@ -110,10 +110,8 @@ def _turns(
     questions = _rendered(template, talks, asked, generate=True)
     beginnings = _rendered(template, talks, begun, generate=False)
     for n in some:
-        own = {i: text for (number, i), text in questions.items() if number == n}
-        parts = {k: text for (number, k), text in beginnings.items() if number == n}
-        parts[len(talks[n].messages)] = whole[n].text
-        yield _of_text(whole[n].text, own, parts)
+        parts = beginnings.get(n, {}) | {len(talks[n].messages): whole[n].text}
+        yield _of_text(whole[n].text, questions.get(n, {}), parts)
 
 
 def _rendered(
@@ -122,13 +120,14 @@ def _rendered(
     some: Sequence[tuple[int, int]],
     *,
     generate: bool,
-) -> dict[tuple[int, int], str]:
-    """The first messages of conversations, by their number and how many they are."""
-    if not some:
-        return {}
+) -> dict[int, dict[int, str]]:
+    """The first messages of conversations, by the number of each and how many they are."""
     chats = [talks[n].messages[:count] for n, count in some]
-    texts = template.rendered(chats, generate=generate)
-    return {key: one.text for key, one in zip(some, texts, strict=True)}
+    texts = template.rendered(chats, generate=generate) if chats else []
+    found: dict[int, dict[int, str]] = {}
+    for (n, count), one in zip(some, texts, strict=True):
+        found.setdefault(n, {})[count] = one.text
+    return found
 
 
 def _of_text(

@@ -2,8 +2,6 @@
 folder of the run.
 """
 
-import sys
-import time
 from pathlib import Path
 
 import torch
@@ -13,18 +11,18 @@ from safetensors.torch import save_file
 from edge.errors import Damaged, EdgeError
 from edge.files.safetensors import SafetensorsFile
 from edge.train.sources.pairs import PairSource
+from edge.train.sources.talks import Progress
 from edge_runtimes.torch.batches import batch_of
 from edge_runtimes.torch.passes import Passes
 from edge_runtimes.torch.ranks import Ranks
 
 REFERENCE = "reference.safetensors"
-SAY_EVERY = 20.0  # seconds
 
 
 def begin(source: PairSource, out: Path, passes: Passes, ranks: Ranks) -> None:
     """Compute and keep it: in every process."""
-    found, said = torch.zeros(source.reference.shape), time.monotonic()
-    chunks = source.by_length(source.each)
+    found, chunks = torch.zeros(source.reference.shape), source.by_length(source.each)
+    progress = Progress(f"of {len(chunks)} splits measured by the start")
     for first in range(0, len(chunks), ranks.count):
         own = first + ranks.rank
         # Where weights lie in shards, all take part in every pass.
@@ -32,9 +30,8 @@ def begin(source: PairSource, out: Path, passes: Passes, ranks: Ranks) -> None:
         answers = passes.told(batch_of(source.batch(chunk))).cpu()
         if own < len(chunks):
             found[chunk] = answers
-        if ranks.first and time.monotonic() - said > SAY_EVERY:
-            said = time.monotonic()
-            print(f"reference {first} of {len(chunks)}", file=sys.stderr, flush=True)
+        if ranks.first:
+            progress(first)
     ranks.add_up([whole := found.to(ranks.device)])
     source.reference = whole.cpu().numpy()
     if ranks.first:

@@ -47,6 +47,60 @@ def tokens() -> Sequence[bytes]:
     return [b'{"tokens": [1, 2, 3]}\n{"text": "a"}\n{"tokens": [4]}\n']
 
 
+def chats() -> Sequence[bytes]:
+    said = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hi 🙂"},
+        {"role": "assistant", "content": "Hello!", "weight": 1},
+    ]
+    share = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    rows = [{"messages": said}, {"conversations": share}, {"messages": said[1:] * 2}]
+    return [b"".join(json.dumps(row).encode() + b"\n" for row in rows)]
+
+
+def pairs() -> Sequence[bytes]:
+    (first,) = chats()
+    messages = json.loads(first.splitlines()[0])["messages"]
+    other = [*messages[:2], {"role": "assistant", "content": "No."}]
+    rows = [
+        {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"},
+        {"messages": messages, "chosen": messages[1:], "rejected": other},
+        {"chosen": messages, "rejected": other},
+    ]
+    return [b"".join(json.dumps(row).encode() + b"\n" for row in rows)]
+
+
+def read_chats(folder: Path, content: bytes) -> None:
+    from edge.data.chats import conversation
+
+    _talks(folder / "a.jsonl", content, conversation)
+
+
+def read_pairs(folder: Path, content: bytes) -> None:
+    from edge.data.chats import pair
+
+    _talks(folder / "a.jsonl", content, pair)
+
+
+def _talks(file: Path, content: bytes, parse: Callable[..., Sequence[object]]) -> None:
+    """Rows whose ids and marks are of one length, and of which something counts."""
+    from edge.data import talks
+    from edge.source import registry
+    from edge.text.chat import ChatTemplate
+    from edge.text.tokenizer import Tokenizer
+
+    file.write_bytes(content)
+    folder = registry.entries()[registry.DEFAULT].checkpoint()
+    template = ChatTemplate.load(folder)
+    assert template is not None
+    reader = talks.Reader(parse, Tokenizer.load(folder), template)  # type: ignore[arg-type]
+    made = reader.read([str(file)], length=64, longer="cut")
+    for row in (row for item in made.items for row in item):
+        assert len(row.ids) == len(row.counted) <= 65
+        assert row.counted.any()
+        assert not row.counted[0]
+
+
 def read_lines(folder: Path, content: bytes) -> None:
     _read(folder / "a.jsonl", content)
 
@@ -97,5 +151,7 @@ def readers() -> dict[str, tuple[str, Seeds, Read]]:
         "lines": ("text", lines, read_lines),
         "lines packed": ("bytes", packed, read_packed),
         "rows of tokens": ("text", tokens, read_tokens),
+        "chats": ("text", chats, read_chats),
+        "pairs": ("text", pairs, read_pairs),
     }
     return some | ({"table": ("bytes", tables, read_table)} if find_spec("pyarrow") else {})

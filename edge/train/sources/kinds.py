@@ -1,5 +1,7 @@
 """The source of a recipe's rows."""
 
+from collections.abc import Callable
+
 from edge.data import chats, talks
 from edge.errors import EdgeError
 from edge.text.chat import ChatTemplate
@@ -11,7 +13,7 @@ from edge.train.rows import Chats, Pairs, Stories, Text
 from edge.train.sources.pairs import PairSource
 from edge.train.sources.source import Source
 from edge.train.sources.stories import StorySource
-from edge.train.sources.talks import TalkSource, report
+from edge.train.sources.talks import Progress, TalkSource, report
 from edge.train.sources.texts import TextSource
 
 
@@ -24,7 +26,7 @@ def source_of(recipe: TrainingRecipe, origin: Origin, *, say: bool) -> Source:
     if isinstance(rows, Text):
         return TextSource(recipe, rows, spec, Tokenizer.load(origin.folder))
     assert isinstance(rows, Chats | Pairs)
-    read = _talks(rows, origin)
+    read = _talks(rows, origin, Progress("lines read") if say else lambda lines: None)
     if say:
         report(read, rows.length)
     if isinstance(rows, Chats):
@@ -32,7 +34,7 @@ def source_of(recipe: TrainingRecipe, origin: Origin, *, say: bool) -> Source:
     return PairSource(recipe, rows, spec, read)
 
 
-def _talks(rows: Chats | Pairs, origin: Origin) -> talks.Talks:
+def _talks(rows: Chats | Pairs, origin: Origin, tell: Callable[[int], None]) -> talks.Talks:
     assert origin.folder is not None
     template = ChatTemplate.load(origin.folder)
     if template is None:
@@ -42,7 +44,5 @@ def _talks(rows: Chats | Pairs, origin: Origin) -> talks.Talks:
         )
     refuse_without_roles(template)
     parse = chats.conversation if isinstance(rows, Chats) else chats.pair
-    tokenizer = Tokenizer.load(origin.folder)
-    return talks.read(
-        rows.files, parse, tokenizer, template, length=rows.length, longer=rows.longer
-    )
+    reader = talks.Reader(parse, Tokenizer.load(origin.folder), template)
+    return reader.read(rows.files, length=rows.length, longer=rows.longer, tell=tell)

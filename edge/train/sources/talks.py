@@ -2,6 +2,7 @@
 
 import random
 import sys
+import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from edge.train.course import Position
 from edge.train.recipe import TrainingRecipe
 from edge.train.sources.source import Drawn, Source
 from edge.typing import I64
+
+SAY_EVERY = 20.0  # seconds
 
 
 class TalkSource(Source):
@@ -68,6 +71,18 @@ class TalkSource(Source):
     def _numbers(self, step: int) -> list[int]:
         """Of the items of a step."""
         return self._shuffled.rows(range(step * self._batch, (step + 1) * self._batch))
+
+
+class Progress:
+    """Says now and then how far something is that takes long."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._said = what, time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        if time.monotonic() - self._said > SAY_EVERY:
+            self._said = time.monotonic()
+            print(f"{done:,} {self._what}", file=sys.stderr, flush=True)
 
 
 def report(talks: Talks, length: int) -> None:
