@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from edge.text.assistant import ASSISTANT, Conversation
 from edge.text.chat import Message
-from edge.text.spoken import ASSISTANT, Conversation
 
 ROLES = ("system", "developer", "user", ASSISTANT, "tool")
 _SHARE_GPT = {"human": "user", "gpt": ASSISTANT}  # others say what they are

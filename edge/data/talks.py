@@ -12,8 +12,8 @@ import numpy as np
 
 from edge.data.jsonl import objects
 from edge.errors import EdgeError
+from edge.text.assistant import Conversation, Spoken, spoken
 from edge.text.chat import ChatTemplate
-from edge.text.spoken import Conversation, Spoken, spoken
 from edge.text.tokenizer import Tokenizer
 from edge.typing import AnyArray
 

@@ -18,8 +18,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from edge.data import vocabulary
 from edge.errors import EdgeError
+from edge.text.assistant import ASSISTANT, Conversation, Spoken, refuse_without_roles, spoken
 from edge.text.chat import ChatTemplate, Message
-from edge.text.spoken import ASSISTANT, Conversation, Spoken, refuse_without_roles, spoken
 from edge.text.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers")

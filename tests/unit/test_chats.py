@@ -10,8 +10,8 @@ from edge.data import jsonl
 from edge.data.chats import conversation, pair
 from edge.data.jsonl import objects
 from edge.errors import EdgeError
+from edge.text.assistant import Conversation
 from edge.text.chat import Message
-from edge.text.spoken import Conversation
 
 
 def said(*turns: str) -> list[dict[str, str]]:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from edge.data import chats, talks
 from edge.errors import EdgeError
+from edge.text.assistant import refuse_without_roles
 from edge.text.chat import ChatTemplate
-from edge.text.spoken import refuse_without_roles
 from edge.text.tokenizer import Tokenizer
 from edge.train.origin import Origin
 from edge.train.recipe import TrainingRecipe
