@@ -32,14 +32,28 @@ class Size:
             problem = f"size {self.name} from {self.least} to {self.most} in steps of {self.steps}"
             raise Damaged(problem, fix="give 1 <= least <= most, and rising steps between them")
 
+    def step(self, wanted: int) -> int:
+        """The least of its steps that holds so many: what a call is padded to, so that few sizes are ever
+        run.
+        """
+        steps = (*self.steps, self.most) if self.steps else (max(self.least, wanted),)
+        if wanted > self.most:
+            raise EdgeError(f"{self.name} is {wanted}", fix=f"give {self.least} to {self.most}")
+        return next(step for step in steps if step >= wanted)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Port:
-    """An input or an output: a text in its shape stands for a size that each call may choose."""
+    """An input or an output: a text in its shape stands for a size that each call may choose.
+
+    `values`: which numbers it takes. A mask is ones and then zeros along its last axis, at least one of
+    them; counts are whole, as floats.
+    """
 
     name: str
     type: Literal["float", "int"] = "float"
     shape: tuple[int | str, ...]
+    values: Literal["any", "mask", "positive", "count"] = "any"
 
 
 class NetConfig(Protocol):

@@ -156,11 +156,23 @@ def _convolutions() -> list[Case]:
              {"w": random(*shape), "w.bias": random(shape[0], seed=5)})
         for name, (shape, x, more) in ways.items()
     ]  # fmt: skip
-    for stride, cut in ((2, 0), (2, 1), (4, 1)):
+    for stride, cut in ((2, (0, 0)), (2, (1, 1)), (4, (1, 1)), (2, (0, 2)), (2, (1, 0))):
         call = op("conv_transpose", "w", kernel=4, stride=stride, width=3, cut=cut)
         weights = {"w": random(12, 8), "w.bias": random(3, seed=5)}
         cases.append(Case(f"conv_transpose {stride} {cut}", call, {"x": X}, weights))
-    return cases
+    rows = {"w": random(6, 24), "w.bias": random(6, seed=5)}
+    ways_of_rows: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+        "conv_rows": (X, {"kernel": 3, "pad": (1, 1)}),
+        "conv_rows, dilated": (X, {"kernel": 3, "pad": (2, 2), "dilation": 2}),
+        "conv_rows, causal": (X, {"kernel": 3, "pad": (2, 0)}),
+        "conv_rows of one row": (X[:, :1], {"kernel": 3, "pad": (4, 4), "dilation": 4}),
+    }
+    cases += [
+        Case(name, op("conv_rows", "w", **more), {"x": x}, rows)
+        for name, (x, more) in ways_of_rows.items()
+    ]
+    strided = op("conv_strided", "w", kernel=4, stride=2, width=6, pad=(1, 2))
+    return [*cases, Case("conv_strided", strided, {"x": random(2, 5, 6)}, rows)]
 
 
 def _attention() -> list[Case]:

@@ -6,7 +6,10 @@ import numpy as np
 
 from edge.net import NetSpec
 from edge.nn.projector import ProjectorSpec
+from edge.nn.speech.consistency import ConsistencySpec
+from edge.nn.speech.wavenet import WaveSpec
 from edge.nn.vit import VitSpec
+from edge.prove.networks import seeded
 from edge.spec import Norm
 
 LAYER, RMS = Norm(eps=1e-6, kind="layer"), Norm(eps=1e-6)
@@ -30,6 +33,12 @@ NETWORKS = {
         kind="projector",
         config=ProjectorSpec(side=4, channels=8, width=12, norm=Norm(eps=1e-5, kind="layer")),
     ),
+    "consistency": NetSpec(
+        kind="consistency",
+        config=ConsistencySpec(
+            wave=WaveSpec(channels=6, width=8, layers=4, cycle=2, attention_every=3, heads=2), tokens=3
+        ),
+    ),
 }  # fmt: skip
 
 
@@ -47,8 +56,4 @@ def weights_of(spec: NetSpec, seed: int = 0) -> dict[str, np.ndarray]:
 
 def inputs_of(spec: NetSpec, batch: int = 2, seed: int = 1) -> dict[str, np.ndarray]:
     """Random inputs whose open sizes are all the same."""
-    rng = np.random.default_rng(seed)
-    return {
-        port.name: rng.standard_normal([batch if isinstance(n, str) else n for n in port.shape]).astype(np.float32)
-        for port in spec.config.inputs
-    }  # fmt: skip
+    return seeded(spec, {size.name: batch for size in spec.config.sizes}, seed)

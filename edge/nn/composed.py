@@ -64,16 +64,41 @@ class Composed(NetOps[Array], Protocol[Array]):
         return self.reshape(reduce(self.add, shifted), 0, -1, width)
 
     def conv_transpose(
-        self, x: Array, name: str, *, kernel: int, stride: int, width: int, cut: int = 0
-    ) -> Array:
+        self, x: Array, name: str, *, kernel: int, stride: int, width: int,
+        cut: tuple[int, int] = (0, 0),
+    ) -> Array:  # fmt: skip
         """A transposed convolution along T, a product whose weight is [kernel O, C], tap by tap; its
-        kernel is a multiple of the stride. `cut`: rows that go at both ends, torch's padding.
+        kernel is a multiple of the stride. `cut`: rows that go at each end, torch's padding.
         """
         parts = kernel // stride
         assert parts * stride == kernel, f"a kernel of {kernel} and a stride of {stride}"
         x = self.overlap(self.one(x, name, bias=False), stride=stride, parts=parts, width=width)
-        x = self.pad(x, 1, -cut, -cut) if cut else x
+        x = self.pad(x, 1, -cut[0], -cut[1]) if any(cut) else x
         return self.add(x, self.param(f"{name}.bias"))
+
+    def windows(self, x: Array, *, kernel: int, pad: tuple[int, int], dilation: int = 1) -> Array:
+        """What a convolution along T sees from each row, tap by tap: [B, T, C] -> [B, T', kernel C].
+        `pad`: zeros before and after.
+        """
+        span = (kernel - 1) * dilation
+        x = self.pad(x, 1, *pad) if any(pad) else x
+        taps = [self.pad(x, 1, -at, at - span) for at in range(0, span + 1, dilation)]
+        return self.concat(*taps) if kernel > 1 else x
+
+    def conv_rows(
+        self, x: Array, name: str, *, kernel: int, pad: tuple[int, int], dilation: int = 1
+    ) -> Array:
+        """A convolution along T as one product, whose weight is [O, kernel C], tap by tap: as fast as a kernel
+        of its own, and its weight may be of few bits on every target.
+        """
+        return self.one(self.windows(x, kernel=kernel, pad=pad, dilation=dilation), name)
+
+    def conv_strided(
+        self, x: Array, name: str, *, kernel: int, stride: int, width: int, pad: tuple[int, int]
+    ) -> Array:
+        """The same with a stride that divides the kernel and what is padded of T; `width`: C."""
+        x = self.reshape(self.pad(x, 1, *pad), 0, -1, stride * width)
+        return self.conv_rows(x, name, kernel=kernel // stride, pad=(0, 0))
 
     def hat(self, at: Array, count: int) -> Array:
         """What each of `count` pixels has of a place between them: at [..., 1] -> [..., count]."""

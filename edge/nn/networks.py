@@ -1,4 +1,4 @@
-"""Networks that are no decoders, by name: each file of this folder with a `NETWORK` in it."""
+"""Networks that are no decoders, by name: each file of this folder, or of a room in it, with a `NETWORK`."""
 
 import importlib
 import pkgutil
@@ -26,10 +26,14 @@ class Network:
 
 @cache
 def networks() -> Mapping[str, Network]:
-    """Every network, by the files of this folder."""
-    names = sorted(module.name for module in pkgutil.iter_modules(edge.nn.__path__))
-    found = {name: importlib.import_module(f"edge.nn.{name}") for name in names}
-    return {name: vars(m)["NETWORK"] for name, m in found.items() if "NETWORK" in vars(m)}
+    """Every network, by the names of files in this folder and its rooms."""
+    found: dict[str, Network] = {}
+    for file in sorted(pkgutil.walk_packages(edge.nn.__path__, "edge.nn."), key=lambda f: f.name):
+        module, name = vars(importlib.import_module(file.name)), file.name.rpartition(".")[2]
+        if "NETWORK" in module:
+            assert name not in found, f"two networks are called {name}"
+            found[name] = module["NETWORK"]
+    return found
 
 
 def read_spec(config: Config) -> NetSpec:

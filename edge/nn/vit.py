@@ -10,6 +10,7 @@ from edge.errors import Damaged
 from edge.net import Port, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
+from edge.nn.weights import matrix, norm
 from edge.ops import Array
 from edge.spec import Norm
 from edge.typing import Shape
@@ -83,28 +84,28 @@ class VitSpec:
     def shapes(self) -> dict[str, Shape]:
         out, channels = dict[str, Shape](), 3
         for i, (kernel, width) in enumerate(self.stem):
-            out |= _matrix(f"stem.{i}", width, kernel * kernel * channels)
+            out |= matrix(f"stem.{i}", width, kernel * kernel * channels)
             channels = width
-        out |= _matrix("patch", self.width, self.patch * self.patch * channels)
+        out |= matrix("patch", self.width, self.patch * self.patch * channels)
         out["position"] = (self.rows, self.width)
         for i in range(self.layers):
             out |= self._layer(f"layers.{i}.")
         if self.last is not None:
-            out |= _norm("norm", self.last, self.width)
-        return out if self.classes is None else out | _matrix("head", self.classes, self.width)
+            out |= norm("norm", self.width, self.last)
+        return out if self.classes is None else out | matrix("head", self.classes, self.width)
 
     def _layer(self, at: str) -> dict[str, Shape]:
-        out = _norm(at + "attn.norm", self.norm, self.width)
+        out = norm(at + "attn.norm", self.width, self.norm)
         for name in ("attn.q", "attn.k", "attn.v"):
-            out |= _matrix(at + name, self.width, self.width, bias=self.qkv_bias)
+            out |= matrix(at + name, self.width, self.width, bias=self.qkv_bias)
         if self.qk_norm is not None:
             for name in ("attn.q_norm", "attn.k_norm"):
-                out |= _norm(at + name, self.qk_norm, self.width)
-        out |= _matrix(at + "attn.o", self.width, self.width)
+                out |= norm(at + name, self.width, self.qk_norm)
+        out |= matrix(at + "attn.o", self.width, self.width)
         out |= {at + "attn.scale": (self.width,)} if self.layer_scale else {}
-        out |= _norm(at + "mlp.norm", self.norm, self.width)
-        out |= _matrix(at + "mlp.up", self.ffn_width, self.width)
-        out |= _matrix(at + "mlp.down", self.width, self.ffn_width)
+        out |= norm(at + "mlp.norm", self.width, self.norm)
+        out |= matrix(at + "mlp.up", self.ffn_width, self.width)
+        out |= matrix(at + "mlp.down", self.width, self.ffn_width)
         return out | ({at + "mlp.scale": (self.width,)} if self.layer_scale else {})
 
 
@@ -148,14 +149,6 @@ def _block(
     x, h = ops.add_norm(x, h, at + "mlp.norm", spec.norm)
     h = ops.one(ops.act(ops.one(h, at + "mlp.up"), "gelu"), at + "mlp.down")
     return x, ops.mul(h, ops.param(at + "mlp.scale")) if spec.layer_scale else h
-
-
-def _matrix(name: str, rows: int, columns: int, *, bias: bool = True) -> dict[str, Shape]:
-    return {name: (rows, columns), **({f"{name}.bias": (rows,)} if bias else {})}
-
-
-def _norm(name: str, norm: Norm, width: int) -> dict[str, Shape]:
-    return {name: (width,), **({f"{name}.bias": (width,)} if norm.kind == "layer" else {})}
 
 
 NETWORK = Network(VitSpec, vit)

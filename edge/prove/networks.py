@@ -5,7 +5,7 @@ As for decoders: the exact twin carries the tight bound, kernels that round what
 compared with an oracle that rounds alike (`edge.prove.logits`). R rows of an output, D numbers in each.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from edge.artifact.manifest import Artifact, recipe_of
 from edge.contracts import PLAIN
 from edge.convert.networks import as_made
 from edge.errors import EdgeError
-from edge.net import NetSpec
+from edge.net import NetSpec, Port
 from edge.nn.tracing import traced
 from edge.prove.distance import Distance, farthest
 from edge.prove.logits import outputs_error
@@ -127,18 +127,29 @@ def _within(spec: NetSpec, share: float) -> dict[str, int]:
 
 
 def seeded(spec: NetSpec, sizes: Mapping[str, int], seed: int) -> dict[str, AnyArray]:
-    """Inputs of these sizes: normal numbers, or ids of small tables."""
+    """Inputs of these sizes: normal numbers or what else its ports take, or ids of small tables."""
     rng = np.random.default_rng(seed)
 
-    def made(shape: list[int], kind: str) -> AnyArray:
-        if kind == "int":
+    def made(port: Port) -> AnyArray:
+        shape = [n if isinstance(n, int) else sizes[n] for n in port.shape]
+        if port.type == "int":
             return rng.integers(0, 2, shape)
-        return rng.standard_normal(shape).astype(np.float32)
+        return SEEDED[port.values](rng, shape).astype(np.float32)
 
-    return {
-        port.name: made([n if isinstance(n, int) else sizes[n] for n in port.shape], port.type)
-        for port in spec.config.inputs
-    }
+    return {port.name: made(port) for port in spec.config.inputs}
+
+
+def _mask(rng: np.random.Generator, shape: list[int]) -> AnyArray:
+    lengths = rng.integers(1, shape[-1] + 1, (*shape[:-1], 1))
+    return np.arange(shape[-1]) < lengths
+
+
+SEEDED: Mapping[str, Callable[[np.random.Generator, list[int]], AnyArray]] = {
+    "any": lambda rng, shape: rng.standard_normal(shape),
+    "mask": _mask,
+    "positive": lambda rng, shape: np.exp(rng.standard_normal(shape)),
+    "count": lambda rng, shape: rng.integers(0, 4, shape),
+}
 
 
 def _rows(outputs: Mapping[str, F32]) -> list[F32]:

@@ -111,7 +111,7 @@ def chosen(ops: Any, x: Any) -> dict[str, Any]:
     keep = ops.pair("at_least", ops.reshape(ops.fold(x, "max", -1), 0, -1), -9.0)
     x = ops.add(x, ops.one(ops.attention(q, k, v, heads=2, keep=keep), "o"))
     x = ops.group_norm(ops.norm(x, None, RMS), "group", groups=2, channels=8, eps=1e-5)
-    x = ops.conv_transpose(x, "late", kernel=4, stride=2, width=6, cut=1)
+    x = ops.conv_transpose(x, "late", kernel=4, stride=2, width=6, cut=(1, 1))
     return {"out": x, "total": ops.fold(x, "mean", 1)}
 
 

@@ -98,11 +98,36 @@ def test_transposed_convolutions(kernel: int, stride: int, cut: int) -> None:
     weight, bias = random(8, 3, kernel), random(3, seed=1)  # as torch has it: [C, O, k]
     matrix = weight.transpose(2, 1, 0).reshape(kernel * 3, 8)
     got = ops(w=matrix, w_bias=bias).conv_transpose(
-        X, "w", kernel=kernel, stride=stride, width=3, cut=cut
+        X, "w", kernel=kernel, stride=stride, width=3, cut=(cut, cut)
     )
     want = F.conv_transpose1d(
         first(double(X)), double(weight), double(bias), stride=stride, padding=cut
     )
+    same(got, want.movedim(1, -1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 6), taps=st.integers(1, 5), stride=st.integers(1, 3), dilation=st.integers(1, 4),
+    before=st.integers(0, 5),
+)  # fmt: skip
+def test_convolutions_as_one_product(
+    rows: int, taps: int, stride: int, dilation: int, before: int
+) -> None:
+    """Also of fewer rows than the kernel is long."""
+    dilation = dilation if stride == 1 else 1
+    kernel, reach = taps * stride, (taps * stride - 1) * dilation
+    x, weight, bias = random(2, rows * stride, 8), random(6, 8, kernel), random(6, seed=1)
+    after = reach - before if stride == 1 else (taps + 1) * stride - before
+    assume(after >= 0)
+    made = ops(w=weight.transpose(0, 2, 1).reshape(6, -1), w_bias=bias)
+    if stride == 1:
+        got = made.conv_rows(x, "w", kernel=kernel, pad=(before, after), dilation=dilation)
+    else:
+        pad = (before, after)
+        got = made.conv_strided(x, "w", kernel=kernel, stride=stride, width=8, pad=pad)
+    padded = F.pad(first(double(x)), (before, after))
+    want = F.conv1d(padded, double(weight), double(bias), stride=stride, dilation=dilation)
     same(got, want.movedim(1, -1))
 
 

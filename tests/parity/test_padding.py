@@ -43,7 +43,7 @@ def network(
     x = ops.act(ops.conv(ops.mul(x, rows), "in", pad=(1, 1)), "gelu")
     x = ops.norm(ops.add(x, ops.attention(x, x, x, heads=2, keep=mask)), "norm", NORM)
     x = ops.act(ops.conv(kept(x), "deep", pad=(4, 0), dilation=2, groups=2), "silu")
-    return {"out": ops.conv_transpose(kept(x), "up", kernel=4, stride=2, width=4, cut=1)}
+    return {"out": ops.conv_transpose(kept(x), "up", kernel=4, stride=2, width=4, cut=(1, 1))}
 
 
 def on_numpy(_: Path, **more: bool) -> Run:
