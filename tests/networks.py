@@ -7,6 +7,15 @@ import numpy as np
 from edge.net import NetSpec
 from edge.nn.projector import ProjectorSpec
 from edge.nn.speech.consistency import ConsistencySpec
+from edge.nn.speech.dac import DacSpec
+from edge.nn.speech.encoder import EncoderSpec
+from edge.nn.speech.phoneme_encoder import PhonemeSpec
+from edge.nn.speech.pitch_embedding import PitchSpec
+from edge.nn.speech.predictor import PredictorSpec
+from edge.nn.speech.prompt_encoder import PromptSpec
+from edge.nn.speech.quantizer import QuantizerSpec
+from edge.nn.speech.refiner import RefinerSpec
+from edge.nn.speech.vocos import VocosSpec
 from edge.nn.speech.wavenet import WaveSpec
 from edge.nn.vit import VitSpec
 from edge.prove.networks import seeded
@@ -14,6 +23,8 @@ from edge.spec import Norm
 
 LAYER, RMS = Norm(eps=1e-6, kind="layer"), Norm(eps=1e-6)
 _VIT = VitSpec(grid=(4, 3), patch=3, width=16, layers=2, heads=2, ffn_width=24, norm=LAYER)
+_ENCODER = EncoderSpec(width=8, layers=2, heads=2, ffn_width=12, kernel=5)
+_PREDICTOR = PredictorSpec(width=8, layers=4, kernel=3, attention_every=3, heads=2)
 NETWORKS = {
     "vit": NetSpec(kind="vit", config=replace(_VIT, last=LAYER, classes=5)),
     "dinov2": NetSpec(kind="vit", config=replace(_VIT, layer_scale=True, last=LAYER)),
@@ -39,6 +50,34 @@ NETWORKS = {
             wave=WaveSpec(channels=6, width=8, layers=4, cycle=2, attention_every=3, heads=2), tokens=3
         ),
     ),
+    "prompt encoder": NetSpec(
+        kind="prompt_encoder",
+        config=PromptSpec(channels=6, encoder=_ENCODER, tokens=3, heads=2),
+    ),
+    "phoneme encoder": NetSpec(
+        kind="phoneme_encoder", config=PhonemeSpec(vocab=9, encoder=replace(_ENCODER, positions="first"))
+    ),
+    "durations": NetSpec(kind="predictor", config=_PREDICTOR),
+    "pitch": NetSpec(kind="predictor", config=replace(_PREDICTOR, kernel=5, of_frames=True)),
+    "pitch embedding": NetSpec(kind="pitch_embedding", config=PitchSpec(width=8, bins=7, low=1.5, high=6.0)),
+    "refiner": NetSpec(
+        kind="refiner", config=RefinerSpec(wave=WaveSpec(channels=1, width=8, layers=3, cycle=3))
+    ),
+    "dac encoder": NetSpec(
+        kind="dac", config=DacSpec(side="encoder", latent=6, width=4, ratios=(2, 3))
+    ),
+    "dac decoder": NetSpec(
+        kind="dac", config=DacSpec(side="decoder", latent=6, width=16, ratios=(3, 2))
+    ),
+    "quantizer, narrow": NetSpec(kind="quantizer", config=QuantizerSpec(books=3, size=5, latent=6, narrow=4)),
+    "quantizer": NetSpec(kind="quantizer", config=QuantizerSpec(books=1, size=5, latent=6)),
+    "vocos, centred": NetSpec(
+        kind="vocos", config=VocosSpec(channels=6, width=8, ffn_width=12, layers=2, window=16, hop=4)
+    ),
+    "vocos": NetSpec(
+        kind="vocos",
+        config=VocosSpec(channels=6, width=8, ffn_width=12, layers=2, window=16, hop=4, padding="same"),
+    ),
 }  # fmt: skip
 
 
@@ -48,7 +87,7 @@ def weights_of(spec: NetSpec, seed: int = 0) -> dict[str, np.ndarray]:
 
     def made(shape: tuple[int, ...]) -> np.ndarray:
         numbers = rng.standard_normal(shape)
-        numbers = numbers / np.sqrt(shape[-1]) if len(shape) > 1 else 0.5 + 0.3 * numbers
+        numbers = numbers / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 0.5 + 0.3 * numbers
         return numbers.astype(np.float32)
 
     return {name: made(shape) for name, shape in spec.config.shapes().items()}

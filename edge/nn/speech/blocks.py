@@ -62,12 +62,15 @@ def attend(
     return ops.one(ops.attention(q, k, v, heads=heads, keep=keep), f"{at}o")
 
 
-def angles(ops: Composed[Array], x: Array, width: int) -> tuple[Array, Array]:
-    """Sines and cosines of x [..., 1] at `width` / 2 frequencies from 1 to 1 / 10,000, both ends in."""
+def angles(ops: Composed[Array], x: Array, width: int, *, ends: bool) -> tuple[Array, Array]:
+    """Sines and cosines of x [..., 1] at `width` / 2 frequencies that fall from 1 towards 1 / 10,000; with
+    its `ends` that is the last.
+    """
     half = width // 2
+    count = max(half - 1, 1) if ends else half
 
     def frequencies() -> F32:
-        return np.exp(-math.log(10_000) * np.arange(half) / max(half - 1, 1)).astype(np.float32)
+        return np.exp(-math.log(10_000) * np.arange(half) / count).astype(np.float32)
 
-    turned = ops.mul(x, ops.const(f"frequencies.{half}", (half,), frequencies))
+    turned = ops.mul(x, ops.const(f"frequencies.{half}.{count}", (half,), frequencies))
     return ops.act(turned, "sin"), ops.act(turned, "cos")

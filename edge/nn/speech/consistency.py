@@ -36,13 +36,16 @@ class SigmaSpec:
             )
 
 
+EDM = SigmaSpec()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsistencySpec:
     """`tokens`: rows of the prompt."""
 
     wave: WaveSpec
     tokens: int
-    sigma: SigmaSpec = SigmaSpec()
+    sigma: SigmaSpec = EDM
 
     def __post_init__(self) -> None:
         check("a consistency network", {"tokens": self.tokens})
@@ -108,7 +111,9 @@ def denoised(
     above = ops.pair("add", sigma, -spec.least)
     root = ops.act(ops.pair("add", ops.mul(sigma, sigma), data), "sqrt")
     keep = ops.pair("add", ops.mul(ops.mul(above, above), 1 / data), 1.0)  # 1 / c_skip
-    step = ops.concat(*angles(ops, ops.mul(ops.act(sigma, "log"), spec.scale / 4), width))
+    step = ops.concat(
+        *angles(ops, ops.mul(ops.act(sigma, "log"), spec.scale / 4), width, ends=True)
+    )
     made = estimate(ops.pair("div", x, root), step)
     made = ops.mul(made, ops.pair("div", ops.mul(above, spec.data), root))
     return ops.add(ops.pair("div", x, keep), made)

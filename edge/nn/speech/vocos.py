@@ -1,0 +1,105 @@
+"""Vocos (arXiv 2306.00814): frames of a spectrogram, or of a codec's latent, to sound by ConvNeXt blocks and one
+inverse Fourier transform.
+
+B batch, F frames, C channels of a frame, D width, H samples of a frame.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edge.errors import Damaged
+from edge.net import Port, Size
+from edge.nn.composed import Composed
+from edge.nn.networks import Network
+from edge.nn.speech.blocks import BATCH, check, columns
+from edge.nn.speech.codec import FRAMES, MOST_HOP
+from edge.nn.speech.istft import istft
+from edge.nn.weights import matrix, norm
+from edge.ops import Array
+from edge.spec import Norm
+from edge.typing import Shape
+
+KERNEL = 7
+NORM = Norm(eps=1e-6, kind="layer")
+LOUDEST = 100.0  # of a frequency's magnitude
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocosSpec:
+    """`window`: samples of a Fourier transform, a multiple of `hop`. `padding`: frames are centred, so that the
+    last `hop` samples are the fading end of the last frame; or a frame is its own `hop` samples.
+    """
+
+    channels: int
+    width: int
+    ffn_width: int
+    layers: int
+    window: int
+    hop: int
+    padding: Literal["center", "same"] = "center"
+
+    def __post_init__(self) -> None:
+        numbers = {"channels": self.channels, "width": self.width, "ffn_width": self.ffn_width}
+        check("a vocoder", numbers, layers=self.layers)
+        fits = 1 <= self.hop <= MOST_HOP and self.window <= MOST_HOP
+        if not fits or self.window % self.hop or self.window % 2 or self.window == self.hop:
+            raise Damaged(
+                f"windows of {self.window} samples, {self.hop} apart",
+                fix=f"give an even multiple of the hop, {MOST_HOP} at most",
+            )
+        if self.padding == "same" and (self.window - self.hop) % 2:
+            raise Damaged(
+                f"windows of {self.window} samples, {self.hop} apart, have no middle",
+                fix="give an even difference",
+            )
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return (
+            Port(name="mel", shape=("batch", "frames", self.channels)),
+            Port(name="frame_mask", shape=("batch", "frames"), values="mask"),
+        )
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        return (Port(name="audio", shape=("batch", "frames", self.hop)),)
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        return BATCH, FRAMES
+
+    def shapes(self) -> dict[str, Shape]:
+        width = self.width
+        out = matrix("embed", width, KERNEL * self.channels) | norm("first", width)
+        for i in range(self.layers):
+            at = f"layers.{i}."
+            out |= {f"{at}conv": (width, 1, KERNEL), f"{at}conv.bias": (width,)}
+            out |= norm(f"{at}norm", width) | matrix(f"{at}up", self.ffn_width, width)
+            out |= matrix(f"{at}down", width, self.ffn_width) | {f"{at}scale": (width,)}
+        return out | norm("norm", width) | matrix("head", self.window + 2, width)
+
+
+def vocos(ops: Composed[Array], spec: VocosSpec, mel: Array, frame_mask: Array) -> dict[str, Array]:
+    """mel [B, F, C], frame_mask [B, F] -> audio [B, F, H], silent in frames that do not count."""
+    keep = columns(ops, frame_mask)
+    x = ops.conv_rows(ops.mul(mel, keep), "embed", kernel=KERNEL, pad=(3, 3))
+    x = ops.mul(ops.norm(x, "first", NORM), keep)
+    for i in range(spec.layers):
+        at = f"layers.{i}."
+        h = ops.conv(x, f"{at}conv", pad=(3, 3), groups=spec.width)
+        h = ops.act(ops.one(ops.norm(h, f"{at}norm", NORM), f"{at}up"), "gelu")
+        h = ops.mul(ops.one(h, f"{at}down"), ops.param(f"{at}scale"))
+        x = ops.mul(ops.add(x, h), keep)
+    return {"audio": _sound(ops, spec, ops.norm(x, "norm", NORM), keep)}
+
+
+def _sound(ops: Composed[Array], spec: VocosSpec, x: Array, keep: Array) -> Array:
+    half = spec.window // 2 + 1
+    loud, phase = ops.split(ops.one(x, "head"), half, half)
+    loud = ops.pair("min", ops.act(loud, "exp"), LOUDEST)
+    real, imaginary = (ops.mul(loud, ops.act(phase, kind)) for kind in ("cos", "sin"))
+    skip = spec.window // 2 if spec.padding == "center" else (spec.window - spec.hop) // 2
+    return istft(ops, real, imaginary, keep, window=spec.window, hop=spec.hop, skip=skip)
+
+
+NETWORK = Network(VocosSpec, vocos)
