@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 from edge.errors import Damaged, EdgeError, Unsupported
@@ -49,13 +50,14 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Made:
     """A small weight that no tensor is as it lies: a kernel as a matrix, a norm that is folded into it, a
-    table with the class token. `shapes`: of the tensors, by a network's config, where -1 is any size;
+    table with the class token. `shapes`: of the tensors, by a network's config and the weight's own shape, where
+    -1 is any size;
     `make`: the weight of that config and of the tensors, whole and in float32; `parts`: the tensors of a
     weight, where training may write them.
     """
 
     tensors: tuple[str, ...]
-    shapes: Callable[[Any], tuple[Shape, ...]]
+    shapes: Callable[[Any, Shape], tuple[Shape, ...]]
     make: Callable[..., F32]
     parts: Callable[[Any, F32], tuple[F32, ...]] | None = None
 
@@ -114,12 +116,13 @@ class FusedTensor:
 class NameMap:
     """canonical name -> tensor name or `Part`; `{i}` stands for the layer. `ignore`: tensors that
     carry no weight, beside the buffers of any family. `optional`: what names begin with that a checkpoint
-    of the bare model lacks.
+    of the bare model lacks. `spellings`: parts of names, and what they are in checkpoints of another age.
     """
 
     entries: Mapping[str, str | Part | Made]
     ignore: tuple[str, ...] = ()
     optional: str = ""
+    spellings: tuple[tuple[str, str], ...] = ()
 
     def places(self, spec: Spec) -> dict[str, Location]:
         """Every canonical weight of the spec -> its place."""
@@ -127,8 +130,9 @@ class NameMap:
 
     def check(self, spec: Spec, found: Mapping[str, Shape]) -> dict[str, Location]:
         """The places, once the checkpoint holds exactly these tensors in these shapes."""
-        if self.optional and not any(name.startswith(self.optional) for name in found):
-            return self._bare().check(spec, found)
+        other = self._of(found)
+        if other is not None:
+            return other.check(spec, found)
         places, head = self.places(spec), ""
         if isinstance(spec, DecoderSpec):
             embed, head = self.ends
@@ -162,21 +166,29 @@ class NameMap:
         assert isinstance(head, str)
         return embed, head
 
-    def _bare(self) -> "NameMap":
-        """The same of a checkpoint whose names have no beginning."""
+    def _of(self, found: Collection[str]) -> "NameMap | None":
+        """The same of a checkpoint whose names have no beginning, or are of another age; None: as they are."""
+        if self.optional and not any(name.startswith(self.optional) for name in found):
+            bare = self._renamed(lambda name: name.removeprefix(self.optional))
+            return replace(bare, optional="")
+        if any(other in name for _, other in self.spellings for name in found):
+            return replace(self._renamed(self._respelt), spellings=())
+        return None
 
-        def without(name: str) -> str:
-            return name.removeprefix(self.optional)
+    def _respelt(self, name: str) -> str:
+        return reduce(lambda name, pair: name.replace(*pair), self.spellings, name)
 
-        def bare(entry: str | Part | Made) -> str | Part | Made:
+    def _renamed(self, to: Callable[[str], str]) -> "NameMap":
+        """The same of tensors of other names."""
+
+        def renamed(entry: str | Part | Made) -> str | Part | Made:
             if isinstance(entry, str):
-                return without(entry)
+                return to(entry)
             if isinstance(entry, Part):
-                return replace(entry, tensor=without(entry.tensor))
-            return replace(entry, tensors=tuple(map(without, entry.tensors)))
+                return replace(entry, tensor=to(entry.tensor))
+            return replace(entry, tensors=tuple(map(to, entry.tensors)))
 
-        entries = {name: bare(entry) for name, entry in self.entries.items()}
-        return replace(self, entries=entries, optional="")
+        return replace(self, entries={name: renamed(entry) for name, entry in self.entries.items()})
 
     def _place(self, name: str, shape: Shape, spec: Spec) -> Location:
         match = re.match(r"([a-z]+)\.(\d+)(?=\.|$)", name)
@@ -190,7 +202,7 @@ class NameMap:
         if isinstance(entry, Made):
             assert isinstance(spec, NetSpec), "a decoder's weights are rows of tensors"
             tensors = (tensor.replace("{i}", str(index)) for tensor in entry.tensors)
-            first, *others = zip(tensors, entry.shapes(spec.config), strict=True)
+            first, *others = zip(tensors, entry.shapes(spec.config, shape), strict=True)
             return Location(first[0], shape, first[1], (), tuple(others), entry, spec.config)
         whole = spec.layers[index] if isinstance(spec, DecoderSpec) else spec.config
         parts = entry.split(whole)

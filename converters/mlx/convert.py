@@ -13,7 +13,7 @@ from edge.errors import Unsupported
 from edge.files.datafile import Mode
 from edge.names import Spec, own_places, shapes, tied
 from edge.net import NetSpec
-from edge.nn.tracing import matrices
+from edge.nn.tracing import matrices, tables
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.recipe import Recipe, word
 from edge.quant.tensor import FLOATS, SUMS, Scheme
@@ -106,7 +106,7 @@ class MlxLayout(Generic[Kind]):
         if name not in matrices(self.spec):
             refuse_unheld("mlx", name, self.recipe.body, (*HELD, *LAYERS))
             return FLOATS[self.recipe.body.number]
-        scheme = self.recipe.scheme(name, by_row=name == "embed")
+        scheme = self.recipe.scheme(name, by_row=name in tables(self.spec))
         if tied(self.spec, name) and scheme != self.recipe.scheme(name):
             raise Unsupported(
                 "the head of this model is its embedding, and MLX stores it once",

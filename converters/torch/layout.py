@@ -19,7 +19,7 @@ from edge.files.datafile import DataFile, Mode
 from edge.files.safetensors import Tensor, header_of, wide_first
 from edge.names import Spec, shapes, tied
 from edge.net import NetSpec
-from edge.nn.tracing import matrices
+from edge.nn.tracing import matrices, tables
 from edge.quant.held import Held, exactly, refuse_unheld
 from edge.quant.methods import methods
 from edge.quant.recipe import Recipe
@@ -162,7 +162,7 @@ def _stored(name: str, spec: Spec, recipe: Recipe) -> Iterator[StoredCopy]:
     if name not in matrices(spec):
         yield StoredCopy(name, name, FP32)
         return
-    scheme = recipe.scheme(name, by_row=name == "embed")
+    scheme = recipe.scheme(name, by_row=name in tables(spec))
     yield StoredCopy(name, name, scheme)
     if tied(spec, name) and recipe.scheme(name) != scheme:
         yield StoredCopy(name, "head", recipe.scheme(name))

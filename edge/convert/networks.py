@@ -180,8 +180,8 @@ def with_cut(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> Checkpoin
     return replace(checkpoint, spec=replace(spec, config=config), places=places)
 
 
-def _always(shape: Shape) -> Callable[[Any], tuple[Shape, ...]]:
-    return lambda _config: (shape,)
+def _always(shape: Shape) -> Callable[[Any, Shape], tuple[Shape, ...]]:
+    return lambda _config, _weight: (shape,)
 
 
 def _means(rows: Sequence[Sequence[int]]) -> Any:

@@ -2,11 +2,13 @@
 family.
 
 A family is found by the `model_type` of a config. To add one, put a file here with a `FAMILY` in
-it, what tests know of it into `tests/cases`, and its published checkpoints into `models.yaml`.
+it (or with a `PIPELINE` and the `FAMILIES` of its networks), what tests know of it into `tests/cases`,
+and its published checkpoints into `models.yaml`.
 """
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -75,13 +77,22 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """One network of several in a checkpoint. `prefix`: what names of its tensors begin with there; `config`:
-    its own config.json, from that of the whole.
+    """One network of several in a checkpoint. `prefix`: what names of its tensors begin with there; `within`:
+    of names behind it the beginnings that are this network's, if not all; `config`: its own config.json, from
+    that of the whole.
     """
 
     name: str
     prefix: str
     config: Callable[[Config], Config]
+    within: tuple[str, ...] = ()
+
+    def own(self, tensor: str) -> str | None:
+        """What this network calls a tensor, if it is one of its own."""
+        name = tensor.removeprefix(self.prefix)
+        if not tensor.startswith(self.prefix) or not name.startswith(self.within or ("",)):
+            return None
+        return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,8 @@ ROWS = "rows"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pipeline:
     """A kind of checkpoint that is several networks: together they hold every tensor of it. `wires`: what goes
-    from one to the next; `settings`: what an artifact keeps of how they work together.
+    from one to the next; `settings`: what an artifact keeps of how they work together; `ignore`: tensors that
+    are of none of them.
     """
 
     name: str
@@ -109,14 +121,19 @@ class Pipeline:
     stages: tuple[Stage, ...]
     wires: tuple[Wire, ...]
     settings: Callable[[Config], Mapping[str, Any]] = lambda _config: {}
+    ignore: tuple[str, ...] = ()
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
 
     def check(self, tensors: Iterable[str]) -> None:
         """Refuse a checkpoint with a tensor that is of none of its networks."""
-        prefixes = tuple(stage.prefix for stage in self.stages)
-        unknown = sorted(name for name in tensors if not name.startswith(prefixes))
+        unknown = sorted(
+            name
+            for name in tensors
+            if all(stage.own(name) is None for stage in self.stages)
+            and not any(re.fullmatch(pattern, name) for pattern in self.ignore)
+        )
         if unknown:
             raise Damaged(
                 f"tensor {unknown[0]!r:.80} is of none of the networks of {self.name}",
@@ -158,8 +175,10 @@ def _fit(given: Port, taken: Port) -> bool:
 
 @cache
 def families() -> tuple[Family, ...]:
-    """Every family, by the files of this folder."""
-    return tuple(module.FAMILY for module in _modules() if "FAMILY" in vars(module))
+    """Every family, by the files of this folder: its `FAMILY`, or the `FAMILIES` of a pipeline's networks."""
+    found = [vars(module) for module in _modules()]
+    alone = [module["FAMILY"] for module in found if "FAMILY" in module]
+    return (*alone, *(one for module in found for one in module.get("FAMILIES", ())))
 
 
 def _modules() -> list[ModuleType]:

@@ -69,7 +69,7 @@ def kernel(tensor: str, *, columns: Callable[[VitSpec], tuple[int, int, int]]) -
     outputs, inputs and side.
     """
 
-    def stored(spec: VitSpec) -> tuple[Shape, ...]:
+    def stored(spec: VitSpec, _weight: Shape) -> tuple[Shape, ...]:
         out, into, side = columns(spec)
         return ((out, into, side, side),)
 
@@ -95,7 +95,7 @@ def table(positions: str, token: str) -> Made:
     Positions of another square grid are resized as its own code does it: bicubic, corners not aligned.
     """
 
-    def stored(spec: VitSpec) -> tuple[Shape, ...]:
+    def stored(spec: VitSpec, _weight: Shape) -> tuple[Shape, ...]:
         return (1, -1, spec.width), (1, 1, spec.width)
 
     def made(spec: VitSpec, positions: F32, token: F32) -> F32:

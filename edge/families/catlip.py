@@ -71,7 +71,7 @@ def _folded(stage: int) -> dict[str, Made]:
     def vectors(spec: VitSpec) -> tuple[Shape, ...]:
         return ((_columns(stage, spec)[0],),)
 
-    def stored(spec: VitSpec) -> tuple[Shape, ...]:
+    def stored(spec: VitSpec, _weight: Shape) -> tuple[Shape, ...]:
         out, into, side = _columns(stage, spec)
         return ((out, into, side, side), *vectors(spec) * 2)
 
@@ -87,7 +87,7 @@ def _folded(stage: int) -> dict[str, Made]:
         ),
         f"stem.{stage}.bias": Made(
             tuple(f"{at}norm.{part}" for part in ("bias", "running_mean", "weight", "running_var")),
-            lambda spec: vectors(spec) * 4,
+            lambda spec, _weight: vectors(spec) * 4,
             lambda _spec, bias, mean, weight, variance: bias - mean * step(weight, variance),
         ),
     }  # fmt: skip
@@ -122,7 +122,7 @@ FAMILY = Family(
             "patch.bias": "patch_emb.2.block.conv.bias",
             "position": Made(
                 ("pos_embed.pos_embed.pos_embed", "cls_token"),
-                lambda spec: ((1, 1, -1, spec.width), (1, 1, spec.width)),
+                lambda spec, _weight: ((1, 1, -1, spec.width), (1, 1, spec.width)),
                 _position,
             ),
             **vision.layer_names(

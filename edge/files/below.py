@@ -1,4 +1,4 @@
-"""A file of weights as one network of several sees it: the tensors below a prefix, without it."""
+"""A file of weights as one network of several sees it: the tensors below a prefix, without it, or some of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,13 +16,17 @@ class Below(Closeable):
 
     file: WeightFile
     prefix: str
+    within: tuple[str, ...] = ()  # beginnings of these names; none: all
     entries: Mapping[str, Entry] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.entries = {
+        below = {
             name.removeprefix(self.prefix): entry
             for name, entry in self.file.entries.items()
             if name.startswith(self.prefix)
+        }
+        self.entries = {
+            name: entry for name, entry in below.items() if name.startswith(self.within or ("",))
         }
 
     @property

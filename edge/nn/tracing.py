@@ -19,18 +19,20 @@ from edge.typing import F32, Shape
 @dataclass(slots=True)
 class ShapeOps(Composed[Shape]):
     """An array is its shape. `shapes`: of every weight; `asked`: those that were; `matrices`: of them what x
-    is multiplied by, or rows are looked up in; `work`: multiplications of products; `largest`: numbers in
-    the arrays of the widest of them.
+    is multiplied by, or rows are looked up in, which are also `tables`; `work`: multiplications of
+    products; `largest`: numbers in the arrays of the widest of them.
     """
 
     shapes: dict[str, Shape]
     asked: list[str] = field(default_factory=list)
     matrices: set[str] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
     work: int = 0
     largest: int = 0
 
     def embed(self, name: str, tokens: Shape) -> Shape:
         self.matrices.add(name)
+        self.tables.add(name)
         return (*tokens, *self.param(name)[1:])
 
     def add_norm(self, x: Shape, d: Shape | None, name: str, norm: Norm) -> tuple[Shape, Shape]:
@@ -169,10 +171,18 @@ def matrices(spec: Spec) -> frozenset[str]:
 
 
 @cache
+def tables(spec: Spec) -> frozenset[str]:
+    """Of these, what rows are looked up in."""
+    if isinstance(spec, DecoderSpec):
+        return frozenset({"embed"})
+    return frozenset(traced(spec, **least(spec))[0].tables)
+
+
+@cache
 def multiplied(spec: Spec) -> frozenset[str]:
     """Of these, what is multiplied by: all but a table that is no head."""
-    tables = {"embed"} if isinstance(spec, DecoderSpec) and not spec.tied else set()
-    return matrices(spec) - tables
+    tied = isinstance(spec, DecoderSpec) and spec.tied
+    return matrices(spec) if tied else matrices(spec) - tables(spec)
 
 
 def _broadcast(x: Shape, y: Shape) -> Shape:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.contracts import Rows
 from edge.names import Spec, tied
-from edge.nn.tracing import matrices
+from edge.nn.tracing import matrices, tables
 from edge.prove.logits import LARGEST
 from edge.quant.bounds import FULL, most, squares
 from edge.quant.recipe import Recipe
@@ -95,7 +95,7 @@ class Distances:
         """What a matrix is stored as, and whether that is looked up by row: a tied table is two."""
         if tied(self.spec, name):
             return {"embed": True, "head": False}
-        return {name: name == "embed"}
+        return {name: name in tables(self.spec)}
 
     def _add(self, label: str, name: str, row: int, block: F32, *, by_row: bool) -> None:
         got = self.stored.rows(name, row, row + len(block), by_row=by_row)

@@ -28,6 +28,7 @@ from edge.typing import F32, AnyArray
 # Products of one call of the oracle, which numpy takes about a minute for on two cores: a call of the largest
 # size is cut to what that allows, and the report says which sizes were run.
 WORK = 1 << 41
+LARGEST = 1 << 28  # numbers in the arrays of one operation of it: a gigabyte
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,11 +72,11 @@ def verify(artifact: Artifact, source: Path, *, progress: Progress | None = None
         nets = [opening.open_net_proof(artifact, exact=exact) for exact in (True, False)]
         for number, size in enumerate(sizes):
             inputs = seeded(spec, size, number)
-            plain = _rows(pure(**inputs))
+            plain = _rows(spec, pure(**inputs))
             rounds = ways[1] != replace(ways[0], tolerance=ways[1].tolerance)
-            wants = plain, _rows(alike(**inputs)) if rounds else plain
+            wants = plain, _rows(spec, alike(**inputs)) if rounds else plain
             exact, fast = (
-                outputs_error(_rows(net(**inputs)), want, plain, way.tolerance)
+                _error(_rows(spec, net(**inputs)), want, plain, way.tolerance)
                 for net, want, way in zip(nets, wants, ways, strict=True)
             )
             proofs.append((exact, fast))
@@ -121,7 +122,8 @@ def _within(spec: NetSpec, share: float) -> dict[str, int]:
             size.name: size.least + round(share * (size.most - size.least))
             for size in spec.config.sizes
         }
-        if share < 1e-3 or traced(spec, **sizes)[0].work <= WORK:
+        found = traced(spec, **sizes)[0]
+        if share < 1e-3 or (found.work <= WORK and found.largest <= LARGEST):
             return sizes
         share /= 2
 
@@ -146,12 +148,33 @@ def _mask(rng: np.random.Generator, shape: list[int]) -> AnyArray:
 
 SEEDED: Mapping[str, Callable[[np.random.Generator, list[int]], AnyArray]] = {
     "any": lambda rng, shape: rng.standard_normal(shape),
+    "signal": lambda rng, shape: rng.standard_normal(shape),
     "mask": _mask,
     "positive": lambda rng, shape: np.exp(rng.standard_normal(shape)),
     "count": lambda rng, shape: rng.integers(0, 4, shape),
 }
 
 
-def _rows(outputs: Mapping[str, F32]) -> list[F32]:
-    """Each output as rows: [R, D]."""
-    return [outputs[name].reshape(-1, outputs[name].shape[-1]) for name in sorted(outputs)]
+def _rows(spec: NetSpec, outputs: Mapping[str, F32]) -> list[F32]:
+    """Each output as rows: [R, D]. A signal is one row of each of the batch; what is a number alone is compared
+    with zero beside it.
+    """
+    out = []
+    for port in sorted(spec.config.outputs, key=lambda port: port.name):
+        x = outputs[port.name]
+        rows = x.reshape(len(x), -1) if port.values == "signal" else x.reshape(-1, x.shape[-1])
+        out.append(np.pad(rows, [(0, 0), (0, 1)]) if rows.shape[1] == 1 else rows)
+    return out
+
+
+def _error(
+    got: list[F32], want: list[F32], pure: list[F32], tolerance: float
+) -> tuple[float, float]:
+    """Of all outputs the worst, and its bound. Rows that a mask leaves out are zero on both sides."""
+    kept = [
+        [x[rows] for x in every]
+        if (rows := np.any([x.any(axis=1) for x in every], axis=0)).any()
+        else every
+        for every in zip(got, want, pure, strict=True)
+    ]
+    return outputs_error(*([part[i] for part in kept] for i in range(3)), tolerance)

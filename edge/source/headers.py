@@ -74,9 +74,9 @@ class Headers:
         pipeline.check(self.entries())
         files = {
             file: {
-                tensor.removeprefix(stage.prefix): entry
+                name: entry
                 for tensor, entry in entries.items()
-                if tensor.startswith(stage.prefix)
+                if (name := stage.own(tensor)) is not None
             }
             for file, entries in self.files.items()
         }
@@ -159,8 +159,9 @@ def opened(folder: Path, path: Path, stage: str | None) -> WeightFile:
     if stage is None:
         return file
     try:
-        _pipeline(Config.load(folder / "config.json")).check(file.entries)
-        return Below(file, prefix_of(folder, stage))
+        pipeline = _pipeline(Config.load(folder / "config.json"))
+        pipeline.check(file.entries)
+        return Below(file, pipeline.stage(stage).prefix, pipeline.stage(stage).within)
     except BaseException:
         file.close()
         raise

@@ -11,7 +11,7 @@ from edge.adapters.branches import Branches
 from edge.contracts import PLAIN, Numerics, Rows, StoredWeights
 from edge.net import NetSpec
 from edge.nn.decoder import decoder, embed
-from edge.nn.tracing import matrices, multiplied
+from edge.nn.tracing import matrices, multiplied, tables
 from edge.ops import Ops
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS, Float, QTensor, Scheme, rounded
@@ -201,12 +201,14 @@ def checkpoint_weights(
     """The checkpoint's weights, through a recipe's rounding if one is given. Nothing is kept in
     memory.
     """
-    known = matrices(checkpoint.spec)
+    spec = checkpoint.spec
+    known = matrices(spec)
+    looked_up = tables(spec) if isinstance(spec, NetSpec) else frozenset()  # whole, there
 
     def weight(name: str, rows: I64 | None) -> F32:
         scheme = FLOATS[vectors]
         if recipe is not None and name in known:
-            scheme = recipe.scheme(name, by_row=rows is not None)
+            scheme = recipe.scheme(name, by_row=rows is not None or name in looked_up)
         if recipe is not None and scheme.zero == "table" and scheme.group is not None:
             return _tabled(checkpoint, recipe, name, scheme, rows)
         if rows is not None:

@@ -15,7 +15,7 @@ import torch
 from edge.errors import Damaged
 from edge.files.safetensors import SafetensorsFile
 from edge.names import Spec, shapes
-from edge.nn.tracing import matrices
+from edge.nn.tracing import matrices, tables
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, Scheme
 from edge.spec import DecoderSpec
@@ -67,6 +67,8 @@ def load(
             out[name] = file.tensor(name, "fp32", shape)
         elif name == "embed" and isinstance(spec, DecoderSpec):
             out[name] = _table(file, shape, spec, recipe)
+        elif name in tables(spec):
+            out[name] = file.table(name, shape, recipe.scheme(name, by_row=True))
         else:
             out[name] = file.matrix(name, shape, recipe.scheme(name))
     file.done()

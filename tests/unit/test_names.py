@@ -247,11 +247,11 @@ def matrix_of(config: VitSpec, kernel: np.ndarray) -> np.ndarray:
 
 MADE = NameMap(
     {
-        "patch": Made(("proj.weight",), lambda c: ((c.width, 3, c.patch, c.patch),), matrix_of),
+        "patch": Made(("proj.weight",), lambda c, _: ((c.width, 3, c.patch, c.patch),), matrix_of),
         "patch.bias": "proj.bias",
         "position": Made(
             ("cls", "table"),
-            lambda c: ((1, c.width), (c.rows - 1, c.width)),
+            lambda c, _: ((1, c.width), (c.rows - 1, c.width)),
             lambda _, cls, table: np.concatenate([cls, table]),
         ),
         **{

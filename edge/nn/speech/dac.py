@@ -67,7 +67,7 @@ class DacSpec:
 
     @property
     def _sound(self) -> Port:
-        return Port(name="audio", shape=("batch", "frames", self.hop))
+        return Port(name="audio", shape=("batch", "frames", self.hop), values="signal")
 
     @property
     def _latents(self) -> Port:

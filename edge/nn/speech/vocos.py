@@ -62,7 +62,7 @@ class VocosSpec:
 
     @property
     def outputs(self) -> tuple[Port, ...]:
-        return (Port(name="audio", shape=("batch", "frames", self.hop)),)
+        return (Port(name="audio", shape=("batch", "frames", self.hop), values="signal"),)
 
     @property
     def sizes(self) -> tuple[Size, ...]:
