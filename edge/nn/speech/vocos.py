@@ -70,19 +70,19 @@ class VocosSpec:
 
     def shapes(self) -> dict[str, Shape]:
         width = self.width
-        out = matrix("embed", width, KERNEL * self.channels) | norm("first", width)
+        out = matrix("input", width, KERNEL * self.channels) | norm("first", width)
         for i in range(self.layers):
             at = f"layers.{i}."
             out |= {f"{at}conv": (width, 1, KERNEL), f"{at}conv.bias": (width,)}
             out |= norm(f"{at}norm", width) | matrix(f"{at}up", self.ffn_width, width)
             out |= matrix(f"{at}down", width, self.ffn_width) | {f"{at}scale": (width,)}
-        return out | norm("norm", width) | matrix("head", self.window + 2, width)
+        return out | norm("norm", width) | matrix("output", self.window + 2, width)
 
 
 def vocos(ops: Composed[Array], spec: VocosSpec, mel: Array, frame_mask: Array) -> dict[str, Array]:
     """mel [B, F, C], frame_mask [B, F] -> audio [B, F, H], silent in frames that do not count."""
     keep = columns(ops, frame_mask)
-    x = ops.conv_rows(ops.mul(mel, keep), "embed", kernel=KERNEL, pad=(3, 3))
+    x = ops.conv_rows(ops.mul(mel, keep), "input", kernel=KERNEL, pad=(3, 3))
     x = ops.mul(ops.norm(x, "first", NORM), keep)
     for i in range(spec.layers):
         at = f"layers.{i}."
@@ -95,7 +95,7 @@ def vocos(ops: Composed[Array], spec: VocosSpec, mel: Array, frame_mask: Array) 
 
 def _sound(ops: Composed[Array], spec: VocosSpec, x: Array, keep: Array) -> Array:
     half = spec.window // 2 + 1
-    loud, phase = ops.split(ops.one(x, "head"), half, half)
+    loud, phase = ops.split(ops.one(x, "output"), half, half)
     loud = ops.pair("min", ops.act(loud, "exp"), LOUDEST)
     real, imaginary = (ops.mul(loud, ops.act(phase, kind)) for kind in ("cos", "sin"))
     skip = spec.window // 2 if spec.padding == "center" else (spec.window - spec.hop) // 2
