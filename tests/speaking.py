@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import flashspeech as slow
 import numpy as np
 from towers import State, shaken
 
@@ -146,6 +147,93 @@ def overlapped(window: Any, frames: int, hop: int) -> Any:
     return added(window[:, None].expand(-1, frames), hop)
 
 
+def flashspeech(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
+    rng = np.random.default_rng(7)
+
+    def random(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        x = rng.standard_normal(shape)
+        x = 0.7 + 0.2 * x if len(shape) == 1 else x / np.sqrt(np.prod(shape[1:]))
+        return x.astype(np.float32)
+
+    state = {name: random(name, shape) for name, shape in slow.shapes(fields).items()}
+    one = slow.Slow(fields, state)
+    calls: dict[str, Callable[..., Mapping[str, Any]]] = {
+        "prompt": lambda prompt, **_: one.prompt(prompt),
+        "phonemes": lambda phonemes, style, **_: one.phonemes(phonemes.int(), style),
+        "duration": lambda hidden, rows, **_: one.duration(hidden, rows),
+        "pitch": lambda hidden, rows, durations, frame_mask, **_: one.pitch(
+            hidden, durations, rows, len(frame_mask)
+        ),
+        "condition": lambda repeated, log_pitch, **_: one.condition(repeated, log_pitch),
+        "denoiser": lambda latent, sigma, condition, tokens, **_: one.denoiser(
+            latent, float(sigma), condition, tokens
+        ),
+    }
+
+    def batched(call: Callable[..., Mapping[str, Any]]) -> Reference:
+        import torch
+
+        def reference(**inputs: np.ndarray) -> Arrays:
+            count = len(next(iter(inputs.values())))
+            rows = [
+                call(
+                    **{name: torch.tensor(x[i], dtype=torch.float64) for name, x in inputs.items()}
+                )
+                for i in range(count)
+            ]
+            return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
+
+        return reference
+
+    return state, {name: batched(call) for name, call in calls.items()}
+
+
+ENCODER = {
+    "encoder_layer": 2,
+    "encoder_hidden": 16,
+    "encoder_head": 2,
+    "conv_filter_size": 24,
+    "conv_kernel_size": 5,
+    "encoder_dropout": 0.2,
+}
+PREDICTOR = {
+    "input_size": 16,
+    "filter_size": 16,
+    "kernel_size": 3,
+    "conv_layers": 5,
+    "cross_attn_per_layer": 3,
+    "attn_head": 2,
+    "drop_out": 0.5,
+}
+FLASHSPEECH = {
+    "model_type": "flashspeech",
+    "latent_dim": 6,
+    "prior_encoder": {
+        "vocab_size": 11,
+        "pitch_min": 2,
+        "pitch_max": 9,
+        "pitch_bins_num": 12,
+        "encoder": {**ENCODER, "use_cln": True},
+        "duration_predictor": PREDICTOR,
+        "pitch_predictor": {**PREDICTOR, "kernel_size": 5},
+    },
+    "diffusion": {
+        "wavenet": {
+            "input_size": 6,
+            "hidden_size": 16,
+            "out_size": 6,
+            "num_layers": 5,
+            "cross_attn_per_layer": 3,
+            "dilation_cycle": 2,
+            "attn_head": 2,
+            "drop_out": 0.2,
+        },
+        "sigma": 1.0,
+    },
+    "prompt_encoder": {**ENCODER, "use_cln": False},
+    "query_emb": {"query_token_num": 4, "hidden_size": 16, "head_num": 2},
+    "inference_step": 4,
+}
 VOCOS = {
     "model_type": "vocos",
     "input_channels": 6,
@@ -156,6 +244,7 @@ VOCOS = {
     "hop_length": 8,
 }
 SPEAKING = {
+    "flashspeech": Checkpointed(fields=FLASHSPEECH, made=flashspeech),
     "vocos": Checkpointed(fields={**VOCOS, "padding": "center"}, made=vocos),
     "vocos, same": Checkpointed(fields={**VOCOS, "padding": "same"}, made=vocos),
     "dac": Checkpointed(

@@ -54,6 +54,16 @@ def vector(tensor: str) -> Made:
     )
 
 
+def columns(tensor: str) -> Made:
+    """A table [N, D] whose rows are chosen by a product: [D, N]."""
+    return Made(
+        (tensor,),
+        lambda _config, weight: (weight[::-1],),
+        lambda _config, weight: np.ascontiguousarray(weight.T),
+        lambda _config, weight: (np.ascontiguousarray(weight.T),),
+    )
+
+
 def flat(weight: F32) -> F32:
     """[O, C, k] -> [O, k C]."""
     return weight.transpose(0, 2, 1).reshape(len(weight), -1)

@@ -171,10 +171,11 @@ def _error(
     got: list[F32], want: list[F32], pure: list[F32], tolerance: float
 ) -> tuple[float, float]:
     """Of all outputs the worst, and its bound. Rows that a mask leaves out are zero on both sides."""
-    kept = [
-        [x[rows] for x in every]
-        if (rows := np.any([x.any(axis=1) for x in every], axis=0)).any()
-        else every
-        for every in zip(got, want, pure, strict=True)
-    ]
+    kept = []
+    for every in zip(got, want, pure, strict=True):
+        rows = np.any([x.any(axis=1) for x in every], axis=0)
+        if rows.any():
+            kept.append([x[rows] for x in every])
+    if not kept:
+        return 0.0, tolerance
     return outputs_error(*([part[i] for part in kept] for i in range(3)), tolerance)

@@ -50,7 +50,7 @@ class PitchSpec:
         return BATCH, FRAMES
 
     def shapes(self) -> dict[str, Shape]:
-        return {"table": (self.bins, self.width)}
+        return {"rows": (self.width, self.bins)}
 
 
 def pitch_embedding(
@@ -66,7 +66,8 @@ def pitch_embedding(
     under = ops.pair("at_least", bounds, columns(ops, log_pitch))  # [B, F, K - 1]
     above = ops.pair("add", ops.mul(under, -1.0), 1.0)
     one_more = ops.pair("add", ops.mul(ops.pad(under, 2, 1, 0), -1.0), 1.0)
-    rows = ops.matmul(ops.pair("sub", one_more, ops.pad(above, 2, 0, 1)), ops.param("table"))
+    which = ops.pair("sub", one_more, ops.pad(above, 2, 0, 1))  # [B, F, K], 1 in one place
+    rows = ops.one(which, "rows", bias=False)
     return {"condition": ops.mul(ops.add(repeated, rows), columns(ops, frame_mask))}
 
 

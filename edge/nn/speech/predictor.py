@@ -77,12 +77,17 @@ class PredictorSpec:
     def attends(self, layer: int) -> bool:
         return layer % self.attention_every == 0
 
+    def look(self, layer: int) -> str:
+        """What names of a layer's attention begin with."""
+        return f"looks.{layer // self.attention_every}."
+
     def shapes(self) -> dict[str, Shape]:
         width, out = self.width, dict[str, Shape]()
         for i in range(self.layers):
             at = f"layers.{i}."
             if self.attends(i):
-                out |= norm(f"{at}attn.norm", width) | attention_shapes(f"{at}attn.", width)
+                look = self.look(i)
+                out |= norm(f"{look}norm", width) | attention_shapes(look, width)
             out |= matrix(f"{at}conv", width, self.kernel * width) | norm(f"{at}norm", width)
         return out | matrix("output", 1, width)
 
@@ -111,8 +116,8 @@ def predictor(
     for i in range(spec.layers):
         at, before = f"layers.{i}.", x
         if spec.attends(i):
-            h = ops.norm(x, f"{at}attn.norm", LAYER)
-            h = attend(ops, f"{at}attn.", h, rows, heads=spec.heads, keep=prompt_mask)
+            h = ops.norm(x, f"{spec.look(i)}norm", LAYER)
+            h = attend(ops, spec.look(i), h, rows, heads=spec.heads, keep=prompt_mask)
             x = ops.mul(ops.mul(ops.add(x, h), math.sqrt(0.5)), keep)
         x = ops.conv_rows(x, f"{at}conv", kernel=spec.kernel, pad=(side, side))
         x = ops.norm(ops.act(x, "relu"), f"{at}norm", LAYER)
