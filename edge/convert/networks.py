@@ -21,6 +21,7 @@ from edge.files.config import read_json
 from edge.files.texts import text_of
 from edge.names import Location, Made, Spec
 from edge.net import NetSpec
+from edge.nn.tracing import tables
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS
 from edge.source.checkpoint import Checkpoint
@@ -74,7 +75,8 @@ class NetSubject:
 
     def recipe(self, recipe: Recipe, target: str, progress: Progress) -> Recipe:
         recipe.check(self.checkpoint.places)
-        return floats_first(recipe)
+        assert isinstance(self.checkpoint.spec, NetSpec)
+        return floats_first(recipe, self.checkpoint.spec)
 
     def layout(self, target: str, recipe: Recipe) -> Layout[Spec]:
         return targets.layout(target, self.checkpoint.spec, recipe)
@@ -125,8 +127,10 @@ class NetSubject:
         return replace(self, checkpoint=checkpoint, vision=vision, labels=labels, notes=every)
 
 
-def floats_first(recipe: Recipe) -> Recipe:
-    """The recipe with floats for what pixels meet first; refuses types that no network has."""
+def floats_first(recipe: Recipe, spec: NetSpec) -> Recipe:
+    """The recipe with floats for what pixels meet first, and for tables, which are small; refuses types that no
+    network has.
+    """
     if recipe.foreign:
         raise Unsupported(
             f"{recipe} is of llama.cpp's library, which makes no such networks",
@@ -139,7 +143,8 @@ def floats_first(recipe: Recipe) -> Recipe:
         )
     if recipe.body.is_float:
         return recipe
-    first = [(name, FLOATS[recipe.body.number]) for name in FIRST]
+    floats = FLOATS[recipe.body.number]
+    first = [(name, floats) for name in (*FIRST, *sorted(tables(spec)))]
     return replace(recipe, overrides=(*recipe.overrides, *first))
 
 

@@ -19,7 +19,6 @@ def network(config: Config) -> NetSpec:
             f"{config.where}: this Vocos chooses its norms by a bandwidth, which is not computed",
             fix="use the one of mel spectrograms, vocos-mel-24khz",
         )
-    padding = "same" if config.text("padding") == "same" else "center"
     return NetSpec(
         kind="vocos",
         config=VocosSpec(
@@ -29,7 +28,7 @@ def network(config: Config) -> NetSpec:
             layers=config.integer("num_layers", high=256),
             window=config.integer("n_fft"),
             hop=config.integer("hop_length"),
-            padding=padding,
+            padding="same" if config.text("padding") == "same" else "center",
         ),
     )
 

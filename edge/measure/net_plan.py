@@ -69,7 +69,7 @@ def plan(headers: Headers, target: str, options: Options) -> NetPlan:
     converter: Any = targets.converter(target)
     recipe = recipe_for(options, converter, headers.config)
     recipe.check(places)
-    recipe = floats_first(recipe)
+    recipe = floats_first(recipe, spec)
     layout = targets.layout(target, spec, recipe)
     activations = 4 * traced(spec, **least(spec))[0].largest
     memory = offered_by(target, "net_memory", "run networks that are no decoders of text")

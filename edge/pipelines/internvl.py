@@ -30,6 +30,7 @@ from edge.vision.pictures import Picture, open_picture
 from edge.vision.preparation import Preparation, prepare
 from edge.vision.tiles import MOST, Grid, grid_of, tiles
 
+FAMILY = "internvl"
 BEGIN, PLACE, END = "<img>", "<IMG_CONTEXT>", "</img>"
 MARK = "<image>"  # where a question says that a picture belongs
 Image = Path | str | bytes | Picture
@@ -80,6 +81,11 @@ class InternVL:
         exact: bool = False,
         strategy: Strategy = PLAIN,
     ) -> None:
+        if artifact.manifest.family != FAMILY:
+            raise Unsupported(
+                f"{artifact.folder} is {artifact.manifest.family}, whose networks nothing runs together yet",
+                fix=f"run them one by one: edge bench {artifact.folder / next(iter(artifact.stages))}",
+            )
         self.artifact = artifact
         settings = Config(artifact.manifest.settings, str(artifact.folder))
         self.side, self.most = settings.integer("side"), settings.integer("most", high=MOST)

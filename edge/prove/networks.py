@@ -178,4 +178,5 @@ def _error(
             kept.append([x[rows] for x in every])
     if not kept:
         return 0.0, tolerance
-    return outputs_error(*([part[i] for part in kept] for i in range(3)), tolerance)
+    mine, theirs, plain = ([part[i] for part in kept] for i in range(3))
+    return outputs_error(mine, theirs, plain, tolerance)

@@ -90,10 +90,10 @@ class Whole:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeveralReport:
-    """A verification of all networks together, and of each."""
+    """A verification of all networks together, if any of them answers, and of each."""
 
     passed: bool
-    whole: Whole
+    whole: Whole | None
     networks: Mapping[str, Mapping[str, object]]
 
     def json(self) -> dict[str, object]:
@@ -117,9 +117,11 @@ def verify(
         else:
             count = tokens or decoders.TOKENS
             found[name] = decoders.verify(stage, source, tokens=count, progress=progress)
-    whole = together(artifact, source, tokens or TOKENS, progress)
+    answers = any(isinstance(one, decoders.Report) for one in found.values())
+    whole = together(artifact, source, tokens or TOKENS, progress) if answers else None
+    good = _same_manifest(artifact, source) if whole is None else whole.passed
     return SeveralReport(
-        passed=whole.passed and all(one.passed for one in found.values()),
+        passed=good and all(one.passed for one in found.values()),
         whole=whole,
         networks={name: one.json() for name, one in found.items()},
     )
@@ -166,11 +168,16 @@ def together(
 
 def _same_settings(artifact: PipelineArtifact, source: Path) -> bool:
     """Whether tiles are cut and made numbers of, and conversations begun, as the source says."""
-    pipeline = pipeline_named(artifact.manifest.family, str(artifact.folder))
     seen = NetSubject.open(source, Options(stage="vision"))
     seen.checkpoint.close()
     shown = artifact.stages["vision"].manifest.vision
-    return shown == seen.vision and artifact.manifest.settings == settings_of(pipeline, source)
+    return shown == seen.vision and _same_manifest(artifact, source)
+
+
+def _same_manifest(artifact: PipelineArtifact, source: Path) -> bool:
+    """Whether networks work together as the source says."""
+    pipeline = pipeline_named(artifact.manifest.family, str(artifact.folder))
+    return artifact.manifest.settings == settings_of(pipeline, source)
 
 
 def _numerics(part: Artifact) -> Numerics:

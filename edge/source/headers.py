@@ -74,9 +74,9 @@ class Headers:
         pipeline.check(self.entries())
         files = {
             file: {
-                name: entry
+                own: entry
                 for tensor, entry in entries.items()
-                if (name := stage.own(tensor)) is not None
+                if (own := stage.own(tensor)) is not None
             }
             for file, entries in self.files.items()
         }

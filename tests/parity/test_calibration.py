@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import NETWORKS
 from support import nothing_left, run, tiny
 
 import edge.convert.calibrated
@@ -350,4 +351,4 @@ def test_what_reads_no_text_is_not_rounded_by_one(
     with pytest.raises(EdgeError, match="--calibrate would change nothing"):
         convert(short_stories, tmp_path / "it", asked(world_text, quant="rtn-int4-g32"))
     with pytest.raises(Unsupported, match="this network reads none"):
-        floats_first(parse("gptq-int4-g32"))
+        floats_first(parse("gptq-int4-g32"), NETWORKS["vit"])

@@ -3,18 +3,27 @@ converted, proved, and far from nothing.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Recorder
-from speaking import SPEAKING, Reference
+from speaking import FLASHSPEECH, SPEAKING, Reference
 
 from edge.convert.conversion import convert
 from edge.convert.options import Options
-from edge.families import pipelines
+from edge.convert.pipelines import convert_pipeline
+from edge.errors import Damaged, Unsupported
+from edge.families import family_of, pipelines
+from edge.files.config import Config
+from edge.names import shapes
 from edge.net import NetSpec
+from edge.pipelines.loading import load
 from edge.prove import networks
+from edge.prove import pipelines as pipeline_proofs
 from edge.prove.networks import seeded, verify
 from edge.quant.recipe import parse
 from edge.run.opening import open_net_proof
@@ -26,10 +35,10 @@ TARGETS = ("onnx", "mlx", "coreml", "torch")
 CLOSE = {"audio": 1e-4}  # of the largest number; 1e-5 of all else
 SIZES = {"phonemes": 9, "prompt_frames": 12, "frames": 17}
 Written = tuple[Path, Mapping[str, Reference]]
-SEVERAL = {pipeline.name: pipeline for pipeline in pipelines() if pipeline.name in SPEAKING}
+PIPELINES = {pipeline.name: pipeline for pipeline in pipelines() if pipeline.name in SPEAKING}
 STAGES = [
-    *((name, "") for name in SPEAKING if name not in SEVERAL),
-    *((name, stage.name) for name, pipeline in SEVERAL.items() for stage in pipeline.stages),
+    *((name, "") for name in SPEAKING if name not in PIPELINES),
+    *((name, stage.name) for name, pipeline in PIPELINES.items() for stage in pipeline.stages),
 ]
 
 
@@ -61,7 +70,7 @@ def apart(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> floa
 
 
 def test_every_checkpoint_of_speech_is_here() -> None:
-    assert {pipeline.name for pipeline in pipelines()} - {"internvl"} == set(SEVERAL)
+    assert {pipeline.name for pipeline in pipelines()} - {"internvl"} == set(PIPELINES)
 
 
 @pytest.mark.parametrize(("name", "stage"), STAGES)
@@ -93,10 +102,161 @@ def test_a_target_is_its_source(
     assert apart(got, references[stage](**inputs)) <= 1
 
 
-@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("quant", ["rtn-int8-g32", "rtn-int4-g32"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_convolutions_are_of_few_bits(
+    target: str, quant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "WORK", 1 << 24)
+    prior = FLASHSPEECH["prior_encoder"]
+    wide = {**prior["duration_predictor"], "input_size": 64, "filter_size": 64, "conv_layers": 2}
+    folder = tmp_path / "source"
+    references = SPEAKING["flashspeech"].write(
+        folder, prior_encoder={**prior, "duration_predictor": wide}
+    )
+    options = Options(target=target, quant=quant, stage="duration")
+    artifact = convert(folder, tmp_path / "out", options)
+    report = verify(artifact, folder)
+    assert report.passed, report
+    assert all(matrix.error > 1e-4 for matrix in report.matrices if "conv" in matrix.name)
+    inputs = whole(artifact.manifest.network)
+    got = open_net_proof(artifact, exact=True)(**inputs)
+    assert 1e-7 < apart(got, references["duration"](**inputs)) * 1e-5 < 0.5
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_all_networks_are_one_artifact(
+    name: str, written: dict[str, Written], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "WORK", 1 << 22)
+    folder = written[name][0]
+    artifact = convert_pipeline(folder, tmp_path / "out", Options(target="torch", quant="fp32"))
+    report = pipeline_proofs.verify(artifact, folder)
+    assert report.passed
+    assert report.whole is None
+    with pytest.raises(Unsupported, match="nothing runs together yet"):
+        load(tmp_path / "out")
+    changed = replace(artifact, manifest=replace(artifact.manifest, settings={"latent_norm": 4}))
+    assert not pipeline_proofs.verify(changed, folder).passed
+
+
+@pytest.mark.parametrize("name", PIPELINES)
 def test_every_tensor_is_of_one_network(name: str, written: dict[str, Written]) -> None:
     headers = Headers.of(written[name][0])
-    pipeline = SEVERAL[name]
+    pipeline = PIPELINES[name]
     specs = {stage.name: headers.of_stage(stage.name).spec() for stage in pipeline.stages}
     pipeline.connect(specs, name)
     pipeline.check(headers.entries())
+
+
+PUBLISHED_ENCODER = {
+    "encoder_layer": 6,
+    "encoder_hidden": 512,
+    "encoder_head": 8,
+    "conv_filter_size": 2048,
+    "conv_kernel_size": 9,
+}
+PUBLISHED_PREDICTOR = {
+    "input_size": 512,
+    "filter_size": 512,
+    "kernel_size": 3,
+    "conv_layers": 30,
+    "cross_attn_per_layer": 3,
+    "attn_head": 8,
+}
+PUBLISHED = {
+    "model_type": "flashspeech",
+    "latent_dim": 256,
+    "prior_encoder": {
+        "vocab_size": 100,
+        "pitch_min": 50,
+        "pitch_max": 1100,
+        "pitch_bins_num": 512,
+        "encoder": {**PUBLISHED_ENCODER, "use_cln": True},
+        "duration_predictor": PUBLISHED_PREDICTOR,
+        "pitch_predictor": {**PUBLISHED_PREDICTOR, "kernel_size": 5},
+    },
+    "diffusion": {
+        "wavenet": {
+            "input_size": 256,
+            "hidden_size": 512,
+            "out_size": 256,
+            "num_layers": 40,
+            "cross_attn_per_layer": 3,
+            "dilation_cycle": 2,
+            "attn_head": 8,
+        }
+    },
+    "prompt_encoder": {**PUBLISHED_ENCODER, "use_cln": False},
+    "query_emb": {"query_token_num": 32, "hidden_size": 512, "head_num": 8},
+}
+# Millions, as the public code counts them; the prompt's are its projection, its encoder and its queries.
+MILLIONS = {
+    "prompt": 0.13 + 69.2 + 1.07,
+    "phonemes": 76.1,
+    "duration": 34.2,
+    "pitch": 49.9,
+    "condition": 0.26,
+    "denoiser": 147.5,
+}
+
+
+def test_published_sizes() -> None:
+    whole = PIPELINES["flashspeech"].fields.checked(Config(PUBLISHED, "config.json"))
+    found = {}
+    for stage in PIPELINES["flashspeech"].stages:
+        config = stage.config(whole)
+        spec = family_of(config).spec(config)
+        found[stage.name] = sum(map(prod, shapes(spec).values())) / 1e6
+    assert found == pytest.approx(MILLIONS, rel=3e-3, abs=0.01)
+    assert sum(found.values()) == pytest.approx(378.4, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("flashspeech", {"query_emb": None}, "query_emb"),
+        ("flashspeech", {"query_emb": {"query_token_num": 4}}, "head_num"),
+        ("flashspeech", {"prompt_encoder": {"use_cln": True}}, "use_cln"),
+        ("flashspeech", {"prior_encoder": {"encoder": {"use_cln": False}}}, "use_cln"),
+        ("flashspeech", {"diffusion": {"wavenet": {"out_size": 7}}}, "out_size"),
+        ("flashspeech", {"diffusion": {"wavenet": {"attn_head": 3}}}, "3 heads"),
+        ("flashspeech", {"diffusion": {"wavenet": {"dilation_cycle": 40}}}, "cycle"),
+        ("flashspeech", {"prompt_encoder": {"conv_kernel_size": 4}}, "kernel"),
+        ("dac", {"downsampling_ratios": []}, "ratios"),
+        ("dac", {"downsampling_ratios": [2, 1 << 20]}, "ratios"),
+        ("dac", {"n_codebooks": 1 << 30}, "n_codebooks"),
+        ("dac", {"encoder_hidden_size": 1 << 19}, "latent"),
+        ("vocos", {"adanorm_num_embeddings": 4}, "bandwidth"),
+        ("vocos", {"hop_length": 7}, "windows of 32"),
+        ("vocos", {"padding": "reflect"}, "padding"),
+    ],
+)
+def test_what_is_not_computed_is_refused_by_name(
+    name: str, change: dict[str, Any], words: str
+) -> None:
+    fields = merged(SPEAKING[name].fields, change)
+    config = Config(fields, "config.json")
+    with pytest.raises((Damaged, Unsupported), match=words):
+        read(name, config)
+
+
+def read(name: str, config: Config) -> None:
+    """Every network of a config."""
+    if name not in PIPELINES:
+        family_of(config).spec(config)
+        return
+    whole = PIPELINES[name].fields.checked(config)
+    for stage in PIPELINES[name].stages:
+        own = stage.config(whole)
+        family_of(own).spec(own)
+
+
+def merged(fields: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables within tables are changed, not replaced; null: gone. Of query_emb all."""
+    out = dict(fields)
+    for key, value in change.items():
+        inner = out.get(key)
+        whole = not isinstance(value, Mapping) or key == "query_emb"
+        out[key] = value if whole or not isinstance(inner, Mapping) else merged(inner, value)
+    return {key: value for key, value in out.items() if value is not None}

@@ -79,12 +79,9 @@ class DacSpec:
         for i, ratio in enumerate(self.ratios):
             at, before, after = f"blocks.{i}.", widths[i], widths[i + 1]
             units = _units(at, before if encodes else after)
-            middle = {f"{at}snake": (before,)}
-            middle |= (
-                matrix(f"{at}resize", after, 2 * ratio * before)
-                if encodes
-                else {f"{at}resize": (2 * ratio * after, before), f"{at}resize.bias": (after,)}
-            )
+            size = (after, 2 * ratio * before) if encodes else (2 * ratio * after, before)
+            middle: dict[str, Shape] = {f"{at}snake": (before,)}
+            middle |= {f"{at}resize": size, f"{at}resize.bias": (after,)}
             out |= units | middle if encodes else middle | units
         out |= {"snake": (widths[-1],)}
         ends = (self.latent, 3) if encodes else (1, KERNEL)

@@ -79,7 +79,7 @@ def _positions(ops: Composed[Array], spec: EncoderSpec, mask: Array) -> Array:
     """Sines and cosines in turn: [B, T, D], or [D]."""
     width = spec.width
     if spec.positions == "first":
-        first = np.tile(np.float32([0, 1]), width // 2)
+        first = np.tile(np.array([0, 1], np.float32), width // 2)
         return ops.const(f"first.{width}", (width,), lambda: first)
     at = columns(ops, ops.pair("add", ops.cumsum(mask), -1.0))
     pairs = [ops.reshape(part, 0, -1, width // 2, 1) for part in angles(ops, at, width, ends=False)]
