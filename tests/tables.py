@@ -11,7 +11,7 @@ from typing import Any
 from edge import targets
 from edge.data.engines import text
 from edge.data.frame.settings import about as setting_facts
-from edge.families import families
+from edge.families import families, pipelines
 from edge.source import registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,25 +39,35 @@ def matrix() -> str:
     rows = json.loads((ROOT / "docs" / "parity.json").read_text())
     every = targets.names("converters")
     lines = [f"| family | models | {' | '.join(every)} |", "|---" * (len(every) + 2) + "|"]
-    for family in sorted(families(), key=lambda family: family.name):
-        ids = [entry.id for entry in registry.entries().values() if entry.family == family.name]
-        cells = (_proved(rows, family.name, target) for target in every)
-        lines.append(f"| `{family.name}` | {len(ids)} | {' | '.join(cells)} |")
+    for name, parts in _rows().items():
+        ids = [entry.id for entry in registry.entries().values() if entry.family in (name, *parts)]
+        cells = (_proved(rows, parts, target) for target in every)
+        lines.append(f"| `{name}` | {len(ids)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _proved(rows: list[dict[str, Any]], family: str, target: str) -> str:
-    found = [row for row in rows if (row["family"], row["target"]) == (family, target)]
+def _rows() -> dict[str, list[str]]:
+    """Families by name, those of one pipeline's networks together."""
+    found: dict[str, list[str]] = {}
+    for family in sorted(family.name for family in families()):
+        whole = [one.name for one in pipelines() if family.startswith(f"{one.name}_")]
+        found.setdefault(whole[0] if whole else family, []).append(family)
+    return dict(sorted((n if len(p) > 1 else p[0], p) for n, p in found.items()))
+
+
+def _proved(rows: list[dict[str, Any]], parts: list[str], target: str) -> str:
+    found = [row for row in rows if row["family"] in parts and row["target"] == target]
     plain = [row["error"] for row in found if row["recipe"] == "fp32"]
-    return f"{len(found)}, {max(plain):.0e}" if plain else "-"
+    recipes = min((sum(row["family"] == part for row in found) for part in parts), default=0)
+    return f"{recipes}, {max(plain):.0e}" if plain else "-"
 
 
 def models() -> str:
     """Families, and their published checkpoints by id."""
     lines = ["| family | checkpoints of the registry |", "|---|---|"]
-    for family in sorted(families(), key=lambda family: family.name):
-        ids = [f"`{e.id}`" for e in registry.entries().values() if e.family == family.name]
-        lines.append(f"| `{family.name}` | {', '.join(ids)} |")
+    for name, parts in _rows().items():
+        ids = [f"`{e.id}`" for e in registry.entries().values() if e.family in (name, *parts)]
+        lines.append(f"| `{name}` | {', '.join(ids)} |")
     return "\n".join(lines)
 
 
