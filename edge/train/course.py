@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -144,7 +145,7 @@ class Course(ABC):
             "loss": loss,
             "speed": round(self.at.tokens / max(1.0, self.at.seconds)),
         }
-        line["right"] = {stage: round(share, 3) for stage, share in self.at.right.items()}
+        line["right"] = {stage: round(share, 3) for stage, share in self._right()}
         self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
@@ -155,6 +156,12 @@ class Course(ABC):
             file=sys.stderr,
             flush=True,
         )
+
+    def _right(self) -> Iterator[tuple[int, float]]:
+        """The mean begins at zero, too: where there was one stage alone, it is known how far it has come."""
+        alone = len(self.at.right) == 1
+        come = 1 - MEMORY ** max(1, self.at.step) if alone else 1.0
+        return ((stage, share / come) for stage, share in self.at.right.items())
 
 
 def is_matrix(name: str, dimensions: int) -> bool:

@@ -229,3 +229,16 @@ def test_both_answers_of_a_pair_skip_the_same_layers(tmp_path: Path) -> None:
     parts = [run.passes.add(first, skipping(none, last), 1)]
     parts += [run.passes.add(one, skipping(~none, last), 1) for one in rest]
     assert float(some.loss) == pytest.approx(sum(float(part.loss) for part in parts), rel=1e-5)
+
+
+def test_the_share_of_right_answers_is_told_from_the_first_step_on(tmp_path: Path) -> None:
+    """A running mean that begins at zero would be said to be near it for a hundred steps."""
+    run = moved(recipe(tmp_path, "sigmoid"), tmp_path / "run")
+    batch = run.source.draw(run.at, run.mine).batches[0]
+    gained = run.passes.told(batch_of(batch)).numpy() - batch.reference  # type: ignore[attr-defined]
+    share = float((gained[:, 0] > gained[:, 1]).mean())
+    assert 0 < share < 1
+    run.step()
+    run.log()
+    (line,) = (run.out / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["right"] == {"0": pytest.approx(share, abs=1e-3)}
