@@ -65,6 +65,12 @@ def open_sound(
     return sound if rate is None else at_rate(sound, rate)
 
 
+def is_sound(file: Path) -> bool:
+    """Whether it begins as one of the formats that are read."""
+    with file.open("rb") as stream:
+        return _is_read(stream.read(64))
+
+
 def at_rate(sound: Sound, rate: int) -> Sound:
     """The same sound with another number of samples a second."""
     return replace(sound, samples=resampled(sound.samples, sound.rate, rate), rate=rate)
@@ -90,10 +96,15 @@ def _read(stream: BinaryIO, asked: _Asked) -> Sound:
     if wav.is_wav(head):
         layout = wav.read_layout(stream, asked.where)
         return _mixed(wav.blocks(stream, layout), layout.rate, layout.frames, asked)
-    if not (head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3" or _is_mpeg(head)):
+    if not _is_read(head):
         raise _unread(head, asked.where)
     stream.seek(0)
     return _by_library(stream, asked)
+
+
+def _is_read(head: bytes) -> bool:
+    other = head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3" or _is_mpeg(head)
+    return other or wav.is_wav(head)
 
 
 def _is_mpeg(head: bytes) -> bool:

@@ -196,11 +196,14 @@ def verify(
 def inspect(
     path: Annotated[
         Path,
-        typer.Argument(help="Folder of a checkpoint, an artifact or an adapter; or a GGUF file."),
+        typer.Argument(
+            help="Folder of a checkpoint, an artifact or an adapter; a GGUF file, or a recording."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Show what a checkpoint or an artifact holds, from its headers; or what an adapter changes.
+    """Show what a checkpoint or an artifact holds, from its headers; or what an adapter changes, or
+    whether a recording will do as a voice.
 
     \b
     Example: edge inspect artifacts/phi-3

@@ -5,10 +5,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge.adapters import folder as adapters
 from edge.artifact import network
 from edge.artifact.manifest import Artifact, is_artifact
 from edge.artifact.pipeline import PipelineArtifact, is_pipeline
+from edge.audio.pitch import pitch
+from edge.audio.prompts import Prompting, as_prompt
+from edge.audio.sound import at_rate, is_sound, open_sound
+from edge.audio.spectra import Framing
 from edge.errors import EdgeError
 from edge.families import Pipeline, pipeline_of
 from edge.files.config import Config
@@ -59,8 +65,35 @@ def _source(path: Path) -> dict[str, Any]:
     )
 
 
+def _sound(path: Path) -> dict[str, Any]:
+    """A recording: how long, how loud, how high, and whether a voice can be imitated by it."""
+    sound = open_sound(path)
+    heard = at_rate(sound, Framing().rate).samples
+    hertz = pitch(heard, Framing())
+    try:
+        voice = as_prompt(sound, Prompting())
+        use = f"{voice.seconds:.1f} seconds of it"
+        notes = voice.notes
+    except EdgeError as error:
+        use, notes = f"no: {error.problem}", sound.notes
+    return {
+        "kind": "sound",
+        "seconds": round(sound.seconds, 3),
+        "rate": sound.rate,
+        "peak": round(float(np.abs(sound.samples).max()), 4),
+        "loudness": round(float(np.sqrt(np.square(heard, dtype=np.float64).mean())), 4),
+        "voiced": round(float((hertz > 0).mean()), 3) if hertz.size else 0.0,
+        "pitch": round(float(np.median(hertz[hertz > 0])), 1) if hertz.any() else None,
+        "voice": use,
+        "notes": list(notes),
+        "bytes": path.stat().st_size,
+    }
+
+
 def _file(path: Path) -> dict[str, Any]:
-    """A GGUF file of anyone's."""
+    """A sound, or a GGUF file of anyone's."""
+    if is_sound(path):
+        return _sound(path)
     manifest = artifact_at(path).manifest
     with GGUFModel(path) as file:
         tokens = [file.get(f"tokenizer.ggml.{key}", "-") for key in ("model", "pre")]

@@ -1,7 +1,8 @@
 """How the front end says the transcripts of the shared speech, beside espeak-ng: by word, and by phoneme.
 
     python tests/bench/phonemes.py [--out docs/phonemes.json] [--library LIBESPEAK --voices DATA]
-    python tests/bench/phonemes.py --learn        makes edge/text/spoken/guessing.npz again
+    python tests/bench/phonemes.py --names cmudict.dict     makes edge/text/spoken/names.txt.gz again, and
+    python tests/bench/phonemes.py --learn                  edge/text/spoken/guessing.npz
 
 espeak-ng (GPL-3) is no part of this package: the library is found in the package espeakng-loader, or named. It is not
 the truth either: the list of what differs most often is read by a person. Letters are judged on a tenth of the lexicon
@@ -10,8 +11,10 @@ whose first five letters the guesser has never seen together.
 
 import argparse
 import ctypes
+import gzip
 import hashlib
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,9 +26,9 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 from edge.text.spoken import guessing, learning  # noqa: E402 - the paths come first
 from edge.text.spoken.guessing import guesser, write  # noqa: E402
-from edge.text.spoken.lexicon import DEFAULT, lexicon  # noqa: E402
+from edge.text.spoken.lexicon import DEFAULT, NAMES, lexicon  # noqa: E402
 from edge.text.spoken.speaking import script  # noqa: E402
-from edge.text.spoken.symbols import Phonemes, bare, spelled  # noqa: E402
+from edge.text.spoken.symbols import Phonemes, bare, is_vowel, spelled  # noqa: E402
 from edge.text.spoken.symbols import table as symbol_table  # noqa: E402
 from edge.text.spoken.words import Words  # noqa: E402
 
@@ -191,6 +194,48 @@ def judged() -> dict[str, object]:
     }
 
 
+ARPABET = dict(
+    pair.split(":")
+    for pair in """AA:ɑ AE:æ AH:ʌ AO:ɔ AW:aʊ AY:aɪ EH:ɛ EY:eɪ IH:ɪ IY:i OW:oʊ OY:ɔɪ UH:ʊ UW:u B:b CH:tʃ D:d DH:ð F:f
+    G:ɡ HH:h JH:dʒ K:k L:l M:m N:n NG:ŋ P:p R:ɹ S:s SH:ʃ T:t TH:θ V:v W:w Y:j Z:z ZH:ʒ""".split()  # noqa: SIM905
+)
+STRESS = {"0": "", "1": "ˈ", "2": "ˌ"}
+
+
+def arpabet(text: str) -> Phonemes:
+    """The dictionary's letters -> ours; as misaki writes American, t between a vowel and an unstressed one is ɾ."""
+    out: list[str] = []
+    for sound in text.split():
+        name, stress = (sound[:-1], STRESS[sound[-1]]) if sound[-1].isdigit() else (sound, "")
+        if name == "ER":
+            out += [stress + "ɜ" if stress else "ə", "ɹ"]
+        else:
+            out.append("ə" if sound == "AH0" else stress + ARPABET[name])
+    for at in range(1, len(out) - 1):
+        if (
+            out[at] == "t"
+            and (is_vowel(out[at - 1]) or out[at - 1] == "ɹ")
+            and out[at + 1] in VOWELS
+        ):
+            out[at] = "ɾ"
+    return tuple(out)
+
+
+def name_words(dictionary: Path, licence: Path) -> None:
+    """Words of a CMU Pronouncing Dictionary that misaki's American lexicon has not, the first way of each."""
+    NAMES.write_bytes(gzip.compress(b""))
+    words, rows = Words(), {}
+    for line in dictionary.read_text().splitlines():
+        word, _, spoken = line.partition("#")[0].strip().partition(" ")
+        if re.fullmatch(r"[a-z]+(?:'[a-z]+)*", word) and len(word) > 1 and not words.known(word):
+            rows[word] = "".join(arpabet(spoken))
+    rows = {w: s for w, s in rows.items() if not (w.endswith("'s") and w[:-2] in rows)}
+    head = "".join(f"# {line}".rstrip() + "\n" for line in licence.read_text().splitlines())
+    body = "".join(f"{word}\t{rows[word]}\n" for word in sorted(rows))
+    NAMES.write_bytes(gzip.compress((head + body).encode(), 9, mtime=0))
+    print(f"{NAMES}: {len(rows)} words, {NAMES.stat().st_size} bytes")
+
+
 def learn() -> None:
     pairs, counts = learning.learned([word for word in plain_words() if not held_out(word[0])])
     file = Path(guessing.__file__).with_suffix(".npz")
@@ -207,7 +252,15 @@ def main() -> None:
     ask.add_argument("--library")
     ask.add_argument("--voices")
     ask.add_argument("--learn", action="store_true")
+    ask.add_argument(
+        "--names",
+        type=Path,
+        help="cmudict.dict of github.com/cmusphinx/cmudict, its LICENSE beside it",
+    )
     asked = ask.parse_args()
+    if asked.names:
+        name_words(asked.names, asked.names.with_name("LICENSE"))
+        return
     if asked.learn:
         learn()
         return

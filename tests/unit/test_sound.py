@@ -13,6 +13,7 @@ from edge.audio.resampling import resampled
 from edge.audio.sound import Sound, open_sound
 from edge.audio.wav import SYNTHETIC, WavWriter
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.measure.inspection import inspect
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.uniform(-0.9, 0.9, (400, 2))
@@ -305,6 +306,25 @@ def test_short_sounds_and_odd_rates(length: int, old: int, new: int) -> None:
     got = resampled(np.ones(length, np.float32), old, new)
     assert got.size == -(-length * new // old)
     assert np.isfinite(got).all()
+
+
+def test_inspect_says_whether_a_recording_will_do_as_a_voice(tmp_path: Path) -> None:
+    at = np.arange(2 * 16000) / 16000
+    buzz = sum(np.sin(2 * np.pi * 150 * k * at) / k for k in range(1, 8)) / 4
+    (tmp_path / "me.wav").write_bytes(sixteen(buzz))
+    found = inspect(tmp_path / "me.wav")
+    assert (found["kind"], found["seconds"], found["rate"], found["voice"]) == (
+        "sound",
+        2.0,
+        16000,
+        "2.0 seconds of it",
+    )
+    assert abs(found["pitch"] - 150) < 1
+    (tmp_path / "short.wav").write_bytes(sixteen(buzz[:1600]))
+    assert (
+        inspect(tmp_path / "short.wav")["voice"]
+        == "no: the voice to imitate speaks for 0.1 seconds"
+    )
 
 
 def test_a_sound_knows_how_long_it_is() -> None:

@@ -286,5 +286,6 @@ def _letters_and_digits(place: Place) -> Words | None:
         if run.isdigit():
             out += _digits_or_number(run) if len(run) < 5 else numbers.spelled_out(run)
         else:
-            out += said_or_spelled(run, place) if len(run) > 2 else list(run.upper())
+            word = len(run) > 2 or (run.istitle() and len(run) == 2 and place.known(run))
+            out += said_or_spelled(run, place) if word else list(run.upper())
     return out

@@ -1,10 +1,12 @@
-"""How English words are spoken: the lexicon inside the package `misaki` (Apache-2.0). Its JSON is read, none of its
-code.
+"""How English words are spoken: the lexicon inside the package `misaki` (Apache-2.0), whose JSON is read, none of its
+code; and names that it lacks, from the CMU Pronouncing Dictionary (BSD-2-Clause): `names.txt.gz`, which
+`tests/bench/phonemes.py --names` makes and whose head is its licence.
 
 An entry is one spelling in its alphabet, or several by part of speech, where `DEFAULT` is the one that is taken when
 no other is meant.
 """
 
+import gzip
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -18,6 +20,7 @@ from edge.text.spoken.symbols import Phonemes, spelled
 Accent = Literal["us", "gb"]
 DEFAULT = "DEFAULT"
 Entry = Mapping[str, Phonemes]
+NAMES = Path(__file__).with_name("names.txt.gz")
 _LIMIT = 16 << 20  # bytes of a file
 
 
@@ -51,7 +54,15 @@ class Lexicon:
 @cache
 def lexicon(accent: Accent) -> Lexicon:
     """Unsupported where the package is not installed."""
-    return Lexicon(*(_read(f"{accent}_{kind}.json") for kind in ("gold", "silver")))
+    return Lexicon(*(_read(f"{accent}_{kind}.json") for kind in ("gold", "silver")), names())
+
+
+@cache
+def names() -> Mapping[str, str]:
+    """Lower case -> phonemes, American in every accent."""
+    with gzip.open(NAMES, "rt", encoding="utf-8") as stream:
+        rows = (line.rstrip("\n").partition("\t") for line in stream if line[0] != "#")
+        return {word: spoken for word, _, spoken in rows}
 
 
 def _read(name: str) -> Mapping[str, Any]:
