@@ -756,9 +756,10 @@ def train_recipe(
     start: str | None,
     data: Sequence[str],
     resume: bool,
+    on: str = targets.TRAINER,
 ) -> Path | None:
     """Train by a recipe: a name of `edge/train/recipes`, or a YAML file. Of several processes only the
-    first has a result.
+    first has a result. `on`: a runtime that trains.
     """
     named = RECIPES / f"{recipe}.yaml"
     file = named if named.is_file() else Path(recipe)
@@ -767,7 +768,7 @@ def train_recipe(
         raise EdgeError(
             f"there is no recipe {recipe!r}", fix=f"use one of: {known}; or a YAML file"
         )
-    return targets.trainer().train(
+    return targets.trainer(on).train(
         file,
         out,
         find=lambda name: resolve(name).checkpoint(),

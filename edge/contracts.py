@@ -337,7 +337,7 @@ class Oracle(Protocol):
 
 
 class Trainer(Protocol):
-    """What `edge_runtimes.torch.train` offers."""
+    """What the `train` of a runtime that trains offers."""
 
     def train(
         self,

@@ -7,6 +7,7 @@ import importlib.util
 import pkgutil
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
@@ -78,8 +79,24 @@ def oracle() -> Oracle:
     return cast(Oracle, _find("runtimes", "reference"))
 
 
-def trainer() -> Trainer:
-    return cast(Trainer, _import("edge_runtimes.torch.train", "torch"))
+TRAINER = "torch"  # if nobody says otherwise
+
+
+def trainer(target: str = TRAINER) -> Trainer:
+    """What trains on a target; refuses one that does not."""
+    known = [name for name in names("runtimes") if _trains(name)]
+    if target not in known:
+        raise EdgeError(
+            f"nothing is trained on {target!r:.60}", fix=f"use one of: {', '.join(known)}"
+        )
+    return cast(Trainer, _import(f"edge_runtimes.{target}.train", target))
+
+
+def _trains(target: str) -> bool:
+    """Whether a runtime's folder has a trainer in it; its package need not be installed."""
+    spec = importlib.util.find_spec("edge_runtimes")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    return any((Path(folder) / target / "train.py").is_file() for folder in folders)
 
 
 def team() -> Team:

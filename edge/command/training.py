@@ -36,9 +36,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run stopped: the same command again.")
     ] = False,
+    on: Annotated[
+        str, typer.Option(help="torch; or mlx, which trains adapters, also beside rounded weights.")
+    ] = "torch",
     as_json: Json = False,
 ) -> None:
-    """Train a model by a recipe, on torch: from scratch, or on from a checkpoint, on texts, conversations or pairs of
+    """Train a model by a recipe: from scratch, or on from a checkpoint, on texts, conversations or pairs of
     answers, with LayerSkip or an adapter; a small InternVL that reads, on pictures that it draws; or a network that is
     no decoder, on examples. Several processes, one a GPU, share the work; a run goes on with any number of them.
 
@@ -48,6 +51,7 @@ def train(
     Example: edge train chat --start ./SmolLM2-135M --data chats.jsonl -o runs/chat
     Example: edge train dpo --start runs/chat/model --data pairs.jsonl -o runs/dpo
     Example: edge train lora --start ./SmolLM2-135M-Instruct --data book.txt -o runs/mine
+    Example: edge train lora --on mlx --start artifacts/llama-mlx-int4 --data book.txt -o runs/mine
     Example: edge train reads --data fonts -o runs/reads
     Example: edge train classify --start ./vit-base --data pictures.jsonl -o runs/mine
     Example: torchrun --nproc-per-node 2 -m edge train my-recipe.yaml -o runs/skip
@@ -55,6 +59,6 @@ def train(
     from edge import api
 
     given = [*(data or ()), *(more or ())]
-    path = api.train_recipe(recipe, out, start=start, data=given, resume=resume)
+    path = api.train_recipe(recipe, out, start=start, data=given, resume=resume, on=on)
     if path is not None:
         show({"path": str(path)}, as_json, str(path))

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge.artifact.manifest import Artifact, is_artifact
 from edge.convert.text_files import text_files
 from edge.data import vocabulary
 from edge.errors import EdgeError
-from edge.families import family_of
+from edge.families import families, family_of
 from edge.files.config import Config, read_json
 from edge.names import FusedTensor, stored
 from edge.source.checkpoint import LONGEST, Checkpoint
 from edge.source.headers import SINGLE, Headers
+from edge.source.pull import pin_of
 from edge.spec import DecoderSpec, parts
 from edge.text.tokenizer import Tokenizer
 from edge.train.recipe import Shape, TrainingRecipe
@@ -35,7 +37,8 @@ class Ids:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
     """`files`: of weights, with the tensors of each. `texts`: every other file, as it will be written.
-    `folder`: of the tokenizer; None: the small world's own. `start`: of the weights; None: random ones.
+    `folder`: of the tokenizer; None: the small world's own. `start`: of the weights; None: random ones; `base`: what an
+    adapter of it says it is of.
     """
 
     spec: DecoderSpec
@@ -45,12 +48,18 @@ class Origin:
     texts: Mapping[str, bytes]
     folder: Path | None
     start: Path | None
+    base: str = ""
 
 
-def origin(recipe: TrainingRecipe, find: Find) -> Origin:
-    """Of a recipe; refuses what its rows do not fit."""
+def origin(recipe: TrainingRecipe, find: Find, *, target: str | None = None) -> Origin:
+    """Of a recipe; refuses what its rows do not fit. `target`: whose artifacts may be a start, too, for an adapter
+    beside them.
+    """
     if recipe.start is not None:
-        found = _continued(find(recipe.start), told=isinstance(recipe.rows, Stories))
+        folder, told = find(recipe.start), isinstance(recipe.rows, Stories)
+        found = (
+            _of_artifact(folder, target) if is_artifact(folder) else _continued(folder, told=told)
+        )
     else:
         assert recipe.shape is not None
         named = recipe.rows.vocabulary
@@ -125,7 +134,7 @@ def _continued(folder: Path, *, told: bool) -> Origin:
     with Checkpoint.open(folder) as checkpoint:
         spec, tensors = checkpoint.decoder, stored(checkpoint.places)
     Tokenizer.load(folder).check(spec.vocab)
-    headers = Headers.of(folder)
+    headers, pin = Headers.of(folder), pin_of(folder)
     kept = {
         file: tuple(name for name in entries if name in tensors)
         for file, entries in headers.files.items()
@@ -138,6 +147,32 @@ def _continued(folder: Path, *, told: bool) -> Origin:
         texts=_texts(folder),
         folder=folder,
         start=folder,
+        base=str(folder) if pin is None else pin.source,
+    )
+
+
+def _of_artifact(folder: Path, target: str | None) -> Origin:
+    """Weights as an artifact holds them, which are not written again."""
+    manifest = Artifact.open(folder).manifest
+    if manifest.target != target or manifest.adapter is not None:
+        what = (
+            "holds an adapter already" if manifest.target == target else f"is of {manifest.target}"
+        )
+        fix = "name the checkpoint that it was made from"
+        raise EdgeError(
+            f"{folder} is an artifact, and {what}: nothing is trained from it here", fix=fix
+        )
+    spec = manifest.decoder
+    family = next(one for one in families() if one.name == manifest.family)
+    return Origin(
+        spec=spec,
+        tensors=stored(family.names.places(spec)),
+        dtypes={},
+        files={},
+        texts={},
+        folder=folder,
+        start=folder,
+        base=manifest.repository or manifest.name,
     )
 
 

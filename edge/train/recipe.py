@@ -157,6 +157,14 @@ class TrainingRecipe:
             if self.shape is not None and length > self.shape.context:
                 raise ValueError(f"rows of {length} tokens in a context of {self.shape.context}")
 
+    def total(self, once: int | None) -> int:
+        """Tokens of the whole run; `once`: of all data, if they have an end."""
+        if self.tokens is not None:
+            return self.tokens
+        assert self.epochs is not None
+        assert once is not None, "epochs are of data that end"
+        return self.epochs * once
+
 
 _PARTS: Mapping[str, type] = {
     "shape": Shape,

@@ -110,6 +110,17 @@ def _mask(layer: LayerSpec, first: int, start: int, stop: int) -> Mask:
 
 
 @dataclass(slots=True)
+class Alone:
+    """Whole sequences of `count` rows, of which nothing is kept."""
+
+    count: int
+    offset: int = 0
+
+    def append(self, index: int, k: mx.array, v: mx.array, layer: LayerSpec) -> Seen:
+        return k, v, _mask(layer, 0, 0, self.count)
+
+
+@dataclass(slots=True)
 class Whole:
     """One new row at a position that is an array: every shape is that of the step before, so that a
     compiled step serves until the cache grows.

@@ -1,6 +1,7 @@
-"""Ops on MLX: lazy arrays, with MLX's fused attention, rotation and norms.
+"""Ops on MLX: lazy arrays, with MLX's fused attention, rotation and norms. Of one sequence, or of several at once,
+where rows are of no cache.
 
-T new positions, S rows of the cache, H query heads, G kv heads, R = H / G, W head width.
+B sequences, T new positions, S rows of the cache, H query heads, G kv heads, R = H / G, W head width.
 """
 
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class MlxOps(SharedMlxOps):
         index: int,
         rope: Rotation,
     ) -> mx.array:
+        like = q.shape
         q, k, v = (_heads(a, layer.head_width) for a in (q, k, v))
         if layer.qk_norm is not None:
             at = f"layers.{index}.attn."
@@ -70,7 +72,7 @@ class MlxOps(SharedMlxOps):
         if self.votes is not None:
             self.votes[index] = vote(q, k, layer)
         out = mx.fast.scaled_dot_product_attention(q, k, v, scale=layer.scale, mask=mask)
-        return out[0].transpose(1, 0, 2).flatten(1)  # [T, H W]
+        return out.transpose(0, 2, 1, 3).reshape(like)  # [T, H W], or [B, T, H W]
 
     def gate(self, g: mx.array, u: mx.array, layer: LayerSpec) -> mx.array:
         if layer.gate == "gegelu":
@@ -85,12 +87,13 @@ class MlxOps(SharedMlxOps):
         return logits
 
     def wanted(self, x: mx.array) -> mx.array:
-        return x[-1:] if self.last_only else x
+        return x[..., -1:, :] if self.last_only else x
 
 
 def _heads(x: mx.array, width: int) -> mx.array:
-    """[T, H W] -> [1, H, T, W]."""
-    return x.reshape(1, len(x), -1, width).transpose(0, 2, 1, 3)
+    """[T, H W] -> [1, H, T, W]; [B, T, H W] -> [B, H, T, W]."""
+    count = 1 if x.ndim == 2 else len(x)
+    return x.reshape(count, x.shape[-2], -1, width).transpose(0, 2, 1, 3)
 
 
 def vote(q: mx.array, k: mx.array, layer: LayerSpec) -> mx.array:

@@ -22,6 +22,13 @@ class MlxRows(Closeable):
     def __init__(self, folder: Path, spec: Spec, _recipe: Recipe) -> None:
         self._folder = Folder(folder, spec)
 
+    @classmethod
+    def over(cls, folder: Folder) -> "MlxRows":
+        """Over one that is open."""
+        made = cls.__new__(cls)
+        made._folder = folder
+        return made
+
     def rows(self, name: str, start: int, stop: int, *, by_row: bool) -> F32:
         form = self._folder.form(name)
         values = self._meant(name, form, PACKED, start, stop)

@@ -7,13 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from edge.adapters import mlx, peft
-from edge.adapters.value import Adapter
 from edge.errors import EdgeError
 from edge.names import FusedTensor, Location, stored
 from edge.source.headers import INDEX, SINGLE
-from edge.source.pull import pin_of
-from edge.train.adapter import AdapterRecipe
 from edge.train.network_origin import NetworkOrigin
 from edge.train.origin import Origin
 from edge.train.small_internvl import SmallInternVL
@@ -24,8 +20,6 @@ DTYPES: Mapping[str, torch.dtype] = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-
-LAYOUTS = {"adapter": peft, "adapter-mlx": mlx}  # folders of a run
 
 
 def write(
@@ -54,20 +48,6 @@ def write(
         (folder / INDEX).write_bytes(_index(origin))
     for name in sorted(origin.texts, key="config.json".__eq__):
         (folder / name).write_bytes(origin.texts[name])
-
-
-def write_adapter(run: Path, adapter: Adapter, origin: Origin, recipe: AdapterRecipe) -> Path:
-    """As PEFT has it, and as mlx-lm has it; before its config is there, a folder holds no adapter."""
-    assert origin.start is not None
-    pin = pin_of(origin.start)
-    base = str(origin.start) if pin is None else pin.source
-    for name, layout in LAYOUTS.items():
-        (run / name).mkdir(parents=True, exist_ok=True)
-        for file in (layout.CONFIG, layout.WEIGHTS):
-            (run / name / file).unlink(missing_ok=True)
-    peft.write(run / "adapter", adapter, base=base, dropout=recipe.dropout)
-    mlx.write(run / "adapter-mlx", adapter, dropout=recipe.dropout)
-    return run / "adapter"
 
 
 def write_pipeline(

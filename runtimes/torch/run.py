@@ -15,6 +15,7 @@ from edge.train.recipe import TrainingRecipe
 from edge.train.sources.kinds import source_of
 from edge.train.sources.pairs import PairSource
 from edge.train.sources.source import Drawn
+from edge.train.written import write_adapter
 from edge_runtimes.torch import export, layerskip, reference, sharded
 from edge_runtimes.torch.batches import SkipsAndExits, batch_of
 from edge_runtimes.torch.costs import cost_of
@@ -52,7 +53,7 @@ class Run(Loop):
             ranks=ranks,
             held=held,
             rates=recipe.rates,
-            total=self._total(),
+            total=recipe.total(self.source.tokens),
             average=recipe.average,
         )
         self.passes = Passes(
@@ -105,14 +106,6 @@ class Run(Loop):
             at.stage, at.since = at.stage + 1, at.step
             self.log()
 
-    def _total(self) -> int:
-        """Tokens of the whole run."""
-        if self.recipe.tokens is not None:
-            return self.recipe.tokens
-        assert self.recipe.epochs is not None
-        assert self.source.tokens is not None
-        return self.recipe.epochs * self.source.tokens
-
     def skips(self, drawn: Drawn, split: int = 0) -> SkipsAndExits:
         """Layers are the same for every split, and in every process: each skips as much as any other."""
         at, skip, count = self.at, self.recipe.skip, len(self.spec.layers)
@@ -142,7 +135,7 @@ class Run(Loop):
         """Beside it the whole model, if that was asked for."""
         recipe = self.recipe.adapter
         assert recipe is not None
-        folder = export.write_adapter(self.out, held.adapter(), self.origin, recipe)
+        folder = write_adapter(self.out, held.adapter(), self.origin, recipe)
         if recipe.merged:
             export.write(self.out / "model", self.origin, held.merged())
         return folder
