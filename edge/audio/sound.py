@@ -20,7 +20,9 @@ from edge.typing import F32
 
 SECONDS = 600.0
 SAMPLES = 64 << 20  # of one channel, before its rate is changed: 256 MiB
-_UNKNOWN = 1 << 48  # samples and more are what libsndfile says of an Ogg file without an end
+_UNKNOWN = (
+    1 << 48
+)  # samples and more are what libsndfile says of an Ogg file without an end (libsndfile#989)
 _LOUDEST = 1024.0  # times full scale
 _READ = ("WAV", "FLAC", "Ogg", "MP3")
 # What others begin with, by the place and the bytes: to say what it is.
