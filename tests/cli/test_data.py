@@ -12,6 +12,7 @@ from support import converted
 
 from edge.data.frame import on_ray
 from edge.system.home import home
+from edge.text.tokenizer import Tokenizer
 
 
 @pytest.fixture
@@ -137,22 +138,25 @@ def test_a_model_rates_alike_here_and_served(
     assert len(manifest["model"]) == 64
 
 
+@pytest.mark.parametrize("begins", [False, True])
 def test_rows_of_tokens_are_a_tokenizer_s(
-    edge: Edge, source: Path, short_stories: Path, tmp_path: Path
+    edge: Edge, source: Path, request: pytest.FixtureRequest, tmp_path: Path, begins: bool
 ) -> None:
-    """Packed: of all documents one after another, each begun as the tokenizer begins one."""
-    from edge.text.tokenizer import Tokenizer
-
+    """Packed: of all documents one after another, each begun as the tokenizer begins one (datatrove#345)."""
+    if begins:
+        folder = request.getfixturevalue("assets") / "llm/stories-260k"
+    else:
+        folder = request.getfixturevalue("short_stories")
     words = ["data", "text", source, "--processes", "1"]
     assert edge(*words, "-o", tmp_path / "texts").code == 0
-    options = ["--tokenizer", short_stories, "--set", "length=50", "--set", "shard=1KB", "--json"]
+    options = ["--tokenizer", folder, "--set", "length=50", "--set", "shard=1KB", "--json"]
     found = edge(*words, "-o", tmp_path / "packed", *options).json
-    tokenizer = Tokenizer.load(short_stories)
+    tokenizer = Tokenizer.load(folder)
+    assert tokenizer.adds_bos == begins
     ids = [
         one
         for row in rows(tmp_path / "texts")
-        for one in ([tokenizer.bos_id] if tokenizer.adds_bos else [])
-        + tokenizer.encode(row["text"], special=False)
+        for one in [tokenizer.bos_id] * begins + tokenizer.encode(row["text"], special=False)
     ]
     packed = [row["tokens"] for row in rows(tmp_path / "packed")]
     assert [one for row in packed for one in row] == ids[: len(ids) // 50 * 50]

@@ -163,6 +163,7 @@ def test_an_answer_of_no_form_is_counted(source: Path, tmp_path: Path, answer: A
 
 
 def test_a_server_that_is_busy_is_asked_again(source: Path, tmp_path: Path) -> None:
+    """SkillSpector#303: there, what was refused for a while was left out of the result."""
     turns = iter(range(1000))
     with serving(
         lambda body: by_length(body) if next(turns) % 3 == 2 else (503, b"busy")
