@@ -10,9 +10,15 @@ from engines import CHINESE, content, lines, prose, rejected, rows
 from serving import served
 from support import converted
 
-from edge.data.frame import on_ray
+from edge.data.frame import on_ray, sources
 from edge.system.home import home
 from edge.text.tokenizer import Tokenizer
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of so few bytes that there are several."""
+    monkeypatch.setattr(sources, "PART", 900)
 
 
 @pytest.fixture

@@ -73,6 +73,12 @@ def until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
     pytest.fail("the cluster does not listen")
 
 
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of so few bytes that there are several."""
+    monkeypatch.setattr(sources, "PART", 5000)
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "src"
@@ -114,7 +120,7 @@ def test_a_run_that_was_stopped_here_goes_on_there(
 def test_a_refusal_of_a_worker_comes_here(cluster: str, source: Path, tmp_path: Path) -> None:
     crew = Cluster(cluster)
     try:
-        asked = [surveying(Source(f"{i}", source / f"{i}.jsonl"), 100) for i in range(7)]
+        asked = [surveying([Source(f"{i}", source / f"{i}.jsonl")], 100) for i in range(7)]
         answers = crew.each(asked)
         assert len([opened(next(answers)) for _ in range(5)]) == 5
         with pytest.raises(EdgeError, match=r"5\.jsonl cannot be read"):

@@ -18,10 +18,14 @@ from engines import content, lines, prose, run
 from support import environment
 
 from edge.artifact.publishing import partial_of
+from edge.data.frame import sources
 
 KILLS = int(os.environ.get("EDGE_KILLS", "3"))
 # What Python tells of before it does it, and after which another process would find something else.
 MOMENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
+COMMAND = """from edge.command.cli import main
+from edge.data.frame import sources
+sources.PART = 1000; main()"""
 OPTIONS = {"shard": "1500", "shuffle": "yes"}
 
 pytestmark = pytest.mark.skipif(
@@ -45,6 +49,12 @@ def whole(source: Path) -> dict[str, bytes]:
     """What comes out where nobody is killed."""
     run([source], source.parent / "whole", **OPTIONS)
     return content(source.parent / "whole")
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of so few bytes that there are several."""
+    monkeypatch.setattr(sources, "PART", 1800)
 
 
 def dying(moment: int, folder: Path, do: Callable[[], Any]) -> bool:
@@ -106,18 +116,19 @@ def test_killed_again_and_again(
 
 
 @pytest.mark.timeout(300 + 10 * KILLS)
-def test_killed_with_its_processes(source: Path, tmp_path: Path) -> None:
+def test_killed_with_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By SIGKILL, of a command with two processes, which leave with it."""
     big = tmp_path / "src"
     big.mkdir()
     for i in range(4):
         (big / f"{i}.jsonl").write_bytes(lines([prose(1000 * i + j) for j in range(60)]))
+    monkeypatch.setattr(sources, "PART", 1 << 16)
     run([big], tmp_path / "whole")
     want, interrupted = content(tmp_path / "whole"), 0
     for kill in range(KILLS):
         out = tmp_path / f"out{kill}"
         process = command(big, out)
-        while finished(out) < kill % 6 and process.poll() is None:  # of eight: four parts, twice
+        while finished(out) < 40 * (kill % 6) and process.poll() is None:  # of some 300
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.wait(60)
@@ -140,7 +151,7 @@ def finished(out: Path) -> int:
 def command(source: Path, out: Path) -> "subprocess.Popen[bytes]":
     words = ["data", "text", str(source), "-o", str(out), "--processes", "2"]
     return subprocess.Popen(
-        [sys.executable, "-m", "edge", *words],
+        [sys.executable, "-c", COMMAND, *words],
         env=environment() | {"MARK": str(source)},
         stdout=subprocess.DEVNULL,
     )

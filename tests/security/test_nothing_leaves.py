@@ -236,9 +236,21 @@ def test_training_in_several_processes(machine: Machine) -> None:
     assert (machine.asked, machine.left_at_home) == ([], [])
 
 
+# In parts of a file each: else it is too little for two processes.
+DATA = """
+import sys
+from edge.command.cli import main
+from edge.data.frame import sources
+sources.PART = 1
+sys.argv = GIVEN
+main()
+"""
+
+
 def test_making_data(machine: Machine) -> None:
-    data = ["data", "text", "texts", "--set", "repetition=no", "--json"]
-    machine.edge([*data, "-o", "data", "--tokenizer", "model", "--processes", "2"])
+    data = ["data", "text", "texts", "--set", "repetition=no", "--json", "-o", "data"]
+    words = ["edge", *data, "--tokenizer", "model", "--processes", "2"]
+    machine.python("-c", DATA.replace("GIVEN", json.dumps(words)))
     assert (machine.asked, machine.left_at_home) == ([], [])
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from edge.errors import Damaged, EdgeError
 from edge.files.hashing import sha256
 from edge.system.progress import Progress
 
+T = TypeVar("T")
 SCHEMA = 1
 MANIFEST, REPORT, REJECTED = "manifest.json", "report.json", "rejected.jsonl"
 _WORK, _JOB = "work", "job.json"
@@ -58,21 +59,38 @@ def run(
         _same(begun, wanted.told, out)  # before the sources are read, which takes long
     size = begun.get("part", wanted.part)
     with closing(hire()) as crew:
-        asked = [surveying(source, size) for source in found]
-        sizes = [source.path.stat().st_size for source in found]
-        with progress("reading the sources", sum(sizes)) as advance:
+        some = together(found, [source.path.stat().st_size for source in found], size)
+        asked = [surveying(files, size) for files, _ in some]
+        with progress("reading the sources", sum(read for _, read in some)) as advance:
             surveys = []
-            for read, said in zip(sizes, crew.each(asked), strict=True):
-                surveys.append(opened(said))
+            for (_, read), said in zip(some, crew.each(asked), strict=True):
+                surveys += opened(said)["surveys"]
                 advance(read)
         hashes = {source.name: one["sha256"] for source, one in zip(found, surveys, strict=True)}
         told = {**wanted.told, "sources": hashes}
         if out.exists():
             with alone(out):  # whose lock a killed run left
                 return _finished(out, told)
-        parts = [Part(**one) for survey in surveys for one in survey["parts"]]
+        every = [Part(**one) for survey in surveys for one in survey["parts"]]
+        parts = [these for these, _ in together(every, [part.size for part in every], size)]
         with publishing(out, force=False, keep=_worth, lasting=True) as folder:
             return _Run(wanted, told | {"part": size}, parts, folder, crew, progress).result()
+
+
+def together(
+    items: Sequence[T], sizes: Sequence[int], least: int
+) -> list[tuple[tuple[T, ...], int]]:
+    """Items in their order, as many at a time as come to so many bytes; and those bytes."""
+    found: list[tuple[tuple[T, ...], int]] = []
+    some: list[T] = []
+    total = 0
+    for item, size in zip(items, sizes, strict=True):
+        some.append(item)
+        total += size
+        if total >= least:
+            found.append((tuple(some), total))
+            some, total = [], 0
+    return [*found, (tuple(some), total)] if some else found
 
 
 def _refuse(out: Path, resume: bool) -> None:
@@ -144,7 +162,7 @@ class _Run:
         self,
         wanted: Wanted,
         told: Mapping[str, Any],
-        parts: Sequence[Part],
+        parts: Sequence[tuple[Part, ...]],
         folder: Path,
         crew: Crew,
         progress: Progress,
@@ -185,18 +203,18 @@ class _Run:
         """Take every part through a phase -> the counts of each."""
         job, folder = self._wanted.job, str(self._work.absolute())
         tasks = [
-            Task(job=job, folder=folder, phase=number, number=i, part=part)
-            for i, part in enumerate(self._parts)
+            Task(job=job, folder=folder, phase=number, number=i, parts=parts)
+            for i, parts in enumerate(self._parts)
             if Place(self._work, number, i).counts() is None
         ]
         with self._progress(
-            f"step {number + 1} of {len(self._phases)}", sum(t.part.size for t in tasks)
+            f"step {number + 1} of {len(self._phases)}", sum(task.size for task in tasks)
         ) as advance:
             for task, said in zip(
                 tasks, self._crew.each([stepping(task) for task in tasks]), strict=True
             ):
                 opened(said)
-                advance(task.part.size)
+                advance(task.size)
         counts = self._counts(number)
         if isinstance(phase.keys, Whole) and not verdict_file(self._work, number).exists():
             self._decide(number, phase.keys, counts)

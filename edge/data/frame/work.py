@@ -1,10 +1,10 @@
-"""What is done anywhere: a file is surveyed, or a part goes through the steps of a phase. In and out go JSON, and
+"""What is done anywhere: files are surveyed, or parts go through the steps of a phase. In and out go JSON, and
 whoever does it twice writes the same bytes.
 """
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -38,17 +38,24 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """A part in a phase."""
+    """Parts that are worked on together, in a phase."""
 
     job: Job
     folder: str
     phase: int
     number: int
-    part: Part
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(part.size for part in self.parts)
 
 
-def surveying(source: Source, size: int) -> str:
-    return json.dumps({"name": source.name, "path": str(source.path.absolute()), "size": size})
+def surveying(files: Sequence[Source], size: int) -> str:
+    """Ask for what some files hold, in parts of so many bytes."""
+    named = [[source.name, str(source.path.absolute())] for source in files]
+    return json.dumps({"files": named, "size": size})
 
 
 def stepping(task: Task) -> str:
@@ -60,8 +67,9 @@ def answer(request: str) -> str:
     asked = json.loads(request)
     try:
         if "job" not in asked:
-            source = Source(asked["name"], Path(asked["path"]))
-            return json.dumps(asdict(sources.survey(source, asked["size"])))
+            files = [Source(name, Path(path)) for name, path in asked["files"]]
+            surveys = [asdict(sources.survey(file, asked["size"])) for file in files]
+            return json.dumps({"surveys": surveys})
         return json.dumps(asdict(_step(_task(asked))))
     except EdgeError as error:
         return json.dumps({"refused": [error.problem, error.fix, error.code]})
@@ -79,11 +87,11 @@ def opened(answered: str) -> dict[str, Any]:
 
 def _task(asked: dict[str, Any]) -> Task:
     job = Job(**asked["job"] | {"means": Means(**asked["job"]["means"])})
-    return Task(**asked | {"job": job, "part": Part(**asked["part"])})
+    return Task(**asked | {"job": job, "parts": tuple(Part(**part) for part in asked["parts"])})
 
 
 def _step(task: Task) -> Counts:
-    """Take a part through a phase."""
+    """Take parts through a phase."""
     place = Place(Path(task.folder), task.phase, task.number)
     phase = _phases(json.dumps(asdict(task.job), sort_keys=True))[task.phase]
     counts = Counts()
@@ -123,8 +131,9 @@ def _outcomes(task: Task, phase: Phase, counts: Counts) -> Iterator[Row | Droppe
 
 
 def _read(task: Task) -> Iterator[Row | Dropped]:
-    for found in sources.records(task.part, task.job.longest):
-        yield found if isinstance(found, Row) else Dropped(found[0], "read", found[1])
+    for part in task.parts:
+        for found in sources.records(part, task.job.longest):
+            yield found if isinstance(found, Row) else Dropped(found[0], "read", found[1])
 
 
 def _verdict(task: Task, phase: Phase) -> Iterator[Row | Dropped]:
