@@ -128,6 +128,14 @@ def test_the_names_say_whose_work_they_are() -> None:
     assert all(set(spelled(text, "ipa")) <= known for text in list(names().values())[::101])
 
 
+def test_an_abbreviation_ends_no_sentence() -> None:
+    """KittenML/KittenTTS#115, NVIDIA/NeMo-Speech.cpp#36: three sentences became eight."""
+    text = "Dr. Smith and Mrs. Jones went to the U.S. capital. The committee met, e.g. for the timeline. St. Mary won."
+    assert len(script(text, WORDS).sentences) == 3
+    text = "Dr. Sharma arrived at 9:30 a.m., slightly out of breath, but the meeting was on."
+    assert len(script(text, WORDS).sentences) == 1
+
+
 def test_an_unknown_word_is_guessed_and_named() -> None:
     """hexgrad/misaki#33: a word that no table has was a crash."""
     found = script("This is erbgibijagr, of Blorfex", WORDS)

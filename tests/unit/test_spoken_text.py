@@ -49,6 +49,17 @@ READ = {
     "12:01 12:01am": "twelve oh one twelve oh one A M",
     # CrispStrobe/CrispASR#316
     "82 million": "eighty two million",
+    # NVIDIA-NeMo/Speech#2266
+    "12-inch and a 21-knot": "twelve inch and a twenty one knot",
+    "550-pound": "five hundred fifty pound",
+    # matatonic/openedai-speech#94
+    "$100B, 5 kWh": "one hundred billion dollars , five kilowatt hours",
+    # marytts/marytts#651
+    "300km, 5oz": "three hundred kilometers , five ounces",
+    # NVIDIA/NeMo-text-processing#228
+    "Li and Xi": "Li and Xi",
+    # jaredrhod/backtalk#31
+    "at 9 a.m. sharp, e.g. this in the U.S. economy": "at nine A M sharp , for example this in the U S economy",
     # rhasspy/piper-recording-studio#31
     "it is -5 in 2 April 2025": "it is minus five in the second of april twenty twenty five",
     # christopherthompson81/vernacula#75

@@ -28,6 +28,7 @@ class Words:
         self._lexicon: Lexicon = lexicon(accent)
         self._speller = speller
         self._inflected = lru_cache(maxsize=50_000)(self._look_up)
+        self._unknown = lru_cache(maxsize=10_000)(self._guessed)
 
     def known(self, word: str) -> bool:
         """Whether it is spoken without a guess."""
@@ -45,9 +46,11 @@ class Words:
             return spelled(tables()["weak"][plain.lower()][follows], "ipa"), False
         entry = self._inflected(plain)
         if entry is None:
-            speller = self._speller or guesser()
-            return speller.phonemes(plain.lower()), True
+            return self._unknown(plain.lower()), True
         return _chosen(entry, words, at, follows), False
+
+    def _guessed(self, word: str) -> Phonemes:
+        return (self._speller or guesser()).phonemes(word)
 
     def _look_up(self, word: str) -> Entry | None:
         for form in dict.fromkeys((word, word.lower(), word.capitalize())):
