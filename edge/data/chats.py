@@ -26,8 +26,9 @@ class Said(NamedTuple):
 
 def conversation(value: Mapping[str, Any]) -> tuple[Conversation]:
     """Of which training counts what the assistant says."""
-    if ("messages" in value) == ("conversations" in value):
-        raise ValueError("it has neither messages nor conversations, or both")
+    given = [key for key in ("messages", "conversations") if key in value]
+    if len(given) != 1:
+        raise ValueError(f"it has {' and '.join(given) or 'no messages, but ' + _fields(value)}")
     return (_counted(_messages(value.get("messages", value.get("conversations"))), after=0),)
 
 
@@ -35,7 +36,7 @@ def pair(value: Mapping[str, Any]) -> tuple[Conversation, Conversation]:
     """The chosen and the rejected one, of which training counts what the assistant says after what was asked."""
     missing = [key for key in ("chosen", "rejected") if key not in value]
     if missing:
-        raise ValueError(f"it has no {missing[0]}")
+        raise ValueError(f"it has no {missing[0]}, but {_fields(value)}")
     if "prompt" in value and "messages" in value:
         raise ValueError("it has both a prompt and messages")
     asked = value.get("prompt", value.get("messages"))
@@ -50,6 +51,10 @@ def pair(value: Mapping[str, Any]) -> tuple[Conversation, Conversation]:
     if before and before[-1] not in chosen[:shared]:
         raise ValueError("chosen and rejected do not both go on from what was asked")
     return _counted(chosen, after=shared), _counted(rejected, after=shared)
+
+
+def _fields(value: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(value))[:200] or "nothing"
 
 
 def _whole(before: Sequence[Said], answer: Sequence[Said]) -> list[Said]:

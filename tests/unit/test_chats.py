@@ -73,8 +73,9 @@ def test_only_what_follows_the_question_of_a_pair_is_learned() -> None:
 
 
 BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "nothing": (conversation, {}, "neither messages nor conversations"),
-    "both": (conversation, {"messages": CHOSEN, "conversations": CHOSEN}, "or both"),
+    "nothing": (conversation, {}, "it has no messages, but nothing"),
+    "both": (conversation, {"messages": CHOSEN, "conversations": CHOSEN}, "it has messages and conversations"),
+    "a pair": (conversation, {"chosen": "x", "rejected": "y"}, "it has no messages, but chosen, rejected"),
     "a text": (conversation, {"messages": "Hi"}, "no list"),
     "an empty list": (conversation, {"messages": []}, "empty"),
     "no object": (conversation, {"messages": ["Hi"]}, "message 1 is no object"),
@@ -98,7 +99,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "no answer": (conversation, {"messages": said("u: Hi")}, "the assistant says nothing"),
     "nobody asks": (conversation, {"messages": said("s: Be kind.", "a: Hello")}, "the assistant speaks first"),
-    "nothing chosen": (pair, {"prompt": "Hi", "rejected": "x"}, "it has no chosen"),
+    "nothing chosen": (pair, {"prompt": "Hi", "rejected": "x"}, "it has no chosen, but prompt, rejected"),
     "nothing rejected": (pair, {"prompt": "Hi", "chosen": "x"}, "it has no rejected"),
     "alike": (pair, {"prompt": "Hi", "chosen": "x", "rejected": "x"}, "are the same"),
     "asked twice": (pair, {"prompt": "Hi", "messages": CHOSEN[:1], "chosen": "x", "rejected": "y"}, "both a prompt"),
