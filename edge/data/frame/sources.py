@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ class Survey:
 def find(given: Sequence[str]) -> list[Source]:
     """The files that were named, and those of folders by name; what nobody can read is refused now."""
     paths = [path for name in given for path in _files(Path(name))]
-    whole = [path.resolve() for path in paths]
-    twice = next((path for i, path in enumerate(whole) if path in whole[:i]), None)
+    counts = Counter(path.resolve() for path in paths)
+    twice = next((path for path, count in counts.items() if count > 1), None)
     if twice is not None:
         raise EdgeError(f"{twice} is named twice", fix="name each source once")
     above = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
