@@ -7,6 +7,7 @@ tokens, and the cache goes back to where two of them part.
 T tokens, V vocabulary.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 from edge.decode.generate import Generation, generate
 from edge.decode.sampling import Sampling
 from edge.decode.stops import StopStrings
-from edge.errors import EdgeError
+from edge.errors import Damaged, EdgeError
 from edge.measure.evaluate import logarithms
 from edge.protocols import Decoder
 from edge.system.progress import Advance
@@ -96,12 +97,7 @@ class Answering:
 
     def continued(self, text: str, how: How) -> str:
         """How a text goes on, without what ended it. EdgeError if the answer alone would fill the context."""
-        room = self.decoder.capacity - how.max_tokens
-        if room < 1:
-            raise EdgeError(
-                f"the model's context is {self.decoder.capacity} tokens, an answer here may take {how.max_tokens}",
-                fix="leave the task out, or take a model with a longer context",
-            )
+        room = self.room(how)
         ids = self.encode(text) or [self._prefix()]
         self.counts.requests += 1
         self.counts.cut += len(ids) > room
@@ -120,6 +116,16 @@ class Answering:
         self._held = ids
         self.counts.tokens += len(generation.cached)
         return answer
+
+    def room(self, how: How) -> int:
+        """How many tokens a text may have that goes on so."""
+        room = self.decoder.capacity - how.max_tokens
+        if room < 1:
+            raise EdgeError(
+                f"the model's context is {self.decoder.capacity} tokens, an answer here may take {how.max_tokens}",
+                fix="leave the task out, or take a model with a longer context",
+            )
+        return room
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text that begins a sequence: one BOS where the checkpoint wants one, also where the text, which
@@ -192,6 +198,11 @@ class Answering:
                 next_ = continuation[max(at - begins, 0) :][: len(own)]
                 nats[number] += float(own[range(len(own)), next_].sum(dtype=np.float64))
                 greedy[number] &= own.argmax(axis=1).tolist() == next_
+        if any(map(math.isnan, nats.values())):
+            raise Damaged(
+                f"after {len(ids)} tokens a likelihood is not a number: the model's numbers are broken",
+                fix="see what edge verify says of it, or convert its source again",
+            )
         for number in wanted:
             yield number, Likelihood(nats[number], greedy[number])
 

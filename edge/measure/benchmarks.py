@@ -25,8 +25,9 @@ from lm_eval.evaluator import evaluate as run
 from lm_eval.tasks import TaskManager
 
 from edge.errors import EdgeError, Unsupported
+from edge.measure.answering import How
 from edge.measure.asked import SEED, Asked
-from edge.measure.harness_model import HarnessModel, Mute
+from edge.measure.harness_model import HarnessModel, Mute, how
 from edge.measure.task_data import TaskData, Wanted
 from edge.system.alone import alone
 
@@ -80,6 +81,8 @@ def measure(asked: Asked, opened: Callable[[], HarnessModel]) -> dict[str, Any]:
                 _prepare(task, asked)
                 _rehearse(task, asked, watch)
             model = opened()
+            for task in loaded.tasks.values():
+                _check_answers(task, model.answering.room)
             found = _run(model, loaded, asked)
     return {
         "harness": f"lm_eval {version('lm_eval')}",
@@ -139,8 +142,19 @@ def _prepare(task: Any, asked: Asked) -> None:
         raise EdgeError(
             f"{name} is a task without examples", fix="leave out --fewshot, or the task"
         )
+    _check_answers(task, lambda _: None)
     task.set_config(key="num_fewshot", value=(own or 0) if asked.shots is None else asked.shots)
     task.set_fewshot_seed(seed=asked.seed)
+
+
+def _check_answers(task: Any, check: Callable[[How], object]) -> None:
+    """Refuse a task whose answers cannot be made, before any other's are."""
+    if task.OUTPUT_TYPE == "generate_until":
+        try:
+            check(how(task.get_config("generation_kwargs") or {}, SEED))
+        except EdgeError as error:
+            error.say(f"{task.task_name}: {error.problem}", fix=error.fix)
+            raise
 
 
 def _rehearse(task: Any, asked: Asked, watch: Watch) -> None:

@@ -127,9 +127,13 @@ def test_a_context_that_is_too_short_is_said(
     assert (
         "24 of 24 requests were longer than the context: their beginning was left out" in done.err
     )
-    refused = edge("eval", short, "--tasks", "gsm8k", "--task-data", data, "--json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Answering, "likelihoods", None
+        )  # refused before the first answer to another task
+        refused = edge("eval", short, "--tasks", "piqa,gsm8k", "--task-data", data, "--json")
     assert (refused.code, refused.out) == (2, "")
-    assert "the model's context is 40 tokens, an answer here may take 256" in refused.err
+    assert "gsm8k: the model's context is 40 tokens, an answer here may take 256" in refused.err
 
 
 @pytest.mark.parametrize(

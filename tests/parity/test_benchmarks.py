@@ -4,9 +4,11 @@ texts, answers, and the figures of whole tasks. All questions are made up (`made
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import adapting
 import made_up
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -58,22 +60,24 @@ def asking(kind: str, *each: tuple[Any, ...]) -> list[Instance]:
     return [Instance(kind, {}, args, 0) for args in each]
 
 
-def windows(short: int | None) -> dict[str, int]:
-    return {} if short is None else {"max_length": short}
+@dataclass
+class Sized:
+    """Of a decoder no more than this."""
+
+    capacity: int
 
 
 class Theirs(HarnessModel):
     """The same harness, asked by edge, on transformers."""
 
-    def __init__(self, folder: Path, short: int | None = None) -> None:
+    def __init__(self, folder: Path, **how: Any) -> None:
         from lm_eval.models.huggingface import HFLM
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        plain = Answering(Tokenizer.load(folder), None)  # type: ignore[arg-type]
+        plain = Answering(Tokenizer.load(folder), Sized(2048))  # type: ignore[arg-type]
         super().__init__(plain)
-        self.theirs = HFLM(
-            pretrained=str(folder), device="cpu", dtype="float32", batch_size=1, **windows(short)
-        )
+        given = {"pretrained": str(folder), "dtype": "float32", **how}
+        self.theirs = HFLM(device="cpu", batch_size=1, **given)
 
     def loglikelihood(self, requests: Sequence[Instance]) -> Any:
         return self.theirs.loglikelihood(requests, disable_tqdm=True)
@@ -150,12 +154,34 @@ def test_texts_are_parted_as_theirs_are(
     assert pair.continuation == want[1] or not want[1]  # which is another one there
 
 
+@pytest.mark.parametrize("name", ["llama-2", "llama-3", "phi-3", "mistral", "internlm2"])
+def test_real_vocabularies_part_texts_as_theirs_do(name: str, assets: Path) -> None:
+    """lm-evaluation-harness#4012: what other backends of the harness got wrong."""
+    from lm_eval.models.huggingface import HFLM
+    from transformers import PreTrainedTokenizerFast
+
+    folder = assets / "tokenizers" / name
+    theirs = HFLM.__new__(HFLM)
+    theirs.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    theirs.add_bos_token = theirs.custom_prefix_token_id = None
+    ours = Answering(Tokenizer.load(folder), None)  # type: ignore[arg-type]
+    assert ours.tokenizer.prefix_id == theirs.prefix_token_id
+    # The class that the checkpoint names adds BOS by a flag, which this general one does not know.
+    lead = ours.encode("a")[: len(ours.encode("a")) - len(theirs.tok_encode("a"))]
+    assert lead in ([], [ours.tokenizer.bos_id])
+    for context, continuation in PAIRS:
+        begins = [] if context.startswith("<s>") else lead
+        if context:
+            first, second = theirs._encode_pair(context, continuation)
+            assert ours.pair(context, continuation) == ([*begins, *first], second)
+        for text in filter(None, (context, continuation)):
+            own = [] if text.startswith("<s>") else lead
+            assert ours.encode(text) == [*own, *theirs.tok_encode(text)]
+
+
 @given(st.text("ab T.", max_size=80), st.integers(2, 9))
 def test_windows_are_theirs(text: str, size: int) -> None:
-    class Sized:
-        capacity = size
-
-    ours = Answering(Tokenizer.load(STORIES), Sized())  # type: ignore[arg-type]
+    ours = Answering(Tokenizer.load(STORIES), Sized(size))  # type: ignore[arg-type]
     ids = ours.encode(text)
     made = get_rolling_token_windows(ids, prefix_token=1, max_seq_len=size, context_len=1)
     assert [tuple(pair) for pair in ours.windows(text)] == [*map(make_disjoint_window, made)]
@@ -163,7 +189,7 @@ def test_windows_are_theirs(text: str, size: int) -> None:
 
 def test_what_does_not_fit_is_cut_as_theirs_is(tmp_path: Path) -> None:
     """lm-evaluation-harness#2253: at the border, and beyond."""
-    theirs = Theirs(STORIES, short=24)
+    theirs = Theirs(STORIES, max_length=24)
     made = converted(tmp_path / "it", STORIES, context=24)
     opened = load(made, exact=True, turns=False)
     ours = Answering(opened.tokenizer, opened.decoder)
@@ -182,6 +208,21 @@ def test_what_does_not_fit_is_cut_as_theirs_is(tmp_path: Path) -> None:
     wish = {"until": ["."], "max_gen_toks": 8}
     said = theirs.generate_until(asking("generate_until", (text, wish)))
     assert [ours.continued(text, How(until=("."), max_tokens=8))] == said
+
+
+def test_an_adapter_is_asked_with_its_model(tmp_path: Path) -> None:
+    """Beside PEFT's, whole: with `peft=` the harness cuts the vocabulary to the tokenizer's."""
+    fields = {"r": 4, "target_modules": ["down_proj", "o_proj"]}
+    model = adapting.saved(tmp_path / "adapter", STORIES, **fields)
+    theirs = Theirs(STORIES, pretrained=model.merge_and_unload(), tokenizer=str(STORIES))
+    made = converted(tmp_path / "it", STORIES)
+    opened = load(made, exact=True, turns=False, adapter=tmp_path / "adapter")
+    found = Answering(opened.tokenizer, opened.decoder).likelihoods(PAIRS)
+    want = theirs.loglikelihood(asking("loglikelihood", *PAIRS))
+    assert [row.nats for row in found] == pytest.approx([row[0] for row in want], rel=CLOSE)
+    without = load(made, exact=True, turns=False)
+    plain = Answering(without.tokenizer, without.decoder).likelihoods(PAIRS)
+    assert [row.nats for row in plain] != pytest.approx([row[0] for row in want], rel=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support import ROOT
 
 from edge.decode.sampling import Sampling
-from edge.errors import EdgeError
+from edge.errors import Damaged, EdgeError
 from edge.measure import answering
 from edge.measure.answering import Answering, How, Pair
 from edge.text.tokenizer import Tokenizer
@@ -130,6 +130,17 @@ def test_requests_that_read_the_same_may_score_more_or_less_of_it() -> None:
         [one_by_one(pair, 1 << 20)[0] for pair in asked], abs=1e-4
     )
     assert decoder.read == 3, "and nothing for one that scores nothing"
+
+
+def test_numbers_that_are_none_are_no_answer() -> None:
+    """They would be as good as any: what is not a number is neither right nor wrong."""
+
+    class Broken(Remembering):
+        def step(self, token: int) -> np.ndarray:
+            return super().step(token) * np.float32("nan")
+
+    with pytest.raises(Damaged, match="after 3 tokens a likelihood is not a number"):
+        model(Broken())._scored([Pair([1, 2], [0, 1])])
 
 
 def test_a_continuation_longer_than_the_context_is_refused_before_any_is_read() -> None:
