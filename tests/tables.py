@@ -5,6 +5,7 @@ hand. `python tests/readme.py --write` puts each between `<!-- NAME -->` and `<!
 import json
 import re
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -331,29 +332,41 @@ STUDY = {
 
 
 def lowbit() -> str:
-    """What each recipe costs each model that was measured."""
+    """What each recipe costs each model that was measured, in its loss, and in benchmarks where those were asked."""
     out = []
     for file in sorted((ROOT / "docs").glob("lowbit-*.json")):
         found = json.loads(file.read_text())
-        text = found["calibrated"]
+        text, tasks = found["calibrated"], list(found.get("tasks", {}))
+        floats = "".join(f", {task} {_scored(found, task)}" for task in tasks)
+        note = f" Of the tasks: {found['task_note']}." if tasks else ""
+        columns = ["recipe", "on", "bits a weight", "nats a token", "divergence", "same choice"]
+        columns += tasks or ["the study"]
         out += [
             f"**{found['checkpoint']}**, {found['tokens']:,} tokens of {found['text']}, "
-            f"{found['nats_per_token']:.3f} nats a token in floats; rounded by {text['tokens']:,} tokens of "
-            f"{text['text']}.",
+            f"{found['nats_per_token']:.3f} nats a token{floats} in floats; rounded by {text['tokens']:,} tokens of "
+            f"{text['text']}.{note}",
             "",
-            "| recipe | on | bits a weight | nats a token | divergence | same choice | the study |",
-            "|---|---|---|---|---|---|---|",
+            f"| {' | '.join(columns)} |",
+            "|---" * len(columns) + "|",
         ]
         for row in found["rows"]:
             study = next((ppl for name, ppl in STUDY.items() if row["recipe"].startswith(name)), "")
             own = row.get("calibrated_tokens")
             by = "" if own is None else f", by {own:,} tokens"
+            last = " | ".join(_scored(row, task) for task in tasks) or study
             out.append(
                 f"| `{row['recipe']}`{by} | {row['target']} | {row['bits']:.2f} | {row['nats_per_token']:.3f} | "
-                f"{row['kl']:.4f} ± {row['kl_se']:.4f} | {row['top1']:.1%} | {study} |"
+                f"{row['kl']:.4f} ± {row['kl_se']:.4f} | {row['top1']:.1%} | {last} |"
             )
         out.append("")
     return "\n".join(out[:-1])
+
+
+def _scored(row: Mapping[str, Any], task: str) -> str:
+    """A task's first metric, with its standard error."""
+    metrics = row["tasks"][task]
+    name = next(iter(metrics))
+    return f"{metrics[name]:.1%} ± {metrics[f'{name}_se']:.1%}"
 
 
 def methods() -> str:

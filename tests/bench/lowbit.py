@@ -1,11 +1,12 @@
 """What low bits cost a model: every recipe converted, and measured on a text that none of them has seen.
 
     python tests/bench/lowbit.py CHECKPOINT TEXT [--calibrate FILE] [--group 64] [--tokens 4096] [--only gptq ...] \
-        --out docs/lowbit-NAME.json
+        [--tasks arc_easy,piqa --task-data FOLDER [--task-note synthetic]] --out docs/lowbit-NAME.json
 
 The embedding and the head have 8 bits everywhere, so that layers alone differ. Uniform codes, levels and rotations are
 measured on torch, sums of two on MLX, int8 for inputs, and `int4` as it is there, on ONNX, and llama.cpp's own types on
-GGUF. Divergence and the same first choice are from the full model's, in numpy; losses are nats a token.
+GGUF. Divergence and the same first choice are from the full model's, in numpy; losses are nats a token. With --tasks,
+benchmarks are asked of each, too, and of the model in floats.
 """
 
 import argparse
@@ -86,7 +87,18 @@ def row(
         "bytes": artifact.nbytes,
         "seconds": round(seconds, 1),
         **{key: found[key] for key in ("nats_per_token", "kl", "kl_se", "top1", "top1_se")},
+        **benchmarks(place, asked),
     }
+
+
+def benchmarks(place: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """What an artifact scores in each task, if any is asked."""
+    if asked.tasks is None:
+        return {}
+    words = ["eval", str(place), "--tasks", asked.tasks, "--task-data", str(asked.task_data)]
+    words += [] if asked.limit is None else ["--limit", str(asked.limit)]
+    found = json.loads(run([*words, "--json"]).splitlines()[-1])
+    return {"tasks": {name: row["metrics"] for name, row in found["tasks"].items()}}
 
 
 def held_out(text: Path, checkpoint: Path, tokens: int, file: Path) -> None:
@@ -114,6 +126,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--group", type=int, default=64)
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--tasks")
+    parser.add_argument("--task-data", type=Path)
+    parser.add_argument("--task-note", help="what these data are")
+    parser.add_argument("--limit", type=int)
     parser.add_argument("--name")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -135,6 +151,9 @@ def main() -> None:
         run(["convert", str(asked.checkpoint), "--to", "torch", "--quant", "fp32", "-o", str(full)])
         measured = ["eval", str(full), "--text", str(held), "--window", "512", "--json"]
         found["nats_per_token"] = json.loads(run(measured))["nats_per_token"]
+        found |= benchmarks(full, asked)
+        if asked.tasks is not None:
+            found["task_note"] = asked.task_note or asked.task_data.name
         for recipe, target in cases(asked.group):
             if asked.only and not any(word in recipe for word in asked.only):
                 continue

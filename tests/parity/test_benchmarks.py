@@ -3,6 +3,7 @@ texts, answers, and the figures of whole tasks. All questions are made up (`made
 """
 
 import logging
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import adapting
 import made_up
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -336,6 +338,14 @@ def test_what_would_be_fetched_only_to_judge_is_refused_beforehand(tmp_path: Pat
 
     with pytest.raises(Unsupported, match="squadv2 is judged by squad_v2, whose code"):
         measure(Asked(tasks=("squadv2",), data=tmp_path), never)
+
+
+def test_tasks_find_the_randomness_that_the_harness_sets_and_leave_the_users() -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    with benchmarks._settled():
+        assert random.random() == random.Random(0).random()
+        assert np.random.rand() == np.random.RandomState(1234).rand()
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
 def test_a_rehearsal_changes_no_figure(data: Path, onnx: Path) -> None:
