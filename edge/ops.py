@@ -148,6 +148,13 @@ class NetOps(SharedOps[Array], Protocol[Array]):
         """
         ...
 
+    def lstm(self, x: Array, name: str) -> Array:
+        """A long short-term memory from nothing (torch's): x [B, T, C] -> [B, T, D], each row knowing those
+        before it. Weights `name`.in [4 D, C], `name`.state [4 D, D] and a bias, rows of the input's gate,
+        the forget gate, the output's and the cell's.
+        """
+        ...
+
     def act(self, x: Array, kind: Act) -> Array:
         """Element by element. `gelu` is the exact one, by the error function."""
         ...

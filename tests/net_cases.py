@@ -197,6 +197,13 @@ def _attention() -> list[Case]:
     ]
 
 
+def _recurrent() -> list[Case]:
+    weights = {"m.in": random(12, 8) / 2, "m.state": random(12, 3) / 2, "m.bias": random(12)}
+    return [
+        Case(f"lstm of {rows}", op("lstm", "m"), {"x": X[:, :rows]}, weights) for rows in (1, 5)
+    ]
+
+
 def _moving() -> list[Case]:
     table = {"t": random(5, 8)}
     return [
@@ -256,5 +263,5 @@ def _composed() -> list[Case]:
 
 
 CASES = [
-    *_elements(), *_norms(), *_products(), *_convolutions(), *_attention(), *_moving(), *_composed(),
+    *_elements(), *_norms(), *_products(), *_convolutions(), *_attention(), *_recurrent(), *_moving(), *_composed(),
 ]  # fmt: skip

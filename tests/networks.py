@@ -8,6 +8,7 @@ from edge.net import NetSpec
 from edge.nn.projector import ProjectorSpec
 from edge.nn.speech.consistency import ConsistencySpec
 from edge.nn.speech.dac import DacSpec
+from edge.nn.speech.encodec import EncodecSpec
 from edge.nn.speech.encoder import EncoderSpec
 from edge.nn.speech.phoneme_encoder import PhonemeSpec
 from edge.nn.speech.pitch_embedding import PitchSpec
@@ -62,6 +63,13 @@ NETWORKS = {
     "pitch embedding": NetSpec(kind="pitch_embedding", config=PitchSpec(width=8, bins=7, low=1.5, high=6.0)),
     "refiner": NetSpec(
         kind="refiner", config=RefinerSpec(wave=WaveSpec(channels=1, width=8, layers=3, cycle=3))
+    ),
+    "encodec encoder": NetSpec(
+        kind="encodec", config=EncodecSpec(side="encoder", latent=6, filters=4, ratios=(3, 2), units=2)
+    ),
+    "encodec decoder": NetSpec(
+        kind="encodec",
+        config=EncodecSpec(side="decoder", latent=6, filters=4, ratios=(3, 2), memories=1, shortcut=False),
     ),
     "dac encoder": NetSpec(
         kind="dac", config=DacSpec(side="encoder", latent=6, width=4, ratios=(2, 3))

@@ -73,6 +73,31 @@ def dac(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
     return state, {"encoder": encoder, "quantizer": quantizer, "decoder": decoder}
 
 
+def encodec(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
+    import torch
+    import transformers
+
+    model = transformers.EncodecModel(transformers.EncodecConfig(**fields))
+    shaken(model)
+    generator = torch.Generator().manual_seed(3)
+    for layer in model.quantizer.layers:
+        layer.codebook.embed.copy_(torch.randn(layer.codebook.embed.shape, generator=generator))
+    hop = int(np.prod(fields["upsampling_ratios"]))
+
+    def encoder(audio: np.ndarray, **_: np.ndarray) -> Arrays:
+        return {"latent": last(model.encoder(first(audio.reshape(len(audio), -1, 1))))}
+
+    def quantizer(codes: np.ndarray, **_: np.ndarray) -> Arrays:
+        books = torch.tensor(codes).permute(2, 0, 1)
+        return {"latent": last(model.quantizer.decode(books))}
+
+    def decoder(latent: np.ndarray, **_: np.ndarray) -> Arrays:
+        return {"audio": framed(model.decoder(first(latent)), hop, latent.shape[1])}
+
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    return state, {"encoder": encoder, "quantizer": quantizer, "decoder": decoder}
+
+
 def vocos(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
     """The paper's layers in plain torch, under the published names, and torch's own inverse transform."""
     import torch
@@ -247,6 +272,20 @@ SPEAKING = {
     "flashspeech": Checkpointed(fields=FLASHSPEECH, made=flashspeech),
     "vocos": Checkpointed(fields={**VOCOS, "padding": "center"}, made=vocos),
     "vocos, same": Checkpointed(fields={**VOCOS, "padding": "same"}, made=vocos),
+    "encodec": Checkpointed(
+        fields={
+            "model_type": "encodec",
+            "num_filters": 4,
+            "hidden_size": 6,
+            "codebook_dim": 6,
+            "codebook_size": 16,
+            "upsampling_ratios": [4, 3, 2],
+            "num_residual_layers": 2,
+            "sampling_rate": 240,
+            "target_bandwidths": [0.04, 0.12],
+        },
+        made=encodec,
+    ),
     "dac": Checkpointed(
         fields={
             "model_type": "dac",

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edge.errors import Unsupported
 from edge.nn.composed import Composed
 from edge.ops import Act, Fold, Pair
@@ -105,6 +107,21 @@ class MilNetOps(Emitter, Composed[Var]):
         out = mb.scaled_dot_product_attention(query=q, key=k, value=v, **mask)
         out = self.transpose(out, 0, 2, 1, 3)  # [B, T, H, W]
         return self.reshape(out, 0, 0, v.shape[-1] * heads)
+
+    def lstm(self, x: Var, name: str) -> Var:
+        into, state, bias = (self.param(f"{name}.{part}") for part in ("in", "state", "bias"))
+        size = (int(x.shape[0]), int(state.shape[1]))
+        start = self.const(f"nothing.{size}", size, lambda: np.zeros(size, np.float32))
+        out, _, _ = mb.lstm(
+            x=self.transpose(x, 1, 0, 2),
+            initial_h=start,
+            initial_c=start,
+            weight_ih=into,
+            weight_hh=state,
+            bias=bias,
+            output_sequence=True,
+        )
+        return self.transpose(out, 1, 0, 2)
 
     def act(self, x: Var, kind: Act) -> Var:
         return ACTS[kind](x)

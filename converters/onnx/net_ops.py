@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from edge.nn.composed import Composed
@@ -92,6 +93,27 @@ class OnnxNetOps(Emitter, Composed[ir.Value]):
         while given[-1] is None:
             given.pop()
         return self.tape.op("MultiHeadAttention", given, attributes, domain=MS)
+
+    def lstm(self, x: ir.Value, name: str) -> ir.Value:
+        width = self.weights.store.shape(f"{name}.state")[1]
+        into, state, bias = (
+            self._gates(f"{name}.{part}", width) for part in ("in", "state", "bias")
+        )
+        none = self.const(f"lstm.{width}", (4 * width,), lambda: np.zeros(4 * width, np.float32))
+        one = self._numbers(0)
+        both = self._op("Unsqueeze", [self.concat(bias, none), one])
+        given = [
+            self.transpose(x, 1, 0, 2),
+            *(self._op("Unsqueeze", [w, one]) for w in (into, state)),
+            both,
+        ]
+        out = self._op("LSTM", given, {"hidden_size": width})  # [T, 1, B, D]
+        return self.transpose(self._op("Squeeze", [out, self._numbers(1)]), 1, 0, 2)
+
+    def _gates(self, name: str, width: int) -> ir.Value:
+        """The input's, the output's, the forget gate and the cell's: ONNX's order."""
+        i, f, o, z = self.split(self.param(name), *[width] * 4, axis=0)
+        return self.concat(i, o, f, z, axis=0)
 
     def act(self, x: ir.Value, kind: Act) -> ir.Value:
         name, attributes, domain = ACTS[kind]

@@ -72,3 +72,35 @@ def flat(weight: F32) -> F32:
 def turned(weight: F32) -> F32:
     """[C, O, k] -> [k O, C]."""
     return weight.transpose(2, 1, 0).reshape(-1, len(weight))
+
+
+G, V = "parametrizations.weight.original0", "parametrizations.weight.original1"
+SPELLINGS = (
+    (G, "weight_g"),
+    (V, "weight_v"),
+)  # of torch before 2.0, and of what was published then
+
+
+def weighed(
+    tensor: str, kernel: Number, form: Callable[[F32], F32], *, turns: bool = False
+) -> Made:
+    """A convolution whose rows have a length of their own (weight norm, arXiv 1602.07868), folded into it. `form`:
+    what becomes of [O, C, k], or if it `turns` of [C, O, k].
+    """
+
+    def stored(config: Any, weight: Shape) -> tuple[Shape, ...]:
+        taps = kernel(config)
+        if len(weight) == 3:  # a kernel as it is
+            return (weight[0], 1, 1), weight
+        rows, columns = (weight[1], weight[0] // taps) if turns else (weight[0], weight[1] // taps)
+        return (rows, 1, 1), (rows, columns, taps)
+
+    def made(_config: Any, length: F32, direction: F32) -> F32:
+        norm = np.sqrt((direction.astype(np.float64) ** 2).sum(axis=(1, 2), keepdims=True))
+        return form((direction * (length / norm)).astype(np.float32))
+
+    return Made((f"{tensor}.{G}", f"{tensor}.{V}"), stored, made)
+
+
+def same(weight: F32) -> F32:
+    return weight

@@ -89,6 +89,15 @@ class ShapeOps(Composed[Shape]):
         self._count(q[0] * q[1] * k[1] * (q[2] + v[2]), q, k, v, scores)
         return (*q[:-1], v[-1])
 
+    def lstm(self, x: Shape, name: str) -> Shape:
+        rows, columns = self.param(f"{name}.in")
+        _same(x[-1], columns, name)
+        width = self.param(f"{name}.state")[1]
+        _same(self.param(f"{name}.bias"), (4 * width,), name)
+        out = (*x[:-1], width)
+        self._count(prod(out) * 4 * (columns + width), x, out, (*x[:-1], rows))
+        return out
+
     def act(self, x: Shape, kind: Act) -> Shape:
         return x
 

@@ -89,6 +89,19 @@ class MlxNetOps(SharedMlxOps, Composed[mx.array]):
         out = mx.fast.scaled_dot_product_attention(q, k, v, scale=by, mask=_mask(keep, bias))
         return out.transpose(0, 2, 1, 3).flatten(2)  # [B, T, H W]
 
+    def lstm(self, x: mx.array, name: str) -> mx.array:
+        into, state, bias = (
+            self.weights.value(f"{name}.{part}") for part in ("in", "state", "bias")
+        )
+        gates, out = x @ into.T + bias, []
+        h = c = mx.zeros((x.shape[0], state.shape[1]), dtype=gates.dtype)
+        for t in range(x.shape[1]):
+            i, f, o, z = mx.split(gates[:, t] + h @ state.T, 4, axis=1)
+            c = mx.sigmoid(f) * c + mx.sigmoid(i) * mx.tanh(z)
+            h = mx.sigmoid(o) * mx.tanh(c)
+            out.append(h)
+        return mx.stack(out, axis=1)
+
     def act(self, x: mx.array, kind: Act) -> mx.array:
         return ACTS[kind](x)
 

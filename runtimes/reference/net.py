@@ -121,6 +121,10 @@ class NumpyNetOps(Composed[AnyArray]):
         out = np.moveaxis(self.softmax(scores) @ v, 1, 2)
         return out.reshape(*out.shape[:2], -1)
 
+    def lstm(self, x: F32, name: str) -> F32:
+        weights = (self.weight(f"{name}.{part}") for part in ("in", "state", "bias"))
+        return remembered(x, *weights)[0]
+
     def act(self, x: F32, kind: Act) -> F32:
         with np.errstate(over="ignore"):  # exp of a large -x is infinite, and x / inf is right
             return ACTS[kind](x).astype(np.float32)
@@ -181,6 +185,27 @@ class NumpyNetOps(Composed[AnyArray]):
             return x @ self.weight(name).T
         out = self.product(x.reshape(self.batch, -1, x.shape[-1]), name)
         return out.reshape(*x.shape[:-1], -1)
+
+
+def remembered(x: F32, into: F32, state: F32, bias: F32) -> tuple[F32, F32, F32]:
+    """x [B, T, C] with weights [4 D, C], [4 D, D] and [4 D] -> what an LSTM gives [B, T, D], and its last row and
+    cell.
+    """
+    gates = x @ into.T + bias
+    h = c = np.zeros((len(x), state.shape[1]), np.float32)
+    out = np.empty((*x.shape[:2], state.shape[1]), np.float32)
+    for t in range(x.shape[1]):
+        i, f, o, z = np.split(gates[:, t] + h @ state.T, 4, axis=1)
+        c = (_sigmoid(f) * c + _sigmoid(i) * np.tanh(z)).astype(np.float32)
+        h = (_sigmoid(o) * np.tanh(c)).astype(np.float32)
+        out[:, t] = h
+    return out, h, c
+
+
+def _sigmoid(x: F32) -> F32:
+    with np.errstate(over="ignore"):
+        found: F32 = 1 / (1 + np.exp(-x))
+    return found
 
 
 def convolved(

@@ -123,6 +123,21 @@ class TorchNetOps(SharedOps, Composed[Tensor]):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)  # [B, H, T, W]
         return out.transpose(1, 2).flatten(2)
 
+    def lstm(self, x: Tensor, name: str) -> Tensor:
+        into, state, bias = (self.param(f"{name}.{part}") for part in ("in", "state", "bias"))
+
+        def ordered(weight: Tensor) -> Tensor:
+            i, f, o, z = weight.chunk(4)
+            return torch.cat((i, f, z, o))
+
+        every = [ordered(w) for w in (into, state, bias, torch.zeros_like(bias))]
+        start = into.new_zeros(1, len(x), state.shape[1])
+        out, _, _ = torch.lstm(
+            x.to(into.dtype), (start, start), every,
+            has_biases=True, num_layers=1, dropout=0.0, train=False, bidirectional=False, batch_first=True,
+        )  # fmt: skip
+        return out
+
     def act(self, x: Tensor, kind: Act) -> Tensor:
         return ACTS[kind](x)
 

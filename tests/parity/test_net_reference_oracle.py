@@ -131,6 +131,20 @@ def test_convolutions_as_one_product(
     same(got, want.movedim(1, -1))
 
 
+def test_a_memory_is_torchs() -> None:
+    """Its rows are in another order there: input, forget, cell, output."""
+    theirs = torch.nn.LSTM(8, 3, batch_first=True).double()
+
+    def ours(weight: Any) -> np.ndarray:
+        i, f, z, o = weight.detach().float().chunk(4)
+        return np.asarray(torch.cat((i, f, o, z)))
+
+    into, state, *both = theirs.parameters()
+    weights = {"m.in": ours(into), "m.state": ours(state), "m.bias": ours(both[0]) + ours(both[1])}
+    got = NumpyNetOps(weights.__getitem__).lstm(X, "m")
+    same(got, theirs(double(X))[0].detach())
+
+
 @pytest.mark.parametrize("scale", [None, 0.2])
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("bias", [None, (1, 1), (1, 2), (2, 1), (2, 2)])

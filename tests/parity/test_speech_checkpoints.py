@@ -140,6 +140,55 @@ def test_all_networks_are_one_artifact(
     assert not pipeline_proofs.verify(changed, folder).passed
 
 
+def test_norms_of_weights_have_two_spellings(tmp_path: Path) -> None:
+    """The one that was published, and the one that torch 2 writes."""
+    from safetensors.numpy import load_file, save_file
+
+    references = SPEAKING["encodec"].write(tmp_path / "it")
+    file = tmp_path / "it" / "model.safetensors"
+    old = {
+        "parametrizations.weight.original0": "weight_g",
+        "parametrizations.weight.original1": "weight_v",
+    }
+    found = load_file(file)
+    for new, before in old.items():
+        found = {name.replace(new, before): tensor for name, tensor in found.items()}
+    save_file(found, file)
+    with Checkpoint.open(tmp_path / "it", stage="decoder") as checkpoint:
+        assert isinstance(checkpoint.spec, NetSpec)
+        inputs = whole(checkpoint.spec)
+        got = net_oracle(checkpoint, parse("fp32"))(**inputs)
+    assert apart(got, references["decoder"](**inputs)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "hop"),
+    [
+        ("encodec", {}, 320),
+        ("dac", {}, 512),
+        ("dac", {"downsampling_ratios": [2, 4, 5, 8], "n_codebooks": 12}, 320),
+    ],
+)
+def test_published_codecs_are_read(name: str, fields: dict[str, Any], hop: int) -> None:
+    """Of their own code's tensors, without any numbers."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    kind = {"encodec": "Encodec", "dac": "Dac"}[name]
+    config = getattr(transformers, f"{kind}Config")(**fields)
+    with torch.device("meta"):
+        state = getattr(transformers, f"{kind}Model")(config).state_dict()
+    tensors = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    said = PIPELINES[name].fields.checked(Config(config.to_dict(), "config.json"))
+    PIPELINES[name].check(tensors)
+    for stage in PIPELINES[name].stages:
+        own = stage.config(said)
+        spec = family_of(own).spec(own)
+        mine = {n: shape for key, shape in tensors.items() if (n := stage.own(key)) is not None}
+        family_of(own).names.check(spec, mine)
+        assert isinstance(spec, NetSpec)
+        if stage.name == "encoder":
+            assert spec.config.inputs[0].shape[2] == hop
+
+
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_tensor_is_of_one_network(name: str, written: dict[str, Written]) -> None:
     headers = Headers.of(written[name][0])
@@ -227,6 +276,13 @@ def test_published_sizes() -> None:
         ("dac", {"downsampling_ratios": [2, 1 << 20]}, "ratios"),
         ("dac", {"n_codebooks": 1 << 30}, "n_codebooks"),
         ("dac", {"encoder_hidden_size": 1 << 19}, "latent"),
+        ("encodec", {"audio_channels": 2}, "audio_channels"),
+        ("encodec", {"norm_type": "time_group_norm"}, "norm_type"),
+        ("encodec", {"pad_mode": "constant"}, "pad_mode"),
+        ("encodec", {"use_causal_conv": False}, "use_causal_conv"),
+        ("encodec", {"num_lstm_layers": 99}, "memories"),
+        ("encodec", {"dilation_growth_rate": 1 << 18}, "growth"),
+        ("encodec", {"num_filters": 5}, "filters"),
         ("vocos", {"adanorm_num_embeddings": 4}, "bandwidth"),
         ("vocos", {"hop_length": 7}, "windows of 32"),
         ("vocos", {"padding": "reflect"}, "padding"),

@@ -13,6 +13,7 @@ from edge_runtimes.coreml.ops import (
     moving,
     norms,
     products,
+    recurrent,
     reductions,
     weights,
     windows,
@@ -25,6 +26,7 @@ ARITHMETIC: Mapping[str, Callable[..., Any]] = {
     **windows.OPS,
     **norms.OPS,
     **attention.OPS,
+    **recurrent.OPS,
     **weights.OPS,
 }
 MOVING: Mapping[str, Callable[..., Any]] = moving.OPS

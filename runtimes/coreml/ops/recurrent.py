@@ -1,0 +1,42 @@
+"""What remembers rows before it."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from edge.errors import Unsupported
+from edge.typing import F32, AnyArray
+from edge_runtimes.reference.net import remembered
+
+_PLAIN = {
+    "direction": "forward",
+    "recurrent_activation": "sigmoid",
+    "cell_activation": "tanh",
+    "activation": "tanh",
+}
+
+
+def lstm(
+    x: F32,
+    initial_h: F32,
+    initial_c: F32,
+    weight_ih: F32,
+    weight_hh: F32,
+    bias: F32 | None = None,
+    output_sequence: AnyArray | bool = False,
+    **more: object,
+) -> tuple[F32, F32, F32]:
+    """x [T, B, C] from nothing, forward and with its usual functions -> [T, B, D], the last row and cell."""
+    other = {key: str(value) for key, value in more.items() if str(value) != _PLAIN.get(key)}
+    if other or initial_h.any() or initial_c.any():
+        raise Unsupported(
+            f"an lstm with {', '.join(other) or 'a beginning'} is not evaluated here",
+            fix="use a package without it",
+        )
+    none = np.zeros(len(weight_ih), np.float32) if bias is None else bias
+    out, h, c = remembered(x.transpose(1, 0, 2), weight_ih, weight_hh, none)
+    rows = out.transpose(1, 0, 2)
+    return (rows if bool(output_sequence) else rows[-1:]), h, c
+
+
+OPS: Mapping[str, Callable[..., tuple[F32, F32, F32]]] = {"lstm": lstm}
