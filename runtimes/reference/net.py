@@ -204,8 +204,8 @@ def remembered(x: F32, into: F32, state: F32, bias: F32) -> tuple[F32, F32, F32]
 
 def _sigmoid(x: F32) -> F32:
     with np.errstate(over="ignore"):
-        found: F32 = 1 / (1 + np.exp(-x))
-    return found
+        found = 1 / (1 + np.exp(-x))
+    return found.astype(np.float32)
 
 
 def convolved(

@@ -75,6 +75,9 @@ def test_every_checkpoint_of_speech_is_here() -> None:
 
 @pytest.mark.parametrize(("name", "stage"), STAGES)
 def test_numpy_computes_what_others_do(name: str, stage: str, written: dict[str, Written]) -> None:
+    """Also where a codec's stride is odd (descript-audio-codec#42, #58, #68), books are small (transformers#34532),
+    weights have a norm (onnxruntime#3143), and spectra are centred or not (vocos#18, istft-onnx#2).
+    """
     folder, references = written[name]
     with Checkpoint.open(folder, stage=stage or None) as checkpoint:
         assert isinstance(checkpoint.spec, NetSpec)

@@ -6,7 +6,6 @@ import numpy as np
 
 from edge.errors import Unsupported
 from edge.typing import F32, AnyArray
-from edge_runtimes.reference.net import remembered
 
 _PLAIN = {
     "direction": "forward",
@@ -33,10 +32,20 @@ def lstm(
             f"an lstm with {', '.join(other) or 'a beginning'} is not evaluated here",
             fix="use a package without it",
         )
-    none = np.zeros(len(weight_ih), np.float32) if bias is None else bias
-    out, h, c = remembered(x.transpose(1, 0, 2), weight_ih, weight_hh, none)
-    rows = out.transpose(1, 0, 2)
-    return (rows if bool(output_sequence) else rows[-1:]), h, c
+    gates = x @ weight_ih.T + (0 if bias is None else bias)
+    rows, h, c = [], initial_h, initial_c
+    for row in gates:
+        i, f, o, z = np.split(row + h @ weight_hh.T, 4, axis=1)
+        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(z)
+        h = _sigmoid(o) * np.tanh(c)
+        rows.append(h)
+    return np.stack(rows if bool(output_sequence) else rows[-1:]), h, c
+
+
+def _sigmoid(x: F32) -> F32:
+    with np.errstate(over="ignore"):
+        found = 1 / (1 + np.exp(-x))
+    return found.astype(np.float32)
 
 
 OPS: Mapping[str, Callable[..., tuple[F32, F32, F32]]] = {"lstm": lstm}
