@@ -5,6 +5,8 @@ what is written is what PEFT trains. N rows of a module, K columns, r the rank.
 """
 
 import math
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -27,6 +29,7 @@ from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.shared import Matrix
 
 Weight = torch.Tensor | Matrix
+SAY_EVERY = 20.0  # seconds, while weights are read and rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ class Finetuned(Whole):
     def __init__(self, recipe: AdapterRecipe, origin: Origin, seed: int, ranks: Ranks) -> None:
         assert origin.start is not None, "an adapter is of a checkpoint"
         self.modules, self._dropped = modules(recipe, origin.tensors), recipe.dropout
-        self.frozen = _frozen(origin, recipe.base, ranks.device)
+        self.frozen = _frozen(origin, recipe.base, ranks)
         super().__init__(_first(recipe, self.modules, self.frozen, seed), ranks)
         self.learned = {module.name: self._learned(recipe, module) for module in self.modules}
         self.weights: Mapping[str, Weight] = {**self.frozen, **dict(self._adapted())}
@@ -213,7 +216,7 @@ def taken(values: torch.Tensor, rows: Rows) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _frozen(origin: Origin, rounds: str | None, device: torch.device) -> dict[str, Weight]:
+def _frozen(origin: Origin, rounds: str | None, ranks: Ranks) -> dict[str, Weight]:
     """Every weight in the type that the checkpoint has it in; those of the layers by a method that `rounds`."""
     assert origin.start is not None
     kinds = {
@@ -222,9 +225,13 @@ def _frozen(origin: Origin, rounds: str | None, device: torch.device) -> dict[st
         for name in place.weights
     }
     found: dict[str, Weight] = {}
+    device, said = ranks.device, time.monotonic()
     with Checkpoint.open(origin.start) as checkpoint:
-        multiplied = matrices(origin.spec)
-        for name in shapes(origin.spec):
+        multiplied, known = matrices(origin.spec), shapes(origin.spec)
+        for name in known:
+            if ranks.first and time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
+                print(f"weight {len(found)} of {len(known)}", file=sys.stderr, flush=True)
             values = whole(checkpoint, name)
             if name not in multiplied:
                 found[name] = torch.from_numpy(values).to(device)
