@@ -5,7 +5,8 @@ Written as QuIP's LDLQ (arXiv 2307.13304, theorem 6), which is the same and need
 H = U U', U upper triangular, an error E = W - Q costs |E U|^2: of column k, |U_kk (E_k + sum of E_j U_jk / U_kk
 over j < k)|^2. So column k is W_k plus that sum, rounded to nearest. Columns go by how large their inputs are, the
 largest first, in groups whose steps were fixed before (static groups): any format holds what comes out. Steps are
-those of `edge.quant.search`, by the inputs' squares.
+those of `edge.quant.search`, where a column counts by the size of its inputs, and the more the fewer codes there are:
+with many, a text of another kind than the model reads later would cut what that needs.
 
 N rows, K columns, J groups.
 """
@@ -37,7 +38,7 @@ def calibrated(weights: F32, scheme: Scheme, moments: F32 | Moments) -> QTensor:
 
 def _rows(weights: F32, scheme: Scheme, known: Moments) -> QTensor:
     moments, (order, triangle) = known.products, known.feedback(by_size=True)
-    plain = searched(weights, scheme, np.diagonal(moments).copy())
+    plain = searched(weights, scheme, counts(moments, scheme.bits))
     fixed = Steps.of(plain)
     columns = weights.shape[1]
     scales, offsets = (
@@ -64,6 +65,15 @@ def _rows(weights: F32, scheme: Scheme, known: Moments) -> QTensor:
     worse = far | (cost(weights, made, moments) > cost(weights, plain, moments))
     back[worse] = plain.codes[worse]
     return made
+
+
+def counts(moments: F32, bits: int) -> F32:
+    """What a column counts where steps are searched: its inputs' mean square with 2 bits, the root of it with 4, and
+    so on: [K, K] -> [K]. (At 4 bits the root lost a third less than the square where texts were unlike, and as much
+    where they were alike; at 2 bits it lost 6 % more.)
+    """
+    found: F32 = np.maximum(np.diagonal(moments), 0) ** np.float32(2 / bits)
+    return found
 
 
 def cost(weights: F32, made: QTensor, moments: F32) -> F32:
