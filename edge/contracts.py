@@ -261,7 +261,7 @@ class StoredWeights(Protocol):
 
 class Walk(Protocol):
     """A text on its way through a decoder's layers. `layer`: the one that comes next; `streams`: what goes into
-    it, [T, D] of each window.
+    it, [T, D] of each window; perhaps read anew whenever it is asked for.
     """
 
     @property
@@ -296,7 +296,7 @@ class Walk(Protocol):
         """Go through this layer by another weight than the checkpoint's."""
         ...
 
-    def arrive(self, streams: list[F32]) -> None:
+    def arrive(self, streams: Sequence[F32]) -> None:
         """Go on after this layer from what came out of it."""
         ...
 

@@ -1,9 +1,8 @@
 """Codes that depend on what weights are multiplied with: a text goes through the layers, and each layer is rounded by
 its inputs, which come from layers that are rounded already.
 
-One layer's weights, the means of products of its inputs and the text's streams are in memory at a time. After each
-layer the streams are kept on the disk: a conversion that was killed goes on with the layer that it was at. N rows,
-K columns.
+One layer's weights and the means of products of its inputs are in memory at a time; what the text's windows are before
+a layer lies on the disk. So a conversion that was killed goes on with the layer that it was at. N rows, K columns.
 """
 
 import math
@@ -12,15 +11,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from edge import targets
 from edge.contracts import Walk
-from edge.convert import tuning
+from edge.convert import streams, tuning
 from edge.convert.calibration import WINDOW
 from edge.convert.one_pass import Job, put
+from edge.convert.streams import Streams
 from edge.convert.tuning import Course
 from edge.errors import EdgeError
 from edge.names import shapes
@@ -42,11 +41,9 @@ from edge.system.progress import Advance, Progress
 from edge.system.team import Parts, Team, Threads, one_thread_each
 from edge.typing import F32
 
-STREAMS = "streams.npz"  # gone before an artifact is published
-_VECTOR = "vector "  # before the names of vectors in it
-_ROWS = 16_384  # of a weight that are rounded together
-_AT_ONCE = 1024  # rows that one of a team rounds
-_NONE = np.empty(0, np.float32)
+_PART = 1 << 24  # numbers of a weight that are read together to be rounded
+_AT_ONCE = 1 << 22  # of these, what one of a team rounds
+_MOST = 1024  # rows of it
 
 
 @dataclass(slots=True)
@@ -68,7 +65,7 @@ class Heard:
         every = self.team.each(found.panels, lambda number: {"panel": found.panel(number)})
         for number, told in enumerate(every):
             found.panel(number)[:] = told["panel"]
-        if not np.isfinite(found.products).all():
+        if not all(np.isfinite(found.panel(number)).all() for number in range(found.panels)):
             raise EdgeError(
                 f"what {names[0]} multiplies is no number, or larger than float32 holds",
                 fix="use a recipe that asks for no text, such as rtn-int4-g32; edge verify says more",
@@ -120,11 +117,10 @@ class Reading:
                 walk.forget()  # to be rounded they are read in parts
                 for name, weight in make(walk, heard, advance).items():
                     walk.replace(name, weight)
-                walk.arrive(self.through(walk, advance))
-                self.keep(walk, vectors)
+                walk.arrive(self.keep(walk.layer + 1, self._leaving(walk, advance), vectors))
         return walk
 
-    def _listen(self, walk: Walk, heard: Heard, advance: Callable[[int], None]) -> None:
+    def _listen(self, walk: Walk, heard: Heard, advance: Advance) -> None:
         """Hear what a layer's matrices multiply."""
 
         def one(window: int) -> dict[str, F32]:
@@ -132,79 +128,74 @@ class Reading:
             walk.one(window, lambda names, x: parts.update({" ".join(names): x}))
             return parts
 
-        for stream, parts in zip(walk.streams, self.team.each(len(walk.streams), one), strict=True):
+        every = self.team.each(len(self.windows), one)
+        for window, parts in zip(self.windows, every, strict=True):
             for names, x in parts.items():
                 heard.hear(tuple(names.split(" ")), x)
-            advance(len(stream))
+            advance(len(window))
 
-    def through(self, walk: Walk, advance: Callable[[int], None]) -> list[F32]:
+    def through(self, walk: Walk, advance: Advance) -> list[F32]:
         """What comes out of a layer."""
-        out = []
-        every = self.team.each(len(walk.streams), lambda window: {"stream": walk.one(window, None)})
-        for parts in every:
-            out.append(parts["stream"])
-            advance(len(parts["stream"]))
-        return out
+        return list(self._leaving(walk, advance))
 
-    def keep(self, walk: Walk, vectors: Mapping[str, F32] | None = None) -> None:
-        if not self.team.first:
-            return
-        partial = self.folder / f".{STREAMS}"
-        told = {f"{_VECTOR}{name}": values for name, values in (vectors or {}).items()}
-        with partial.open("wb") as file:
-            key, layer = np.array(self.key), np.array(walk.layer)
-            np.savez(file, *walk.streams, key=key, layer=layer, **told)  # type: ignore[arg-type]
-        partial.replace(self.folder / STREAMS)
+    def _leaving(self, walk: Walk, advance: Advance) -> Iterator[F32]:
+        """The same, a window after the other."""
+        every = self.team.each(len(self.windows), lambda at: {"stream": walk.one(at, None)})
+        for parts in every:
+            yield parts["stream"]
+            advance(len(parts["stream"]))
+
+    def keep(
+        self, layer: int, every: Iterable[F32], vectors: Mapping[str, F32] | None = None
+    ) -> Streams:
+        """What goes into a layer, from now on of the disk."""
+        return Streams.written(self.folder, self.key, layer, every, vectors or {})
 
     def back(self, walk: Walk, vectors: dict[str, F32] | None = None) -> None:
         """Go to where the same conversion was, if it left its streams."""
-        found = self.team.told(_kept(self.folder, self.key))
-        streams = [found.get(f"arr_{i}", _NONE) for i in range(len(walk.streams))]
-        if all(a.shape == b.shape for a, b in zip(streams, walk.streams, strict=True)):
-            while walk.layer < int(found["layer"]):
-                walk.arrive(streams)
-            if vectors is not None:
-                told = (name for name in found if name.startswith(_VECTOR))
-                vectors |= {name.removeprefix(_VECTOR): found[name] for name in told}
+        own = streams.kept(self.folder, self.key, self.windows) if self.team.first else None
+        told = self.team.told({} if own is None else own.facts)
+        if not told:
+            return
+        layer, known = int(told[streams.LAYER]), dict(told)
+        del known[streams.LAYER]
+        if vectors is not None:
+            vectors |= known
+        every = (
+            self.team.told({} if own is None else {"stream": own[at]})["stream"]
+            for at in range(len(self.windows))
+        )
+        found = self.keep(layer, every, known)
+        while walk.layer < layer:
+            walk.arrive(found)
 
 
 def begun(folder: Path, key: str) -> bool:
     """Whether a conversion of this key left streams to go on with."""
-    return bool(_kept(folder, key))
-
-
-def _kept(folder: Path, key: str) -> Parts:
-    """Every array that a conversion of this key left; none of another's, nor of a file that is broken."""
-    try:
-        with np.load(folder / STREAMS) as found:
-            return dict(found) if str(found["key"]) == key and "layer" in found else {}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return {}
+    return streams.kept(folder, key) is not None
 
 
 def drop(folder: Path) -> None:
-    for name in (STREAMS, f".{STREAMS}"):
-        (folder / name).unlink(missing_ok=True)
+    streams.drop(folder)
     tuning.drop(folder)
 
 
 def memory(spec: DecoderSpec, tokens: int) -> int:
-    """Bytes that rounding by so many tokens takes beside a conversion: of one layer its weights as floats, read and
-    rounded, and its codes; means of products, and a factor of the largest; what windows multiply, and rows that are
-    rounded, as many at once as there are threads; and the text before a layer and behind.
+    """Bytes that rounding by so many tokens takes beside a conversion: of one layer its weights as floats, the means of
+    products and what windows multiply; or its codes, these means, a factor of the largest, and rows that are rounded,
+    as many at once as there are threads. What the text is before a layer lies on the disk.
     """
     layers, known, threads = [], shapes(spec), processors.threads(None)
     for index in range(len(spec.layers)):
         at = f"layers.{index}."
         each = [s for name, s in known.items() if name.startswith(at) and len(s) == 2]
-        inputs = {shape[1] for shape in each}
-        products = sum(width**2 for width in (*inputs, spec.width)) + max(inputs) ** 2
-        rows = min(max(s[0] for s in each), threads * _AT_ONCE)
-        heard = 4 * threads * min(tokens, WINDOW) * sum(inputs)
-        layers.append(
-            9 * sum(map(math.prod, each)) + 4 * products + max(24 * rows * max(inputs), heard)
-        )
-    return max(layers) + 8 * tokens * spec.width
+        inputs, sizes = {shape[1] for shape in each}, [math.prod(shape) for shape in each]
+        products = sum(width**2 for width in (*inputs, spec.width))
+        heard = 4 * products + 4 * threads * min(tokens, WINDOW) * sum(inputs)
+        rounded = 4 * products + 4 * max(inputs) ** 2 + 8 * min(_PART, max(sizes))
+        rounded += 32 * threads * min(_AT_ONCE, max(sizes))
+        layers.append(max(4 * sum(sizes) + heard, 2 * sum(sizes) + rounded))
+    return max(layers)
 
 
 def by_inputs(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
@@ -307,7 +298,8 @@ class _By:
     moments: Moments
 
     def codes(self, rows: F32, item: int) -> Parts:
-        some = rows[item * _AT_ONCE : (item + 1) * _AT_ONCE]
+        count = _at_once(rows.shape[1])
+        some = rows[item * count : (item + 1) * count]
         return parts_of(self.made(some, self.scheme, self.moments))
 
 
@@ -315,9 +307,15 @@ def _rounded(parts: Iterable[F32], by: _By, team: Team) -> QTensor:
     """Rows as codes, of which each of the team makes some."""
     found = []
     for rows in parts:
-        for told in team.each(-(-len(rows) // _AT_ONCE), partial(by.codes, rows)):
+        items = -(-len(rows) // _at_once(rows.shape[1]))
+        for told in team.each(items, partial(by.codes, rows)):
             found.append(of_parts(told, by.scheme, rows.shape[1]))
     return joined(found)
+
+
+def _at_once(columns: int) -> int:
+    """Rows that one of a team rounds."""
+    return min(_MOST, max(1, _AT_ONCE // columns))
 
 
 def _some_rows(checkpoint: Checkpoint, names: Sequence[str]) -> Iterator[F32]:
@@ -325,7 +323,7 @@ def _some_rows(checkpoint: Checkpoint, names: Sequence[str]) -> Iterator[F32]:
     parts: list[F32] = []
     for _, block in chain.from_iterable(blocks(checkpoint, name) for name in names):
         parts.append(block)
-        if sum(map(len, parts)) >= _ROWS:
+        if sum(part.size for part in parts) >= _PART:
             yield np.concatenate(parts)
             parts = []
     if parts:

@@ -3,7 +3,7 @@
 One of them in a weight makes every logit one. N rows, K columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -27,7 +27,17 @@ def blocks(checkpoint: Checkpoint, name: str) -> Iterator[tuple[int, F32]]:
 
 def whole(checkpoint: Checkpoint, name: str) -> F32:
     """A weight; refuses one that holds NaN or infinity."""
-    return np.concatenate([block for _, block in blocks(checkpoint, name)])
+    return joined((block for _, block in blocks(checkpoint, name)), checkpoint.shape(name))
+
+
+def joined(parts: Iterable[F32], shape: Sequence[int]) -> F32:
+    """Rows in one array, without a second copy of all of them."""
+    out, row = np.empty(shape, np.float32), 0
+    for part in parts:
+        out[row : row + len(part)] = part
+        row += len(part)
+    assert row == len(out), f"{row} of {len(out)} rows"
+    return out
 
 
 def _broken(place: Location, row: int, values: AnyArray) -> Damaged:

@@ -214,7 +214,8 @@ def checkpoint_weights(
         if rows is not None:
             return _rounded(recipe, name, checkpoint.take(name, rows), scheme)
         every = (block for _, block in finite.blocks(checkpoint, name))
-        return np.concatenate([_rounded(recipe, name, block, scheme) for block in every])
+        made = (_rounded(recipe, name, block, scheme) for block in every)
+        return finite.joined(made, checkpoint.shape(name))
 
     return weight
 

@@ -35,13 +35,29 @@ class _Heard(NumpyOps):
         return NumpyOps.linear(self, x, *names, biased=biased)
 
 
+@dataclass(frozen=True, slots=True)
+class _Embedded(Sequence[F32]):
+    """Windows before the first layer, each made when it is asked for: rows of a table are soon read."""
+
+    ops: NumpyOps
+    spec: DecoderSpec
+    windows: Sequence[Sequence[int]]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, at: int) -> F32:  # type: ignore[override]
+        ops: Ops[AnyArray, Tables] = self.ops
+        return embed(ops, self.spec, np.asarray(self.windows[at], np.int64))
+
+
 @dataclass(slots=True)
 class Walk:
     """`edge.contracts.Walk`. `streams`: of each window, before layer `layer`, [T, D]."""
 
     spec: DecoderSpec
     weights: Weights
-    streams: list[F32]
+    streams: Sequence[F32]
     layer: int = 0
     _read: dict[str, F32] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
@@ -51,8 +67,7 @@ class Walk:
         cls, checkpoint: Checkpoint, windows: Sequence[Sequence[int]], recipe: Recipe | None = None
     ) -> "Walk":
         spec, table = checkpoint.decoder, checkpoint_weights(checkpoint, recipe)
-        ops: Ops[AnyArray, Tables] = NumpyOps(table, Cache(), 0, False)
-        streams = [embed(ops, spec, np.asarray(window, np.int64)) for window in windows]
+        streams = _Embedded(NumpyOps(table, Cache(), 0, False), spec, windows)
         return cls(spec, checkpoint_weights(checkpoint), streams)
 
     def one(self, window: int, hear: Hear | None) -> F32:
@@ -81,7 +96,7 @@ class Walk:
     def replace(self, name: str, weight: F32) -> None:
         self._read[name] = weight
 
-    def arrive(self, streams: list[F32]) -> None:
+    def arrive(self, streams: Sequence[F32]) -> None:
         self.streams, self.layer, self._read = streams, self.layer + 1, {}
 
     def _weight(self, name: str, rows: I64 | None) -> F32:

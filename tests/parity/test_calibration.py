@@ -16,11 +16,12 @@ import edge.convert.calibrated
 from edge import targets
 from edge.api import eval_text, verify_artifact
 from edge.artifact.manifest import Artifact, recipe_of
-from edge.convert.calibrated import STREAMS, Heard, Reading
+from edge.convert.calibrated import Heard, Reading
 from edge.convert.calibration import FEW, Calibration
 from edge.convert.conversion import convert, convert_all
 from edge.convert.networks import floats_first
 from edge.convert.options import Options
+from edge.convert.streams import FILE as STREAMS
 from edge.errors import EdgeError, Unsupported
 from edge.names import shapes
 from edge.quant.recipe import fitted, parse
@@ -101,12 +102,13 @@ def killed_after(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     left: list[int] = []
     keep = Reading.keep
 
-    def stopping(self: Reading, walk: object, *more: object) -> None:
+    def stopping(self: Reading, *given: object) -> object:
         if left and left[0] == 0:  # what was done stays, as where a process was killed
             raise OSError(errno.ENOSPC, "full")
-        keep(self, walk, *more)  # type: ignore[arg-type]
+        kept = keep(self, *given)  # type: ignore[arg-type]
         if left:
             left[0] -= 1
+        return kept
 
     monkeypatch.setattr(Reading, "keep", stopping)
     return left
@@ -148,12 +150,21 @@ def test_streams_of_another_conversion_or_none_are_left_alone(
     with Checkpoint.open(short_stories) as checkpoint:
         windows = Calibration.of(world_text, 600).windows(short_stories, checkpoint.decoder.context)
         walk = targets.oracle().walk(checkpoint, windows)
-        walk.arrive(walk.through(None, lambda _: None))
-        Reading(windows, tmp_path, "one", silent).keep(walk)
+        left = walk.through(None, lambda _: None)
+        kept = Reading(windows, tmp_path, "one", silent).keep(1, left)
+        assert [np.array_equal(*pair) for pair in zip(kept, left, strict=True)] == [True] * len(
+            left
+        )
         for key, layer in (("one", 1), ("other", 0)):
             fresh = targets.oracle().walk(checkpoint, windows)
             Reading(windows, tmp_path, key, silent).back(fresh)
             assert fresh.layer == layer
+            assert np.array_equal(fresh.streams[0], left[0]) == (layer == 1)
+        other = [*windows[:-1], windows[-1][:-1]]
+        Reading(other, tmp_path, "one", silent).back(
+            shorter := targets.oracle().walk(checkpoint, other)
+        )
+        assert shorter.layer == 0
         (tmp_path / STREAMS).write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
         fresh = targets.oracle().walk(checkpoint, windows)
         Reading(windows, tmp_path, "one", silent).back(fresh)
