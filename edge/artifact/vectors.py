@@ -17,7 +17,9 @@ BALANCE = "balance.safetensors"
 
 
 def write(file: Path, table: Mapping[str, F32]) -> None:
+    """By name, whatever the order that they come in."""
     header, at = {}, 0
+    table = dict(sorted(table.items()))
     for name, values in table.items():
         ends = [at, at + 4 * len(values)]
         header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": ends}

@@ -131,7 +131,8 @@ def measure(
             for parts in by.each(len(windows), one):
                 streams.append(parts[_STREAM])
                 advance(len(streams[-1]))
-                for name in parts.keys() - {_STREAM}:
-                    sums[name] = sums.get(name, 0) + parts[name]
+                for name, squares in parts.items():
+                    if name != _STREAM:
+                        sums[name] = sums.get(name, 0) + squares
             walk.arrive(streams)
     return {name: (total / tokens).astype(np.float32) for name, total in sums.items()}
