@@ -75,6 +75,12 @@ def test_gptq_is_the_paper_s(recipe: str, columns: int) -> None:
     assert (made.codes[:, :columns] != plain.codes[:, :columns]).any() or scheme.bits == 8
 
 
+def test_a_column_counts_by_its_inputs_the_more_the_fewer_codes_there_are() -> None:
+    moments = np.diag(np.array([4, 0.25, 0, -1e-9], np.float32))
+    np.testing.assert_allclose(gptq.counts(moments, 2), [4, 0.25, 0, 0])
+    np.testing.assert_allclose(gptq.counts(moments, 4), [2, 0.5, 0, 0])
+
+
 @given(CASES)
 @settings(max_examples=60, deadline=None)
 def test_no_row_costs_more_than_rounded_for_itself(case: tuple[int, int, int, str]) -> None:
