@@ -35,7 +35,7 @@ def convert(
         str | None,
         typer.Option(
             "--size",
-            help="Bytes of a decoder's weights at most, as 2.0GB: each matrix of its layers has the bits "
+            help="Bytes of a decoder's artifact at most, all its files, as 2.0GB: each matrix has the bits "
             "of the recipe's method that lose least, found with a text.",
         ),
     ] = None,

@@ -10,34 +10,34 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol, Self, TypeVar, get_args
+from typing import Literal, Protocol, Self, TypeVar, get_args
 
 import numpy as np
 
 from edge import targets
 from edge.artifact import vectors
-from edge.artifact.manifest import Artifact, Manifest, files_of, write_manifest
+from edge.artifact.manifest import Artifact, files_of, write_manifest
 from edge.artifact.publishing import check_place, partial_of, publishing
 from edge.contracts import About, Converter, Layout
 from edge.convert.calibrated import Alike, Reading, balance_of, begun, by_inputs, drop
 from edge.convert.calibration import Calibration, calibration_of, measure
 from edge.convert.decoders import DecoderSubject
+from edge.convert.footprint import Copied
 from edge.convert.mixtures import tools
 from edge.convert.networks import NetSubject
 from edge.convert.one_pass import Job, Journal, one_pass
 from edge.convert.options import Options, recipe_for
+from edge.convert.telling import hashed, inputs, told, versions
 from edge.errors import EdgeError
 from edge.families import family_of
 from edge.files.datafile import Mode
 from edge.files.hashing import sha256
 from edge.names import Spec
-from edge.quant.recipe import Recipe, word
+from edge.quant.recipe import Recipe
 from edge.source.checkpoint import Checkpoint
 from edge.source.headers import config_of
-from edge.source.pull import pin_of
 from edge.system import processors
 from edge.system.memory import give_back
 from edge.system.progress import Progress, silent
@@ -45,7 +45,6 @@ from edge.system.team import Team
 from edge.system.units import size
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import vocabulary_of
-from edge.vision.settings import VisionSettings
 
 Say = Callable[[str], None]
 
@@ -53,22 +52,10 @@ Say = Callable[[str], None]
 def unsaid(_note: str) -> None: ...
 
 
-class Subject(Protocol):
+class Subject(Copied, Protocol):
     """What is converted, opened as `Options` ask for it; an option that this kind of model has no use for
-    is refused. `files`: of the source beside its weights; `notes`: what a user should know.
+    is refused. `notes`: what a user should know; broken files are found by `copy`, before any work.
     """
-
-    @property
-    def checkpoint(self) -> Checkpoint: ...
-
-    @property
-    def files(self) -> Sequence[Path]: ...
-
-    @property
-    def vision(self) -> VisionSettings | None: ...
-
-    @property
-    def changes(self) -> Mapping[str, Any] | None: ...
 
     @property
     def notes(self) -> tuple[str, ...]: ...
@@ -82,10 +69,6 @@ class Subject(Protocol):
         ...
 
     def layout(self, target: str, recipe: Recipe) -> Layout[Spec]: ...
-
-    def copy(self, folder: Path) -> SpecialIds:
-        """Put beside the weights what belongs there; broken files are found before any work."""
-        ...
 
 
 AnySubject = TypeVar("AnySubject", bound=Subject)
@@ -181,17 +164,22 @@ def convert_all(
             _write(checkpoint, some, windows, progress, team)
         if not team.first:
             return []
-        inputs = [*checkpoint.files, *subject.files, *checkpoint.adapter]
-        hashes = _hashes(inputs, progress)
+        hashes = _hashes(inputs(subject), progress)
         for work in works:
             outputs = files_of(work.folder)
             found = _hashes(outputs, progress)
             text = work.task.calibration
+            manifest = told(
+                subject,
+                work.task.recipe,
+                target=work.task.target,
+                spec=work.task.layout.spec,
+                ids=work.ids,
+                stage=options.stage,
+            )
             manifest = replace(
-                _manifest(work.task, subject, work.ids, options.stage),
+                hashed(manifest, subject, hashes),
                 calibration=None if text is None else text.json(windows),
-                source={path.name: hashes[path] for path in (*checkpoint.files, *subject.files)},
-                adapter={path.name: hashes[path] for path in checkpoint.adapter} or None,
                 files={path.relative_to(work.folder).as_posix(): found[path] for path in outputs},
             )
             write_manifest(work.folder, manifest)
@@ -338,31 +326,6 @@ def _write(
         drop(work.folder)
 
 
-def _manifest(task: Task, subject: Subject, ids: SpecialIds, stage: str | None = None) -> Manifest:
-    checkpoint = subject.checkpoint
-    pin, recipe = pin_of(checkpoint.folder), task.recipe
-    return Manifest(
-        target=task.target,
-        family=checkpoint.family.name,
-        name=checkpoint.folder.resolve().name,
-        recipe=recipe.name,
-        embed=word(recipe.embed),
-        head=word(recipe.head),
-        overrides={pattern: word(scheme) for pattern, scheme in recipe.overrides},
-        spec=task.layout.spec,
-        bos=ids.bos,
-        stop=tuple(sorted(ids.stop)),
-        repository=None if pin is None else pin.source,
-        revision=None if pin is None else pin.revision,
-        source={},
-        files={},
-        tools=_versions(tools(task.converter, recipe)),
-        vision=subject.vision,
-        changes=subject.changes,
-        stage=stage,
-    )
-
-
 def _key(
     subject: Subject,
     target: str,
@@ -374,10 +337,10 @@ def _key(
     checkpoint = subject.checkpoint
     files = [checkpoint.folder / "config.json", *checkpoint.files, *checkpoint.adapter]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    versions = _versions(tools(converter, recipe))
+    known = versions(tools(converter, recipe))
     text = None if calibration is None else [calibration.sha256, calibration.tokens]
     vision = None if subject.vision is None else asdict(subject.vision)
-    facts = [target, repr(recipe), asdict(checkpoint.spec), stats, versions, text, vision]
+    facts = [target, repr(recipe), asdict(checkpoint.spec), stats, known, text, vision]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -407,13 +370,3 @@ def _hashes(paths: Sequence[Path], progress: Progress) -> Mapping[Path, str]:
     total = sum(path.stat().st_size for path in paths)
     with progress("sha256", total) as advance, ThreadPoolExecutor(processors.threads(None)) as pool:
         return dict(zip(paths, pool.map(partial(sha256, progress=advance), paths), strict=True))
-
-
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    out = {}
-    for package in ("edge-toolkit", "numpy", *packages):
-        try:
-            out[package] = version(package)
-        except PackageNotFoundError:
-            out[package] = "unknown"  # run from a source tree that is not installed
-    return out

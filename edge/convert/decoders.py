@@ -8,6 +8,7 @@ from pathlib import Path
 from edge import targets
 from edge.contracts import Layout
 from edge.convert.calibration import Calibration
+from edge.convert.footprint import Footprint
 from edge.convert.mixtures import resolved
 from edge.convert.options import (
     Options,
@@ -18,7 +19,7 @@ from edge.convert.options import (
     with_caches,
     with_exits,
 )
-from edge.convert.sensitivity import TOKENS, Budget, sized
+from edge.convert.sized import TOKENS, Budget, sized
 from edge.convert.text_files import copy_text, text_files
 from edge.convert.trained import as_trained
 from edge.errors import EdgeError
@@ -94,12 +95,25 @@ class DecoderSubject:
                 fix="give --tokenizer the folder of one, or leave out --size",
             )
         text = replace(self.options.calibrate or Calibration.packaged(), tokens=TOKENS)
+        context = self.checkpoint.decoder.context
+        footprint = Footprint(
+            source=self,
+            target=target,
+            layout=partial(self.layout, target),
+            asked=self.options.calibrate,
+            read=lambda other: other.windows(tokenizer, context),
+            stage=self.options.stage,
+        )
         budget = Budget(
             nbytes=self.options.size,
-            windows=text.windows(tokenizer, self.checkpoint.decoder.context),
-            planned=lambda tried: self.layout(target, tried),
+            windows=text.windows(tokenizer, context),
+            planned=partial(self.layout, target),
+            whole=footprint.nbytes,
+            patterns=recipe.overrides,
+            ends=of_their_own(self.options),
+            weighed=self.options.calibrate is not None,
         )
-        return sized(self.checkpoint, found, budget, own=recipe.overrides, progress=progress)
+        return sized(self.checkpoint, found, budget, progress=progress)
 
     def layout(self, target: str, recipe: Recipe) -> Layout[Spec]:
         refuse_unasked(self.checkpoint.decoder, self.options.context)

@@ -20,9 +20,9 @@ DRAFT_VOCAB = 32_768  # ids
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
-    names fit a pattern; `size`: bytes, for which the others have the bits that lose least; `calibrate`: a
-    text that says how to round; `exits`: layers after which drafts may stop; `draft_vocab`: the first ids, of
-    which alone such drafts are (0: all; None: as `with_exits` says); `snapkv_rows`: of small caches, where a
+    names fit a pattern; `size`: bytes of all files, in which the others have the bits that lose least;
+    `calibrate`: a text that says how to round; `exits`: layers after which drafts may stop; `draft_vocab`: the first
+    ids, of which alone such drafts are (0: all; None: as `with_exits` says); `snapkv_rows`: of small caches, where a
     target fixes sizes; `spliced`: rows may go in for tokens; `tokenizer`: a folder, if the source lacks one;
     `adapter`: a folder of what is merged into the weights. Of networks that see pictures, `labels`: a file of
     what each row of the head means, which `wordnet`, a folder, gives names; `classes`: a file of those that
@@ -34,7 +34,7 @@ class Options:
     embed: str | None = None
     head: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
-    size: int | None = None  # bytes of weights, at most
+    size: int | None = None
     calibrate: Calibration | None = None
     context: int | None = None
     exits: tuple[int, ...] = ()

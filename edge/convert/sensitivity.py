@@ -1,44 +1,39 @@
-"""How much a model's answers change when one matrix has fewer bits, measured with a short text; and from that, which
-bits each matrix gets under a size.
+"""How much a model's answers change when one matrix has fewer bits, measured with a short text.
 
-A layer is rounded alone, and what then reaches the head is compared with what would have: its share of change, which
-its matrices have by what each of them changes in what leaves the layer. (That losses of single layers add up:
-arXiv 2411.17525.) L layers take about L L / 2 steps of one layer.
+A layer is rounded alone, and the model's choices are then compared with what they were: their divergence, which the
+matrices of the layer share by what each of them changes in what leaves it. So are the embedding and the head. (That
+losses of single layers add up: arXiv 2411.17525.) L layers take about L L / 2 steps of one layer.
+
+T tokens, D width, N rows and K columns of a matrix.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 import numpy as np
 
 from edge import targets
-from edge.contracts import Layout, Walk
-from edge.errors import EdgeError, Unsupported
-from edge.names import Spec, shapes
-from edge.quant import rtn
-from edge.quant.budget import Choice, within
-from edge.quant.methods import is_made, methods
-from edge.quant.recipe import Recipe, each_by_name
+from edge.contracts import Walk
+from edge.nn.decoder import head_name
+from edge.quant import bounds
+from edge.quant.methods import methods
+from edge.quant.recipe import Recipe, parse
 from edge.quant.tensor import Scheme, Zero
 from edge.source.checkpoint import Checkpoint
-from edge.source.finite import whole
-from edge.system.progress import Progress
+from edge.source.finite import blocks, whole
+from edge.system.progress import Advance, Progress
 from edge.system.team import one_thread_each
-from edge.system.units import size
-from edge.typing import F32
+from edge.typing import F32, AnyArray
 
-TOKENS = 256  # of the text
-BITS = (2, 3, 4, 5, 6, 8)
-_STEPS: tuple[Zero, ...] = ("middle", "minimum", "integer")
-_TRIED = 4  # bits at which layers are compared
+STEPS: tuple[Zero, ...] = ("middle", "minimum", "integer")
+# Bits at which matrices are compared: what the fewest lose is what must not be taken for too little.
+_TRIED = 2
+_PLAIN = parse("rtn-int4-g32").body  # where a library makes all that a matrix may be
 _ROWS = 256  # of a matrix, by which its errors are known
 _TINY = 1e-30
 
-Overrides = tuple[tuple[str, Scheme], ...]
-Unit = tuple[str, ...]  # names of matrices that have one scheme
-Planned = Callable[[Mapping[str, Scheme]], int]  # -> bytes of all files of weights
+Able = Mapping[str, Sequence[Scheme]]  # what each matrix may be
+Losses = dict[str, dict[Scheme, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,179 +47,72 @@ class _Heard:
             self.squares[name] = self.squares.get(name, 0) + np.square(x).mean(axis=0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """So many bytes at most of all files of weights; `windows`: the text's tokens; `planned`: what a target would
-    write by a recipe, refused with Unsupported where it does not hold that.
+def lost(
+    checkpoint: Checkpoint, able: Able, windows: Sequence[Sequence[int]], progress: Progress
+) -> Losses:
+    """What each scheme of each matrix loses, in nats a token. `able`: of matrices of layers, of `embed` as it is looked
+    up, and of `head` as it multiplies, though both may be one weight.
     """
-
-    nbytes: int
-    windows: Sequence[Sequence[int]]
-    planned: Callable[[Recipe], Layout[Spec]]
-
-
-def sized(
-    checkpoint: Checkpoint, recipe: Recipe, budget: Budget, *, own: Overrides, progress: Progress
-) -> Recipe:
-    """A recipe by which matrices of layers have the bits that lose least within a budget; those that patterns of the
-    user's `own` name stay as they are.
-    """
-    known = shapes(checkpoint.decoder)
-    names = _free(recipe, own, known)
-
-    def planned(schemes: Mapping[str, Scheme]) -> int:
-        every = {**{name: recipe.scheme(name) for name in names}, **schemes}
-        return budget.planned(each_by_name(replace(recipe, overrides=own), every)).nbytes
-
-    planned({})  # refuses what the target does not hold at all
-    units = _units(checkpoint, names)
-    able = _able(recipe, units, known, planned)
-    smallest = {unit: min(some, key=lambda one: some[one]) for unit, some in able.items()}
-    fewest = planned(_each(smallest))
-    if fewest > budget.nbytes:
-        least = size(1.01 * fewest).replace(" ", "")
-        raise EdgeError(
-            f"{size(budget.nbytes)} is too small: with the fewest bits everywhere it takes {size(fewest)}",
-            fix=f"give --size {least} or more, or fewer bits to --embed and --head",
-        )
-    lost = _lost(checkpoint, able, budget.windows, progress)
-    every = {
-        unit: [
-            Choice(one, nbytes, sum(lost[name][one] for name in unit))
-            for one, nbytes in some.items()
-        ]
-        for unit, some in able.items()
-    }
-    room = budget.nbytes - fewest + sum(able[unit][one] for unit, one in smallest.items())
-    while True:
-        chosen = within(every, room)
-        made = smallest if chosen is None else {unit: one.scheme for unit, one in chosen.items()}
-        over = planned(_each(made)) - budget.nbytes  # what files add between weights
-        if over <= 0:
-            return each_by_name(replace(recipe, overrides=own), _each(made))
-        room -= over
-
-
-def _each(schemes: Mapping[Unit, Scheme]) -> dict[str, Scheme]:
-    return {name: scheme for unit, scheme in schemes.items() for name in unit}
-
-
-def _units(checkpoint: Checkpoint, names: Iterable[str]) -> list[Unit]:
-    """Matrices whose bits are chosen together: those of one tensor of the checkpoint, as some targets keep it."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        found.setdefault(checkpoint.places[name].tensor, []).append(name)
-    return [tuple(some) for some in found.values()]
-
-
-def _able(
-    recipe: Recipe,
-    units: Sequence[Unit],
-    known: Mapping[str, tuple[int, ...]],
-    planned: Planned,
-) -> dict[Unit, dict[Scheme, int]]:
-    """What each unit may be: other bits and zeros of its own method that the target holds, with the bytes that it
-    takes there.
-    """
-    counts = {unit: sum(math.prod(known[name]) for name in unit) for unit in units}
-    alike: dict[Scheme, list[Unit]] = {}
-    for unit in units:
-        alike.setdefault(recipe.scheme(unit[0]), []).append(unit)
-    out: dict[Unit, dict[Scheme, int]] = {}
-    for own, some in alike.items():
-        tried = {one: _bytes(planned, _each(dict.fromkeys(some, one))) for one in _like(own)}
-        held = {one: nbytes for one, nbytes in tried.items() if nbytes is not None}
-        total = sum(counts[unit] for unit in some)
-        # What all of them take more than at their fewest bits, by the weights that each has.
-        base = min(held.values())
-        for unit in some:
-            out[unit] = {
-                one: own.nbytes(1, counts[unit]) + (nbytes - base) * counts[unit] // total
-                for one, nbytes in held.items()
-            }
-    return out
-
-
-def _like(own: Scheme) -> Iterator[Scheme]:
-    for bits in BITS:
-        for zero in dict.fromkeys((own.zero, *_STEPS[1:])):
-            other = replace(own, bits=bits, zero=zero)
-            if is_made(other):
-                yield other
-
-
-def _bytes(planned: Planned, schemes: Mapping[str, Scheme]) -> int | None:
-    """None where the target does not hold it."""
-    try:
-        return planned(schemes)
-    except Unsupported:
-        return None
-
-
-def _free(recipe: Recipe, own: Overrides, known: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Matrices of layers whose bits may be chosen; refuses a recipe of none."""
-    found = [
-        name
-        for name, shape in known.items()
-        if name.startswith("layers.") and len(shape) == 2
-        if not any(fnmatchcase(name, pattern) for pattern, _ in own)
-        if not (recipe.scheme(name).is_float or recipe.scheme(name).block_bytes)
-    ]
-    if not found or recipe.mixture is not None:
-        raise EdgeError(
-            f"--size chooses bits, and those of {recipe.brief} are what they are",
-            fix="give --quant a method or a kind of codes, such as int4, gptq-int4-g64 or awq-int4-g32",
-        )
-    return found
-
-
-def _lost(
-    checkpoint: Checkpoint,
-    units: Mapping[Unit, Iterable[Scheme]],
-    windows: Sequence[Sequence[int]],
-    progress: Progress,
-) -> dict[str, dict[Scheme, float]]:
-    """What each scheme of each matrix loses: a share of the square of what reaches the head."""
-    able = {name: list(schemes) for unit, schemes in units.items() for name in unit}
     count, tokens = len(checkpoint.decoder.layers), sum(map(len, windows))
-    # One text that nothing is done to, and one of what became of each change in a layer before.
+    # One text that nothing is done to; one of what became of each change in a layer before; one of other rows.
     front, behind = (targets.oracle().walk(checkpoint, windows) for _ in range(2))
-    out: dict[str, dict[Scheme, float]] = {}
-    steps = 2 * count + len(able) + count * (count + 1) // 2
+    rows = targets.oracle().walk(checkpoint, windows, _few_rows(able))
+    out: Losses = {}
+    steps = 3 * count + len(able) + count * (count + 1) // 2
     with progress("what bits are worth", tokens * steps) as advance, one_thread_each():
         for index in range(count):
             names = [name for name in able if name.startswith(f"layers.{index}.")]
             full = {name: whole(checkpoint, name) for name in names}  # read once for all
-            for name, weight in full.items():
-                front.replace(name, weight)
-                behind.replace(name, weight)
+            for walk in (front, behind, rows):
+                for name, weight in full.items():
+                    walk.replace(name, weight)
             heard = _Heard({})
             plain = front.through(heard.hear, advance)
             changed, shares = _changes(front, full, able, plain, advance)
             for name in names:
-                costs = _costs(full[name], able[name], heard.squares[name])
-                own = costs[_at(able[name], _TRIED)]
-                out[name] = {
-                    one: shares[name] * cost / max(own, _TINY) for one, cost in costs.items()
-                }
+                some = full[name][:: max(1, len(full[name]) // _ROWS)][:_ROWS]
+                costs = _costs(some, able[name], heard.squares[name])
+                out[name] = {one: shares[name] * cost for one, cost in costs.items()}
             front.arrive(plain)
             behind.arrive([*behind.through(None, advance), *changed])
-    reached = _reached(behind, len(windows))
+            rows.arrive(rows.through(None, advance))
+        end, *reached = (*_last(behind, len(windows)), *_last(rows, len(windows)))
+        *layers, embed, head = _diverged(checkpoint, end, reached, able.get("head"))
     for name, losses in out.items():
         layer = int(name.split(".")[1])
-        out[name] = {one: loss * reached[layer] for one, loss in losses.items()}
+        out[name] = {one: loss * layers[layer] for one, loss in losses.items()}
+    ends = {
+        "embed": ("embed", embed, np.ones_like(end[0])),
+        "head": (head_name(checkpoint.decoder), head, np.square(end).mean(axis=0)),
+    }
+    for name in ends.keys() & able.keys():
+        table, own, squares = ends[name]
+        costs = _costs(_some_rows(checkpoint, table), able[name], squares)
+        out[name] = {one: own * cost for one, cost in costs.items()}
     return out
+
+
+def _few_rows(able: Able) -> Recipe:
+    """An embedding of few bits, if its bits are to be chosen."""
+    plain = parse("fp32")
+    return replace(plain, embed=_by_nearest(_tried(able["embed"]))) if "embed" in able else plain
+
+
+def _some_rows(checkpoint: Checkpoint, name: str) -> F32:
+    step = max(1, checkpoint.shape(name)[0] // _ROWS)
+    parts = [block[-row % step :: step] for row, block in blocks(checkpoint, name)]
+    return np.concatenate(parts)[:_ROWS]
 
 
 def _changes(
     walk: Walk,
     full: Mapping[str, F32],
-    able: Mapping[str, Sequence[Scheme]],
+    able: Able,
     plain: Sequence[F32],
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> tuple[list[F32], dict[str, float]]:
     """What leaves a layer of few bits; and of its change, which share each matrix has that changes alone."""
-    few = {name: _few(weight, _at(able[name], _TRIED)) for name, weight in full.items()}
+    few = {name: _few(weight, _tried(able[name])) for name, weight in full.items()}
     own = {}
     for name in full:
         walk.replace(name, few[name])
@@ -236,25 +124,35 @@ def _changes(
     return walk.through(None, advance), {name: value / every for name, value in own.items()}
 
 
-def _at(schemes: Sequence[Scheme], bits: int) -> Scheme:
+def _tried(schemes: Sequence[Scheme]) -> Scheme:
     """The one of so many bits, or the nearest; of two, that of more."""
-    return min(schemes, key=lambda one: (abs(one.bits - bits), -one.bits))
+    own = [one for one in schemes if not one.block_bytes] or [_PLAIN]
+    return min(own, key=lambda one: (abs(one.bits - _TRIED), -one.bits))
+
+
+def _by_nearest(scheme: Scheme) -> Scheme:
+    """Rounded without a text, to the nearest code where codes are steps: what bits are worth before a method helps."""
+    return replace(scheme, method="rtn", rotated=False) if scheme.zero in STEPS else scheme
 
 
 def _few(weights: F32, scheme: Scheme) -> F32:
-    """Rounded without a text, to the nearest code where codes are steps: what bits are worth before a method helps."""
-    if scheme.zero in _STEPS:
-        return rtn.quantize(weights, replace(scheme, method="rtn", rotated=False)).dequantize()
-    return methods()[scheme.method].quantize(weights, scheme).dequantize()
+    own = _by_nearest(scheme)
+    return methods()[own.method].quantize(weights, own).dequantize()
 
 
 def _costs(weights: F32, schemes: Sequence[Scheme], squares: F32) -> dict[Scheme, float]:
-    """The square of what products are off by, of some rows."""
-    some = weights[:: max(1, len(weights) // _ROWS)][:_ROWS]
-    return {
-        one: float(np.einsum("nk,k->", np.square(_few(some, one) - some), squares))
-        for one in schemes
-    }
+    """The square of what products of these rows are off by, beside that of the scheme that is tried."""
+    every = {one: _cost(weights, one, squares) for one in (*schemes, _tried(schemes))}
+    own = max(every[_tried(schemes)], _TINY)
+    return {one: every[one] / own for one in schemes}
+
+
+def _cost(weights: F32, scheme: Scheme, squares: F32) -> float:
+    """Of a type that a library makes, by what it does to a normal distribution."""
+    if scheme.block_bytes:
+        share = bounds.LIBRARY[scheme.method] ** 2
+        return share * float(np.einsum("nk,k->", np.square(weights), squares))
+    return float(np.einsum("nk,k->", np.square(_few(weights, scheme) - weights), squares))
 
 
 def _square(some: Sequence[F32], others: Sequence[F32]) -> float:
@@ -262,12 +160,60 @@ def _square(some: Sequence[F32], others: Sequence[F32]) -> float:
     return sum(float(np.square(a - b, dtype=np.float64).sum()) for a, b in pairs)
 
 
-def _reached(walk: Walk, windows: int) -> list[float]:
-    """Of each layer, the share of the square of what the head multiplies that its change is."""
+def _last(walk: Walk, windows: int) -> list[F32]:
+    """What the head multiplies, [T, D] of each text of so many windows."""
     heard: list[F32] = []
     walk.last(lambda _, x: heard.append(x))
-    plain, out = heard[:windows], []
-    whole_square = sum(float(np.square(x, dtype=np.float64).sum()) for x in plain)
-    for at in range(windows, len(heard), windows):
-        out.append(_square(heard[at : at + windows], plain) / max(whole_square, _TINY))
-    return out
+    return [np.concatenate(heard[at : at + windows]) for at in range(0, len(heard), windows)]
+
+
+def _diverged(
+    checkpoint: Checkpoint, plain: F32, others: Sequence[F32], head: Sequence[Scheme] | None
+) -> list[float]:
+    """Of choices by what the head multiplies, [T, D], from those by `plain`: nats a token of each; and at last by a
+    head of few bits. The vocabulary is read in parts.
+    """
+    spec = checkpoint.decoder
+    own, sums = _Sum.none(len(plain)), [_Sum.none(len(plain)) for _ in range(len(others) + 1)]
+    crossed = np.zeros((len(sums), len(plain)))
+    for row, block in blocks(checkpoint, head_name(spec)):
+        kept = np.isin(np.arange(row, row + len(block)), spec.forbidden, invert=True)
+        if not kept.any():
+            continue
+        block = block[kept] * np.float32(spec.logit_scale)
+        few = block if head is None else _few(block, _tried(head))
+        logits = plain @ block.T
+        shrunk, chances = own.add(logits)
+        for at, (total, x) in enumerate(zip(sums, (*others, plain), strict=True)):
+            found = x @ (few if at == len(others) else block).T
+            total.add(found)
+            crossed[at] = crossed[at] * shrunk + (chances * (logits - found)).sum(axis=1)
+    each = (
+        crossed[at] / own.total - own.logarithm + total.logarithm for at, total in enumerate(sums)
+    )
+    return [max(float(nats.mean()), 0.0) for nats in each]
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Of exponentials of a row that comes in parts: in units of that of the `most`, [T] each."""
+
+    most: AnyArray
+    total: AnyArray
+
+    @classmethod
+    def none(cls, rows: int) -> "_Sum":
+        return cls(np.full(rows, -np.inf), np.zeros(rows))
+
+    def add(self, logits: F32) -> tuple[AnyArray, AnyArray]:
+        """[T, V] -> by what sums so far shrink in the new unit, [T]; and these exponentials."""
+        most = np.maximum(self.most, logits.max(axis=1, initial=-np.inf))
+        shrunk = np.exp(self.most - most)
+        each = np.exp(logits - most[:, None])
+        self.most, self.total = most, self.total * shrunk + each.sum(axis=1)
+        return shrunk, each
+
+    @property
+    def logarithm(self) -> AnyArray:
+        found: AnyArray = self.most + np.log(self.total)
+        return found

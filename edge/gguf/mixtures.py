@@ -11,7 +11,7 @@ from edge.errors import Unsupported
 from edge.gguf.architectures import Architecture
 from edge.gguf.kinds import BY_NAME
 from edge.names import shapes
-from edge.quant.ggml import MIXTURES
+from edge.quant.ggml import MIXTURES, NEEDY
 from edge.spec import DecoderSpec
 
 HEAD, EMBED, V, K, Q, O, DOWN, UP, GATE = (  # noqa: E741 - a projection's usual letter
@@ -159,8 +159,6 @@ _FALLBACK = {
     "iq1_s": "iq4_nl", "iq1_m": "iq4_nl", "iq2_xxs": "iq4_nl", "iq2_xs": "iq4_nl",
     "iq2_s": "iq4_nl", "iq3_xxs": "iq4_nl", "iq3_s": "iq4_nl", "iq4_xs": "iq4_nl",
 }  # fmt: skip
-# Types that llama.cpp makes in layers only with an importance matrix; `q2_k` so in one mixture.
-_NEEDY = {"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs"}
 
 
 def mixed(
@@ -229,4 +227,4 @@ def _fitting(word: str, columns: int) -> str:
 def _needs(name: str, word: str, mixture: str) -> bool:
     if name in (HEAD, EMBED):
         return False
-    return word in _NEEDY or (word == "q2_k" and mixture == "q2_k_s")
+    return word in NEEDY or (word == "q2_k" and mixture == "q2_k_s")

@@ -44,13 +44,18 @@ def within(every: Mapping[Name, Sequence[Choice]], nbytes: int) -> dict[Name, Ch
     left = nbytes - sum(one.nbytes for one in found.values())
     if left < 0:
         return None
-    steps = sorted(_steps(every), key=lambda step: -step[0])
-    for _, name, choice in steps:
+    for name, choice in path(every):
         left -= choice.nbytes - found[name].nbytes
         if left < 0:
             break
         found[name] = choice
     return found
+
+
+def path(every: Mapping[Name, Sequence[Choice]]) -> list[tuple[Name, Choice]]:
+    """Steps from the fewest bytes up, the one first whose bytes save the most: which matrix has which choice next."""
+    steps = sorted(_steps(every), key=lambda step: -step[0])
+    return [(name, choice) for _, name, choice in steps]
 
 
 def _steps(

@@ -42,6 +42,18 @@ MIXTURES: Mapping[str, str] = {
     "iq2_s": "iq2_xs", "iq2_m": "iq2_s", "iq3_xxs": "iq3_xxs", "iq3_xs": "iq3_s",
     "iq3_s": "iq3_s", "iq3_m": "iq3_s", "iq4_nl": "iq4_nl", "iq4_xs": "iq4_xs",
 }  # fmt: skip
+# Types that llama.cpp makes in layers only with an importance matrix.
+NEEDY = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs"})
+
+
+def kin(mixture: str, *, weighed: bool) -> list[Scheme]:
+    """What weights of a mixture may be instead: types of K, in a mixture of i-types these, too, and those of small
+    blocks; `weighed`: there is an importance matrix.
+    """
+    kinds = ("iq",) if MIXTURES[mixture].startswith("iq") else ()
+    some = [name for name in BLOCKS if name.endswith("_k") or name.startswith(kinds)]
+    some = [name for name in some if weighed or name not in NEEDY]
+    return [*(BLOCKS[name] for name in some), *FORMATS.values()]
 
 
 @np.errstate(divide="ignore", over="ignore", invalid="ignore")  # NaN shows in the scales

@@ -239,9 +239,9 @@ def _of_layers(recipe: Recipe, widths: Mapping[str, int]) -> Recipe:
 
 def each_by_name(recipe: Recipe, schemes: Mapping[str, Scheme]) -> Recipe:
     """A recipe by which each of these matrices of layers, all that no pattern names, has its scheme: the body is what
-    most have, and one pattern names what is alike in all layers.
+    most have, but that of a mixture stays; and one pattern names what is alike in all layers.
     """
-    body = Counter(schemes.values()).most_common(1)[0][0]
+    body = recipe.body if recipe.mixture else Counter(schemes.values()).most_common(1)[0][0]
     alike: dict[str, set[Scheme]] = {}
     for name, scheme in schemes.items():
         alike.setdefault(_LAYER.sub("layers.*.", name), set()).add(scheme)

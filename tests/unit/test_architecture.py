@@ -311,7 +311,7 @@ def test_code_is_loaded_by_name_only_from_this_project() -> None:
         if any(m.split(".")[0] in ("importlib", "runpy") for m in imported(parsed(file)))
     }
     metadata = {
-        "edge/convert/conversion.py",
+        "edge/convert/telling.py",
         "edge/measure/benchmarks.py",
         "edge/measure/doctor.py",
         "edge/data/frame/arrow.py",
