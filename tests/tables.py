@@ -353,6 +353,14 @@ def lowbit() -> str:
             study = next((ppl for name, ppl in STUDY.items() if row["recipe"].startswith(name)), "")
             own = row.get("calibrated_tokens")
             by = "" if own is None else f", by {own:,} tokens"
+            if "refused" in row:
+                why = row["refused"]
+                left = " |" * max(1, len(tasks))
+                own = "" if tasks else f" {study}"
+                out.append(
+                    f"| `{row['recipe']}` | {row['target']} | | refused: {why} | |{left}{own} |"
+                )
+                continue
             last = " | ".join(_scored(row, task) for task in tasks) or study
             out.append(
                 f"| `{row['recipe']}`{by} | {row['target']} | {row['bits']:.2f} | {row['nats_per_token']:.3f} | "

@@ -5,8 +5,9 @@
 
 The embedding and the head have 8 bits everywhere, so that layers alone differ. Uniform codes, levels and rotations are
 measured on torch, sums of two on MLX, int8 for inputs, and `int4` as it is there, on ONNX, and llama.cpp's own types on
-GGUF. Divergence and the same first choice are from the full model's, in numpy; losses are nats a token. With --tasks,
-benchmarks are asked of each, too, and of the model in floats.
+GGUF. Divergence and the same first choice are from the full model's, in numpy; losses are nats a token. What a target
+refuses, for groups or blocks do not divide its rows, is there with its reason. With --tasks, benchmarks are asked of
+each, too, and of the model in floats.
 """
 
 import argparse
@@ -15,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edge.artifact.manifest import Artifact, recipe_of
+from edge.errors import EdgeError, Unsupported
 from edge.measure.bench import machine
 from edge.names import shapes
 from edge.quant.recipe import parse
@@ -55,8 +58,14 @@ def bits_of(artifact: Artifact) -> float:
     return 8 * stored / count
 
 
+class Refused(Exception):
+    """In the words of edge."""
+
+
 def run(words: list[str]) -> str:
     done = subprocess.run([*EDGE, *words], capture_output=True, text=True)
+    if done.returncode in (EdgeError.code, Unsupported.code):
+        raise Refused(done.stderr.strip().splitlines()[-2].removeprefix("edge: "))
     if done.returncode:
         raise RuntimeError(f"edge {' '.join(words)}: {done.stderr.strip()}")
     return done.stdout
@@ -101,6 +110,25 @@ def benchmarks(place: Path, asked: argparse.Namespace) -> dict[str, Any]:
     return {"tasks": {name: row["metrics"] for name, row in found["tasks"].items()}}
 
 
+def rows(
+    recipe: str, target: str, asked: argparse.Namespace, held: Path, place: Path
+) -> Iterator[dict[str, Any]]:
+    """A recipe on a target; or why that refuses it, and then it on torch, which holds short last groups."""
+    try:
+        yield row(recipe, target, asked, held, place)
+    except Refused as why:
+        yield {"recipe": recipe, "target": target, "refused": str(why)}
+        if target == "mlx":
+            yield from rows(recipe, "torch", asked, held, place)
+
+
+def in_order(rows: list[dict[str, Any]], group: int) -> list[dict[str, Any]]:
+    """The last of each recipe on each target, as `cases` has them."""
+    known = {(row["recipe"], row["target"]): row for row in rows}
+    place = {recipe: at for at, (recipe, _) in enumerate(cases(group))}
+    return sorted(known.values(), key=lambda row: place[row["recipe"]])
+
+
 def held_out(text: Path, checkpoint: Path, tokens: int, file: Path) -> None:
     """So many tokens of a text."""
     content = text.read_text()
@@ -125,7 +153,9 @@ def main() -> None:
     parser.add_argument("--calibrate-tokens", type=int, default=4096)
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--group", type=int, default=64)
-    parser.add_argument("--only", nargs="*")
+    parser.add_argument(
+        "--only", nargs="*", help="rows whose recipes hold one of these; others of --out stay"
+    )
     parser.add_argument("--tasks")
     parser.add_argument("--task-data", type=Path)
     parser.add_argument("--task-note", help="what these data are")
@@ -144,6 +174,8 @@ def main() -> None:
         },
         "rows": [],
     }
+    if asked.only and asked.out and asked.out.is_file():
+        found["rows"] = json.loads(asked.out.read_text())["rows"]
     with tempfile.TemporaryDirectory() as place:
         held = Path(place) / "held.txt"
         held_out(asked.text, asked.checkpoint, asked.tokens, held)
@@ -157,9 +189,9 @@ def main() -> None:
         for recipe, target in cases(asked.group):
             if asked.only and not any(word in recipe for word in asked.only):
                 continue
-            made = row(recipe, target, asked, held, Path(place) / "it")
-            found["rows"].append(made)
-            print(json.dumps(made), flush=True)
+            for made in rows(recipe, target, asked, held, Path(place) / "it"):
+                found["rows"] = in_order([*found["rows"], made], asked.group)
+                print(json.dumps(made), flush=True)
             if asked.out:
                 asked.out.write_text(json.dumps(found, indent=1) + "\n")
 
