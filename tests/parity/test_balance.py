@@ -109,11 +109,12 @@ def test_a_killed_one_goes_on(
     whole = convert(short_stories, tmp_path / "whole", asked(world_text, "onnx"))
     keep, count = Reading.keep, []
 
-    def stopping(self: Reading, *given: object) -> None:
-        keep(self, *given)  # type: ignore[arg-type]
+    def stopping(self: Reading, *given: object) -> object:
+        kept = keep(self, *given)  # type: ignore[arg-type]
         count.append(1)
         if len(count) == 2:
             raise OSError(errno.ENOSPC, "full")
+        return kept
 
     monkeypatch.setattr(Reading, "keep", stopping)
     with pytest.raises(OSError, match="full"):
