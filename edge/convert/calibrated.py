@@ -165,7 +165,7 @@ class Reading:
             self.team.told({} if own is None else {"stream": own[at]})["stream"]
             for at in range(len(self.windows))
         )
-        found = self.keep(layer, every, known)
+        found = self.keep(layer, every, known) if own is None else own.after(every)
         while walk.layer < layer:
             walk.arrive(found)
 

@@ -51,6 +51,12 @@ class Streams(Sequence[F32]):
         partial.replace(file)
         return cls(file, count, facts)
 
+    def after(self, every: Iterable[F32]) -> "Streams":
+        """The same, when all of these were told to others."""
+        for _ in every:
+            pass
+        return self
+
     def __len__(self) -> int:
         return self.windows
 
