@@ -80,3 +80,28 @@ def test_padded_is_as_at_its_own_length(name: str, tmp_path: Path) -> None:
     for name, x in padded.items():
         rest = x[:, alone[name].shape[1] :]
         assert not rest.any(), f"{name}: what does not count is not zero"
+
+
+def test_at_the_least_noise_a_consistency_model_gives_back_what_it_got(tmp_path: Path) -> None:
+    """The boundary that makes it one (arXiv 2303.01469), whatever its weights."""
+    spec = SPEECH["consistency"]
+    inputs = given(spec, {**SHORT, "batch": 1})
+    inputs["sigma"][:] = 0.002
+    found = on_numpy(spec, weights_of(spec), tmp_path)(**inputs)["clean"]
+    np.testing.assert_allclose(found, inputs["latent"] * inputs["frame_mask"][..., None], atol=1e-6)
+
+
+def test_refinement_adds_as_much_as_alpha_says(tmp_path: Path) -> None:
+    spec = SPEECH["refiner"]
+    run, inputs = on_numpy(spec, weights_of(spec), tmp_path), given(spec, {**SHORT, "batch": 1})
+    mask, initial = inputs["mask"], inputs["initial"]
+
+    def refined(alpha: float) -> np.ndarray:
+        return run(**{**inputs, "alpha": np.full((1, 1), alpha, np.float32)})["refined"]
+
+    np.testing.assert_array_equal(refined(0.0), initial * mask)
+    whole = refined(1.0) - initial * mask
+    assert np.abs(whole).max() > 0.1
+    np.testing.assert_allclose(refined(0.2), initial * mask + 0.2 * whole, atol=1e-6)
+    inputs["sigma"][:] = 0.002  # the residual is the noise itself
+    np.testing.assert_allclose(refined(1.0), (initial + inputs["noisy"]) * mask, atol=1e-6)
