@@ -293,6 +293,20 @@ def test_chat_templates_are_rendered_as_theirs_are(theirs: Theirs, generate: boo
     assert text.endswith("<|assistant|>\n" if generate else "The kite is")
 
 
+def test_examples_in_a_chat_are_turns_of_their_own(data: Path) -> None:
+    class Listening(HarnessModel):
+        def loglikelihood(self, requests: Sequence[Instance]) -> Any:
+            heard.extend(request.args[0] for request in requests)
+            return [(-1.0, False)] * len(requests)
+
+    heard: list[str] = []
+    plain = Answering(Tokenizer.load(STORIES), Sized(2048))  # type: ignore[arg-type]
+    asked = Asked(tasks=("arc_easy",), data=data, shots=2, limit=1, chat=True)
+    measure(asked, lambda: Listening(plain, ChatTemplate.load(STORIES)))
+    assert {context.count("<|user|>") for context in heard} == {3}
+    assert {context.count("<|assistant|>") for context in heard} == {3}
+
+
 def test_what_a_task_says_of_answers() -> None:
     assert how({"until": "x"}, 3).until == ("x",)
     assert how(
