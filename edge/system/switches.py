@@ -52,12 +52,13 @@ LIBRARIES: Mapping[str, Library] = {
     # OpenTelemetry, to a collector that the environment names for other programs.
     "fastapi": Library(own={"FASTAPI_OTEL_AUTO_CONFIGURE": "false", "OTEL_SDK_DISABLED": "true"}),
     # Statistics of use, and a report that there are none, for which the address is another switch. Without the third,
-    # a process asks which of its addresses leads to 8.8.8.8.
+    # a process asks which of its addresses leads to 8.8.8.8; without the fourth, one that lost its cluster begins one.
     "ray": Library(
         off={
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9/",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_ENABLE_AUTO_CONNECT": "0",
             "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         }
     ),
