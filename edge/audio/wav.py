@@ -7,12 +7,12 @@ Layout: Microsoft's "Multiple channel audio data and WAVE files", EBU Tech 3306 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
 
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.files.closeable import Closeable
 from edge.typing import F32, U8
 
 CHANNELS = 64
@@ -136,7 +136,7 @@ def _decoded(raw: bytes, layout: Layout) -> F32:
     return out / np.float32(2 ** (layout.bits - 1))
 
 
-class WavWriter:
+class WavWriter(Closeable):
     """16-bit mono into a stream that need not be seekable: then its sizes say that they are not known, as
     those of ffmpeg do. What the samples are is said before the first of them, so that a player that
     gets a part knows it, too.
@@ -172,17 +172,6 @@ class WavWriter:
 
     def _headed(self, whole: int, data: int) -> bytes:
         return b"RIFF" + struct.pack("<I", whole) + self._head + b"data" + struct.pack("<I", data)
-
-    def __enter__(self) -> "WavWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _chunk(kind: bytes, texts: dict[bytes, str]) -> bytes:

@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from edge.families import Pipeline, Stage, Wire
+from edge.families._fields import Fields
+from edge.files.config import Config
 from edge.names import Made
 from edge.typing import F32, Shape
 
@@ -104,3 +107,25 @@ def weighed(
 
 def same(weight: F32) -> F32:
     return weight
+
+
+def codec(name: str, fields: Fields) -> Pipeline:
+    """An encoder, its books and a decoder in one checkpoint, as transformers keeps codecs."""
+
+    def part(model_type: str) -> Callable[[Config], Config]:
+        return lambda whole: Config({**whole.data, "model_type": model_type}, whole.where)
+
+    return Pipeline(
+        name=name,
+        model_types=(name,),
+        fields=fields,
+        stages=tuple(
+            Stage(name=stage, prefix=f"{stage}.", config=part(f"{name}_{stage}"))
+            for stage in ("encoder", "quantizer", "decoder")
+        ),
+        wires=(
+            Wire(("encoder", "latent"), ("decoder", "latent")),
+            Wire(("quantizer", "latent"), ("decoder", "latent")),
+        ),
+        settings=lambda whole: {"sampling_rate": whole.integer("sampling_rate")},
+    )

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from edge.families import Family, Pipeline, Stage, Wire
+from edge.families import Family
 from edge.families._fields import SHARED, Fields, words
-from edge.families._speech import conv, point, transposed, vector
+from edge.families._speech import codec, conv, point, transposed, vector
 from edge.files.config import Config
 from edge.names import Made, NameMap
 from edge.net import NetSpec
@@ -94,10 +94,6 @@ def _names(*, encodes: bool) -> NameMap:
     return NameMap(entries)
 
 
-def _part(model_type: str) -> Any:
-    return lambda whole: Config({**whole.data, "model_type": model_type}, whole.where)
-
-
 FAMILIES = (
     Family(
         name="dac_encoder",
@@ -128,17 +124,4 @@ FAMILIES = (
         names=_names(encodes=False),
     ),
 )
-PIPELINE = Pipeline(
-    name="dac",
-    model_types=("dac",),
-    fields=_FIELDS,
-    stages=tuple(
-        Stage(name=name, prefix=f"{name}.", config=_part(f"dac_{name}"))
-        for name in ("encoder", "quantizer", "decoder")
-    ),
-    wires=(
-        Wire(("encoder", "latent"), ("decoder", "latent")),
-        Wire(("quantizer", "latent"), ("decoder", "latent")),
-    ),
-    settings=lambda whole: {"sampling_rate": whole.integer("sampling_rate")},
-)
+PIPELINE = codec("dac", _FIELDS)

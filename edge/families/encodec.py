@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from edge.families import Family, Pipeline, Stage, Wire
+from edge.families import Family
 from edge.families._fields import SHARED, Fields, words
-from edge.families._speech import SPELLINGS, flat, same, turned, weighed
+from edge.families._speech import SPELLINGS, codec, flat, same, turned, weighed
 from edge.files.config import Config
 from edge.names import Made, NameMap
 from edge.net import NetSpec
@@ -123,10 +123,6 @@ _NAMES = NameMap(
 _BOOK = r"layers\.\d+\.codebook\.(?:inited|cluster_size|embed_avg)"  # of training
 
 
-def _part(model_type: str) -> Any:
-    return lambda whole: Config({**whole.data, "model_type": model_type}, whole.where)
-
-
 FAMILIES = (
     *(
         Family(
@@ -146,17 +142,4 @@ FAMILIES = (
         names=NameMap({"books.{i}.table": "layers.{i}.codebook.embed"}, ignore=(_BOOK,)),
     ),
 )
-PIPELINE = Pipeline(
-    name="encodec",
-    model_types=("encodec",),
-    fields=_FIELDS,
-    stages=tuple(
-        Stage(name=name, prefix=f"{name}.", config=_part(f"encodec_{name}"))
-        for name in ("encoder", "quantizer", "decoder")
-    ),
-    wires=(
-        Wire(("encoder", "latent"), ("decoder", "latent")),
-        Wire(("quantizer", "latent"), ("decoder", "latent")),
-    ),
-    settings=lambda whole: {"sampling_rate": whole.integer("sampling_rate")},
-)
+PIPELINE = codec("encodec", _FIELDS)

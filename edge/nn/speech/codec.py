@@ -4,17 +4,58 @@ B batch, F frames, T rows of a layer, C channels.
 """
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from edge.errors import Damaged
-from edge.net import Size
+from edge.net import Port, Size
 from edge.nn.composed import Composed
+from edge.nn.speech.blocks import BATCH
 from edge.ops import Array
 
 # Ten and more seconds of any codec's frames: longer sounds are encoded and decoded in pieces.
 FRAMES = Size(name="frames", most=1024, steps=(16, 32, 64, 128, 256, 512, 1024))
 MOST_HOP = 1 << 13  # samples of a frame
+
+
+MASK = Port(name="frame_mask", shape=("batch", "frames"), values="mask")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodecSide:
+    """What a codec's encoder and decoder are to a caller. `ratios`: by how much each block makes its input shorter, or
+    longer.
+    """
+
+    side: Literal["encoder", "decoder"]
+    latent: int
+    ratios: tuple[int, ...]
+
+    @property
+    def hop(self) -> int:
+        return hop_of(self.ratios)
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return self._sound if self.side == "encoder" else self._latents, MASK
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        return (self._latents if self.side == "encoder" else self._sound,)
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        return BATCH, FRAMES
+
+    @property
+    def _sound(self) -> Port:
+        return Port(name="audio", shape=("batch", "frames", self.hop), values="signal")
+
+    @property
+    def _latents(self) -> Port:
+        return Port(name="latent", shape=("batch", "frames", self.latent))
 
 
 def hop_of(ratios: tuple[int, ...]) -> int:

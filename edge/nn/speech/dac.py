@@ -5,14 +5,12 @@ B batch, F frames, H samples of a frame, C channels, D latent width.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from edge.errors import Damaged
-from edge.net import Port, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
-from edge.nn.speech.blocks import BATCH, check, columns
-from edge.nn.speech.codec import FRAMES, hop_of, repeated, snake
+from edge.nn.speech.blocks import check, columns
+from edge.nn.speech.codec import CodecSide, hop_of, repeated, snake
 from edge.nn.weights import matrix
 from edge.ops import Array
 from edge.typing import Shape
@@ -22,15 +20,10 @@ DILATIONS = (1, 3, 9)  # of a block's three units
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DacSpec:
-    """`ratios`: by how much each block makes its input shorter, or longer. `width`: channels at the sound's end
-    of an encoder, and at the latent's of a decoder.
-    """
+class DacSpec(CodecSide):
+    """`width`: channels at the sound's end of an encoder, and at the latent's of a decoder."""
 
-    side: Literal["encoder", "decoder"]
-    latent: int
     width: int
-    ratios: tuple[int, ...]
 
     def __post_init__(self) -> None:
         check("a codec", {"latent": self.latent, "width": self.width, "widest": max(self.widths)})
@@ -42,36 +35,12 @@ class DacSpec:
             )
 
     @property
-    def hop(self) -> int:
-        return hop_of(self.ratios)
-
-    @property
     def widths(self) -> tuple[int, ...]:
         """Channels before each block, and after the last."""
         powers = range(len(self.ratios) + 1)
         if self.side == "encoder":
             return tuple(self.width << i for i in powers)
         return tuple(self.width >> i for i in powers)
-
-    @property
-    def inputs(self) -> tuple[Port, ...]:
-        return self._sound if self.side == "encoder" else self._latents, MASK
-
-    @property
-    def outputs(self) -> tuple[Port, ...]:
-        return (self._latents if self.side == "encoder" else self._sound,)
-
-    @property
-    def sizes(self) -> tuple[Size, ...]:
-        return BATCH, FRAMES
-
-    @property
-    def _sound(self) -> Port:
-        return Port(name="audio", shape=("batch", "frames", self.hop), values="signal")
-
-    @property
-    def _latents(self) -> Port:
-        return Port(name="latent", shape=("batch", "frames", self.latent))
 
     def shapes(self) -> dict[str, Shape]:
         encodes, widths = self.side == "encoder", self.widths
@@ -86,9 +55,6 @@ class DacSpec:
         out |= {"snake": (widths[-1],)}
         ends = (self.latent, 3) if encodes else (1, KERNEL)
         return out | _conv("output", ends[0], widths[-1], ends[1])
-
-
-MASK = Port(name="frame_mask", shape=("batch", "frames"), values="mask")
 
 
 def dac(

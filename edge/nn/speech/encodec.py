@@ -11,11 +11,10 @@ from typing import Literal
 import numpy as np
 
 from edge.errors import Damaged
-from edge.net import Port, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
-from edge.nn.speech.blocks import BATCH, check, columns
-from edge.nn.speech.codec import FRAMES, elu, hop_of, repeated
+from edge.nn.speech.blocks import check, columns
+from edge.nn.speech.codec import CodecSide, elu, hop_of, repeated
 from edge.ops import Array
 from edge.typing import F32, Shape
 
@@ -35,16 +34,13 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EncodecSpec:
+class EncodecSpec(CodecSide):
     """`ratios`: by how much a decoder makes its input longer, one after another. `filters`: channels at the sound's
     end. `units`: residual ones of a block, whose dilation grows `growth` times from one to the next; `compress`:
     by how much they are narrower within; `shortcut`: whether what goes past them is a product.
     """
 
-    side: Literal["encoder", "decoder"]
-    latent: int
     filters: int
-    ratios: tuple[int, ...]
     kernel: int = 7
     last_kernel: int = 7
     unit_kernel: int = 3
@@ -71,10 +67,6 @@ class EncodecSpec:
                 f"{self.filters} filters are no multiple of {self.compress}",
                 fix="correct config.json",
             )
-
-    @property
-    def hop(self) -> int:
-        return hop_of(self.ratios)
 
     def layers(self) -> Iterator[Layer]:
         """In their order; activations have places, too."""
@@ -103,27 +95,6 @@ class EncodecSpec:
                 yield Layer("unit", at, width, width, self.unit_kernel, self.growth**i)
                 at += 1
         yield Layer("conv", at + 1, width, 1, self.last_kernel)
-
-    @property
-    def inputs(self) -> tuple[Port, ...]:
-        mask = Port(name="frame_mask", shape=("batch", "frames"), values="mask")
-        return self._sound if self.side == "encoder" else self._latents, mask
-
-    @property
-    def outputs(self) -> tuple[Port, ...]:
-        return (self._latents if self.side == "encoder" else self._sound,)
-
-    @property
-    def sizes(self) -> tuple[Size, ...]:
-        return BATCH, FRAMES
-
-    @property
-    def _sound(self) -> Port:
-        return Port(name="audio", shape=("batch", "frames", self.hop), values="signal")
-
-    @property
-    def _latents(self) -> Port:
-        return Port(name="latent", shape=("batch", "frames", self.latent))
 
     def shapes(self) -> dict[str, Shape]:
         out: dict[str, Shape] = {}
