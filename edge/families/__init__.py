@@ -112,7 +112,7 @@ ROWS = "rows"
 class Pipeline:
     """A kind of checkpoint that is several networks: together they hold every tensor of it. `wires`: what goes
     from one to the next; `settings`: what an artifact keeps of how they work together; `ignore`: tensors that
-    are of none of them.
+    are of none of them; `together`: whether a file of `edge.pipelines` runs them together.
     """
 
     name: str
@@ -122,6 +122,7 @@ class Pipeline:
     wires: tuple[Wire, ...]
     settings: Callable[[Config], Mapping[str, Any]] = lambda _config: {}
     ignore: tuple[str, ...] = ()
+    together: bool = False
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)

@@ -77,4 +77,5 @@ PIPELINE = Pipeline(
         Wire(("projector", "rows"), ("text", ROWS)),
     ),
     settings=_settings,
+    together=True,
 )

@@ -9,8 +9,9 @@ from edge.artifact.manifest import Artifact, is_artifact
 from edge.artifact.pipeline import is_pipeline
 from edge.convert.conversion import convert
 from edge.convert.options import Options, usual
-from edge.convert.pipelines import convert_pipeline, is_of_several
-from edge.errors import EdgeError
+from edge.convert.pipelines import convert_pipeline
+from edge.errors import EdgeError, Unsupported
+from edge.families import pipeline_of
 from edge.gguf.foreign import TARGET as FILES
 from edge.source.headers import config_of
 from edge.source.naming import Named
@@ -35,12 +36,18 @@ def artifact_of(
         return _there(model, model.path, runtime)
     source = model.checkpoint()
     options = _options(model, runtime, asked)
-    several = is_of_several(source)
-    options = options if several else usual(options, config_of(source))
+    config = config_of(source)
+    several = pipeline_of(config)
+    if several is not None and not several.together:
+        raise Unsupported(
+            f"{model.name} is {several.name}, whose networks nothing runs together yet",
+            fix=f"edge convert {model.name} --to {options.target}; each of its networks works by itself",
+        )
+    options = usual(options, config) if several is None else options
     words = [source.name, _fingerprint(source, options), options.target, options.quant]
     folder = artifacts() / "-".join(word for word in words if word)
     if not is_artifact(folder):
-        if several:
+        if several is not None:
             convert_pipeline(source, folder, options, None, progress)
         else:
             convert(source, folder, options, progress)

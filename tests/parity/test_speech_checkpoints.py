@@ -26,9 +26,12 @@ from edge.prove import networks
 from edge.prove import pipelines as pipeline_proofs
 from edge.prove.networks import seeded, verify
 from edge.quant.recipe import parse
+from edge.run.first_use import artifact_of
 from edge.run.opening import open_net_proof
 from edge.source.checkpoint import Checkpoint
 from edge.source.headers import Headers
+from edge.source.naming import resolve
+from edge.system.home import artifacts
 from edge_runtimes.reference.decoder import net_oracle
 
 TARGETS = ("onnx", "mlx", "coreml", "torch")
@@ -139,6 +142,9 @@ def test_all_networks_are_one_artifact(
     assert report.whole is None
     with pytest.raises(Unsupported, match="nothing runs together yet"):
         load(tmp_path / "out")
+    with pytest.raises(Unsupported, match="nothing runs together yet"):
+        artifact_of(resolve(str(folder)))
+    assert not artifacts().exists()  # which is said before anything is converted
     changed = replace(artifact, manifest=replace(artifact.manifest, settings={"latent_norm": 4}))
     assert not pipeline_proofs.verify(changed, folder).passed
 
