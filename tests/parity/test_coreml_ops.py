@@ -259,6 +259,28 @@ for _kind, _oracle in {
 
     _both = np.where(X > 0, X, Y)
     CASES[_kind] = (_compare, (X, _both), lambda x, y, oracle=_oracle: oracle(x, y).float())
+GATES = {"weight_ih": noise(20, 4), "weight_hh": noise(20, 5), "bias": noise(20)}  # of five each
+
+
+def _lstm(x: Any) -> Any:
+    start = np.zeros((3, 5), np.float32)
+    return mb.lstm(x=x, initial_h=start, initial_c=start, output_sequence=True, **GATES)[0]
+
+
+def _torch_lstm(x: Any) -> Any:
+    """torch has the new content before the gate of what comes out, and Core ML after it."""
+    first, second, third, last = (np.arange(5) + 5 * i for i in range(4))
+    order = np.concatenate([first, second, last, third])
+    layer = torch.nn.LSTM(4, 5)
+    with torch.no_grad():
+        layer.weight_ih_l0.copy_(torch.tensor(GATES["weight_ih"][order]))
+        layer.weight_hh_l0.copy_(torch.tensor(GATES["weight_hh"][order]))
+        layer.bias_ih_l0.copy_(torch.tensor(GATES["bias"][order]))
+        layer.bias_hh_l0.zero_()
+        return layer(x)[0]
+
+
+CASES["lstm"] = (_lstm, (X,), _torch_lstm)
 for _kind in ("and", "or", "xor"):
 
     def _logic(x: Any, y: Any, kind: str = _kind) -> Any:
