@@ -92,7 +92,7 @@ def test_a_pipe_is_not_waited_for(place: Path, name: str) -> None:
     if name == MANIFEST:
         assert read(place, name), "it is no file, so the folder is no artifact"
     else:
-        with pytest.raises(Exception, match=r"does not exist|neither a checkpoint|has no model"):
+        with pytest.raises(Exception, match=r"does not exist|is no checkpoint|has no model"):
             read(place, name)
 
 
