@@ -82,7 +82,7 @@ class Course(ABC):
 
     def go(self) -> None:
         """Train to the recipe's end, or until asked to stop: either way the state is saved."""
-        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "asked", True))
+        kept = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "asked", True))
         logged = saved = started = time.monotonic()
         before, pause = self.at.seconds, SAVE_EVERY
         while self.at.tokens < self.total and not self.stopped:
@@ -98,6 +98,7 @@ class Course(ABC):
                 pause = max(SAVE_EVERY, 20 * (saved - now))
         self.log()
         self.save()
+        signal.signal(signal.SIGTERM, kept)  # which else holds the run
 
     def due(self, wanted: bool) -> bool:
         """Whether this process saves."""

@@ -4,7 +4,9 @@ Each has rows of its own; of the weights all, or a shard (`held`, `sharded`); gr
 with NCCL on CUDA, which was written and not run.
 """
 
+import atexit
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,6 +32,7 @@ class Ranks(Closeable):
         self.here = (
             int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if started else 1
         )  # on this machine
+        self.shared_out = False  # whether weights lie in shards
         self.device = _own(device(), int(os.environ.get("LOCAL_RANK", "0")) if started else None)
 
     @property
@@ -63,6 +66,17 @@ class Ranks(Closeable):
                 fix="see why above or in its own log; then give the same command again with --resume",
             ) from error
 
+    def leave(self) -> None:
+        """The run has ended well. Where torch shared weights out, what it leaves would have C++ end the interpreter at
+        its exit, every other time ("terminate called without an active exception", torch 2.13 over gloo): so this
+        process ends by itself there, once all that it has to say is said.
+        """
+        if self.count > 1:
+            self.total(1)
+        if self.shared_out:
+            self.count = 1  # the group ends with the process
+            atexit.register(_end)
+
     def mine(self, splits: int) -> range:
         """The splits of a batch that this one computes: as many as any other."""
         if splits % self.count:
@@ -92,6 +106,12 @@ class Ranks(Closeable):
             parts = torch.split_with_sizes(flat, [tensor.numel() for tensor in bucket])
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
+
+
+def _end() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _lost(error: RuntimeError) -> bool:

@@ -48,6 +48,7 @@ class Sharded:
             name: torch.Size(shape) for name, shape in shapes(spec).items()
         }
         self.shard, self.shards = ranks.rank, ranks.count
+        ranks.shared_out = True
         layers: list[dict[str, torch.Size]] = [{} for _ in spec.layers]
         rest: dict[str, torch.Size] = {}
         for name, shape in self.shapes.items():

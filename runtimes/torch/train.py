@@ -34,22 +34,36 @@ def train(
     if (out / STATE).exists() and not resume:
         raise EdgeError(f"{out} already holds a run", fix="resume it, or name another folder")
     with Ranks() as ranks, ranks.together():
-        run: Loop
-        if isinstance(made, LessonsRecipe):
-            run = LessonsRun(
-                made,
-                out,
-                fonts=fonts.found(reading.fonts_of(data)),
-                ranks=ranks,
-                start=None if start is None else find(start),
-            )
-        elif isinstance(made, NetworkRecipe):
-            run = NetworkRun(made, out, ranks=ranks, find=find, start=start, data=data)
-        else:
-            run = Run(changed(made, start=start, data=data), out, ranks=ranks, find=find)
-        if begun(out, ranks):
-            run.restore()
-        else:
-            run.begin()
-        run.go()
-        return run.export()
+        written = _run(made, out, ranks, find=find, start=start, data=data)
+        ranks.leave()
+        return written
+
+
+def _run(
+    made: reading.Recipe,
+    out: Path,
+    ranks: Ranks,
+    *,
+    find: Callable[[str], Path],
+    start: str | None,
+    data: Sequence[str],
+) -> Path | None:
+    run: Loop
+    if isinstance(made, LessonsRecipe):
+        run = LessonsRun(
+            made,
+            out,
+            fonts=fonts.found(reading.fonts_of(data)),
+            ranks=ranks,
+            start=None if start is None else find(start),
+        )
+    elif isinstance(made, NetworkRecipe):
+        run = NetworkRun(made, out, ranks=ranks, find=find, start=start, data=data)
+    else:
+        run = Run(changed(made, start=start, data=data), out, ranks=ranks, find=find)
+    if begun(out, ranks):
+        run.restore()
+    else:
+        run.begin()
+    run.go()
+    return run.export()
