@@ -16,15 +16,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edge.data.jsonl import objects
 from edge.errors import Damaged, EdgeError
-from edge.files.texts import text_of
 from edge.net import NetConfig
 from edge.typing import AnyArray
 from edge.vision.pictures import open_picture
 from edge.vision.preparation import Preparation, prepare
 
 TARGET = "target"
-_LINE = 1 << 20  # letters
 _SHOWN = 5  # labels in one error
 
 
@@ -132,10 +131,7 @@ class Arrays:
 
 def read_lines(file: Path) -> list[Line]:
     """Every line of a file; refuses a broken one, and one whose picture is not there, by its number."""
-    found = []
-    for number, text in enumerate(text_of(file).splitlines(), 1):
-        if text.strip():
-            found.append(_line(text, file, f"{file}, line {number}"))
+    found = [_line(value, file, where) for where, value in objects([str(file)], lambda _: None)]
     if not found:
         raise EdgeError(f"{file} has no line", fix='write lines such as {"image": …, "label": …}')
     return found
@@ -152,12 +148,8 @@ def names_of(lines: Iterable[Line]) -> list[str]:
     return sorted(found)
 
 
-def _line(text: str, file: Path, where: str) -> Line:
-    try:
-        value = json.loads(text) if len(text) <= _LINE else None
-    except (ValueError, RecursionError) as error:
-        raise Damaged(f"{where} is no JSON: {error}", fix="correct the line") from None
-    if not isinstance(value, dict) or not isinstance(value.get("image"), str):
+def _line(value: Mapping[str, Any], file: Path, where: str) -> Line:
+    if not isinstance(value.get("image"), str):
         raise Damaged(
             f"{where} names no image", fix='write {"image": "cats/1.jpg", "label": "cat"}'
         )

@@ -1,11 +1,11 @@
 """Files of JSON objects, one a line: what each line holds, and where it stands."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from edge.errors import EdgeError
+from edge.files.config import parse_json
 from edge.files.texts import MARK, other, unreadable
 
 _LOG = "rejected.jsonl"  # of `edge data`: it tells of what is not there
@@ -28,7 +28,7 @@ def objects(
                     update(line)
                     where = f"{file}, line {number}"
                     if content := _text(line if number > 1 else line.removeprefix(MARK), where):
-                        yield where, _object(content, where)
+                        yield where, parse_json(content.encode(), where, fix=_FIX)
         except OSError as error:
             raise unreadable(file, error.strerror) from None
 
@@ -68,13 +68,3 @@ def _text(line: bytes, where: str) -> str:
         return line.decode().strip()
     except UnicodeDecodeError as error:
         raise unreadable(where, other(line) or error.reason) from None
-
-
-def _object(content: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise EdgeError(f"{where} is no JSON: {str(error)[:200]}", fix=_FIX) from None
-    if not isinstance(value, dict):
-        raise EdgeError(f"{where} is JSON, but no object", fix=_FIX)
-    return value

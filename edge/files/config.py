@@ -151,16 +151,16 @@ def read_json(file: Path) -> dict[str, Any]:
     return parse_json(file.read_bytes(), str(file))
 
 
-def parse_json(content: bytes, where: str) -> dict[str, Any]:
-    """A JSON object from bytes that came from `where`."""
+def parse_json(content: bytes, where: str, *, fix: str | None = None) -> dict[str, Any]:
+    """A JSON object from bytes that came from `where`; `fix`: what to do where they are none."""
     try:
         value = json.loads(content)
         if re.search(rb"\\u[dD][89a-fA-F]", content):
             json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise Damaged(
-            f"{where} is not JSON: {error}", fix="get the file again: it may be cut off"
+            f"{where} is not JSON: {error}", fix=fix or "get the file again: it may be cut off"
         ) from None
     if not isinstance(value, dict):
-        raise Damaged(f"{where} does not hold a JSON object", fix="get the file again")
+        raise Damaged(f"{where} does not hold a JSON object", fix=fix or "get the file again")
     return value

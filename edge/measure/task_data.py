@@ -5,7 +5,6 @@ does, or what `save_to_disk` wrote; or, split by split, `SPLIT.jsonl` or `SPLIT.
 configuration's name where a task asks for one: `FOLDER/allenai/ai2_arc/ARC-Easy/test.jsonl`.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from typing import Any
 import datasets
 
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.files.config import parse_json
 from edge.files.hashing import sha256
 from edge.files.texts import text_of
 from edge.system.home import home
@@ -203,7 +203,9 @@ def _rows(file: Path) -> Any:
         if file.suffix == ".parquet":
             return datasets.Dataset.from_parquet(str(file), keep_in_memory=True)
         rows = [
-            _row(file, *line) for line in enumerate(text_of(file).split("\n"), 1) if line[1].strip()
+            parse_json(line.encode(), f"{file}, line {number}", fix="correct it")
+            for number, line in enumerate(text_of(file).split("\n"), 1)
+            if line.strip()
         ]
         keys = dict.fromkeys(key for row in rows for key in row)
         found = datasets.Dataset.from_dict({key: [row.get(key) for row in rows] for key in keys})
@@ -216,18 +218,6 @@ def _rows(file: Path) -> Any:
     if not len(found):
         raise Damaged(f"{file} holds no row", fix="write a JSON object a line")
     return found
-
-
-def _row(file: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise Damaged(
-            f"{file}, line {number}, is no JSON: {_said(error)}", fix="correct it"
-        ) from None
-    if not isinstance(row, dict):
-        raise Damaged(f"{file}, line {number}, is no JSON object", fix="write a row as an object")
-    return row
 
 
 def _download(path: str, place: Path) -> str:

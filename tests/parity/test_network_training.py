@@ -250,7 +250,7 @@ def test_several_labels_of_a_picture(tmp_path: Path) -> None:
 
 
 BAD = {
-    "no JSON": ('{"image": ', "line 1 is no JSON"),
+    "no JSON": ('{"image": ', "line 1 is not JSON"),
     "no image": ('{"label": "red"}', "line 1 names no image"),
     "no label": ('{"image": "red-0.png"}', "line 1 has no label"),
     "a label of another kind": ('{"image": "red-0.png", "label": 1.5}', "line 1 has no label"),
@@ -267,7 +267,7 @@ BAD = {
     "an absolute place": ('{"image": "/etc/hostname", "label": 1}', "is not below"),
     "no such picture": ('{"image": "pink.png", "label": 1}', "there is no picture"),
     "nothing": ("\n", "has no line"),
-    "deep": ("[" * 5000, "line 1 is no JSON"),
+    "deep": ("[" * 5000, "line 1 is not JSON"),
 }
 
 

@@ -231,8 +231,8 @@ GOOD = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "co
 BAD = {
     "no file": (None, "cannot be read as UTF-8 text: there is no such file"),
     "an empty file": ("", "there is no line in it"),
-    "broken JSON": (json.dumps(GOOD) + '\n{"messages": [', r"line 2 is no JSON"),
-    "a list": ("[1]", "line 1 is JSON, but no object"),
+    "broken JSON": (json.dumps(GOOD) + '\n{"messages": [', r"line 2 is not JSON"),
+    "a list": ("[1]", "line 1 does not hold a JSON object"),
     "a role nobody knows": (
         json.dumps({"messages": [{"role": "narrator", "content": "x"}]}),
         "line 1: message 1 is by 'narrator', none of system, developer, user, assistant, tool",

@@ -140,12 +140,12 @@ def test_lines_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "cut off": (b'{"a": 1}\n{"a": ', "line 2 is no JSON"),
-    "two objects": (b'{"a": 1} {"b": 2}', "line 1 is no JSON"),
-    "over several lines": (b'{\n"a": 1\n}', "line 1 is no JSON"),
-    "an array": (b'[{"a": 1}]', "line 1 is JSON, but no object"),
-    "deep": (b'{"a": ' + b"[" * 100_000, "line 1 is no JSON"),
-    "digits": (b'{"a": ' + b"9" * 5000 + b"}", "line 1 is no JSON"),
+    "cut off": (b'{"a": 1}\n{"a": ', "line 2 is not JSON"),
+    "two objects": (b'{"a": 1} {"b": 2}', "line 1 is not JSON"),
+    "over several lines": (b'{\n"a": 1\n}', "line 1 is not JSON"),
+    "an array": (b'[{"a": 1}]', "line 1 does not hold a JSON object"),
+    "deep": (b'{"a": ' + b"[" * 100_000, "line 1 is not JSON"),
+    "digits": (b'{"a": ' + b"9" * 5000 + b"}", "line 1 is not JSON"),
     "another encoding": ('{"a": 1}'.encode("utf-16"), "line 1 cannot be read as UTF-8 text: it is UTF-16"),
     "bytes": (b'{"a": 1}\n{"a": "\xff"}', "line 2 cannot be read as UTF-8 text"),
     "a line without end": (b" " * 99, "line 1 has more than"),

@@ -431,8 +431,8 @@ def test_a_part_that_was_lost_is_computed_again(source: Path, tmp_path: Path) ->
 def test_a_damaged_run_is_said(source: Path, tmp_path: Path) -> None:
     stopped(source, tmp_path / "out", 3)
     for said, why in (
-        ("{", "is no JSON"),
-        ("[]", "holds no table"),
+        ("{", "is not JSON"),
+        ("[]", "does not hold a JSON object"),
         ('{"part": "9"}', "names no part"),
     ):
         (tmp_path / ".out.partial/work/job.json").write_text(said)

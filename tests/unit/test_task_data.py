@@ -129,12 +129,12 @@ def test_a_split_that_is_needed_is_not_made_of_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ('{"a": 1}\n{"a": 2', "line 2, is no JSON"),
-        ("[1]\n", "line 1, is no JSON object"),
+        ('{"a": 1}\n{"a": 2', "line 2 is not JSON"),
+        ("[1]\n", "line 1 does not hold a JSON object"),
         ("", "holds no row"),
         ('{"a": 1}\n{"a": "b"}\n', "does not read as a data set"),
         ("\udcff", "cannot be read as UTF-8"),
-        ("[" * 100_000, "line 1, is no JSON"),
+        ("[" * 100_000, "line 1 is not JSON"),
     ],
 )
 def test_a_broken_file_is_named(content: str, problem: str, tmp_path: Path) -> None:

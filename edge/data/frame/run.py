@@ -21,6 +21,7 @@ from edge.data.frame.sources import Part
 from edge.data.frame.step import Form, Phase, Verdict, Whole
 from edge.data.frame.work import Job, Task, opened, starts_file, stepping, surveying, verdict_file
 from edge.errors import Damaged, EdgeError
+from edge.files.config import parse_json
 from edge.files.hashing import sha256
 from edge.system.progress import Progress
 
@@ -28,6 +29,7 @@ T = TypeVar("T")
 SCHEMA = 1
 MANIFEST, REPORT, REJECTED = "manifest.json", "report.json", "rejected.jsonl"
 _WORK, _JOB = "work", "job.json"
+_ANEW = "remove its folder, and begin again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,20 +116,12 @@ def _begun(partial: Path) -> dict[str, Any]:
     file = partial / _WORK / _JOB
     found = _read(file) if file.is_file() else {}
     if found and not (isinstance(found.get("part"), int) and found["part"] > 0):
-        raise Damaged(f"{file} names no part", fix="remove its folder, and begin again")
+        raise Damaged(f"{file} names no part", fix=_ANEW)
     return found
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except (ValueError, RecursionError) as error:
-        raise Damaged(
-            f"{file} is no JSON: {error}", fix="remove its folder, and begin again"
-        ) from None
-    if not isinstance(found, dict):
-        raise Damaged(f"{file} holds no table", fix="remove its folder, and begin again")
-    return found
+    return parse_json(file.read_bytes(), str(file), fix=_ANEW)
 
 
 def _finished(out: Path, told: Mapping[str, Any]) -> dict[str, Any]:
