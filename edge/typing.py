@@ -1,6 +1,6 @@
 """Array types, named by what they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,3 +16,4 @@ I32 = NDArray[np.int32]
 AnyArray = NDArray[Any]
 Fed = Sequence[int] | F32  # tokens [T], or rows [T, D] in their place
 Shape = tuple[int, ...]
+Say = Callable[[str], None]  # a line for the user, beside the result

@@ -5,7 +5,7 @@ their source.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -45,8 +45,7 @@ from edge.system.team import Team
 from edge.system.units import size
 from edge.text.ids import SpecialIds
 from edge.text.vocabulary import vocabulary_of
-
-Say = Callable[[str], None]
+from edge.typing import Say
 
 
 def unsaid(_note: str) -> None: ...

@@ -11,13 +11,14 @@ from typing import Any
 from edge.artifact.manifest import write_manifest
 from edge.artifact.pipeline import PipelineArtifact, PipelineManifest, fingerprint
 from edge.artifact.publishing import publishing
-from edge.convert.conversion import Say, convert, unsaid
+from edge.convert.conversion import convert, unsaid
 from edge.convert.options import Options
 from edge.errors import EdgeError
 from edge.families import Pipeline, pipeline_of
 from edge.source.headers import Headers, config_of
 from edge.system.progress import Progress
 from edge.text.conversations import system_message
+from edge.typing import Say
 
 TEXT = "text"  # the network that decodes
 _OF_TEXT: Mapping[str, Any] = {

@@ -7,7 +7,7 @@ pulls ask for that revision and accept only those bytes.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from edge.files.hashing import sha256
 from edge.source.headers import Headers
 from edge.source.hub import Repository, is_commit
 from edge.system.home import checkpoints, home
-
-Say = Callable[[str], None]
+from edge.typing import Say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

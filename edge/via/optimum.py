@@ -8,7 +8,7 @@ can be loaded.
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from edge.files.safetensors import SafetensorsFile
 from edge.source.headers import INDEX, weight_files
 from edge.source.pull import pin_of
 from edge.system.progress import silent
+from edge.typing import Say
 from edge.via import environment
 
 HERE = Path(__file__).parent
@@ -43,7 +44,6 @@ FILES = (
     "sentencepiece.bpe.model",
     "preprocessor_config.json",
 )
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,64 @@
+"""What each command does, as one function: the command line parses, calls one of these, and prints."""
+
+from edge.api.judging import (
+    ask_about_sheets,
+    ask_questions,
+    compare_artifacts,
+    eval_tasks,
+    eval_text,
+)
+from edge.api.keeping import pull_model
+from edge.api.making import app_of, convert_model, convert_via, plan_conversion
+from edge.api.opening import fastest_strategy, open_model, open_seeing, ready, told_of
+from edge.api.planning import plan_model
+from edge.api.proving import Verdict, inspect_path, verify_artifact, verify_files
+from edge.api.seeing import classify, look_at
+from edge.api.serving import serve_app, serve_model
+from edge.api.timing import Load, bench_artifact, bench_quality
+from edge.api.training import make_data, train_recipe
+from edge.quant.listing import list_recipes
+from edge.run.model import Chat, Model, Wish, load
+from edge.run.strategy import PLAIN, Strategy
+from edge.source.listing import list_models
+from edge.source.removal import remove
+
+__all__ = [
+    "PLAIN",
+    "Chat",
+    "Load",
+    "Model",
+    "Strategy",
+    "Verdict",
+    "Wish",
+    "app_of",
+    "ask_about_sheets",
+    "ask_questions",
+    "bench_artifact",
+    "bench_quality",
+    "classify",
+    "compare_artifacts",
+    "convert_model",
+    "convert_via",
+    "eval_tasks",
+    "eval_text",
+    "fastest_strategy",
+    "inspect_path",
+    "list_models",
+    "list_recipes",
+    "load",
+    "look_at",
+    "make_data",
+    "open_model",
+    "open_seeing",
+    "plan_conversion",
+    "plan_model",
+    "pull_model",
+    "ready",
+    "remove",
+    "serve_app",
+    "serve_model",
+    "told_of",
+    "train_recipe",
+    "verify_artifact",
+    "verify_files",
+]

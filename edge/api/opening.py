@@ -1,0 +1,120 @@
+"""Models ready to run: of an artifact, a checkpoint or an id."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edge.artifact import integrity
+from edge.artifact.manifest import Artifact
+from edge.artifact.pipeline import is_pipeline
+from edge.convert.options import Options, refuse_given
+from edge.convert.pipelines import is_of_several
+from edge.errors import EdgeError
+from edge.gguf.foreign import artifact_at, folder_only
+from edge.names import decoder_of
+from edge.pipelines.internvl import InternVL, load_internvl
+from edge.run.beside import ONE_DECODER, hashes, with_adapter
+from edge.run.classifier import Classifier, load_classifier
+from edge.run.first_use import artifact_of
+from edge.run.model import Model, load, prompt_ids
+from edge.run.strategy import PLAIN, Strategy
+from edge.source import registry
+from edge.source.checkpoint import Checkpoint
+from edge.source.naming import resolve
+from edge.system.progress import Progress
+from edge.text.chat import ChatTemplate
+from edge.text.tokenizer import Tokenizer
+
+
+def open_model(
+    model: str | None,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    unchecked: bool = False,
+    strategy: Strategy = PLAIN,
+    progress: Progress | None = None,
+    turns: bool = True,
+    adapter: Path | None = None,
+) -> Model | InternVL:
+    """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
+    if adapter is not None:
+        _refuse_foreign(model, adapter)
+    folder = ready(model, progress, runtime)
+    how: Any = {"threads": threads, "unchecked": unchecked, "strategy": strategy}
+    if is_pipeline(folder):
+        refuse_given(ONE_DECODER, {"--adapter": adapter})
+        return load_internvl(folder, **how)
+    return load(folder, turns=turns, adapter=adapter, progress=progress, **how)
+
+
+def _refuse_foreign(model: str | None, adapter: Path) -> None:
+    """An adapter of another model, before a checkpoint is converted for it."""
+    named = resolve(registry.DEFAULT if model is None else model)
+    if named.kind in ("artifact", "file"):
+        return
+    source = named.checkpoint()
+    if is_of_several(source):
+        refuse_given(ONE_DECODER, {"--adapter": adapter})
+    Checkpoint.open(source, adapter=adapter).close()
+
+
+def ready(model: str | None, progress: Progress | None = None, runtime: str | None = None) -> Path:
+    """The folder of an artifact, made now if need be; `runtime`: of this target."""
+    named = resolve(registry.DEFAULT if model is None else model)
+    return artifact_of(named, progress, runtime)
+
+
+def fastest_strategy(
+    folder: Path,
+    prompt: str,
+    *,
+    system: str | None,
+    raw: bool,
+    threads: int | None,
+    say: Callable[[str], None],
+    adapter: Path | None = None,
+) -> Strategy:
+    """What this prompt is decoded by fastest here, with the same answer."""
+    from edge.measure.tune import fastest
+
+    folder_only(folder, "tuned")
+    if is_pipeline(folder):
+        raise EdgeError("--fast is not of a model that sees", fix="leave it out")
+    artifact = Artifact.open(folder)
+    decoder_of(artifact.manifest.spec, artifact.manifest.name)  # refuses what decodes no text
+    integrity.check(artifact)
+    artifact = with_adapter(artifact, adapter)
+    tokenizer, template = Tokenizer.load(folder), ChatTemplate.load(folder)
+    ids = prompt_ids(tokenizer, template, prompt, system=system, raw=raw)
+    return fastest(artifact, ids, threads=threads, say=say)
+
+
+def told_of(adapter: Path | None) -> dict[str, Any]:
+    """What a result says of the adapter that it was made with: nothing of none."""
+    if adapter is None:
+        return {}
+    return {"adapter": {"folder": str(adapter), "files": hashes(adapter)}}
+
+
+def open_seeing(
+    model: str,
+    options: Options,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    unchecked: bool = False,
+    strategy: Strategy = PLAIN,
+    progress: Progress | None = None,
+) -> Classifier | InternVL:
+    """A network whose rows have names, or several that answer about pictures; `options`: of the conversion
+    that a checkpoint is run by.
+    """
+    folder = artifact_of(resolve(model), progress, runtime, options)
+    how: Any = {"threads": threads, "unchecked": unchecked}
+    if is_pipeline(folder):
+        return load_internvl(folder, strategy=strategy, **how)
+    if replace(strategy, reference=False) != PLAIN:
+        raise EdgeError("a classifier decodes no tokens", fix="leave out the options of decoding")
+    return load_classifier(artifact_at(folder), reference=strategy.reference, **how)

@@ -1,0 +1,43 @@
+"""Servers of models and of the app in a browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edge.errors import EdgeError, Unsupported
+from edge.pipelines.internvl import InternVL
+from edge.run.model import Model
+
+
+def serve_model(
+    open_: Callable[[], Model | InternVL],
+    *,
+    host: str,
+    port: int,
+    key: str | None,
+    names: tuple[str, ...],
+) -> None:
+    """Serve what is opened until interrupted; answers in progress are finished first."""
+    try:
+        from edge.serve.run import run
+    except ModuleNotFoundError as error:
+        raise _unserved(error) from None
+    opened = open_()
+    run(opened.model if isinstance(opened, InternVL) else opened, host, port, key=key, names=names)
+
+
+def serve_app(model: str | None, *, host: str, port: int, page: Path | None) -> None:
+    """Serve the browser's app with a model until interrupted: an artifact's folder, or the one of `edge app`."""
+    try:
+        from edge.serve.apps import run
+    except ModuleNotFoundError as error:
+        raise _unserved(error) from None
+    if model is None:
+        raise EdgeError("--app serves a folder", fix="name an artifact, or what `edge app` wrote")
+    run(Path(model), host, port, page=page)
+
+
+def _unserved(error: ModuleNotFoundError) -> Unsupported:
+    return Unsupported(
+        f"edge serve needs the package {error.name}, which is not installed",
+        fix="pip install 'edge-toolkit[serve]'",
+    )
