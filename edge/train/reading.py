@@ -1,6 +1,6 @@
 """Which recipe a file holds, and what else a run of it may be given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,21 @@ from edge.train.recipe import TrainingRecipe
 Recipe = TrainingRecipe | LessonsRecipe | NetworkRecipe
 
 
+# What a recipe alone of its kind has -> how it is read. One that has none of them is a decoder's.
+KINDS: Mapping[str, Callable[[Mapping[str, Any]], Recipe]] = {
+    "courses": lessons.of_table,
+    "examples": network.of_table,
+}
+
+
 def read(path: Path) -> Recipe:
-    """A recipe of a decoder; one of lessons, that has courses; or one of another network, that has examples."""
+    """A recipe, of the kind that its keys say."""
     return read_as(path, _made)
 
 
 def _made(raw: Mapping[str, Any]) -> Recipe:
-    if "courses" in raw:
-        return lessons.of_table(raw)
-    return network.of_table(raw) if "examples" in raw else recipe.of_table(raw)
+    kinds = [kind for key, kind in KINDS.items() if key in raw]
+    return (kinds[0] if kinds else recipe.of_table)(raw)
 
 
 def fonts_of(data: Sequence[str]) -> Path:

@@ -1,7 +1,9 @@
 """Training on torch: a recipe of texts or stories, or one of lessons with pictures, in a run's folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge.data import fonts
 from edge.errors import EdgeError
@@ -9,7 +11,7 @@ from edge.train import reading
 from edge.train.course import STATE
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
-from edge.train.recipe import changed
+from edge.train.recipe import TrainingRecipe, changed
 from edge_runtimes.torch.lessons import LessonsRun
 from edge_runtimes.torch.loop import Loop, begun
 from edge_runtimes.torch.network_run import NetworkRun
@@ -34,34 +36,47 @@ def train(
     if (out / STATE).exists() and not resume:
         raise EdgeError(f"{out} already holds a run", fix="resume it, or name another folder")
     with Ranks() as ranks, ranks.together():
-        written = _run(made, out, ranks, find=find, start=start, data=data)
+        written = _run(made, out, Given(ranks=ranks, find=find, start=start, data=data))
         ranks.leave()
         return written
 
 
-def _run(
-    made: reading.Recipe,
-    out: Path,
-    ranks: Ranks,
-    *,
-    find: Callable[[str], Path],
-    start: str | None,
-    data: Sequence[str],
-) -> Path | None:
-    run: Loop
-    if isinstance(made, LessonsRecipe):
-        run = LessonsRun(
-            made,
-            out,
-            fonts=fonts.found(reading.fonts_of(data)),
-            ranks=ranks,
-            start=None if start is None else find(start),
-        )
-    elif isinstance(made, NetworkRecipe):
-        run = NetworkRun(made, out, ranks=ranks, find=find, start=start, data=data)
-    else:
-        run = Run(changed(made, start=start, data=data), out, ranks=ranks, find=find)
-    if begun(out, ranks):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """What a run is given beside its recipe."""
+
+    ranks: Ranks
+    find: Callable[[str], Path]
+    start: str | None
+    data: Sequence[str]
+
+
+def _decoder(made: TrainingRecipe, out: Path, given: Given) -> Loop:
+    recipe = changed(made, start=given.start, data=given.data)
+    return Run(recipe, out, ranks=given.ranks, find=given.find)
+
+
+def _lessons(made: LessonsRecipe, out: Path, given: Given) -> Loop:
+    drawn = fonts.found(reading.fonts_of(given.data))
+    start = None if given.start is None else given.find(given.start)
+    return LessonsRun(made, out, fonts=drawn, ranks=given.ranks, start=start)
+
+
+def _network(made: NetworkRecipe, out: Path, given: Given) -> Loop:
+    how: Any = {"find": given.find, "start": given.start, "data": given.data}
+    return NetworkRun(made, out, ranks=given.ranks, **how)
+
+
+RUNS: Mapping[type, Callable[[Any, Path, Given], Loop]] = {
+    TrainingRecipe: _decoder,
+    LessonsRecipe: _lessons,
+    NetworkRecipe: _network,
+}
+
+
+def _run(made: reading.Recipe, out: Path, given: Given) -> Path | None:
+    run = RUNS[type(made)](made, out, given)
+    if begun(out, given.ranks):
         run.restore()
     else:
         run.begin()
