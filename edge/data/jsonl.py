@@ -24,7 +24,7 @@ def objects(
             raise unreadable(file, "there is no such file")
         try:
             with file.open("rb") as opened:
-                for number, line in enumerate(_lines(opened, file), 1):
+                for number, line in enumerate(lines(opened, file), 1):
                     update(line)
                     where = f"{file}, line {number}"
                     if content := _text(line if number > 1 else line.removeprefix(MARK), where):
@@ -51,7 +51,8 @@ def files(path: Path, *kinds: str) -> Iterator[Path]:
     yield from found
 
 
-def _lines(opened: IO[bytes], file: Path) -> Iterator[bytes]:
+def lines(opened: IO[bytes], file: Path) -> Iterator[bytes]:
+    """Each line of a file with its end; one that is too long is refused."""
     number = 0
     while line := opened.readline(LONGEST + 1):
         number += 1
