@@ -55,9 +55,10 @@ def served(folder: Path, **limits: Any) -> Iterator[tuple[str, Model]]:
     """The address of a server without a key, and the model it runs."""
     from edge.serve.app import create
     from edge.serve.guard import Limits
+    from edge.serve.texts import Texts
 
     model = load(folder, threads=1)
-    with serving(create(model, hosts=(), key=None, limits=Limits(**limits))) as port:
+    with serving(create(Texts(model), hosts=(), key=None, limits=Limits(**limits))) as port:
         yield f"http://127.0.0.1:{port}", model
 
 

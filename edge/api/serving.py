@@ -1,5 +1,6 @@
 """Servers of models and of the app in a browser."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +20,14 @@ def serve_model(
     """Serve what is opened until interrupted; answers in progress are finished first."""
     try:
         from edge.serve.run import run
+        from edge.serve.texts import Texts
     except ModuleNotFoundError as error:
         raise _unserved(error) from None
     opened = open_()
-    run(opened.model if isinstance(opened, InternVL) else opened, host, port, key=key, names=names)
+    model = opened.model if isinstance(opened, InternVL) else opened
+    if model.template is None:
+        print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
+    run(Texts(model), host=host, port=port, key=key, names=names)
 
 
 def serve_app(model: str | None, *, host: str, port: int, page: Path | None) -> None:

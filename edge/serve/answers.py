@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge.serve.engine import Job
+from edge.serve.replies import Reply
 
 Json = dict[str, Any]
 
@@ -49,14 +49,14 @@ TEXT = Form(
 )
 
 
-def whole(job: Job, form: Form, model: str) -> Json:
-    assert job.answer is not None
-    choice = _choice(form.message(job.answer.text), job.ending)
-    return form.head(form.whole, model) | {"choices": [choice], "usage": usage(job)}
+def whole(reply: Reply, form: Form, model: str) -> Json:
+    assert reply.answer is not None
+    choice = _choice(form.message(reply.answer.text), reply.ending)
+    return form.head(form.whole, model) | {"choices": [choice], "usage": usage(reply)}
 
 
 async def pieces(
-    job: Job, texts: AsyncIterator[str], form: Form, model: str, *, with_usage: bool
+    reply: Reply, texts: AsyncIterator[str], form: Form, model: str, *, with_usage: bool
 ) -> AsyncIterator[Json]:
     """Of a stream; only where the usage was asked for do pieces have that field."""
     head = form.head(form.piece, model) | ({"usage": None} if with_usage else {})
@@ -64,9 +64,9 @@ async def pieces(
         yield head | {"choices": [_choice(said)]}
     async for text in texts:
         yield head | {"choices": [_choice(form.delta(text))]}
-    yield head | {"choices": [_choice(form.delta(""), job.ending)]}
+    yield head | {"choices": [_choice(form.delta(""), reply.ending)]}
     if with_usage:
-        yield head | {"choices": [], "usage": usage(job)}
+        yield head | {"choices": [], "usage": usage(reply)}
 
 
 def event(value: Mapping[str, Any]) -> str:
@@ -77,13 +77,13 @@ def _choice(said: Json, ending: str | None = None) -> Json:
     return {"index": 0, **said, "finish_reason": ending, "logprobs": None}
 
 
-def usage(job: Job) -> Json:
-    assert job.answer is not None
-    generation = job.answer.generation
+def usage(reply: Reply) -> Json:
+    assert reply.answer is not None
+    generation = reply.answer.generation
     made, read = len(generation.tokens), len(generation.prompt)
     return {
-        "prompt_tokens": job.prompt_tokens,
+        "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": made,
-        "total_tokens": job.prompt_tokens + made,
-        "prompt_tokens_details": {"cached_tokens": job.prompt_tokens - read},
+        "total_tokens": reply.prompt_tokens + made,
+        "prompt_tokens_details": {"cached_tokens": reply.prompt_tokens - read},
     }

@@ -15,9 +15,9 @@ from edge.decode.grammar import Grammar
 from edge.decode.sampling import Sampling
 from edge.errors import EdgeError
 from edge.run.model import Model, Sight, Wish
-from edge.serve.engine import Asked
 from edge.serve.fields import FieldError, Inert, Only, Strict
 from edge.serve.pictures import ImageURL, Shown, rows_of, show, shown
+from edge.serve.replies import Asked
 from edge.text.chat import Message
 
 TEXT = 1 << 20  # characters of one text

@@ -8,28 +8,24 @@ import uvicorn
 from fastapi import FastAPI
 
 from edge.errors import EdgeError
-from edge.run.model import Model
 from edge.serve.app import create
-from edge.serve.guard import LOOPBACK, Limits
-from edge.serve.pictures import BODY
+from edge.serve.guard import LOOPBACK
+from edge.serve.offers import Offer
 
 CONNECTIONS = 256  # at once, those that only wait included; past it nothing is read
 IDLE = 120  # seconds: longer than any usual client keeps a connection (90), lest it writes into a closed one
 GRACE = 30  # seconds that an answer in progress may take after Ctrl-C
 
 
-def run(model: Model, host: str, port: int, *, key: str | None, names: tuple[str, ...]) -> None:
-    """Serve a model on an address; anything but loopback needs a key."""
+def run(*offers: Offer, host: str, port: int, key: str | None, names: tuple[str, ...]) -> None:
+    """Serve models on an address; anything but loopback needs a key."""
     if host not in LOOPBACK and not key:
         raise EdgeError(
             f"{host} can be reached by others, so clients must give a key",
             fix="give --key or set EDGE_API_KEY, or listen on 127.0.0.1",
         )
-    if model.template is None:
-        print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
-    limits = Limits() if model.sight is None else Limits(body=BODY)
-    app = create(model, hosts=(host, *names), key=key, limits=limits)
-    until_told(app, host, port, what=f"serving {model.artifact.manifest.name}")
+    app = create(*offers, hosts=(host, *names), key=key)
+    until_told(app, host, port, what=f"serving {' and '.join(one.name for one in offers)}")
 
 
 def until_told(app: FastAPI, host: str, port: int, *, what: str) -> None:

@@ -48,9 +48,12 @@ def url(artifact: Path) -> Iterator[str]:
     from edge.serve.app import create
     from edge.serve.guard import Limits
     from edge.serve.pictures import BODY
+    from edge.serve.texts import Texts
 
     limits = Limits(body=BODY, tokens=TOKENS)
-    with serving(create(load_internvl(artifact).model, hosts=(), key=None, limits=limits)) as port:
+    with serving(
+        create(Texts(load_internvl(artifact).model), hosts=(), key=None, limits=limits)
+    ) as port:
         yield f"http://127.0.0.1:{port}"
 
 

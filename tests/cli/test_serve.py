@@ -22,6 +22,7 @@ pytest.importorskip("uvicorn")
 
 from edge.serve.app import create  # noqa: E402 - only with the extra
 from edge.serve.guard import Limits  # noqa: E402
+from edge.serve.texts import Texts  # noqa: E402
 
 KEY = "a key"
 ASK = [{"role": "user", "content": "Lily found a ball."}]
@@ -35,7 +36,7 @@ def talking(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(talking: Path) -> Iterator[str]:
-    app = create(load(talking, threads=1), hosts=("edge.test",), key=KEY, limits=LIMITS)
+    app = create(Texts(load(talking, threads=1)), hosts=("edge.test",), key=KEY, limits=LIMITS)
     with serving(app) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -232,7 +233,7 @@ def test_a_server_compacts_as_it_is_told(
     edge: Edge, talking: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[Model] = []
-    monkeypatch.setattr("edge.serve.run.run", lambda model, *_, **__: served.append(model))
+    monkeypatch.setattr("edge.serve.run.run", lambda offer, **_: served.append(offer._model))
     done = edge("serve", talking, "--snapkv", "64", "--snapkv-for", "reuse")
     assert (done.code, "a second question sees what the first saw" in done.err) == (0, True)
     compact = served[0].decoder

@@ -28,6 +28,7 @@ openai = pytest.importorskip("openai")
 from edge.serve import pictures  # noqa: E402 - only with the extra
 from edge.serve.app import create  # noqa: E402
 from edge.serve.guard import Limits  # noqa: E402
+from edge.serve.texts import Texts  # noqa: E402
 
 WISH = Wish(max_tokens=6)
 
@@ -59,7 +60,7 @@ def alone(artifact: Path) -> InternVL:
 def served(artifact: Path) -> Iterator[tuple[str, InternVL]]:
     model = load_internvl(artifact)
     limits = Limits(body=1 << 20, tokens=64, seconds=60)
-    with serving(create(model.model, hosts=(), key=None, limits=limits)) as port:
+    with serving(create(Texts(model.model), hosts=(), key=None, limits=limits)) as port:
         yield f"http://127.0.0.1:{port}/v1", model
 
 

@@ -428,9 +428,10 @@ def _client() -> Any:
     from edge.run.model import load
     from edge.serve.app import create
     from edge.serve.guard import Limits
+    from edge.serve.texts import Texts
 
     app = create(
-        load(_artifact(), threads=1), hosts=(), key=None, limits=Limits(tokens=2, seconds=9)
+        Texts(load(_artifact(), threads=1)), hosts=(), key=None, limits=Limits(tokens=2, seconds=9)
     )
     return TestClient(app, base_url="http://127.0.0.1")
 

@@ -25,6 +25,7 @@ httpx = pytest.importorskip("httpx")
 
 from edge.serve.app import create  # noqa: E402 - only with the extra
 from edge.serve.guard import Limits  # noqa: E402
+from edge.serve.texts import Texts  # noqa: E402
 
 ASK = {"model": "it", "messages": [{"role": "user", "content": "Lily"}], "max_tokens": 1}
 CHAT = "/v1/chat/completions"
@@ -39,7 +40,9 @@ def artifact(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def port(artifact: Path) -> Iterator[int]:
     limits = Limits(body=BODY, queue=2, tokens=8, seconds=20)
-    with serving(create(load(artifact, threads=1), hosts=(), key=None, limits=limits)) as port:
+    with serving(
+        create(Texts(load(artifact, threads=1)), hosts=(), key=None, limits=limits)
+    ) as port:
         yield port
 
 
@@ -283,7 +286,7 @@ def test_what_browsers_are_told(port: int) -> None:
 def test_a_key_is_compared_as_a_whole(artifact: Path) -> None:
     key = "a key of mine"
     limits = Limits(body=BODY, queue=2, tokens=8, seconds=20)
-    app = create(load(artifact, threads=1), hosts=(), key=key, limits=limits)
+    app = create(Texts(load(artifact, threads=1)), hosts=(), key=key, limits=limits)
     with serving(app) as port:
         assert post(port, Authorization=f"Bearer {key}").status_code == 200
         for wrong in (

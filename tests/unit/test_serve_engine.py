@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from edge.errors import EdgeError
 from edge.run.model import Wish
-from edge.serve.engine import PATIENCE, Asked, Busy, Engine, Job
+from edge.serve.engine import PATIENCE, Busy, Engine, Job
+from edge.serve.replies import Asked, Reply
 from edge.system.cancellation import go_on
 
 
@@ -54,25 +56,32 @@ class Speaker:
             raise Panic("it is wrong")
         return Slow(ids[0], self._silent)
 
+    def forget(self) -> None:
+        return
+
 
 @pytest.fixture(autouse=True)
 def _anew() -> None:
     Slow.running = Slow.most = Slow.made = 0
 
 
-def engine(*, silent: bool = False, **limits: Any) -> Engine:
-    return Engine(Speaker(silent=silent), **({"queue": 8, "seconds": 10.0} | limits))
+def engine(**limits: Any) -> Engine:
+    return Engine(**({"queue": 8, "seconds": 10.0} | limits))
 
 
 async def never() -> None:
     await asyncio.Event().wait()
 
 
-def start(made: Engine, tokens: int = 20, gone: Any = never) -> Job:
-    return made.start(lambda: Asked([tokens], Wish()), gone)
+def reply(tokens: int, *, silent: bool = False) -> Reply:
+    return Reply(Speaker(silent=silent), lambda: Asked([tokens], Wish()))
 
 
-async def text(job: Job) -> str:
+def start(made: Engine, tokens: int = 20, gone: Any = never, *, silent: bool = False) -> Job[str]:
+    return made.start(reply(tokens, silent=silent), gone)
+
+
+async def text(job: Job[str]) -> str:
     return "".join([piece async for piece in job.pieces()])
 
 
@@ -144,14 +153,26 @@ def test_a_prompt_is_read_no_further_when_its_reader_leaves() -> None:
     reader = Reader()
 
     async def ask() -> None:
-        made = Engine(reader, queue=1, seconds=10)
-        job = start(made)
+        made = engine()
+        job = made.start(Reply(reader, lambda: Asked([20], Wish())), never)
         await until(lambda: reader.pieces)
         job.leave()
         await until(lambda: not made._tasks, 0.5)
 
     asyncio.run(ask())
     assert (reader.pieces < 20, reader.forgotten, Slow.made) == (True, 1, 0)
+
+
+def test_a_prompt_that_takes_all_of_the_time_is_an_error_and_no_empty_answer() -> None:
+    reader = Reader()
+
+    async def ask() -> None:
+        job = engine(seconds=0.1).start(Reply(reader, lambda: Asked([20], Wish())), never)
+        with pytest.raises(EdgeError, match="the time is up"):
+            await text(job)
+
+    asyncio.run(ask())
+    assert reader.forgotten == 1
 
 
 def test_who_leaves_the_queue_frees_the_place_while_another_is_answered() -> None:
@@ -177,13 +198,13 @@ def test_who_leaves_frees_the_model_between_two_tokens(silent: bool) -> None:
     """Also where the tokens make no text for long: then no piece comes at which to look."""
 
     async def ask() -> str:
-        made = engine(silent=silent)
+        made = engine()
         left = asyncio.Event()
-        reader = asyncio.create_task(text(start(made, 100_000, left.wait)))
+        reader = asyncio.create_task(text(start(made, 100_000, left.wait, silent=silent)))
         await until(lambda: Slow.made)
         left.set()
         await asyncio.wait_for(reader, 1)
-        return await asyncio.wait_for(text(start(made, 3)), 2)
+        return await asyncio.wait_for(text(start(made, 3, silent=silent)), 2)
 
     assert asyncio.run(ask()) == ("" if silent else "xxx")
 
@@ -192,7 +213,8 @@ def test_what_is_prepared_slowly_keeps_no_place_when_nobody_waits_for_it() -> No
     async def ask() -> str:
         made = engine(queue=0)
         left = asyncio.Event()
-        asleep = made.start(lambda: time.sleep(0.3) or Asked([500], Wish()), left.wait)
+        slow = Reply(Speaker(), lambda: time.sleep(0.3) or Asked([500], Wish()))
+        asleep = made.start(slow, left.wait)
         await asyncio.sleep(0.02)
         with pytest.raises(Busy):
             start(made)
@@ -229,8 +251,8 @@ def test_the_loop_that_ends_stops_the_model() -> None:
 @pytest.mark.parametrize("silent", [False, True])
 def test_an_answer_that_takes_too_long_is_cut_off(silent: bool) -> None:
     async def ask() -> tuple[str, str]:
-        job = start(engine(seconds=0.05, silent=silent), 100_000)
-        return await text(job), job.ending
+        late = reply(100_000, silent=silent)
+        return await text(engine(seconds=0.05).start(late, never)), late.ending
 
     said, ending = asyncio.run(ask())
     assert (ending, bool(said)) == ("length", not silent)
@@ -243,7 +265,7 @@ def test_an_error_reaches_who_asked_and_frees_the_turn() -> None:
 
     async def ask() -> str:
         made = engine()
-        for job in (start(made, 0), made.start(wrong, never)):
+        for job in (start(made, 0), made.start(Reply(Speaker(), wrong), never)):
             with pytest.raises((ValueError, RuntimeError), match="it is wrong"):
                 await asyncio.wait_for(text(job), 1)
         return await text(start(made, 2))
