@@ -50,11 +50,12 @@ def run(
     resume: bool = False,
     seed: int = 0,
     means: Means | None = None,
+    engine: str = "text",
     **options: str,
 ) -> dict[str, Any]:
-    """The engine `text`, in this process unless a crew is given."""
+    """An engine, in this process unless a crew is given."""
     order = Order(
-        engine="text",
+        engine=engine,
         sources=tuple(map(str, sources)),
         options=options,
         means=means or Means(),

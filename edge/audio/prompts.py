@@ -47,7 +47,7 @@ def as_prompt(sound: Sound, prompting: Prompting) -> Sound:
         8, _CLIPPED * sound.samples.size
     ):
         notes.append("it is clipped: a voice recorded less loud will be imitated better")
-    samples = _spoken(samples, prompting.rate)
+    samples = samples[spoken(samples, prompting.rate)]
     seconds = samples.size / prompting.rate
     if seconds < prompting.shortest:
         raise EdgeError(
@@ -75,13 +75,15 @@ def _cut(samples: F32, prompting: Prompting) -> F32:
     return samples[: (late + int(loud.argmin()) + 1) * framing.hop]
 
 
-def _spoken(samples: F32, rate: int) -> F32:
-    """From the first frame that is not quiet to the last."""
+def spoken(samples: F32, rate: int) -> slice:
+    """From the first frame that is not quiet to the last, and a margin: all of a sound that has hardly a frame."""
     framing = Framing(rate=rate, hop=rate // 100, window=rate // 50)
     if samples.size < 4 * framing.window:
-        return samples
+        return slice(0, samples.size)
     loud = loudness(samples, framing)
     heard = np.flatnonzero(loud > _QUIET * loud.max())
+    if not heard.size:
+        return slice(0, 0)
     margin = int(_MARGIN * rate)
     start = max(0, int(heard[0]) * framing.hop - margin)
-    return samples[start : (int(heard[-1]) + 1) * framing.hop + margin]
+    return slice(start, min(samples.size, (int(heard[-1]) + 1) * framing.hop + margin))

@@ -57,7 +57,7 @@ def make(
         job=job,
         form=engine.form(chosen, means),
         told=json.loads(json.dumps(told)),
-        part=sources.PART if means.model is None else _ASKED,
+        part=job.reading().part or (sources.PART if means.model is None else _ASKED),
     )
     report = run.run(wanted, order.sources, out, hire, resume=resume, progress=progress)
     return {"path": str(out), "engine": engine.name, **report}

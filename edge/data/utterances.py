@@ -18,6 +18,7 @@ import numpy as np
 from edge.audio.spectra import MELS, log_mel
 from edge.data import jsonl
 from edge.data.frame.places import line
+from edge.data.frame.sink import BESIDE
 from edge.errors import Damaged, EdgeError
 from edge.files.config import parse_json
 from edge.text.spoken.symbols import PAD, table
@@ -34,7 +35,6 @@ SPLITS = (
     TEXT,
 )  # to learn from; of voices that are held out; texts that are, in other voices
 SOUND = "sound"  # of a row: where its sound begins, its bytes, and their CRC-32
-_SUFFIX = ".i16"
 _FIX = "make the folder again with edge data speech"
 _TENTHS = 10.0
 _FULL = 32768.0
@@ -91,7 +91,7 @@ class Utterances:
         with place.file.open("rb") as file:
             file.seek(place.line)
             row = parse_json(file.readline(), place.where, fix=_FIX)
-        sound = place.file.with_suffix(_SUFFIX)
+        sound = place.file.with_suffix(BESIDE)
         if sound not in self._open:
             self._open[sound] = np.memmap(sound, "<i2", "r")
         begin = place.begin // 2
@@ -139,7 +139,7 @@ def write(
     """A folder of so many rows, in one file: for tests and small sets. `edge data speech` makes larger ones."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, begin = [], 0
-    with (folder / f"data-00000{_SUFFIX}").open("wb") as sound:
+    with (folder / f"data-00000{BESIDE}").open("wb") as sound:
         for utterance, split in zip(utterances, splits or [TRAIN] * len(utterances), strict=True):
             row, content = packed(utterance)
             rows.append(row | {"split": split, SOUND: placed(begin, content)})
@@ -166,7 +166,7 @@ class _Place:
 
 def _rows(file: Path, split: str, update: Callable[[bytes], object]) -> Iterator[_Place]:
     """Those of a split in one file; each row of it is checked."""
-    sound = file.with_suffix(_SUFFIX)
+    sound = file.with_suffix(BESIDE)
     size = sound.stat().st_size if sound.is_file() else 0
     begin = 0
     with file.open("rb") as opened:

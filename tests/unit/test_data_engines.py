@@ -283,7 +283,9 @@ def test_a_wrong_setting_is_refused_before_anything(
 
 
 def test_an_engine_that_there_is_not() -> None:
-    with pytest.raises(EdgeError, match=r"there is no engine 'in3'\s+fix: use one of: text"):
+    with pytest.raises(
+        EdgeError, match=r"there is no engine 'in3'\s+fix: use one of: speech, text"
+    ):
         engines.find("in3")
 
 
@@ -463,11 +465,13 @@ def test_workers_refuse_as_this_process_does(source: Path, tmp_path: Path) -> No
     (source / "a.jsonl").unlink()
     (source / "d.txt").write_text(prose(8))
     crew = Processes(2)
-    request = work.surveying([sources.Source("x", tmp_path / "nothing.jsonl")], 10)
+    request = work.surveying([sources.Source("x", tmp_path / "nothing.jsonl")], 10, [])
     try:
         answers = [
             work.opened(one)
-            for one in crew.each([work.surveying([s], 9) for s in sources.find([str(source)])])
+            for one in crew.each(
+                [work.surveying([s], 9, [".jsonl"]) for s in sources.find([str(source)])]
+            )
         ]
         assert len(answers) == 3
         with pytest.raises(EdgeError, match=r"nothing\.jsonl cannot be read"):

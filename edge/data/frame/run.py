@@ -17,8 +17,7 @@ from edge.artifact.publishing import alone, partial_of, publishing
 from edge.data.frame import sink, sources
 from edge.data.frame.crew import Crew
 from edge.data.frame.places import Counts, Place, line, written
-from edge.data.frame.sources import Part
-from edge.data.frame.step import Form, Phase, Verdict, Whole
+from edge.data.frame.step import Form, Part, Phase, Verdict, Whole
 from edge.data.frame.work import Job, Task, opened, starts_file, stepping, surveying, verdict_file
 from edge.errors import Damaged, EdgeError
 from edge.files.config import parse_json
@@ -54,7 +53,8 @@ def run(
     progress: Progress,
 ) -> dict[str, Any]:
     """Make the folder `out` of the sources -> its report."""
-    found = sources.find(given)
+    reading = wanted.job.reading()
+    found = sources.find(given, reading)
     _refuse(out, resume)
     begun = _begun(partial_of(out))
     if begun:
@@ -62,7 +62,7 @@ def run(
     size = begun.get("part", wanted.part)
     with closing(hire()) as crew:
         some = together(found, [source.path.stat().st_size for source in found], size)
-        asked = [surveying(files, size) for files, _ in some]
+        asked = [surveying(files, size, reading.lined) for files, _ in some]
         with progress("reading the sources", sum(read for _, read in some)) as advance:
             surveys = []
             for (_, read), said in zip(some, crew.each(asked), strict=True):
@@ -257,6 +257,8 @@ class _Run:
         files = {
             s.name: {"rows": s.rows, "bytes": s.bytes, "sha256": s.sha256} for s in made.shards
         }
+        for beside in (shard.beside for shard in made.shards if shard.beside):
+            files[beside.name] = {"bytes": beside.bytes, "sha256": beside.sha256}
         rejected = self._folder / REJECTED
         files[REJECTED] = {"bytes": rejected.stat().st_size, "sha256": sha256(rejected)}
         with written(self._folder / MANIFEST, by=self._work) as file:
@@ -281,7 +283,7 @@ class _Run:
             "rows": rows,
             **tokens,
             "files": len(made.shards),
-            "bytes": sum(shard.bytes for shard in made.shards),
+            "bytes": sum(shard.bytes + shard.beside_bytes for shard in made.shards),
             "reasons": {
                 step: reasons for one in of_phases for step, reasons in one.dropped.items()
             },

@@ -38,6 +38,7 @@ def setting(
 def read(kind: type[T], given: Mapping[str, str], engine: str) -> T:
     """The parameters that were given as texts, with the defaults of the others."""
     known = about(kind)
+    given = {name.replace("-", "_"): text for name, text in given.items()}
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
         raise EdgeError(
@@ -72,6 +73,8 @@ def _read(hint: Any, text: str, known: About) -> Any:
         if len(parts) != len(get_args(hint)):
             raise ValueError
         return tuple(_number(float, part, known) for part in parts)
+    if hint is str:
+        return text
     if hint is bool:
         if text not in _WORDS:
             raise ValueError

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from edge.data.frame import arrow
-from edge.data.frame.step import Drop, Row
+from edge.data.frame.step import Drop, Part, Reading, Row
 from edge.errors import EdgeError, Unsupported
 from edge.files.hashing import sha256
 from edge.files.texts import MARK, other
 
-PART = 4 << 20  # bytes of JSON lines that are read apart from others
+PART = 4 << 20  # bytes of a source that are worked on together
 _CHUNK = 1 << 20
 TEXTS, LINES, TABLES = (".txt", ".md"), (".jsonl", ".jsonl.gz", ".jsonl.zst"), (".parquet",)
 KINDS = (*TEXTS, *LINES, *TABLES)
@@ -41,22 +41,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Bytes of a file, of which the first begins `line`. `sha256`: of these bytes."""
-
-    name: str
-    path: str
-    begin: int
-    end: int
-    line: int
-    sha256: str
-
-    @property
-    def size(self) -> int:
-        return self.end - self.begin
-
-
-@dataclass(frozen=True, slots=True)
 class Survey:
     """What a file holds: its hash, and its parts."""
 
@@ -64,9 +48,12 @@ class Survey:
     parts: tuple[Part, ...]
 
 
-def find(given: Sequence[str]) -> list[Source]:
-    """The files that were named, and those of folders by name; what nobody can read is refused now."""
-    paths = [path for name in given for path in _files(Path(name))]
+def find(given: Sequence[str], reading: Reading | None = None) -> list[Source]:
+    """The files that were named, and those of folders by name: texts, if it is not said what is read. What nobody can
+    read is refused now.
+    """
+    reading = reading or TEXTUAL
+    paths = [path for name in given for path in _files(Path(name), reading)]
     counts = Counter(path.resolve() for path in paths)
     twice = next((path for path, count in counts.items() if count > 1), None)
     if twice is not None:
@@ -74,14 +61,14 @@ def find(given: Sequence[str]) -> list[Source]:
     above = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
     found = [Source(path.absolute().relative_to(above).as_posix(), path) for path in paths]
     for source in found:
-        _check(source)
+        _check(source, reading.kinds)
     return found
 
 
-def survey(source: Source, size: int = PART) -> Survey:
-    """Read a file through once: its hash, and where it can be cut."""
+def survey(source: Source, size: int, lined: Sequence[str] = (".jsonl",)) -> Survey:
+    """Read a file through once: its hash, and where it can be cut: between lines, if it is of such a kind."""
     try:
-        if _kind(source.path) != ".jsonl":
+        if not source.path.name.lower().endswith(tuple(lined)):
             digest, end = sha256(source.path), source.path.stat().st_size
             whole = Part(source.name, str(source.path.absolute()), 0, end, 1, digest)
             return Survey(digest, (whole,))
@@ -103,48 +90,49 @@ Read = tuple[int, dict[str, Any] | Drop]
 
 
 def _read(part: Part, longest: int) -> Iterator[Read]:
-    kind = _kind(Path(part.path))
+    kind = _kind(Path(part.path), KINDS)
     if kind in TABLES:
         yield from _table(part, longest)
         return
-    with _opened(part) as file:
+    with opened(part) as file:
         if kind in TEXTS:
             yield 1, _text(file, longest)
         else:
-            yield from _lines(file, part.line, longest)
+            for number, content in lines(file, part.line, longest):
+                yield number, content if isinstance(content, Drop) else parsed(content)
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, reading: Reading) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = [file for file in path.rglob("*") if _of_folder(file, path)]
+    found = [file for file in path.rglob("*") if _of_folder(file, path, reading.kinds)]
     if not found:
         raise EdgeError(
-            f"{path} holds no file of {', '.join(KINDS)}", fix="name the files themselves"
+            f"{path} holds no file of {', '.join(reading.kinds)}", fix="name the files themselves"
         )
-    return sorted(found, key=lambda file: file.relative_to(path).parts)
+    return reading.chosen(sorted(found, key=lambda file: file.relative_to(path).parts))
 
 
-def _of_folder(file: Path, folder: Path) -> bool:
+def _of_folder(file: Path, folder: Path, kinds: Sequence[str]) -> bool:
     """Whether a file is one of its texts: nothing hidden is (a run may lie there), nor what lies elsewhere."""
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    known = not hidden and _kind(file) is not None and file.is_file()
+    known = not hidden and _kind(file, kinds) is not None and file.is_file()
     return known and file.resolve().is_relative_to(folder.resolve())
 
 
-def _kind(path: Path) -> str | None:
+def _kind(path: Path, kinds: Sequence[str]) -> str | None:
     name = path.name.lower()
     return next(
-        (kind for kind in sorted(KINDS, key=len, reverse=True) if name.endswith(kind)), None
+        (kind for kind in sorted(kinds, key=len, reverse=True) if name.endswith(kind)), None
     )
 
 
-def _check(source: Source) -> None:
-    kind = _kind(source.path)
+def _check(source: Source, kinds: Sequence[str]) -> None:
+    kind = _kind(source.path, kinds)
     if not source.path.is_file():  # a pipe or a device may never end
         raise EdgeError(f"there is no file {source.path}", fix="check the name")
     if kind is None:
-        raise EdgeError(f"{source.path} is of no kind that is read", fix=f"give {', '.join(KINDS)}")
+        raise EdgeError(f"{source.path} is of no kind that is read", fix=f"give {', '.join(kinds)}")
     if kind in (".parquet", ".jsonl.zst") and not arrow.there():
         raise Unsupported(
             f"{source.path} needs the package pyarrow, which is not installed",
@@ -206,14 +194,14 @@ class _Range:
 
 
 @contextmanager
-def _opened(part: Part) -> Iterator["_Lines"]:
+def opened(part: Part) -> Iterator["_Lines"]:
     """The bytes of a part, unpacked; once they were read they must be those that were surveyed."""
     path = Path(part.path)
     try:
         with path.open("rb") as file:
             file.seek(part.begin)
             raw = _Range(file, part.size)
-            yield _Lines(_unpacked(raw, _kind(path)))
+            yield _Lines(_unpacked(raw, _kind(path, KINDS)))
             seen = raw.drain()
     except FileNotFoundError as error:
         _unreadable(path, error)
@@ -285,7 +273,8 @@ def _text(file: _Lines, longest: int) -> dict[str, Any] | Drop:
     return {"text": text} if text.strip() else Drop("empty")
 
 
-def _lines(file: _Lines, first: int, longest: int) -> Iterator[Read]:
+def lines(file: _Lines, first: int, longest: int) -> Iterator[tuple[int, bytes | Drop]]:
+    """Each line and its number, of which the first is given; of one that is too long or cut off, that it is."""
     number = first
     while True:
         try:
@@ -302,7 +291,7 @@ def _lines(file: _Lines, first: int, longest: int) -> Iterator[Read]:
         content, long = found
         if number == 1:
             content = content.removeprefix(MARK)
-        yield number, Drop("too long", f"more than {longest} bytes") if long else parsed(content)
+        yield number, Drop("too long", f"more than {longest} bytes") if long else content
         number += 1
 
 
@@ -371,3 +360,6 @@ def _table(part: Part, longest: int) -> Iterator[Read]:
             made = _record(row)
             long = isinstance(made, dict) and len(made["text"].encode(errors="replace")) > longest
             yield number, Drop("too long", f"more than {longest} bytes") if long else made
+
+
+TEXTUAL = Reading(kinds=KINDS, records=records, lined=(".jsonl",))

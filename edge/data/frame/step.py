@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edge.typing import I64, U8
@@ -35,6 +36,37 @@ class Drop:
 
     reason: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a file, of which the first begins `line`. `sha256`: of these bytes."""
+
+    name: str
+    path: str
+    begin: int
+    end: int
+    line: int
+    sha256: str
+
+    @property
+    def size(self) -> int:
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """Which files an engine reads: those whose names end so, and of a folder's such files those that are `chosen`, as
+    others belong to them. `records`: those of a part whose files are of these kinds, at most so many bytes each; of one
+    that cannot be read, why. `lined`: kinds that are a record a line, and are cut between lines. `part`: bytes that are
+    worked on together, if not as many as the frame has it.
+    """
+
+    kinds: tuple[str, ...]
+    records: Callable[[Part, int], Iterator[Row | tuple[Row, Drop]]]
+    lined: tuple[str, ...] = ()
+    chosen: Callable[[list[Path]], list[Path]] = lambda files: files
+    part: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,11 +122,13 @@ class Phase:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Form:
     """How rows are written: files of at most so many bytes; `length`: as rows of so many tokens, of all rows' one
-    after another.
+    after another. `beside`: the field whose bytes, which a step gave as base64, lie in a file beside their rows', where
+    they can be mapped; a row says where they begin, how many they are, and their CRC-32.
     """
 
     shard: int
     length: int | None = None
+    beside: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +154,7 @@ class Engine:
     steps: Callable[[Any, Means], tuple[Step, ...]]
     form: Callable[[Any, Means], Form]
     check: Callable[[frozenset[str], Any, Means], None]
+    reading: Reading | None = None
 
 
 def phases(steps: Sequence[Step]) -> list[Phase]:

@@ -16,8 +16,19 @@ import numpy as np
 from edge.data import engines
 from edge.data.frame import sources
 from edge.data.frame.places import KINDS, Counts, Place, line, packed, unpacked, written
-from edge.data.frame.sources import Part, Source
-from edge.data.frame.step import Drop, Dropped, Means, Phase, Row, phases, seed_of, through
+from edge.data.frame.sources import Source
+from edge.data.frame.step import (
+    Drop,
+    Dropped,
+    Means,
+    Part,
+    Phase,
+    Reading,
+    Row,
+    phases,
+    seed_of,
+    through,
+)
 from edge.errors import Damaged, EdgeError, Unsupported
 
 
@@ -30,6 +41,9 @@ class Job:
     longest: int  # bytes of a record
     settings: Mapping[str, Any]
     means: Means
+
+    def reading(self) -> Reading:
+        return engines.find(self.engine).reading or sources.TEXTUAL
 
     def phases(self) -> list[Phase]:
         engine = engines.find(self.engine)
@@ -52,10 +66,10 @@ class Task:
         return sum(part.size for part in self.parts)
 
 
-def surveying(files: Sequence[Source], size: int) -> str:
-    """Ask for what some files hold, in parts of so many bytes."""
+def surveying(files: Sequence[Source], size: int, lined: Sequence[str]) -> str:
+    """Ask for what some files hold, in parts of so many bytes where they are of such kinds."""
     named = [[source.name, str(source.path.absolute())] for source in files]
-    return json.dumps({"files": named, "size": size})
+    return json.dumps({"files": named, "size": size, "lined": lined})
 
 
 def stepping(task: Task) -> str:
@@ -68,8 +82,8 @@ def answer(request: str) -> str:
     try:
         if "job" not in asked:
             files = [Source(name, Path(path)) for name, path in asked["files"]]
-            surveys = [asdict(sources.survey(file, asked["size"])) for file in files]
-            return json.dumps({"surveys": surveys})
+            found = [sources.survey(file, asked["size"], asked["lined"]) for file in files]
+            return json.dumps({"surveys": [asdict(survey) for survey in found]})
         return json.dumps(asdict(_step(_task(asked))))
     except EdgeError as error:
         return json.dumps({"refused": [error.problem, error.fix, error.code]})
@@ -131,8 +145,9 @@ def _outcomes(task: Task, phase: Phase, counts: Counts) -> Iterator[Row | Droppe
 
 
 def _read(task: Task) -> Iterator[Row | Dropped]:
+    records = task.job.reading().records
     for part in task.parts:
-        for found in sources.records(part, task.job.longest):
+        for found in records(part, task.job.longest):
             yield found if isinstance(found, Row) else Dropped(found[0], "read", found[1])
 
 

@@ -22,10 +22,12 @@ _MOST = 100  # ids, of the networks that are published (arXiv 2404.14700's code)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """`spellings`: alphabet -> spelling -> symbols, vowels without a stress; `longest` of its spellings."""
+    """`spellings`: alphabet -> spelling -> symbols, vowels without a stress; `longest` of its spellings; `marks`:
+    how many symbols are no sounds, the first ones."""
 
     symbols: tuple[str, ...]
     ids: Mapping[str, int]
+    marks: int
     vowels: frozenset[str]
     spellings: Mapping[str, Mapping[str, Phonemes]]
 
@@ -41,6 +43,7 @@ def table() -> Table:
     return Table(
         symbols=symbols,
         ids={symbol: at for at, symbol in enumerate(symbols)},
+        marks=len(raw["marks"]),
         vowels=frozenset(raw["vowels"]),
         spellings={
             "ipa": own | {k: tuple(v.split()) for k, v in raw["ipa"].items()},
@@ -112,6 +115,11 @@ def stress_of(symbol: str) -> str:
 
 def is_vowel(symbol: str) -> bool:
     return bare(symbol) in table().vowels
+
+
+def is_phoneme(symbol: str) -> bool:
+    """Whether it is a sound: marks, and what stands before a text, are silence."""
+    return table().ids[symbol] >= table().marks
 
 
 def shown(symbols: Sequence[str]) -> str:
