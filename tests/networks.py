@@ -7,6 +7,7 @@ import numpy as np
 from edge.net import NetSpec
 from edge.nn.projector import ProjectorSpec
 from edge.nn.speech.consistency import ConsistencySpec
+from edge.nn.speech.convnext import ConvNextSpec
 from edge.nn.speech.dac import DacSpec
 from edge.nn.speech.encodec import EncodecSpec
 from edge.nn.speech.encoder import EncoderSpec
@@ -15,6 +16,7 @@ from edge.nn.speech.pitch_embedding import PitchSpec
 from edge.nn.speech.predictor import PredictorSpec
 from edge.nn.speech.prompt_encoder import PromptSpec
 from edge.nn.speech.quantizer import QuantizerSpec
+from edge.nn.speech.recognizer import RecognizerSpec
 from edge.nn.speech.refiner import RefinerSpec
 from edge.nn.speech.vocos import VocosSpec
 from edge.nn.speech.wavenet import WaveSpec
@@ -79,6 +81,12 @@ NETWORKS = {
     ),
     "quantizer, narrow": NetSpec(kind="quantizer", config=QuantizerSpec(books=3, size=5, latent=6, narrow=4)),
     "quantizer": NetSpec(kind="quantizer", config=QuantizerSpec(books=1, size=5, latent=6)),
+    "recognizer": NetSpec(
+        kind="recognizer",
+        config=RecognizerSpec(
+            body=ConvNextSpec(channels=6, width=8, ffn_width=12, layers=2), sounds=5
+        ),
+    ),
     "vocos, centred": NetSpec(
         kind="vocos", config=VocosSpec(channels=6, width=8, ffn_width=12, layers=2, window=16, hop=4)
     ),

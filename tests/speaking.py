@@ -98,12 +98,11 @@ def encodec(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
     return state, {"encoder": encoder, "quantizer": quantizer, "decoder": decoder}
 
 
-def vocos(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
-    """The paper's layers in plain torch, under the published names, and torch's own inverse transform."""
-    import torch
+def backbone(fields: Mapping[str, Any], rows: int) -> tuple[Any, Callable[[Any], Any]]:
+    """ConvNeXt's layers in plain torch, under Vocos' names, and a head of so many rows; what they make of [B, C, T]."""
     from torch import nn
 
-    width, hop, window = fields["dim"], fields["hop_length"], fields["n_fft"]
+    width = fields["dim"]
 
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -112,7 +111,7 @@ def vocos(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
             self.norm = nn.LayerNorm(width, eps=1e-6)
             self.pwconv1 = nn.Linear(width, fields["intermediate_dim"])
             self.pwconv2 = nn.Linear(fields["intermediate_dim"], width)
-            self.gamma = nn.Parameter(torch.ones(width))
+            self.gamma = nn.Parameter(nn.init.ones_(self.norm.weight.new_empty(width)))
 
         def forward(self, x: Any) -> Any:
             h = self.norm(self.dwconv(x).mT)
@@ -124,15 +123,39 @@ def vocos(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
     model.backbone.norm = nn.LayerNorm(width, eps=1e-6)
     model.backbone.convnext = nn.ModuleList(Block() for _ in range(fields["num_layers"]))
     model.backbone.final_layer_norm = nn.LayerNorm(width, eps=1e-6)
-    model.head.out = nn.Linear(width, window + 2)
+    model.head.out = nn.Linear(width, rows)
+
+    def features(x: Any) -> Any:
+        x = model.backbone.norm(model.backbone.embed(x).mT).mT
+        for block in model.backbone.convnext:
+            x = block(x)
+        return model.backbone.final_layer_norm(x.mT)
+
+    return model, features
+
+
+def recognizer(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
+    model, features = backbone(fields, fields["num_sounds"])
+
+    def recognized(mel: np.ndarray, **_: np.ndarray) -> Arrays:
+        found = features(first(mel - mel.mean(1, keepdims=True)))
+        logits = model.head.out(found)
+        return {"logits": logits.detach().numpy(), "features": found.detach().numpy()}
+
+    return shaken(model), {"": recognized}
+
+
+def vocos(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
+    """The paper's layers in plain torch, under the published names, and torch's own inverse transform."""
+    import torch
+    from torch import nn
+
+    hop, window = fields["hop_length"], fields["n_fft"]
+    model, features = backbone(fields, window + 2)
     state = {**shaken(model), "head.istft.window": torch.hann_window(window).numpy()}
 
     def vocoder(mel: np.ndarray, **_: np.ndarray) -> Arrays:
-        x = model.backbone.norm(model.backbone.embed(first(mel)).mT).mT
-        for block in model.backbone.convnext:
-            x = block(x)
-        x = model.head.out(model.backbone.final_layer_norm(x.mT)).mT
-        loud, phase = x.chunk(2, dim=1)
+        loud, phase = model.head.out(features(first(mel))).mT.chunk(2, dim=1)
         spectrum = torch.polar(loud.exp().clip(max=100), phase)
         frames = spectrum.shape[2]
         if fields["padding"] == "center":  # one frame more, so that the last hop is there, too
@@ -268,7 +291,16 @@ VOCOS = {
     "n_fft": 32,
     "hop_length": 8,
 }
+RECOGNIZER = {
+    "model_type": "edge_recognizer",
+    "input_channels": 6,
+    "dim": 16,
+    "intermediate_dim": 24,
+    "num_layers": 2,
+    "num_sounds": 9,
+}
 SPEAKING = {
+    "recognizer": Checkpointed(fields=RECOGNIZER, made=recognizer),
     "flashspeech": Checkpointed(fields=FLASHSPEECH, made=flashspeech),
     "vocos": Checkpointed(fields={**VOCOS, "padding": "center"}, made=vocos),
     "vocos, same": Checkpointed(fields={**VOCOS, "padding": "same"}, made=vocos),

@@ -1,14 +1,16 @@
 """What checkpoints of speech share: convolutions as products have them, with their norm folded in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from edge.families import Pipeline, Stage, Wire
 from edge.families._fields import Fields
+from edge.families._vision import biased
 from edge.files.config import Config
 from edge.names import Made
+from edge.nn.speech.convnext import KERNEL
 from edge.typing import F32, Shape
 
 Number = Callable[[Any], int]  # of a network's config
@@ -107,6 +109,26 @@ def weighed(
 
 def same(weight: F32) -> F32:
     return weight
+
+
+_LAYER = "backbone.convnext.{i}"
+# ConvNeXt's layers as Vocos names them.
+BACKBONE: Mapping[str, str | Made] = {
+    "input": conv("backbone.embed.weight", lambda _config: KERNEL),
+    "input.bias": "backbone.embed.bias",
+    "layers.{i}.conv": f"{_LAYER}.dwconv.weight",
+    "layers.{i}.conv.bias": f"{_LAYER}.dwconv.bias",
+    "layers.{i}.scale": f"{_LAYER}.gamma",
+    **biased(
+        {
+            "layers.{i}.norm": f"{_LAYER}.norm",
+            "layers.{i}.up": f"{_LAYER}.pwconv1",
+            "layers.{i}.down": f"{_LAYER}.pwconv2",
+            "first": "backbone.norm",
+            "norm": "backbone.final_layer_norm",
+        }
+    ),
+}
 
 
 def codec(name: str, fields: Fields) -> Pipeline:

@@ -5,12 +5,12 @@ written beside its weights (docs/speech.md).
 from edge.errors import Unsupported
 from edge.families import Family
 from edge.families._fields import SHARED, Fields, words
-from edge.families._speech import conv
+from edge.families._speech import BACKBONE
 from edge.families._vision import biased
 from edge.files.config import Config
 from edge.names import NameMap
 from edge.net import NetSpec
-from edge.nn.speech.vocos import KERNEL, VocosSpec
+from edge.nn.speech.vocos import VocosSpec
 
 
 def network(config: Config) -> NetSpec:
@@ -33,7 +33,6 @@ def network(config: Config) -> NetSpec:
     )
 
 
-_AT = "backbone.convnext.{i}"
 FAMILY = Family(
     name="vocos",
     model_types=("vocos",),
@@ -48,23 +47,7 @@ FAMILY = Family(
     ),
     network=network,
     names=NameMap(
-        {
-            "input": conv("backbone.embed.weight", lambda _: KERNEL),
-            "input.bias": "backbone.embed.bias",
-            "layers.{i}.conv": f"{_AT}.dwconv.weight",
-            "layers.{i}.conv.bias": f"{_AT}.dwconv.bias",
-            "layers.{i}.scale": f"{_AT}.gamma",
-            **biased(
-                {
-                    "layers.{i}.norm": f"{_AT}.norm",
-                    "layers.{i}.up": f"{_AT}.pwconv1",
-                    "layers.{i}.down": f"{_AT}.pwconv2",
-                    "first": "backbone.norm",
-                    "norm": "backbone.final_layer_norm",
-                    "output": "head.out",
-                }
-            ),
-        },
+        {**BACKBONE, **biased({"output": "head.out"})},
         # Hann's window, and what makes spectrograms: neither is learned.
         ignore=(r"head\.istft\.window", r"feature_extractor\..*"),
     ),

@@ -59,7 +59,11 @@ def apart(got: np.ndarray, want: np.ndarray) -> float:
 
 def test_every_family_of_networks_is_here() -> None:
     """Those of speech have tests of their own, test_speech_checkpoints.py."""
-    speech = {"vocos", *(part.name for part in families() if part.name.startswith(SPEECH))}
+    speech = {
+        "recognizer",
+        "vocos",
+        *(part.name for part in families() if part.name.startswith(SPEECH)),
+    }
     others = {family.name for family in families() if family.network is not None} - speech
     assert others == set(TOWERS)
 

@@ -11,16 +11,14 @@ from edge.errors import Damaged
 from edge.net import Port, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
-from edge.nn.speech.blocks import BATCH, check, columns
+from edge.nn.speech.blocks import BATCH, columns
 from edge.nn.speech.codec import FRAMES, MOST_HOP
+from edge.nn.speech.convnext import ConvNextSpec, convnext
 from edge.nn.speech.istft import istft
-from edge.nn.weights import matrix, norm
+from edge.nn.weights import matrix
 from edge.ops import Array
-from edge.spec import Norm
 from edge.typing import Shape
 
-KERNEL = 7
-NORM = Norm(eps=1e-6, kind="layer")
 LOUDEST = 100.0  # of a frequency's magnitude
 
 
@@ -39,8 +37,7 @@ class VocosSpec:
     padding: Literal["center", "same"] = "center"
 
     def __post_init__(self) -> None:
-        numbers = {"channels": self.channels, "width": self.width, "ffn_width": self.ffn_width}
-        check("a vocoder", numbers, layers=self.layers)
+        self.body.check("a vocoder")
         fits = 1 <= self.hop <= MOST_HOP and self.window <= MOST_HOP
         if not fits or self.window % self.hop or self.window % 2 or self.window == self.hop:
             raise Damaged(
@@ -52,6 +49,15 @@ class VocosSpec:
                 f"windows of {self.window} samples, {self.hop} apart, have no middle",
                 fix="give an even difference",
             )
+
+    @property
+    def body(self) -> ConvNextSpec:
+        return ConvNextSpec(
+            channels=self.channels,
+            width=self.width,
+            ffn_width=self.ffn_width,
+            layers=self.layers,
+        )
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -69,28 +75,14 @@ class VocosSpec:
         return BATCH, FRAMES
 
     def shapes(self) -> dict[str, Shape]:
-        width = self.width
-        out = matrix("input", width, KERNEL * self.channels) | norm("first", width)
-        for i in range(self.layers):
-            at = f"layers.{i}."
-            out |= {f"{at}conv": (width, 1, KERNEL), f"{at}conv.bias": (width,)}
-            out |= norm(f"{at}norm", width) | matrix(f"{at}up", self.ffn_width, width)
-            out |= matrix(f"{at}down", width, self.ffn_width) | {f"{at}scale": (width,)}
-        return out | norm("norm", width) | matrix("output", self.window + 2, width)
+        return self.body.shapes() | matrix("output", self.window + 2, self.width)
 
 
 def vocos(ops: Composed[Array], spec: VocosSpec, mel: Array, frame_mask: Array) -> dict[str, Array]:
     """mel [B, F, C], frame_mask [B, F] -> audio [B, F, H], silent in frames that do not count."""
     keep = columns(ops, frame_mask)
-    x = ops.conv_rows(ops.mul(mel, keep), "input", kernel=KERNEL, pad=(3, 3))
-    x = ops.mul(ops.norm(x, "first", NORM), keep)
-    for i in range(spec.layers):
-        at = f"layers.{i}."
-        h = ops.conv(x, f"{at}conv", pad=(3, 3), groups=spec.width)
-        h = ops.act(ops.one(ops.norm(h, f"{at}norm", NORM), f"{at}up"), "gelu")
-        h = ops.mul(ops.one(h, f"{at}down"), ops.param(f"{at}scale"))
-        x = ops.mul(ops.add(x, h), keep)
-    return {"audio": _sound(ops, spec, ops.norm(x, "norm", NORM), keep)}
+    x = convnext(ops, spec.body, mel, keep)
+    return {"audio": _sound(ops, spec, x, keep)}
 
 
 def _sound(ops: Composed[Array], spec: VocosSpec, x: Array, keep: Array) -> Array:
