@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 import yaml
 
@@ -67,10 +67,9 @@ class _Loader(yaml.SafeLoader):
 def _unlike(field: "Field[Any]", value: object, high: int) -> str:
     """What a value should have been; nothing if it is."""
     kinds: tuple[Any, ...] = get_args(field.type) or (field.type,)
-    if get_origin(field.type) is Literal:
-        return "" if value in kinds else f"none of {', '.join(kinds)}"
-    if get_origin(field.type) is Mapping:
-        return "" if _odds(value) else "no table of shares"
+    listed = _LISTS.get(get_origin(field.type) or object)
+    if listed is not None:
+        return listed(kinds, value, high)
     if bool in kinds:
         return "" if isinstance(value, bool) else "neither true nor false"
     if int in kinds or float in kinds:
@@ -80,10 +79,33 @@ def _unlike(field: "Field[Any]", value: object, high: int) -> str:
             point = " (YAML wants a point in it: 3.0e-5)" if re.match(r"\d+e", str(value)) else ""
             return f"no number from {low} to {high}{point}"
         return ""
-    if get_origin(field.type) is tuple:
-        texts = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
-        return "" if texts else "no list of texts"
     return "" if isinstance(value, str) and value else "no text"
+
+
+def _choice(kinds: tuple[Any, ...], value: object, high: int) -> str:
+    return "" if value in kinds else f"none of {', '.join(kinds)}"
+
+
+def _shares(kinds: tuple[Any, ...], value: object, high: int) -> str:
+    return "" if _odds(value) else "no table of shares"
+
+
+def _list(kinds: tuple[Any, ...], value: object, high: int) -> str:
+    """Of numbers from 1, or of texts."""
+    if not isinstance(value, list) or not value:
+        right = False
+    elif kinds[0] is int:
+        right = all(type(one) is int and 1 <= one <= high for one in value)
+    else:
+        right = all(isinstance(one, str) and one for one in value)
+    return "" if right else f"no list of {'numbers' if kinds[0] is int else 'texts'}"
+
+
+_LISTS: Mapping[type, Callable[[tuple[Any, ...], object, int], str]] = {
+    cast(type, Literal): _choice,
+    Mapping: _shares,
+    tuple: _list,
+}
 
 
 def _odds(value: object) -> bool:

@@ -9,13 +9,12 @@ from typing import Any, Literal, get_args
 
 from edge.data.sheets import KINDS
 from edge.data.writing import Language
-from edge.train.fields import built, check, read_as, table
+from edge.train.fields import built, check, read_as
 from edge.train.recipe import Rates, Shape
 from edge.vision.tiles import Grid
 
 NETWORKS = ("vision", "projector", "text")
 _SMALL = 1 << 16
-_SIZES: Mapping[str, str] = {"en": "english", "zh": "chinese"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +74,7 @@ class Course:
                 raise ValueError(f"{self.name}: {unknown[0]!r} is none of {', '.join(known)}")
         self.places()
         for sizes in (self.english, self.chinese):
-            if len(sizes) != 2 or not 8 <= sizes[0] <= sizes[1]:
+            if len(sizes) != 2 or not 8 <= sizes[0] <= sizes[1] < _SMALL:
                 raise ValueError(f"{self.name}: sizes of letters are two numbers from 8, rising")
         if self.letters and self.frozen:
             raise ValueError(f"{self.name}: a frozen tower learns no letters")
@@ -160,22 +159,8 @@ def of_table(raw: Mapping[str, Any]) -> LessonsRecipe:
         "tower": built(Tower, raw.get("tower"), "tower", most=_SMALL),
         "shape": built(Shape, raw.get("shape"), "shape", most=_SMALL),
         "rates": built(Rates, raw.get("rates"), "rates"),
-        "courses": tuple(_course(one, f"courses[{i}]") for i, one in enumerate(courses)),
+        "courses": tuple(built(Course, one, f"courses[{i}]") for i, one in enumerate(courses)),
     }
     given = {key: value for key, value in raw.items() if key not in parts}
     check(LessonsRecipe, given, "it")
     return LessonsRecipe(**given, **parts)
-
-
-def _course(raw: object, where: str) -> Course:
-    """Sizes of letters are numbers, which no other list of a recipe is."""
-    given: dict[str, Any] = dict(table(raw, where))
-    sizes: dict[str, Any] = {key: given.pop(key, None) for key in _SIZES.values()}
-    for key, value in sizes.items():
-        if not isinstance(value, list) or not all(
-            type(one) is int and one < _SMALL for one in value
-        ):
-            raise ValueError(f"{where}: {key} is {value!r:.40}, no list of numbers")
-    check(Course, given, where)
-    pairs: dict[str, Any] = {key: tuple(value) for key, value in sizes.items()}
-    return Course(**given, **pairs)
