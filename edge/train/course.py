@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class Course(ABC):
     def __init__(self, out: Path, *, rates: Rates, total: int) -> None:
         self.out, self.rates, self.total = out, rates, total
         self.at = self.start()
+        self.told: dict[str, float] = {}
         self.asked = self.stopped = False
 
     @abstractmethod
@@ -70,6 +71,10 @@ class Course(ABC):
 
     def begin(self) -> None:
         """What is done once, before the first step of all: nothing, for most."""
+        return
+
+    def sample(self) -> None:
+        """Write something to look at, ten times in a run: nothing, for most."""
         return
 
     @abstractmethod
@@ -86,7 +91,10 @@ class Course(ABC):
         logged = saved = started = time.monotonic()
         before, pause = self.at.seconds, SAVE_EVERY
         while self.at.tokens < self.total and not self.stopped:
+            tenth = 10 * self.at.tokens // self.total
             self.step()
+            if self.speaks and 10 * self.at.tokens // self.total > tenth:
+                self.sample()
             now = time.monotonic()
             self.at.seconds = before + now - started
             if now - logged > LOG_EVERY:
@@ -117,6 +125,11 @@ class Course(ABC):
         self.at.step += 1
         self.at.loss += (loss - self.at.loss) * (1 - STEADY)
 
+    def tell(self, costs: Mapping[str, float]) -> None:
+        """What the loss is made of, for the log: means over the last steps, and of this process since it began."""
+        for name, cost in costs.items():
+            self.told[name] = self.told.get(name, cost) * STEADY + cost * (1 - STEADY)
+
     def arrive(self, at: Position) -> None:
         """Go on from a position that was saved; refuses one in other texts."""
         fresh = self.start()
@@ -146,11 +159,14 @@ class Course(ABC):
             "loss": loss,
             "speed": round(self.at.tokens / max(1.0, self.at.seconds)),
         }
+        if self.told:
+            line["costs"] = {name: round(cost, 4) for name, cost in self.told.items()}
         line["right"] = {stage: round(share, 3) for stage, share in self._right()}
         self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         practised = f"  stage {self.at.stage}  right {line['right']}" if self.judged else ""
+        practised += "".join(f"  {name} {cost:.3f}" for name, cost in self.told.items())
         print(
             f"step {self.at.step}  {self.at.tokens / 1e6:.2f} M {self.unit}  {self.at.seconds:.0f} s  "
             f"loss {loss:.3f}{practised}",

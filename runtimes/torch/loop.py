@@ -55,6 +55,13 @@ class Loop(Course):
             still=still,
         )
 
+    def oppose(self, loss: float, *, count: int, rate: float, still: Collection[str]) -> None:
+        """An update within a step, the `count`-th of weights that work against the others, which stay `still`."""
+        self.check(loss)
+        self.held.collect(still)
+        rate *= self.rate()
+        self.optimizer.step(count, matrix=rate, other=rate, shrink=0.0, still=still)
+
     def advance(self, tokens: int) -> None:
         """So many more were trained on."""
         self.averaging.advance(self.at.tokens, self.at.tokens + tokens)
