@@ -12,7 +12,7 @@ import numpy as np
 
 from edge.convert.networks import labels_of, shown
 from edge.errors import EdgeError, Unsupported
-from edge.families import Family
+from edge.families import Family, family_of
 from edge.files.config import Config
 from edge.names import Location
 from edge.net import NetSpec
@@ -108,6 +108,25 @@ def network_origin(folder: Path) -> NetworkOrigin:
         texts={file.name: file.read_bytes() for file in others},
         vision=vision,
         labels=labels,
+    )
+
+
+def unwritten(config: Config) -> NetworkOrigin:
+    """Of a checkpoint that nobody has written yet, whose weights are to be float32."""
+    family = family_of(config)
+    spec = family.spec(config)
+    assert isinstance(spec, NetSpec), f"{family.name} is a network"
+    places = family.names.places(spec)
+    return NetworkOrigin(
+        folder=Path(config.where).parent,
+        family=family,
+        config=config,
+        spec=spec,
+        places=places,
+        dtypes={tensor: "F32" for place in places.values() for tensor in place.tensors},
+        texts={"config.json": _json(config.data)},
+        vision=None,
+        labels=(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Training on torch: a recipe of texts or stories, or one of lessons with pictures, in a run's folder."""
+"""Training on torch: a recipe of any kind, in a run's folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,13 @@ from edge.train.course import STATE
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe, changed
+from edge.train.speech.vocoder import Prepared, VocoderRecipe
 from edge_runtimes.torch.lessons import LessonsRun
 from edge_runtimes.torch.loop import Loop, begun
 from edge_runtimes.torch.network_run import NetworkRun
 from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.run import Run
+from edge_runtimes.torch.speech.vocoder import VocoderRun
 
 
 def train(
@@ -67,10 +69,16 @@ def _network(made: NetworkRecipe, out: Path, given: Given) -> Loop:
     return NetworkRun(made, out, ranks=given.ranks, **how)
 
 
+def _vocoder(made: VocoderRecipe, out: Path, given: Given) -> Loop:
+    start = None if given.start is None else given.find(given.start)
+    return VocoderRun(made, out, speech=Prepared(given.data), ranks=given.ranks, start=start)
+
+
 RUNS: Mapping[type, Callable[[Any, Path, Given], Loop]] = {
     TrainingRecipe: _decoder,
     LessonsRecipe: _lessons,
     NetworkRecipe: _network,
+    VocoderRecipe: _vocoder,
 }
 
 

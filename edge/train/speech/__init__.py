@@ -1,0 +1,1 @@
+"""Training of speech: recipes, and what their runs make."""
