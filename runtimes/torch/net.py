@@ -88,7 +88,7 @@ class TorchNetOps(SharedOps, Composed[Tensor]):
         weight = self._vector(name)
         axes = weight.ndim - 2
         added = self._vector(f"{name}.bias").to(weight.dtype) if bias else None
-        x = x.to(self._narrow(x)).movedim(-1, 1)  # torch wants channels second
+        x = x.to(weight.dtype).movedim(-1, 1)  # torch wants channels second
         same = pad[0] == pad[1]  # else the zeros are put there before
         x = x if same else F.pad(x, pad * axes)
         call = F.conv1d if axes == 1 else F.conv2d
