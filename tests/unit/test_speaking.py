@@ -374,3 +374,11 @@ def test_espeak_is_asked_where_it_is_wanted(
     program.write_text("#!/bin/sh\nexit 3\n")
     with pytest.raises(EdgeError, match="espeak-ng cannot say"):
         Espeak().phonemes("xyz")
+
+
+def test_silence_at_every_place_is_kept() -> None:
+    """Before the first word, after the last, and between two sentences."""
+    text = '<speak><break time="1s"/>One.<break time="2s"/> Two<break time="3s"/> three.<break time="4s"/></speak>'
+    first, second = script(text, WORDS).sentences
+    assert first.pauses == {-1: 1.0, len(first.symbols) - 1: 2.0}
+    assert second.pauses == {second.words[0].last - 1: 3.0, len(second.symbols) - 1: 4.0}

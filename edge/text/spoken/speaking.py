@@ -35,7 +35,7 @@ class Spoken:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sentence:
     """`symbols` end with a final mark. `pauses`: place of a symbol -> seconds of silence right after it that were asked
-    for. `manners`: one a symbol.
+    for; -1: before the first. `manners`: one a symbol.
     """
 
     symbols: Phonemes
@@ -193,12 +193,15 @@ def _pronounce(items: Sequence[_Item], words: Words) -> list[str]:
 
 
 def _sentences(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    """Silence after a final mark is the end of its sentence."""
     sentence: list[_Item] = []
+    over = False
     for item in items:
-        sentence.append(item)
-        if item.mark in _FINAL and item.mark:
+        if over and (item.phonemes or item.mark):
             yield sentence
-            sentence = []
+            sentence, over = [], False
+        sentence.append(item)
+        over = over or (item.mark in _FINAL and bool(item.mark))
     if sentence:
         yield sentence
 
@@ -258,7 +261,7 @@ def _sentence(items: Sequence[_Item]) -> Sentence:
         symbols += sounds
         if item.mark and symbols:
             _mark(symbols, item.mark)
-        if item.seconds and symbols:
+        if item.seconds:
             pauses[len(symbols) - 1] = pauses.get(len(symbols) - 1, 0.0) + item.seconds
         manners += [item.manner] * (len(symbols) - len(manners))
     if symbols[-1] not in _FINAL:
