@@ -25,7 +25,8 @@ def shapes(fields: Fields) -> dict[str, tuple[int, ...]]:
         out |= predictor(f"prior_encoder.{name}.", prior[name])
     out |= {"prior_encoder.pitch_embedding.weight": (prior["pitch_bins_num"], width)}
     out |= {"prior_encoder.pitch_bins": (prior["pitch_bins_num"] - 1,)}
-    return out | wavenet("diffusion.diff_estimator.", fields["diffusion"]["wavenet"])
+    out |= wavenet("diffusion.diff_estimator.", fields["diffusion"]["wavenet"])
+    return out | refiners(fields)
 
 
 def linear(name: str, rows: int, *columns: int) -> dict[str, tuple[int, ...]]:
@@ -72,12 +73,26 @@ def wavenet(at: str, fields: Fields) -> dict[str, tuple[int, ...]]:
         out |= linear(f"{layer}diffusion_proj", width, width)
         out |= linear(f"{layer}cond_proj", 2 * width, width, 1)
         out |= linear(f"{layer}out_proj", 2 * width, width, 1)
-        if i % fields["cross_attn_per_layer"] == 0:
+        if attends(fields, i):
             out |= attention(f"{layer}attn", width) | linear(f"{layer}ln", width)
             out |= linear(f"{layer}film.gain", 2 * width, width)
             out |= linear(f"{layer}film.bias", 2 * width, width)
     out |= linear(f"{at}skip_proj", width, width, 1)
     return out | linear(f"{at}out_proj", fields["out_size"], width, 1)
+
+
+def attends(fields: Fields, layer: int) -> bool:
+    every = fields["cross_attn_per_layer"]
+    return every is not None and layer % every == 0
+
+
+def refiners(fields: Fields) -> dict[str, tuple[int, ...]]:
+    """Every tensor of what refines prosody, where a checkpoint has that."""
+    out = dict[str, tuple[int, ...]]()
+    for name, own in (fields.get("refiner") or {}).items():
+        one = {"input_size": 1, "out_size": 1, "cross_attn_per_layer": None}
+        out |= wavenet(f"refiner.{name}.", {**own, **one})
+    return out
 
 
 class Slow:
@@ -131,9 +146,8 @@ class Slow:
         return self.linear(torch.cat(out, 1), f"{name}.out_proj")
 
     def encoder(self, x: Any, at: str, fields: Fields, style: Any = None) -> Any:
-        import torch
 
-        x = x + torch.tensor([0.0, 1.0]).repeat(x.shape[1] // 2)  # the first row's position
+        x = x + self.positions(*x.shape)
         for i in range(fields["encoder_layer"]):
             layer = f"{at}layers.{i}."
             h = self.normed(x, f"{layer}ln_1", style)
@@ -141,6 +155,17 @@ class Slow:
             h = self.conv(self.normed(x, f"{layer}ln_2", style), f"{layer}ffn.ffn_1").relu()
             x = x + self.linear(h, f"{layer}ffn.ffn_2")
         return self.normed(x, f"{at}last_ln", style)
+
+    def positions(self, rows: int, width: int) -> Any:
+        """The first row's, of the public code; or each row's own."""
+        import torch
+
+        out = torch.zeros(rows, width, dtype=torch.float64)
+        for t in range(rows if self.fields.get("positions") == "own" else 1):
+            for i in range(width // 2):
+                turn = t * 10_000 ** (-i / (width // 2))
+                out[t, 2 * i], out[t, 2 * i + 1] = math.sin(turn), math.cos(turn)
+        return out if self.fields.get("positions") == "own" else out[0]
 
     def prompt(self, prompt: Any) -> dict[str, Any]:
         fields = self.fields["prompt_encoder"]
@@ -193,17 +218,31 @@ class Slow:
         return {"condition": repeated + self.w["prior_encoder.pitch_embedding.weight"][which]}
 
     def denoiser(self, latent: Any, sigma: float, condition: Any, tokens: Any) -> dict[str, Any]:
+        fields = self.fields["diffusion"]["wavenet"]
+        where = "diffusion.diff_estimator.", fields
+        return {"clean": self.denoised(latent, sigma, condition, tokens, *where)}
+
+    def refiner(
+        self, noisy: Any, sigma: float, features: Any, initial: Any, alpha: float, name: str
+    ) -> dict[str, Any]:
+        """The same of one channel, which sees no prompt."""
+        fields = {**self.fields["refiner"][name], "cross_attn_per_layer": None}
+        residual = self.denoised(noisy[:, None], sigma, features, None, f"refiner.{name}.", fields)
+        return {"refined": initial + alpha * residual[:, 0]}
+
+    def denoised(
+        self, x: Any, sigma: float, condition: Any, tokens: Any, at: str, fields: Fields
+    ) -> Any:
         skip = 0.25 / ((sigma - 0.002) ** 2 + 0.25)
         out = (sigma - 0.002) * 0.5 / math.sqrt(sigma**2 + 0.25)
-        made = self.wavenet(
-            latent / math.sqrt(sigma**2 + 0.25), math.log(sigma) / 4, condition, tokens
-        )
-        return {"clean": skip * latent + out * made}
+        scaled, noise = x / math.sqrt(sigma**2 + 0.25), math.log(sigma) / 4
+        return skip * x + out * self.wavenet(scaled, noise, condition, tokens, at, fields)
 
-    def wavenet(self, x: Any, noise: float, condition: Any, tokens: Any) -> Any:
+    def wavenet(
+        self, x: Any, noise: float, condition: Any, tokens: Any, at: str, fields: Fields
+    ) -> Any:
         import torch
 
-        at, fields = "diffusion.diff_estimator.", self.fields["diffusion"]["wavenet"]
         half = fields["hidden_size"] // 2
         turns = noise * torch.tensor(
             [10_000 ** (-i / (half - 1)) for i in range(half)], dtype=torch.float64
@@ -217,7 +256,7 @@ class Slow:
             y = x + self.linear(step, f"{layer}diffusion_proj")
             mixed = self.conv(y, f"{layer}dilated_conv", 2 ** (i % fields["dilation_cycle"]))
             mixed = mixed + self.linear(condition, f"{layer}cond_proj")
-            if i % fields["cross_attn_per_layer"] == 0:
+            if attends(fields, i):
                 seen = self.attend(
                     self.normed(y, f"{layer}ln"), tokens, f"{layer}attn", fields["attn_head"]
                 )

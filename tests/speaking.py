@@ -218,6 +218,11 @@ def flashspeech(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Referenc
         ),
     }
 
+    for name in fields.get("refiner") or {}:
+        calls[f"{name}_refiner"] = lambda noisy, sigma, features, initial, alpha, name=name, **_: (
+            one.refiner(noisy, float(sigma), features, initial, float(alpha), name)
+        )
+
     def batched(call: Callable[..., Mapping[str, Any]]) -> Reference:
         import torch
 
@@ -234,6 +239,14 @@ def flashspeech(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Referenc
         return reference
 
     return state, {name: batched(call) for name, call in calls.items()}
+
+
+def edge_speech(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Reference]]:
+    """FlashSpeech's networks with refinement, and a vocoder, in one checkpoint."""
+    state, references = flashspeech(fields)
+    own, vocoder = vocos(fields["vocoder"])
+    tensors = {f"vocoder.{name}": tensor for name, tensor in own.items()}
+    return {**state, **tensors}, {**references, "vocoder": vocoder[""]}
 
 
 ENCODER = {
@@ -299,7 +312,34 @@ RECOGNIZER = {
     "num_layers": 2,
     "num_sounds": 9,
 }
+_DENOISER = {**FLASHSPEECH["diffusion"]["wavenet"], "input_size": 80, "out_size": 80}
+_REFINER = {"hidden_size": 16, "num_layers": 3, "dilation_cycle": 2}
+EDGE_SPEECH = {
+    **FLASHSPEECH,
+    "model_type": "edge_speech",
+    "positions": "own",
+    "latent_dim": 80,
+    "prior_encoder": {
+        **FLASHSPEECH["prior_encoder"],
+        "vocab_size": 96,
+        "pitch_min": 50,
+        "pitch_max": 600,
+    },
+    "diffusion": {"wavenet": _DENOISER},
+    "refiner": {"duration": _REFINER, "pitch": _REFINER},
+    "vocoder": {
+        **VOCOS,
+        "input_channels": 80,
+        "n_fft": 800,
+        "hop_length": 200,
+        "padding": "same",
+    },
+    "mel": "edge",
+    "symbols": "edge-96",
+    "latent": {"mean": -4.0, "scale": 3.0},
+}
 SPEAKING = {
+    "edge_speech": Checkpointed(fields=EDGE_SPEECH, made=edge_speech),
     "recognizer": Checkpointed(fields=RECOGNIZER, made=recognizer),
     "flashspeech": Checkpointed(fields=FLASHSPEECH, made=flashspeech),
     "vocos": Checkpointed(fields={**VOCOS, "padding": "center"}, made=vocos),

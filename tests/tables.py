@@ -53,7 +53,8 @@ def _rows() -> dict[str, list[str]]:
     for family in sorted(family.name for family in families()):
         whole = [one.name for one in pipelines() if family.startswith(f"{one.name}_")]
         found.setdefault(whole[0] if whole else family, []).append(family)
-    return dict(sorted((n if len(p) > 1 else p[0], p) for n, p in found.items()))
+    several = {one.name for one in pipelines()}
+    return dict(sorted((n if n in several else p[0], p) for n, p in found.items()))
 
 
 def _proved(rows: list[dict[str, Any]], parts: list[str], target: str) -> str:

@@ -122,13 +122,14 @@ def verify_files(
         _same_adapter(folder, adapter)
     source = None if against is None else resolve(against).checkpoint()
     if is_pipeline(folder):
-        stages = PipelineArtifact.open(folder).stages
-        return integrity.together(
-            {
-                name: integrity.compare(stage.folder, stage.manifest, source, progress or silent)
-                for name, stage in stages.items()
-            }
-        )
+        whole, tell = PipelineArtifact.open(folder), progress or silent
+        parts = {
+            name: integrity.compare(stage.folder, stage.manifest, source, tell)
+            for name, stage in whole.stages.items()
+        }
+        if whole.manifest.files:
+            parts[""] = integrity.of_all(whole, source, tell)
+        return integrity.together(parts)
     manifest = (
         network.read(folder) if network.is_network(folder) else Artifact.open(folder).manifest
     )

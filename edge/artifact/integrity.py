@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge.artifact.manifest import MANIFEST, Artifact, Manifest
 from edge.artifact.network import Network
+from edge.artifact.pipeline import PipelineArtifact
 from edge.errors import Damaged, EdgeError
 from edge.files.config import is_plain
 from edge.files.hashing import sha256
@@ -78,8 +79,23 @@ def _inputs(
     return _changed(source, present, progress), missing
 
 
+def of_all(artifact: PipelineArtifact, source: Path | None, progress: Progress) -> Files:
+    """Of the files that are of all networks of an artifact; in `source` they have the same names."""
+    files = artifact.manifest.files
+    changed = _changed(artifact.folder, files, progress)
+    inputs, missing = (None, None)
+    if source is not None:
+        inputs, missing = _inputs(artifact.folder, files, source, progress)
+    return Files(
+        passed=not (changed or inputs or missing),
+        changed_files=changed,
+        changed_inputs=inputs,
+        missing_inputs=missing,
+    )
+
+
 def together(parts: Mapping[str, Files]) -> Files:
-    """Of an artifact of several networks, which were made from the same inputs."""
+    """Of an artifact of several networks, which were made from the same inputs; "": of what is of all of them."""
 
     def inputs(each: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
         known = [names for names in each if names is not None]
@@ -88,7 +104,9 @@ def together(parts: Mapping[str, Files]) -> Files:
     changed = {part: own.changed_files for part, own in parts.items()}
     return Files(
         passed=all(own.passed for own in parts.values()),
-        changed_files=tuple(f"{part}/{name}" for part, names in changed.items() for name in names),
+        changed_files=tuple(
+            f"{part}/{name}".lstrip("/") for part, names in changed.items() for name in names
+        ),
         changed_inputs=inputs(own.changed_inputs for own in parts.values()),
         missing_inputs=inputs(own.missing_inputs for own in parts.values()),
     )
@@ -102,11 +120,11 @@ def _changed(folder: Path, wanted: Mapping[str, str], progress: Progress) -> tup
         return tuple(n for n, got in zip(wanted, found, strict=True) if got != wanted[n])
 
 
-def check(artifact: Artifact) -> None:
+def check(artifact: Artifact | PipelineArtifact) -> None:
     """Refuse an artifact one of whose files is not the one that was converted."""
     known = _known()
     before = len(known)
-    for name, wanted in artifact.manifest.files.items():
+    for name, wanted in artifact.files.items():
         file = artifact.folder / name
         stamp = _stamp(file)
         if known.get(stamp) == wanted:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from edge.artifact.manifest import MANIFEST, PIPELINE, SCHEMA, Artifact, write_manifest
+from edge.artifact.manifest import MANIFEST, PIPELINE, SCHEMA, Artifact, contained, write_manifest
 from edge.errors import Damaged
 from edge.families import pipeline_named
 from edge.files.config import Config, is_plain, read_json
@@ -16,13 +16,15 @@ from edge.files.config import Config, is_plain, read_json
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineManifest:
     """What `edge.json` holds. `stages`: network -> fingerprint of its folder, which is called so;
-    `settings`: how they work together, which the pipeline's own file reads.
+    `settings`: how they work together, which the pipeline's own file reads; `files`: file that is of all of
+    them -> its sha256.
     """
 
     family: str
     name: str
     stages: Mapping[str, str]
     settings: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
     verified: Mapping[str, Any] | None = None  # the last result of `edge verify`
     kind: str = PIPELINE
     schema: int = SCHEMA
@@ -60,8 +62,11 @@ class PipelineArtifact:
             name=config.text("name"),
             stages=stages,
             settings=settings.data,
+            files=config.strings("files"),
             verified=None if verified is None else verified.data,
         )
+        for name in manifest.files:
+            contained(folder, name)
         parts = {name: Artifact.open(folder / name) for name in stages}
         specs = {name: part.manifest.spec for name, part in parts.items()}
         pipeline_named(manifest.family, config.where).connect(specs, str(folder))
@@ -69,16 +74,17 @@ class PipelineArtifact:
 
     @property
     def files(self) -> dict[str, str]:
-        """Hashes of all networks' files, by their paths from here."""
-        return {
+        """Hashes of all networks' files, and of those that are of all, by their paths from here."""
+        of_networks = {
             f"{stage}/{name}": digest
             for stage, artifact in self.stages.items()
             for name, digest in artifact.files.items()
         }
+        return {**of_networks, **self.manifest.files}
 
     @property
     def nbytes(self) -> int:
-        return sum(artifact.nbytes for artifact in self.stages.values())
+        return sum((self.folder / name).stat().st_size for name in self.files)
 
     def record(self, verified: Mapping[str, Any]) -> None:
         """Keep the result of a verification in the manifest of the whole."""

@@ -2,6 +2,7 @@
 proof.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from edge.convert.conversion import convert, unsaid
 from edge.convert.options import Options
 from edge.errors import EdgeError
 from edge.families import Pipeline, pipeline_of
+from edge.files.hashing import sha256
 from edge.source.headers import Headers, config_of
 from edge.system.progress import Progress
 from edge.text.conversations import system_message
@@ -109,6 +111,11 @@ def settings_of(pipeline: Pipeline, source: Path) -> dict[str, Any]:
     return settings
 
 
+def files_of(pipeline: Pipeline, source: Path) -> dict[str, str]:
+    """sha256 of the files of a checkpoint that its artifacts keep as they are, by name."""
+    return {name: sha256(source / name) for name in pipeline.files if (source / name).is_file()}
+
+
 def convert_pipeline(
     source: Path,
     out: Path,
@@ -136,11 +143,15 @@ def convert_pipeline(
         for name, own in every.items():
             with in_its_name(name):
                 convert(source, folder / name, own, progress, say)
+        files = files_of(pipeline, source)
+        for name in files:
+            shutil.copyfile(source / name, folder / name)
         manifest = PipelineManifest(
             family=pipeline.name,
             name=source.resolve().name,
             stages={name: fingerprint(folder / name) for name in every},
             settings=settings,
+            files=files,
         )
         write_manifest(folder, manifest)
     return PipelineArtifact.open(out)

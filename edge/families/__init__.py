@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import ModuleType
 from typing import Any, Literal
@@ -79,13 +79,14 @@ class Family:
 class Stage:
     """One network of several in a checkpoint. `prefix`: what names of its tensors begin with there; `within`:
     of names behind it the beginnings that are this network's, if not all; `config`: its own config.json, from
-    that of the whole.
+    that of the whole; `given`: whether a checkpoint has it, where not every one has.
     """
 
     name: str
     prefix: str
     config: Callable[[Config], Config]
     within: tuple[str, ...] = ()
+    given: Callable[[Config], bool] | None = None
 
     def own(self, tensor: str) -> str | None:
         """What this network calls a tensor, if it is one of its own."""
@@ -112,7 +113,8 @@ ROWS = "rows"
 class Pipeline:
     """A kind of checkpoint that is several networks: together they hold every tensor of it. `wires`: what goes
     from one to the next; `settings`: what an artifact keeps of how they work together; `ignore`: tensors that
-    are of none of them; `together`: whether a file of `edge.pipelines` runs them together.
+    are of none of them; `files`: which others of a checkpoint's an artifact keeps, if they are there; `together`:
+    whether a file of `edge.pipelines` runs them together.
     """
 
     name: str
@@ -122,10 +124,17 @@ class Pipeline:
     wires: tuple[Wire, ...]
     settings: Callable[[Config], Mapping[str, Any]] = lambda _config: {}
     ignore: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     together: bool = False
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
+
+    def of(self, config: Config) -> "Pipeline":
+        """Of the networks that a checkpoint has."""
+        checked = self.fields.checked(config)
+        given = (s for s in self.stages if s.given is None or s.given(checked))
+        return replace(self, stages=tuple(given))
 
     def check(self, tensors: Iterable[str]) -> None:
         """Refuse a checkpoint with a tensor that is of none of its networks."""
@@ -144,11 +153,14 @@ class Pipeline:
     def connect(self, specs: Mapping[str, Spec], where: str) -> None:
         """Refuse networks that are not all of its own, or do not fit each other."""
         names = {stage.name for stage in self.stages}
-        if specs.keys() != names:
+        needed = {stage.name for stage in self.stages if stage.given is None}
+        if not needed <= specs.keys() <= names:
             raise Damaged(
                 f"{where} is not of the networks {', '.join(sorted(names))}", fix="convert again"
             )
         for wire in self.wires:
+            if not {wire.out[0], wire.into[0]} <= specs.keys():
+                continue  # of a network that this one has not
             given = _port(specs[wire.out[0]], wire.out[1], inputs=False)
             taken = _port(specs[wire.into[0]], wire.into[1], inputs=True)
             if given is None or taken is None or not _fit(given, taken):
@@ -194,9 +206,10 @@ def pipelines() -> tuple[Pipeline, ...]:
 
 
 def pipeline_of(config: Config) -> Pipeline | None:
-    """The pipeline that a config.json is of, if it is of any."""
+    """The pipeline that a config.json is of, if it is of any: with the networks that it says."""
     model_type = config.text("model_type")
-    return next((one for one in pipelines() if model_type in one.model_types), None)
+    found = next((one for one in pipelines() if model_type in one.model_types), None)
+    return None if found is None else found.of(config)
 
 
 def pipeline_named(name: str, where: str) -> Pipeline:

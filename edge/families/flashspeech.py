@@ -26,24 +26,31 @@ from edge.nn.speech.wavenet import KERNEL, WaveSpec
 
 LATENT_NORM = 3
 _DROPOUT = "encoder_dropout drop_out"
-_ENCODER = words("encoder_layer encoder_hidden encoder_head conv_filter_size conv_kernel_size")
-_PREDICTOR = words(
-    "input_size filter_size kernel_size conv_layers cross_attn_per_layer attn_head of_frames"
+_POSITIONS = Fields(absent={"positions": "first"}, only={"positions": ("first", "own")})
+_ENCODER = _POSITIONS | Fields(
+    read=words("encoder_layer encoder_hidden encoder_head conv_filter_size conv_kernel_size")
 )
-_WAVENET = words(
-    "input_size hidden_size out_size num_layers cross_attn_per_layer dilation_cycle attn_head"
+_PREDICTOR = Fields(
+    read=words(
+        "input_size filter_size kernel_size conv_layers cross_attn_per_layer attn_head of_frames"
+    )
+)
+_WAVENET = Fields(
+    read=words(
+        "input_size hidden_size out_size num_layers cross_attn_per_layer dilation_cycle attn_head"
+    )
 )
 
 
 def _encoder(config: Config) -> EncoderSpec:
-    """The code adds the position of the batch's row to each of its rows: of a batch of one, the first."""
+    """The public code adds the position of the batch's row to each of its rows: of a batch of one, the first."""
     return EncoderSpec(
         width=config.integer("encoder_hidden"),
         layers=config.integer("encoder_layer", high=256),
         heads=config.integer("encoder_head"),
         ffn_width=config.integer("conv_filter_size"),
         kernel=config.integer("conv_kernel_size"),
-        positions="first",
+        positions="own" if config.text("positions") == "own" else "first",
     )
 
 
@@ -133,7 +140,7 @@ def _points(names: Mapping[str, str]) -> dict[str, str | Made]:
     return weights | {f"{ours}.bias": f"{theirs}.bias" for ours, theirs in names.items()}
 
 
-_POSITIONS = r"(?:.*\.)?position_emb\.pe"
+_TABLE = r"(?:.*\.)?position_emb\.pe"
 _WAVE = "layers.{i}."
 NAMES: Mapping[str, NameMap] = {
     "prompt": NameMap(
@@ -143,7 +150,7 @@ NAMES: Mapping[str, NameMap] = {
             "queries": "query_emb.weight",
             **_attention("ask.", "query_attn", lambda config: config.encoder.width),
         },
-        ignore=(_POSITIONS,),
+        ignore=(_TABLE,),
     ),
     "phonemes": NameMap(
         {
@@ -151,7 +158,7 @@ NAMES: Mapping[str, NameMap] = {
             **biased({"norm": "encoder.last_ln.style"}),
             "table": "enc_emb_tokens.weight",
         },
-        ignore=(_POSITIONS, r"enc_emb_tokens\.weight"),
+        ignore=(_TABLE, r"enc_emb_tokens\.weight"),
         spellings=(("enc_emb_tokens", "encoder.enc_emb_tokens"),),  # one table by two names
     ),
     "duration": NameMap(
@@ -187,13 +194,10 @@ NAMES: Mapping[str, NameMap] = {
 }
 
 
-def _family(
-    name: str, kind: str, spec: Callable[[Config], NetConfig], read: frozenset[str], **only: bool
-) -> Family:
+def _family(name: str, kind: str, spec: Callable[[Config], NetConfig], fields: Fields) -> Family:
     def network(config: Config) -> NetSpec:
         return NetSpec(kind=kind, config=spec(config))
 
-    fields = Fields(read=read, only={key: (value,) for key, value in only.items()})
     return Family(
         name=f"flashspeech_{name}",
         model_types=(f"flashspeech_{name}",),
@@ -206,16 +210,24 @@ def _family(
 FAMILIES = (
     _family(
         "prompt", "prompt_encoder", _prompt,
-        _ENCODER | words("latent_dim query_token_num query_heads query_width"), use_cln=False,
+        _ENCODER | Fields(
+            read=words("latent_dim query_token_num query_heads query_width"),
+            only={"use_cln": (False,)},
+        ),
     ),
-    _family("phonemes", "phoneme_encoder", _phonemes, _ENCODER | {"vocab_size"}, use_cln=True),
+    _family(
+        "phonemes", "phoneme_encoder", _phonemes,
+        _ENCODER | Fields(read=words("vocab_size"), only={"use_cln": (True,)}),
+    ),
     _family("duration", "predictor", _predictor, _PREDICTOR),
     _family("pitch", "predictor", _predictor, _PREDICTOR),
     _family(
         "condition", "pitch_embedding", _pitch,
-        words("encoder_hidden pitch_bins_num pitch_min pitch_max"),
+        Fields(read=words("encoder_hidden pitch_bins_num pitch_min pitch_max")),
     ),
-    _family("denoiser", "consistency", _denoiser, _WAVENET | {"query_token_num"}),
+    _family(
+        "denoiser", "consistency", _denoiser, _WAVENET | Fields(read=words("query_token_num"))
+    ),
 )  # fmt: skip
 
 
@@ -239,6 +251,10 @@ def _own(name: str, make: Callable[[Config], Mapping[str, Any]]) -> Callable[[Co
     return config
 
 
+def _encodes(whole: Config, *path: str) -> Mapping[str, Any]:
+    return {**_table(whole, *path), "positions": whole.text("positions")}
+
+
 def _of_prompt(whole: Config) -> Mapping[str, Any]:
     asked = _table(whole, "query_emb")
     if "hidden_size" not in asked or "head_num" not in asked:
@@ -247,7 +263,7 @@ def _of_prompt(whole: Config) -> Mapping[str, Any]:
             fix="copy it from the experiment's config",
         )
     return {
-        **_table(whole, "prompt_encoder"),
+        **_encodes(whole, "prompt_encoder"),
         "latent_dim": whole.integer("latent_dim"),
         "query_token_num": asked.get("query_token_num"),
         "query_heads": asked["head_num"],
@@ -272,7 +288,8 @@ _PRIOR = "prior_encoder."
 PIPELINE = Pipeline(
     name="flashspeech",
     model_types=("flashspeech",),
-    fields=SHARED | Fields(read=words("latent_dim prior_encoder diffusion prompt_encoder query_emb")),
+    fields=SHARED | _POSITIONS
+    | Fields(read=words("latent_dim prior_encoder diffusion prompt_encoder query_emb")),
     stages=(
         Stage(
             name="prompt", prefix="", config=_own("prompt", _of_prompt),
@@ -281,7 +298,7 @@ PIPELINE = Pipeline(
         Stage(
             name="phonemes", prefix=_PRIOR, within=("enc_emb_tokens.", "encoder."),
             config=_own("phonemes", lambda whole: {
-                **_table(whole, "prior_encoder", "encoder"),
+                **_encodes(whole, "prior_encoder", "encoder"),
                 "vocab_size": _table(whole, "prior_encoder").get("vocab_size"),
             }),
         ),

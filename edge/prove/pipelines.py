@@ -24,9 +24,10 @@ from edge.artifact.pipeline import PipelineArtifact
 from edge.contracts import PLAIN, Numerics
 from edge.convert.networks import NetSubject, as_made
 from edge.convert.options import Options
-from edge.convert.pipelines import settings_of
+from edge.convert.pipelines import files_of, settings_of
 from edge.errors import EdgeError
 from edge.families import pipeline_named
+from edge.files.hashing import sha256
 from edge.net import NetSpec
 from edge.pipelines.internvl import Eyes, InternVL
 from edge.pipelines.splicing import SplicingDecoder
@@ -175,9 +176,12 @@ def _same_settings(artifact: PipelineArtifact, source: Path) -> bool:
 
 
 def _same_manifest(artifact: PipelineArtifact, source: Path) -> bool:
-    """Whether networks work together as the source says."""
-    pipeline = pipeline_named(artifact.manifest.family, str(artifact.folder))
-    return artifact.manifest.settings == settings_of(pipeline, source)
+    """Whether networks work together as the source says, with its files."""
+    manifest = artifact.manifest
+    pipeline = pipeline_named(manifest.family, str(artifact.folder))
+    same = all(sha256(artifact.folder / name) == digest for name, digest in manifest.files.items())
+    files, settings = files_of(pipeline, source), settings_of(pipeline, source)
+    return same and (manifest.files, manifest.settings) == (files, settings)
 
 
 def _numerics(part: Artifact) -> Numerics:
