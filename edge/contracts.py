@@ -223,7 +223,8 @@ class Runtime(Protocol):
     `open_reference(opening)`: a slow decoder in numpy, for proof anywhere. One whose artifacts hold types
     that only a library makes has `stored(folder, spec)`. One that runs networks that are no decoders has
     `open_net(opening)`, which gives an `edge.protocols.Net` over a `NetOpening`, and `net_memory(spec,
-    recipe, activations)`: the peak of a run whose widest operation takes so many bytes.
+    recipe, activations)`: the peak of a run whose widest operation takes so many bytes; `FEW_SIZES`, if it should only
+    be called at the `steps` of each size.
     """
 
     def open(self, opening: Opening) -> Decoder:

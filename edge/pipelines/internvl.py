@@ -67,7 +67,9 @@ class Eyes:
             made[i] = some
             progress(1)
             go_on()
-        return made.reshape(-1, made.shape[-1])
+        found = made.reshape(-1, made.shape[-1])
+        found.flags.writeable = False  # for it is given out more than once
+        return found
 
 
 class InternVL:
@@ -83,14 +85,14 @@ class InternVL:
     ) -> None:
         if artifact.manifest.family != FAMILY:
             raise Unsupported(
-                f"{artifact.folder} is {artifact.manifest.family}, whose networks nothing runs together yet",
-                fix=f"run them one by one: edge bench {artifact.folder / next(iter(artifact.stages))}",
+                f"{artifact.folder} is {artifact.manifest.family}, which answers nothing about pictures",
+                fix=f"take its networks one by one: edge bench {artifact.folder / next(iter(artifact.stages))}",
             )
         self.artifact = artifact
         settings = Config(artifact.manifest.settings, str(artifact.folder))
         self.side, self.most = settings.integer("side"), settings.integer("most", high=MOST)
         form = form_of(settings.text("template"))
-        self._remembered = Remembered()
+        self._remembered = Remembered[F32]()
         parts = artifact.stages
         preparation = _prepared(parts["vision"], self.side)
         self._rows = int(parts["projector"].manifest.network.config.outputs[0].shape[1])
@@ -283,6 +285,5 @@ def load_internvl(
     """Open an artifact of several networks; refuse it if a file is not what a manifest says."""
     artifact = PipelineArtifact.open(folder)
     if not unchecked:
-        for stage in artifact.stages.values():
-            integrity.check(stage)
+        integrity.check(artifact)
     return InternVL(artifact, threads=threads, exact=exact, strategy=strategy)

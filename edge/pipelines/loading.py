@@ -7,7 +7,7 @@ from edge.artifact.pipeline import is_pipeline
 from edge.convert.options import refuse_given
 from edge.gguf.foreign import artifact_at
 from edge.net import NetSpec
-from edge.pipelines.internvl import load_internvl
+from edge.pipelines.runners import open_pipeline
 from edge.run.beside import ONE_DECODER
 from edge.run.classifier import load_classifier
 from edge.run.model import load as load_decoder
@@ -16,8 +16,9 @@ from edge.run.model import load as load_decoder
 def load(path: Path | str, **options: Any) -> Any:
     """A decoder of text as an `edge.run.model.Model`, which has `generate` and `chat`; a network with a head
     over pictures as an `edge.run.classifier.Classifier`, which has `classify`; several that answer about
-    pictures as an `edge.pipelines.internvl.InternVL`, which has `generate(prompt, images=[…])` and `chat`.
-    `options`: those of `edge.run.model.load`, `load_classifier` and `load_internvl`.
+    pictures as an `edge.pipelines.internvl.InternVL`, which has `generate(prompt, images=[…])` and `chat`; a voice
+    as an `edge.pipelines.speech.Speech`, which has `speak(text, voice=…)`.
+    `options`: those of `edge.run.model.load`, `load_classifier` and `open_pipeline`.
     """
     several = is_pipeline(Path(path))
     artifact = None if several else artifact_at(Path(path))
@@ -25,7 +26,7 @@ def load(path: Path | str, **options: Any) -> Any:
         return load_decoder(path, **options)
     refuse_given(ONE_DECODER, {"adapter": options.pop("adapter", None)})
     return (
-        load_internvl(Path(path), **options)
+        open_pipeline(Path(path), **options)
         if artifact is None
         else load_classifier(artifact, **options)
     )

@@ -1,6 +1,7 @@
 """By which strategy an artifact decodes: plainly, from a compacted cache, or in rounds of speculation."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from edge.artifact.manifest import Artifact
@@ -75,6 +76,18 @@ class Strategy:
         """What a chat should know of it."""
         cuts = self.snapkv is not None and self.drafting != "snapkv"
         return self.snapkv.note if cuts and self.snapkv is not None else None
+
+    def refuse_decoding(self, problem: str) -> None:
+        """Of a model that decodes no tokens: by the names that a user knows."""
+        names = list(self._asked())
+        if names:
+            raise EdgeError(f"{' and '.join(names)}: {problem}", fix="leave it out")
+
+    def _asked(self) -> Iterator[str]:
+        known = {"drafting": "--draft-by"}
+        for field in fields(self):
+            if field.name != "reference" and getattr(self, field.name) != field.default:
+                yield known.get(field.name, f"--{field.name}")
 
     def _refuse_unknown(self) -> None:
         if self.drafting not in (None, "lookup", "snapkv"):

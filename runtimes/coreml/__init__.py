@@ -20,6 +20,7 @@ from edge_runtimes.coreml.spliced import SplicedCoreMlDecoder
 from edge_runtimes.coreml.stored import CoreMlRows
 
 __all__ = [
+    "FEW_SIZES",
     "check",
     "device_test",
     "memory",
@@ -34,6 +35,7 @@ __all__ = [
     "read_back",
 ]
 read_back = CoreMlRows
+FEW_SIZES = True  # each size that a network is called at is compiled once more on a device
 _MACOS = 15  # the first that has states
 
 
