@@ -9,13 +9,23 @@ from edge.api.judging import (
 )
 from edge.api.keeping import pull_model
 from edge.api.making import app_of, convert_model, convert_via, plan_conversion
-from edge.api.opening import fastest_strategy, open_model, open_seeing, ready, told_of
+from edge.api.opening import (
+    fastest_strategy,
+    open_model,
+    open_seeing,
+    open_speaking,
+    pipeline_of_model,
+    ready,
+    told_of,
+)
 from edge.api.planning import plan_model
 from edge.api.proving import Verdict, inspect_path, verify_artifact, verify_files
 from edge.api.seeing import classify, look_at
 from edge.api.serving import serve_app, serve_model
+from edge.api.speaking import Saying, say_into, say_to
 from edge.api.timing import Load, bench_artifact, bench_quality
 from edge.api.training import make_data, train_recipe
+from edge.pipelines.internvl import InternVL
 from edge.quant.listing import list_recipes
 from edge.run.model import Chat, Model, Wish, load
 from edge.run.strategy import PLAIN, Strategy
@@ -25,8 +35,10 @@ from edge.source.removal import remove
 __all__ = [
     "PLAIN",
     "Chat",
+    "InternVL",
     "Load",
     "Model",
+    "Saying",
     "Strategy",
     "Verdict",
     "Wish",
@@ -50,11 +62,15 @@ __all__ = [
     "make_data",
     "open_model",
     "open_seeing",
+    "open_speaking",
+    "pipeline_of_model",
     "plan_conversion",
     "plan_model",
     "pull_model",
     "ready",
     "remove",
+    "say_into",
+    "say_to",
     "serve_app",
     "serve_model",
     "told_of",

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from edge.errors import EdgeError, Unsupported
 from edge.pipelines.internvl import InternVL
+from edge.pipelines.speech import Speech
 from edge.run.model import Model
 
 
 def serve_model(
-    open_: Callable[[], Model | InternVL],
+    open_: Callable[[], Model | InternVL | Speech],
     *,
     host: str,
     port: int,
@@ -24,6 +25,10 @@ def serve_model(
     except ModuleNotFoundError as error:
         raise _unserved(error) from None
     opened = open_()
+    if isinstance(opened, Speech):
+        raise Unsupported(
+            "a model that speaks is not served yet", fix="edge run MODEL TEXT -o out.wav"
+        )
     model = opened.model if isinstance(opened, InternVL) else opened
     if model.template is None:
         print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.errors import EdgeError
+from edge.pipelines.options import Asked as Options
 from edge.system import units
 
 if TYPE_CHECKING:
@@ -35,9 +36,21 @@ def _may_be_a_name(text: str) -> bool:
     return bool(text.strip()) and len(whole) < 4096 and max(map(len, whole.split(b"/"))) < 256
 
 
+def packaged(options: Options) -> str:
+    """The model that a pipeline's options mean where they are given and no model is."""
+    from edge.source import registry
+
+    if registry.find(options.MODEL) is None:
+        raise EdgeError(
+            f"no model is named, and {options.MODEL} does not come with this edge yet",
+            fix=f"name one: edge run FOLDER {' '.join(list(options.given())[:1])} …",
+        )
+    return options.MODEL
+
+
 def refuse(given: Mapping[str, object], why: str) -> None:
     """Options that were given where they mean nothing are not ignored."""
-    names = [name for name, value in given.items() if value]
+    names = [name for name, value in given.items() if value not in (None, False, [])]
     if names:
         raise EdgeError(f"{' and '.join(names)}: {why}", fix="leave it out")
 

@@ -8,12 +8,13 @@ import typer
 
 from edge.command.app import app, say
 from edge.command.arguments import calibration, nbytes
-from edge.command.options import ConversionOptions, Json, PictureOptions, spread
+from edge.command.options import ConversionOptions, Grouped, Json, spread
 from edge.command.printing import VERIFIED, show, show_each, show_rows
 from edge.errors import EdgeError
+from edge.pipelines.options.pictures import PictureOptions
 
 
-@app.command("convert")
+@app.command("convert", cls=Grouped)
 @spread
 def convert(
     model: Annotated[str, typer.Argument(help="An id of the registry, or a checkpoint folder.")],
@@ -91,7 +92,7 @@ def convert(
         asked = conversion.asked() | {"--tokenizer": tokenizer is not None, "--dry-run": dry_run}
         asked |= {"--calibrate": calibrate is not None, "--size": most is not None}
         asked |= {"--adapter": adapter is not None}
-        asked |= pictures.asked()
+        asked |= dict.fromkeys(pictures.given(), True)
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=say)
         show({key: made[key] for key in ("path", "bytes", "files")}, as_json, made["path"])
         return
@@ -101,7 +102,7 @@ def convert(
         tokenizer=tokenizer,
         adapter=adapter,
         force=force,
-        **pictures.given(),
+        **pictures.conversion(),
     )
     if dry_run:
         tasks = api.plan_conversion(model, to, out, options)

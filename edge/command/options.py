@@ -8,17 +8,20 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
-from edge.command.arguments import pairs
+from edge.command.arguments import answer_form, pairs
 from edge.errors import EdgeError
+from edge.pipelines.options import Option
 
 if TYPE_CHECKING:
     from edge.convert.options import Options
     from edge.decode.snapkv import SnapKV
     from edge.measure.asked import Asked
+    from edge.run.model import Wish
     from edge.run.strategy import Strategy
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
@@ -52,34 +55,69 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PictureOptions:
-    """What a network that sees pictures is converted with: of `convert`, and of a first `run`."""
+class AnswerOptions:
+    """How a text is asked for, and what it may be."""
 
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="What each row of a head means: a text, a line a row, or JSON."),
+    raw: Annotated[bool, typer.Option("--raw", help="The prompt as it is: no template.")] = False
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0
+    top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest.")] = None
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample among the likeliest that reach this share.")
     ] = None
-    wordnet: Annotated[
-        Path | None,
-        typer.Option(help="A folder of WordNet 3.0, which gives labels such as n02084071 names."),
+    min_p: Annotated[
+        float | None, typer.Option(help="Drop tokens less likely than this share of the best.")
     ] = None
-    classes: Annotated[
-        Path | None,
-        typer.Option(help="Cut the head to these classes, a line each, without training."),
+    repetition_penalty: Annotated[
+        float, typer.Option(help="Above 1 makes repeated tokens rarer.")
+    ] = 1.0
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text; may be repeated.")
     ] = None
-    image_size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels of a picture's side, if not the model's own.")
+    json_schema: Annotated[
+        Path | None, typer.Option(help="A file: the answer is JSON of this schema.")
     ] = None
+    regex: Annotated[
+        str | None, typer.Option(help="The answer matches this regular expression.")
+    ] = None
+    grammar: Annotated[
+        Path | None, typer.Option(help="A file: the answer follows this Lark grammar.")
+    ] = None
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="Decode by what measurably pays here; answers stay the same."),
+    ] = False
+    stats: Annotated[bool, typer.Option("--stats", help="Print speeds on stderr.")] = False
+
+    def wish(self, seed: int | None) -> "Wish":
+        from edge.decode.sampling import Sampling
+        from edge.run.model import Wish
+
+        sampling = Sampling(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=seed,
+        )
+        form = answer_form(json_schema=self.json_schema, regex=self.regex, lark=self.grammar)
+        stops = tuple(self.stop or ())
+        return Wish(max_tokens=self.max_tokens, sampling=sampling, stops=stops, grammar=form)
 
     def given(self) -> dict[str, Any]:
-        """As `edge.convert` takes them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def asked(self) -> dict[str, bool]:
-        """Which of them were given, by the names that a user knows."""
+        """Those that were given, by the names that a user knows."""
+        every = {field: getattr(self, field.name) for field in fields(self)}
         return {
-            f"--{name.replace('_', '-')}": value is not None for name, value in self.given().items()
+            f"--{field.name.replace('_', '-')}": value
+            for field, value in every.items()
+            if value not in (None, []) and value != field.default
         }
+
+    def only_of_text(self) -> dict[str, Any]:
+        """What a model that sees has no use for."""
+        return {"--raw": self.raw, "--fast": self.fast, "--stats": self.stats}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -325,7 +363,38 @@ def _options(kind: Any) -> list[Parameter]:
             field.name,
             Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=hints[field.name],
+            annotation=_annotation(kind, field.name, hints[field.name]),
         )
         for field in fields(kind)
     ]
+
+
+def _annotation(kind: Any, name: str, hint: Any) -> Any:
+    """As the parser takes it; of a pipeline's own `Option`, listed under the pipeline's title."""
+    given, option = get_args(hint)[:2]
+    if not isinstance(option, Option):
+        return hint
+    names = [f"--{name.replace('_', '-')}", *([f"-{option.letter}"] if option.letter else [])]
+    made = typer.Option(
+        *names, help=option.help, min=option.low, max=option.high, rich_help_panel=kind.TITLE
+    )
+    return Annotated[given, made]
+
+
+class Grouped(TyperCommand):
+    """A command whose help lists the options of each pipeline under a title of their own."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                own = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                title = vars(parameter).get("rich_help_panel") or own
+                groups.setdefault(title, []).append(record)
+        for title in sorted(groups, key=lambda title: (title not in _FIRST, title != _FIRST[0])):
+            with formatter.section(title):
+                formatter.write_dl(groups[title])
+
+
+_FIRST = ("Arguments", "Options")

@@ -1,6 +1,7 @@
 """Commands that answer: run, serve."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,25 +9,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.command.app import app, say
-from edge.command.arguments import answer_form, read_prompt, refuse, split_prompt
+from edge.command.arguments import packaged, read_prompt, refuse, split_prompt
 from edge.command.options import (
     Adapter,
+    AnswerOptions,
     CompactingOptions,
     DecodingOptions,
+    Grouped,
     Json,
     Threads,
     spread,
 )
-from edge.command.seeing import ImageOptions, answer, refuse_of_text, see
+from edge.command.seeing import answer, refuse_alone, refuse_of_text, see
+from edge.command.speaking import speak
 from edge.command.talking import stopping, turns, write
 from edge.errors import EdgeError
+from edge.pipelines.options.pictures import ImageOptions
+from edge.pipelines.options.speech import SpeechOptions
 
 if TYPE_CHECKING:
     from edge.pipelines.internvl import InternVL
+    from edge.pipelines.speech import Speech
     from edge.run.model import Model, Wish
+    from edge.run.strategy import Strategy
 
 
-@app.command("run")
+@app.command("run", cls=Grouped)
 @spread
 def run(
     first: Annotated[
@@ -38,39 +46,13 @@ def run(
         typer.Argument(metavar="PROMPT", help="`-` reads it from stdin; none: a chat."),
     ] = None,
     *,
-    raw: Annotated[bool, typer.Option("--raw", help="The prompt as it is: no template.")] = False,
-    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
-    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,
-    top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Sample among the likeliest that reach this share.")
-    ] = None,
-    min_p: Annotated[
-        float | None, typer.Option(help="Drop tokens less likely than this share of the best.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float, typer.Option(help="Above 1 makes repeated tokens rarer.")
-    ] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option(help="End before this text; may be repeated.")
-    ] = None,
-    json_schema: Annotated[
-        Path | None, typer.Option(help="A file: the answer is JSON of this schema.")
-    ] = None,
-    regex: Annotated[
-        str | None, typer.Option(help="The answer matches this regular expression.")
-    ] = None,
-    grammar: Annotated[
-        Path | None, typer.Option(help="A file: the answer follows this Lark grammar.")
+    answers: AnswerOptions,
+    seed: Annotated[
+        int | None, typer.Option(help="Makes sampling repeatable; of speech, its sound: 0.")
     ] = None,
     shown: ImageOptions,
+    spoken: SpeechOptions,
     decoding: DecodingOptions,
-    fast: Annotated[
-        bool,
-        typer.Option("--fast", help="Decode by what measurably pays here; answers stay the same."),
-    ] = False,
     runtime: Annotated[
         str | None,
         typer.Option(
@@ -82,11 +64,10 @@ def run(
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Trust files whose hashes differ from edge.json.")
     ] = False,
-    stats: Annotated[bool, typer.Option("--stats", help="Print speeds on stderr.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Answer a prompt, or chat. Without MODEL, the small model that ships with edge; a checkpoint
-    is converted first.
+    """Answer a prompt, or chat; or say a text. Without MODEL, the small model that ships with edge; a
+    checkpoint is converted first.
 
     \b
     Example: edge run "Once upon a time"
@@ -97,81 +78,109 @@ def run(
     Example: edge run Llama-3.2-1B-Instruct-Q4_K_M.gguf "Why is the sky blue?"
     Example: edge run ./catlip-b --image dog.jpg --labels vocab.json --top 5
     Example: edge run artifacts/internvl "What does it total to?" --image receipt.jpg
+    Example: edge run artifacts/voice "Good morning." --voice me.wav -o out.wav
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
     Example: edge run artifacts/phi-3 --snapkv 1024 --snapkv-for reuse --snapkv-prefill 512
     """
     from edge.text.rendering import get_ready
 
-    of_text = {"--raw": raw, "--fast": fast, "--stats": stats, "--adapter": adapter is not None}
-    if not raw and not shown.image:
+    named, prompt = split_prompt(first, second)
+    chosen = next((group for group in (shown, spoken) if group.chooses()), None)
+    if chosen is None and not answers.raw:
         get_ready()  # beside all that is imported and read for the model
     from edge import api
-    from edge.command.bars import bar
-    from edge.decode.sampling import Sampling
 
-    sampling = Sampling(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-    )
-    form = answer_form(json_schema=json_schema, regex=regex, lark=grammar)
-    wish = api.Wish(max_tokens=max_tokens, sampling=sampling, stops=tuple(stop or ()), grammar=form)
-    if shown.image:
-        refuse_of_text(of_text)
-        how = {"runtime": runtime, "threads": threads, "unchecked": unchecked}
-        named, asked = split_prompt(first, second)
-        question = read_prompt(asked, raw=False)
-        see(named, question, shown, decoding, wish, system=system, as_json=as_json, **how)
-        return
-    shown.refuse_alone()
-    model_name, text = _asked(first, second, raw=raw, as_json=as_json)
-    strategy = decoding.strategy()
-    if fast:
-        if strategy != api.PLAIN or text is None:
-            raise EdgeError("--fast chooses by itself, for a prompt", fix="leave out the others")
-        model_name, runtime = str(api.ready(model_name, bar, runtime)), None
-        strategy = api.fastest_strategy(
-            Path(model_name),
-            text,
-            system=system,
-            raw=raw,
-            threads=threads,
-            say=say,
-            adapter=adapter,
+    if named is None and chosen is not None:
+        named = packaged(chosen)
+    how: dict[str, Any] = {"runtime": runtime, "threads": threads, "unchecked": unchecked}
+    if api.pipeline_of_model(named) == spoken.PIPELINE:
+        assert named is not None, "the packaged decoder does not speak"
+        refuse(
+            {**answers.given(), **shown.given(), "--adapter": adapter}, "not of a model that speaks"
         )
+        text = read_prompt(prompt, raw=False)
+        speak(named, text, spoken, decoding, seed=seed, as_json=as_json, **how)
+        return
+    refuse(spoken.given(), f"of a model that speaks, which {named or 'the packaged one'} is not")
+    wish = answers.wish(seed)
+    of_pictures = {**answers.only_of_text(), "--adapter": adapter}
+    if shown.image:
+        assert named is not None, "pictures choose a model"
+        refuse_of_text(of_pictures)
+        question = read_prompt(prompt, raw=False)
+        see(named, question, shown, decoding, wish, system=answers.system, as_json=as_json, **how)
+        return
+    refuse_alone(shown)
+    _of_text(named, prompt, answers, decoding, wish, adapter=adapter, as_json=as_json, **how)
+
+
+def _of_text(
+    model_name: str | None,
+    prompt: str | None,
+    answers: AnswerOptions,
+    decoding: DecodingOptions,
+    wish: "Wish",
+    *,
+    adapter: Path | None,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """An answer, or a chat, of a model that was shown nothing as yet."""
+    from edge import api
+    from edge.command.bars import bar
+
+    text, strategy = _asked(prompt, answers, as_json=as_json), decoding.strategy()
+    if answers.fast:
+        model_name, strategy = _fastest(model_name, text, answers, strategy, adapter, how)
+        how["runtime"] = None
     model = api.open_model(
-        model_name,
-        runtime=runtime,
-        threads=threads,
-        unchecked=unchecked,
-        strategy=strategy,
-        progress=bar,
-        turns=not raw,
+        model_name, strategy=strategy, progress=bar, turns=not answers.raw, adapter=adapter, **how
+    )
+    if isinstance(model, api.InternVL):
+        refuse_of_text({**answers.only_of_text(), "--adapter": adapter})
+        answer(model, text, ImageOptions(), wish, system=answers.system, as_json=as_json)
+        return
+    assert isinstance(model, api.Model), "what speaks has a way of its own"
+    if text is None:
+        _chat(model, answers.system, wish, note=strategy.note)
+    else:
+        _answer(model, text, wish, api.told_of(adapter), answers, as_json=as_json)
+
+
+def _fastest(
+    model_name: str | None,
+    text: str | None,
+    answers: AnswerOptions,
+    strategy: "Strategy",
+    adapter: Path | None,
+    how: Mapping[str, Any],
+) -> "tuple[str, Strategy]":
+    """The artifact, and what it decodes this prompt by fastest here."""
+    from edge import api
+    from edge.command.bars import bar
+
+    if strategy != api.PLAIN or text is None:
+        raise EdgeError("--fast chooses by itself, for a prompt", fix="leave out the others")
+    folder = api.ready(model_name, bar, how["runtime"])
+    found = api.fastest_strategy(
+        folder,
+        text,
+        system=answers.system,
+        raw=answers.raw,
+        threads=how["threads"],
+        say=say,
         adapter=adapter,
     )
-    if not isinstance(model, api.Model):  # which sees, and was shown nothing as yet
-        refuse_of_text(of_text)
-        answer(model, text, shown, wish, system=system, as_json=as_json)
-    elif text is None:
-        _chat(model, system, wish, note=strategy.note)
-    else:
-        told = api.told_of(adapter)
-        _answer(model, text, wish, told, system=system, raw=raw, as_json=as_json, stats=stats)
+    return str(folder), found
 
 
-def _asked(
-    first: str | None, second: str | None, *, raw: bool, as_json: bool
-) -> tuple[str | None, str | None]:
-    """The model's name and the prompt, if they are given."""
-    model, prompt = split_prompt(first, second)
-    if prompt is None and (raw or as_json):
+def _asked(prompt: str | None, answers: AnswerOptions, *, as_json: bool) -> str | None:
+    """The text of the prompt, if one is given."""
+    if prompt is None and (answers.raw or as_json):
         raise EdgeError(
             "a chat has no --raw and no --json", fix="give a prompt, or `-` to read one from stdin"
         )
-    return model, read_prompt(prompt, raw=raw)
+    return read_prompt(prompt, raw=answers.raw)
 
 
 def _answer(
@@ -179,14 +188,12 @@ def _answer(
     text: str,
     wish: "Wish",
     told: dict[str, Any],
+    answers: AnswerOptions,
     *,
-    system: str | None,
-    raw: bool,
     as_json: bool,
-    stats: bool,
 ) -> None:
     """`told`: what the result says beside what was made."""
-    answer = model.generate(text, system=system, raw=raw, wish=wish)
+    answer = model.generate(text, system=answers.system, raw=answers.raw, wish=wish)
     for piece in answer:
         if not as_json:
             write(piece)
@@ -205,7 +212,7 @@ def _answer(
         **told,
     }
     typer.echo(json.dumps(result) if as_json else "")
-    if stats:
+    if answers.stats:
         typer.echo(
             f"prompt {len(made.prompt)} tokens, {made.prefill_tps:.1f} tok/s; "
             f"answer {len(made.tokens)} tokens, {made.decode_tps:.1f} tok/s; ended by {made.ending}",
@@ -276,7 +283,7 @@ def serve(
     names = tuple(name or ())
     strategy = api.Strategy(snapkv=compact)
 
-    def opened() -> "Model | InternVL":
+    def opened() -> "Model | InternVL | Speech":
         return api.open_model(
             model, threads=threads, strategy=strategy, progress=bar, adapter=adapter
         )

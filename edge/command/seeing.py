@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from edge.command.app import say
 from edge.command.arguments import refuse
-from edge.command.options import DecodingOptions, PictureOptions
+from edge.command.options import DecodingOptions
 from edge.command.talking import stopping, turns, write
 from edge.errors import EdgeError, steady
+from edge.pipelines.options.pictures import ImageOptions
 
 if TYPE_CHECKING:
     from edge.pipelines.internvl import InternVL, Shown
@@ -20,45 +21,20 @@ if TYPE_CHECKING:
     from edge.run.model import Wish
 
 
-_ASKED = ("top", "max_tiles")
+def refuse_alone(shown: ImageOptions) -> None:
+    """What is of pictures is not ignored where there is none."""
+    names = list(shown.given())
+    if names:
+        raise EdgeError(f"{' and '.join(names)} are of pictures", fix="give --image, too")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageOptions(PictureOptions):
-    """Pictures, and what is asked of them."""
-
-    image: Annotated[
-        list[Path] | None,
-        typer.Option(help="A picture, for a model that sees; may be repeated."),
-    ] = None
-    top: Annotated[
-        int | None, typer.Option(min=1, help="Of a picture: so many labels; 5 if left out.")
-    ] = None
-
-    max_tiles: Annotated[
-        int | None,
-        typer.Option(min=1, max=40, help="Of a picture: the most tiles it is cut into."),
-    ] = None
-
-    def refuse_alone(self) -> None:
-        """What is of pictures is not ignored where there is none."""
-        names = [f"--{n.replace('_', '-')}" for n in _ASKED if getattr(self, n) is not None]
-        names += [name for name, given in self.asked().items() if given]
-        if names:
-            raise EdgeError(f"{' and '.join(names)} are of pictures", fix="give --image, too")
-
-    def given(self) -> dict[str, Any]:
-        known = PictureOptions.given(self)
-        return {name: value for name, value in known.items() if name not in ("image", *_ASKED)}
-
-
-def refuse_of_text(given: Mapping[str, bool]) -> None:
+def refuse_of_text(given: Mapping[str, object]) -> None:
     """Options that a model that sees has no use for are not ignored."""
     refuse(given, "not of a model that sees")
 
 
 def see(
-    model: str | None,
+    model: str,
     prompt: str | None,
     shown: ImageOptions,
     decoding: DecodingOptions,
@@ -73,11 +49,10 @@ def see(
     from edge.command.bars import bar
     from edge.convert.options import Options
     from edge.run.classifier import Classifier
-    from edge.source.registry import READER
 
-    options = Options(**shown.given())
+    options = Options(**shown.conversion())
     strategy = decoding.strategy()
-    opened = api.open_seeing(model or READER, options, strategy=strategy, progress=bar, **how)
+    opened = api.open_seeing(model, options, strategy=strategy, progress=bar, **how)
     if isinstance(opened, Classifier):
         _classify(opened, prompt, shown, as_json=as_json)
     else:

@@ -29,6 +29,11 @@ class ConvNextSpec:
         numbers = {"channels": self.channels, "width": self.width, "ffn_width": self.ffn_width}
         check(what, numbers, layers=self.layers)
 
+    @property
+    def reach(self) -> int:
+        """Rows on each side that a row depends on."""
+        return (KERNEL // 2) * (self.layers + 1)
+
     def shapes(self) -> dict[str, Shape]:
         width = self.width
         out = matrix("input", width, KERNEL * self.channels) | norm("first", width)

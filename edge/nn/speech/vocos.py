@@ -79,7 +79,7 @@ class VocosSpec:
         """Frames on each side that a frame's samples depend on, at most: by every kernel, and by windows that
         overlap.
         """
-        return (KERNEL // 2) * (self.layers + 1) + -(-self.window // (2 * self.hop)) + 1
+        return self.body.reach + -(-self.window // (2 * self.hop)) + 1
 
     def shapes(self) -> dict[str, Shape]:
         return self.body.shapes() | matrix("output", self.window + 2, self.width)

@@ -1,0 +1,112 @@
+"""Texts that become sound."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edge.audio.sound import open_sound
+from edge.audio.wav import WavWriter
+from edge.errors import EdgeError
+from edge.pipelines.acoustics import SEED, Delivery
+from edge.pipelines.speech import LISTENED, Said, Speech, delivered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saying:
+    """How a text is said; None is as usual."""
+
+    voice: Path | None = None
+    steps: int | None = None
+    alpha: float | None = None
+    speed: float | None = None
+    seed: int | None = None
+    takes: int = 1
+    picture: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what no model can follow, before one is opened: numbers beyond their bounds, no recording."""
+        self.delivery(self.takes - 1)
+        if self.voice is not None:
+            open_sound(self.voice, longest=LISTENED, cut=True)
+
+    def delivery(self, take: int) -> Delivery:
+        """Of a take."""
+        seed = (SEED if self.seed is None else self.seed) + take
+        return delivered(steps=self.steps, alpha=self.alpha, speed=self.speed, seed=seed)
+
+
+def say_into(
+    model: Speech, text: str, out: Path, saying: Saying, told: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Say a text into a WAV file, or into one for each take: what each says of itself. A file that is there is replaced
+    once the new one is whole. `told` hears what was not said, and why.
+    """
+    found = []
+    for take in range(saying.takes):
+        file = numbered(out, take, saying.takes)
+        said = _said(model, text, saying, take)
+        partial = file.with_name(f".{file.name}.partial")
+        try:
+            with partial.open("wb") as stream:
+                _write(said, stream)
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+        for note in said.notes if not take else ():
+            told(note)
+        if saying.picture is not None:
+            _draw(model, said, numbered(saying.picture, take, saying.takes))
+        seed = saying.delivery(take).seed
+        found.append({"file": str(file), "seed": seed, **report(said)})
+    return found
+
+
+def say_to(
+    model: Speech, text: str, stream: BinaryIO, saying: Saying, told: Callable[[str], None]
+) -> dict[str, Any]:
+    """The same into a stream, each piece as soon as it is made."""
+    said = _said(model, text, saying, 0)
+    for note in said.notes:
+        told(note)
+    _write(said, stream)
+    if saying.picture is not None:
+        _draw(model, said, saying.picture)
+    return report(said)
+
+
+def report(said: Said) -> dict[str, Any]:
+    """What is known of speech that was made."""
+    return {
+        "seconds": said.seconds,
+        "rtf": said.rtf,
+        "first_sound_seconds": said.first_sound_seconds,
+        "phonemes": [asdict(one) for one in said.phonemes],
+        "words": [asdict(one) for one in said.words],
+        "notes": list(said.notes),
+    }
+
+
+def numbered(file: Path, take: int, takes: int) -> Path:
+    return file if takes == 1 else file.with_name(f"{file.stem}-{take + 1}{file.suffix}")
+
+
+def _said(model: Speech, text: str, saying: Saying, take: int) -> Said:
+    return model.say(text, saying.voice, saying.delivery(take))
+
+
+def _write(said: Said, stream: BinaryIO) -> None:
+    with WavWriter(stream, said.rate) as writer:
+        for piece in said:
+            writer.write(piece)
+            stream.flush()
+
+
+def _draw(model: Speech, said: Said, file: Path) -> None:
+    from edge.measure.spectrogram import svg
+
+    try:
+        file.write_text(svg(said.samples, model.mel, said.phonemes, said.words), encoding="utf-8")
+    except EdgeError as error:
+        error.say(f"no {file}: {error.problem}", fix=error.fix)
+        raise
