@@ -245,8 +245,13 @@ def edge_speech(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Referenc
     """FlashSpeech's networks with refinement, and a vocoder, in one checkpoint."""
     state, references = flashspeech(fields)
     own, vocoder = vocos(fields["vocoder"])
-    tensors = {f"vocoder.{name}": tensor for name, tensor in own.items()}
-    return {**state, **tensors}, {**references, "vocoder": vocoder[""]}
+    state |= {f"vocoder.{name}": tensor for name, tensor in own.items()}
+    references = {**references, "vocoder": vocoder[""]}
+    if fields["recognizer"]:
+        own, reads = recognizer(fields["recognizer"])
+        state |= {f"recognizer.{name}": tensor for name, tensor in own.items()}
+        references = {**references, "recognizer": reads[""]}
+    return state, references
 
 
 ENCODER = {
@@ -333,6 +338,13 @@ EDGE_SPEECH = {
         "n_fft": 800,
         "hop_length": 200,
         "padding": "same",
+    },
+    "recognizer": {
+        "input_channels": 80,
+        "dim": 16,
+        "intermediate_dim": 24,
+        "num_layers": 2,
+        "num_sounds": 97,
     },
     "mel": "edge",
     "symbols": "edge-96",

@@ -103,6 +103,12 @@ PIPELINE = Pipeline(
         _refiner_of("duration"),
         _refiner_of("pitch"),
         Stage(name="vocoder", prefix="vocoder.", config=_own("vocos", "vocoder")),
+        Stage(
+            name="recognizer",
+            prefix="recognizer.",
+            config=_own("edge_recognizer", "recognizer"),
+            given=_has("recognizer"),
+        ),
     ),
     wires=(
         *flash.PIPELINE.wires,
@@ -112,6 +118,7 @@ PIPELINE = Pipeline(
         Wire(("pitch", "log"), ("pitch_refiner", "initial")),
         Wire(("denoiser", "clean"), ("prompt", "prompt")),
         Wire(("denoiser", "clean"), ("vocoder", "mel")),
+        Wire(("denoiser", "clean"), ("recognizer", "mel")),
     ),
     settings=_settings,
     files=(VOICE,),
