@@ -9,14 +9,20 @@ from edge.audio.sound import open_sound
 from edge.audio.wav import WavWriter
 from edge.errors import EdgeError
 from edge.pipelines.acoustics import SEED, Delivery
+from edge.pipelines.editing import Change
+from edge.pipelines.listening import LONGEST
 from edge.pipelines.speech import LISTENED, Said, Speech, delivered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saying:
-    """How a text is said; None is as usual."""
+    """How a text is said; None is as usual. `source`: a recording that is said again in the voice, or in which `edit`
+    says what else is to be said.
+    """
 
     voice: Path | None = None
+    source: Path | None = None
+    edit: str | None = None
     steps: int | None = None
     alpha: float | None = None
     speed: float | None = None
@@ -29,6 +35,10 @@ class Saying:
         self.delivery(self.takes - 1)
         if self.voice is not None:
             open_sound(self.voice, longest=LISTENED, cut=True)
+        if self.source is not None:
+            open_sound(self.source, longest=LONGEST)
+        if self.edit is not None:
+            Change.of(self.edit)
 
     def delivery(self, take: int) -> Delivery:
         """Of a take."""
@@ -37,7 +47,7 @@ class Saying:
 
 
 def say_into(
-    model: Speech, text: str, out: Path, saying: Saying, told: Callable[[str], None]
+    model: Speech, text: str | None, out: Path, saying: Saying, told: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Say a text into a WAV file, or into one for each take: what each says of itself. A file that is there is replaced
     once the new one is whole. `told` hears what was not said, and why.
@@ -63,7 +73,7 @@ def say_into(
 
 
 def say_to(
-    model: Speech, text: str, stream: BinaryIO, saying: Saying, told: Callable[[str], None]
+    model: Speech, text: str | None, stream: BinaryIO, saying: Saying, told: Callable[[str], None]
 ) -> dict[str, Any]:
     """The same into a stream, each piece as soon as it is made."""
     said = _said(model, text, saying, 0)
@@ -91,8 +101,15 @@ def numbered(file: Path, take: int, takes: int) -> Path:
     return file if takes == 1 else file.with_name(f"{file.stem}-{take + 1}{file.suffix}")
 
 
-def _said(model: Speech, text: str, saying: Saying, take: int) -> Said:
-    return model.say(text, saying.voice, saying.delivery(take))
+def _said(model: Speech, text: str | None, saying: Saying, take: int) -> Said:
+    delivery = saying.delivery(take)
+    if saying.source is None:
+        assert text is not None, "there is something to say"
+        return model.say(text, saying.voice, delivery)
+    if saying.edit is None:
+        return model.say_again(saying.source, saying.voice, delivery, text=text)
+    assert text is not None, "an edit is of a text"
+    return model.say_changed(saying.source, text, saying.edit, saying.voice, delivery)
 
 
 def _write(said: Said, stream: BinaryIO) -> None:

@@ -374,7 +374,8 @@ def _annotation(kind: Any, name: str, hint: Any) -> Any:
     given, option = get_args(hint)[:2]
     if not isinstance(option, Option):
         return hint
-    names = [f"--{name.replace('_', '-')}", *([f"-{option.letter}"] if option.letter else [])]
+    long = option.name or name.replace("_", "-")
+    names = [f"--{long}", *([f"-{option.letter}"] if option.letter else [])]
     made = typer.Option(
         *names, help=option.help, min=option.low, max=option.high, rich_help_panel=kind.TITLE
     )

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from edge.command.app import say
+from edge.command.arguments import refuse
 from edge.command.options import DecodingOptions
 from edge.errors import EdgeError
 from edge.pipelines.options.speech import SpeechOptions
@@ -30,10 +31,11 @@ def speak(
     from edge.command.bars import bar
 
     out = _place(spoken, as_json=as_json)
-    if text is None:
-        raise EdgeError("there is nothing to say", fix="give a text, or `-` to read it from stdin")
+    _agree(text, spoken)
     saying = api.Saying(
         voice=spoken.voice,
+        source=spoken.source,
+        edit=spoken.edit,
         steps=spoken.steps,
         alpha=spoken.alpha,
         speed=spoken.speed,
@@ -52,6 +54,21 @@ def speak(
         return
     for one in found:
         typer.echo(f"{one['file']}  {one['seconds']:.1f} s, made in {one['rtf']:.3f} of that")
+
+
+def _agree(text: str | None, spoken: SpeechOptions) -> None:
+    """What is asked for must be one thing."""
+    if text is None and spoken.source is None:
+        raise EdgeError("there is nothing to say", fix="give a text, or `-` to read it from stdin")
+    if spoken.edit is not None and (spoken.source is None or text is None):
+        raise EdgeError(
+            "--edit is of a recording and its text",
+            fix="give --from talk.wav, and what it says as the text",
+        )
+    if spoken.source is not None:
+        refuse({"--speed": spoken.speed}, "a recording that is said again lasts as long as it does")
+    if spoken.source is not None and spoken.edit is None:
+        refuse({"--alpha": spoken.alpha}, "a recording that is said again has its own prosody")
 
 
 def _place(spoken: SpeechOptions, *, as_json: bool) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.audio.pitch import pitch
 from edge.audio.prompts import Prompting, as_prompt
@@ -17,8 +18,10 @@ from edge.audio.spectra import Mel, log_mel
 from edge.errors import EdgeError
 from edge.nn.speech import noise
 from edge.protocols import Net
+from edge.text.spoken.symbols import table
 from edge.typing import F32, I64
 
+Bools = NDArray[np.bool_]
 STEPS, SPEED, SEED, ALPHA = 1, 1.0, 0, 0.2  # where nobody says otherwise
 MOST_STEPS = 64
 SPEEDS = (0.25, 4.0)
@@ -71,11 +74,25 @@ class Voice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """What is said at once: ids [P], and factors of the voice's own rate and pitch, [P] each."""
+    """What is said at once: ids [P], the first of which is what stands before a text, and factors of the voice's own
+    rate and pitch, [P] each.
+    """
 
     symbols: I64
     rates: F32
     pitches: F32
+
+    @classmethod
+    def plain(cls, symbols: I64) -> "Line":
+        """In the voice's own manner."""
+        ones = np.ones(symbols.size, np.float32)
+        return cls(symbols=symbols, rates=ones, pitches=ones)
+
+    @property
+    def heard(self) -> Bools:
+        """Which are sounds: marks are silence, and what stands before a text is."""
+        found: Bools = self.symbols >= table().marks
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,13 +178,13 @@ class Acoustics:
     def frames(
         self, line: Line, hidden: F32, voice: Voice, delivery: Delivery, noises: Noise
     ) -> I64:
-        """How many each phoneme takes: [P], 1 or more."""
+        """How many each phoneme takes: [P], of a sound 1 or more."""
         mask = _ones(line.symbols.size)
         found = self.nets["duration"](
             hidden=hidden, phoneme_mask=mask, rows=voice.rows, prompt_mask=_ones(_rows(voice))
         )
         log = self._refined("duration", found, mask, delivery, noises)[0]
-        return counted(log, delivery.speed * line.rates)
+        return counted(log, delivery.speed * line.rates, line.heard)
 
     def prosody(
         self,
@@ -240,10 +257,10 @@ class Acoustics:
         return noise.speak(clean, [noises.of(what, *mask.shape)], noise.sizes(1))
 
 
-def counted(log: F32, rates: F32) -> I64:
-    """log(1 + frames) [P], how much faster each is -> whole frames, 1 or more."""
+def counted(log: F32, rates: F32, heard: Bools) -> I64:
+    """log(1 + frames) [P], how much faster each is and whether it is a sound -> whole frames, of a sound 1 or more."""
     frames = np.expm1(np.clip(log.astype(np.float64), 0, np.log1p(_LONGEST))) / rates
-    return np.clip(np.rint(frames), 1, _LONGEST).astype(np.int64)
+    return np.clip(np.rint(frames), heard, _LONGEST).astype(np.int64)
 
 
 def moved(log: F32, factors: F32) -> F32:

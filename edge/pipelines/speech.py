@@ -22,14 +22,19 @@ from edge.files.config import Config
 from edge.nn.speech.phoneme_encoder import PhonemeSpec
 from edge.nn.speech.vocos import VocosSpec
 from edge.pipelines.acoustics import Acoustics, Delivery, Latent, Line, Noise, Prosody, Voice
+from edge.pipelines.editing import Change, cut, edited
+from edge.pipelines.editing import Words as TextWords
+from edge.pipelines.listening import LONGEST as LONGEST_TALK
+from edge.pipelines.listening import Heard, Listener, Spelled
 from edge.pipelines.remembered import Remembered
+from edge.pipelines.revoicing import said_again
 from edge.pipelines.utterance import Laid, Timed, laid, sounds, timed
 from edge.protocols import Net
 from edge.run.opening import open_net
 from edge.run.padded import PaddedNet
 from edge.run.strategy import PLAIN, Strategy
 from edge.text.spoken.speaking import LONGEST, Script, Sentence, Spoken, script
-from edge.text.spoken.symbols import ids
+from edge.text.spoken.symbols import START, ids, table
 from edge.text.spoken.words import Words
 from edge.typing import F32
 
@@ -152,12 +157,121 @@ class Speech:
         out.busy_seconds = perf_counter() - begun
         return out
 
+    def revoice(
+        self,
+        recording: Recording,
+        *,
+        voice: Recording | None = None,
+        text: str | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+    ) -> Said:
+        """What a recording says, in another voice, as long and as high as there; `text`: what it says, if known."""
+        return self.say_again(
+            recording, voice, delivered(steps=steps, seed=seed, alpha=0.0), text=text
+        )
+
+    def say_again(
+        self, recording: Recording, voice: Recording | None, delivery: Delivery, *, text: str | None
+    ) -> Said:
+        """The same."""
+        listener, imitated = self._listener("say again what a recording says"), self.voice(voice)
+        script_of = None if text is None else script(text, self.dictionary)
+        begun = perf_counter()
+        sound = _sound(recording, LONGEST_TALK)
+        heard = listener.heard(sound)
+        if script_of is None:
+            spelled, words = listener.read(heard.bands), None
+        else:
+            words = TextWords.of(script_of)
+            frames = listener.aligned(heard.bands, words.symbols)
+            spelled = Spelled(symbols=words.symbols, frames=frames)
+        out = self._made((*imitated.notes, *sound.notes), begun)
+        out._pieces = self._said_again(heard, spelled, imitated, delivery, out)
+        self._time(out, spelled, words)
+        return out
+
+    def _said_again(
+        self, heard: Heard, spelled: Spelled, voice: Voice, delivery: Delivery, out: Said
+    ) -> Iterator[F32]:
+        for _, frames, bands in said_again(self.acoustics, heard, spelled, voice, delivery):
+            whole = laid(bands, frames, {}, float(np.log(self.mel.floor)))
+            yield from sounds(self.nets["vocoder"], whole, self.mel)
+
+    def edit(
+        self,
+        recording: Recording,
+        text: str,
+        change: str | Change,
+        *,
+        voice: Recording | None = None,
+        steps: int | None = None,
+        alpha: float | None = None,
+        seed: int | None = None,
+    ) -> Said:
+        """A recording of a text with other words in it: "old words=>new words". In its own voice, if none is given."""
+        delivery = delivered(steps=steps, alpha=alpha, seed=seed)
+        return self.say_changed(recording, text, change, voice, delivery)
+
+    def say_changed(
+        self,
+        recording: Recording,
+        text: str,
+        change: str | Change,
+        voice: Recording | None,
+        delivery: Delivery,
+    ) -> Said:
+        """The same."""
+        listener = self._listener("change what a recording says")
+        self.acoustics.alpha(delivery.alpha)
+        change = change if isinstance(change, Change) else Change.of(change)
+        old, new = (TextWords.of(script(one, self.dictionary)) for one in (text, change.made(text)))
+        begun, sound = perf_counter(), _sound(recording, LONGEST_TALK)
+        heard = listener.heard(sound)
+        imitated = self.voice(sound if voice is None else voice)
+        frames = listener.aligned(heard.bands, old.symbols)
+        made, whole = edited(
+            self.acoustics, heard, frames, (cut(old, new), new.symbols), imitated, delivery
+        )
+        out = self._made(sound.notes, begun)
+        out._pieces = iter([made])
+        self._time(out, Spelled(symbols=new.symbols, frames=whole), new)
+        return out
+
+    def _listener(self, to: str) -> Listener:
+        if "recognizer" not in self.nets:
+            raise EdgeError(
+                f"this voice has no network that listens, which it takes to {to}",
+                fix="leave out --from and --edit, or take a model that has one",
+            )
+        return Listener(self.nets["recognizer"], self.mel)
+
+    def _made(self, notes: tuple[str, ...], begun: float) -> Said:
+        out = Said(rate=self.rate, notes=tuple(dict.fromkeys(notes)), _pieces=iter(()))
+        out.busy_seconds = perf_counter() - begun
+        return out
+
+    def _time(self, out: Said, spelled: Spelled, words: "TextWords | None") -> None:
+        """When each symbol and word is said, of what is known before it is made."""
+        stops = np.cumsum(spelled.frames)
+        line = Laid(
+            bands=np.zeros((0, 0), np.float32),
+            heard=np.zeros(0, np.float32),
+            ends=np.stack([stops - spelled.frames, stops], 1),
+        )
+        every = [table().symbols[symbol] for symbol in spelled.symbols[1:]]
+        spans = [(i + 1, i + 2) for i in range(len(every))]
+        out.phonemes += timed(every, spans, line, 0.0, self.mel)
+        if words is not None:
+            spans = [(word.first, word.last) for word in words.words]
+            out.words += timed([word.text for word in words.words], spans, line, 0.0, self.mel)
+
     def _spoken(self, said: Script, voice: Voice, delivery: Delivery, out: Said) -> Iterator[F32]:
         after = 0.0
         for sentence, prosody, noises in self._lines(said.sentences, voice, delivery):
             bands = self.acoustics.bands(prosody, voice, delivery, noises)
             each = self.mel.framing.per_second
-            pauses = {place: round(s * each) for place, s in sentence.pauses.items()}
+            pauses = {place + 1: round(s * each) for place, s in sentence.pauses.items()}
             whole = laid(bands, prosody.frames, pauses, float(np.log(self.mel.floor)))
             out.phonemes += self._phonemes(sentence, whole, after)
             out.words += self._words(sentence, whole, after)
@@ -185,12 +299,22 @@ class Speech:
             number += 1
 
     def _phonemes(self, sentence: Sentence, line: Laid, after: float) -> Iterator[Timed]:
-        spans = [(i, i + 1) for i in range(len(sentence.symbols))]
+        spans = [(i + 1, i + 2) for i in range(len(sentence.symbols))]
         return timed(sentence.symbols, spans, line, after, self.mel)
 
     def _words(self, sentence: Sentence, line: Laid, after: float) -> Iterator[Timed]:
-        spans = [(word.first, word.last) for word in sentence.words]
+        spans = [(word.first + 1, word.last + 1) for word in sentence.words]
         return timed([word.text for word in sentence.words], spans, line, after, self.mel)
+
+
+def _sound(recording: Recording, longest: float) -> Sound:
+    """All of a recording; one that is longer is refused."""
+    if isinstance(recording, Voice):
+        raise EdgeError("a voice is no recording of words", fix="give the recording")
+    if isinstance(recording, Sound):
+        return recording
+    place = Path(recording) if isinstance(recording, str) else recording
+    return open_sound(place, longest=longest)
 
 
 def delivered(**asked: Any) -> Delivery:
@@ -199,10 +323,12 @@ def delivered(**asked: Any) -> Delivery:
 
 
 def line_of(sentence: Sentence) -> Line:
+    """With what stands before a text, which voices learn as the silence there."""
+    manners = (sentence.manners[0], *sentence.manners)
     return Line(
-        symbols=np.array(ids(sentence.symbols), np.int64),
-        rates=np.array([manner.rate for manner in sentence.manners], np.float32),
-        pitches=np.array([manner.pitch for manner in sentence.manners], np.float32),
+        symbols=np.array(ids((START, *sentence.symbols)), np.int64),
+        rates=np.array([manner.rate for manner in manners], np.float32),
+        pitches=np.array([manner.pitch for manner in manners], np.float32),
     )
 
 
@@ -220,11 +346,12 @@ def _part(sentence: Sentence, first: int, last: int) -> Sentence:
     def moved(word: Spoken) -> Spoken:
         return replace(word, first=word.first - first, last=word.last - first)
 
+    begin = first or -1  # silence before the first symbol is the first part's
     return Sentence(
         symbols=sentence.symbols[first:last],
         words=tuple(moved(word) for word in sentence.words if first <= word.first < last),
         manners=sentence.manners[first:last],
-        pauses={k - first: v for k, v in sentence.pauses.items() if first <= k < last},
+        pauses={k - first: v for k, v in sentence.pauses.items() if begin <= k < last},
     )
 
 

@@ -41,13 +41,13 @@ class Laid:
 
 
 def laid(bands: F32, frames: I64, pauses: Mapping[int, int], floor: float) -> Laid:
-    """bands [T, C] of phonemes that last so long, [P], with silence of so many frames after some of them, or before the
-    first, -1. `floor`: what a band is where there is no sound.
+    """bands [T, C] of phonemes that last so long, [P], with silence of so many frames after some of them. `floor`: what
+    a band is where there is no sound.
     """
     stops = np.cumsum(frames)
     parts, heard, ends, begin = [], [], np.stack([stops - frames, stops], 1), 0
     for place in sorted(pauses):
-        stop, silent = 0 if place < 0 else int(stops[place]), pauses[place]
+        stop, silent = int(stops[place]), pauses[place]
         parts += [bands[begin:stop], np.full((silent, bands.shape[1]), floor, np.float32)]
         heard += [np.ones(stop - begin, np.float32), np.zeros(silent, np.float32)]
         begin = stop

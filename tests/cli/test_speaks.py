@@ -96,6 +96,22 @@ def test_takes_differ_and_can_be_had_again(
     }
 
 
+def test_a_recording_is_said_again_and_changed(
+    edge: Edge, artifact: Path, me: Path, tmp_path: Path
+) -> None:
+    """The recognizer is random: that it hears something is enough here."""
+    out, talk = tmp_path / "out.wav", voices.recorded(tmp_path / "talk.wav", voices.hum(3.0))
+    done = edge("run", artifact, TEXT, "--from", talk, "--voice", me, "-o", out, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["seconds"] == pytest.approx(3.0)
+    done = edge(
+        "run", artifact, TEXT, "--from", talk, "--edit", "morning=>evening", "-o", out, "--json"
+    )
+    assert done.code == 0, done.err
+    words = [word["text"] for word in json.loads(done.out)["words"]]
+    assert words == ["Good", "evening", "Dr.", "Lee"]
+
+
 def test_a_picture_of_it(edge: Edge, artifact: Path, me: Path, tmp_path: Path) -> None:
     out, picture = tmp_path / "out.wav", tmp_path / "out.svg"
     done = edge("run", artifact, TEXT, "--voice", me, "-o", out, "--picture", picture)
@@ -141,6 +157,13 @@ def test_text_from_stdin(edge: Edge, artifact: Path, me: Path, tmp_path: Path) -
         (("Hi.", "--voice", "me.wav", "-o", "out.wav", "--speed", "0"), "speed 0"),
         (("Hi.", "--voice", "me.wav", "-o", "out.wav", "--seed", "-1"), "seed -1"),
         (("Hi.", "--voice", "me.wav", "-o", "out.wav", "--steps", "0"), "--steps 0 is not a whole"),
+        (("--from", "me.wav", "-o", "out.wav", "--edit", "a=>b"), "--edit is of a recording"),
+        (("Hi.", "-o", "out.wav", "--edit", "Hi=>Ho"), "--edit is of a recording"),
+        (("Hi.", "--from", "me.wav", "-o", "out.wav", "--edit", "Hi"), "what becomes what"),
+        (("Hi.", "--from", "me.wav", "-o", "out.wav", "--edit", "Ho=>Hi"), "not in the text"),
+        (("Hi.", "--from", "no.wav", "-o", "out.wav"), "there is no file no.wav"),
+        (("Hi.", "--from", "me.wav", "-o", "out.wav", "--speed", "2"), "--speed: a recording"),
+        (("Hi.", "--from", "me.wav", "-o", "out.wav", "--alpha", "1"), "--alpha: a recording"),
         (("Hi.", "--voice", "me.wav", "-o", "out.wav", "--snapkv", "99"), "--snapkv: a voice"),
         (
             ("Hi.", "--voice", "me.wav", "-o", "out.wav", "--draft-by", "lookup"),

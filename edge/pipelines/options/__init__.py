@@ -5,14 +5,15 @@ opened.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_type_hints
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """One of them. `low` and `high`: of a number; `letter`: a short name."""
+    """One of them. `low` and `high`: of a number; `letter`: a short name; `name`: if it is not its field's."""
 
     help: str
+    name: str | None = None
     low: float | None = None
     high: float | None = None
     letter: str | None = None
@@ -34,6 +35,13 @@ class Asked:
 
     def given(self) -> dict[str, Any]:
         """Those that were given, by the names that a user knows."""
-        every: Callable[[Any], Any] = fields
-        values = {f"--{f.name.replace('_', '-')}": getattr(self, f.name) for f in every(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        values = {name: getattr(self, field) for field, (name, _) in options(type(self)).items()}
+        return {f"--{name}": value for name, value in values.items() if value is not None}
+
+
+def options(kind: type) -> dict[str, tuple[str, Option]]:
+    """Of a group its fields: each one's name on the command line, and what it is."""
+    hints = get_type_hints(kind, include_extras=True)
+    every: Callable[[Any], Any] = fields
+    found = {field.name: get_args(hints[field.name])[1] for field in every(kind)}
+    return {name: (one.name or name.replace("_", "-"), one) for name, one in found.items()}

@@ -27,6 +27,20 @@ class SpeechOptions(Asked):
         Path | None,
         Option(help="The sound: a .wav file, or - for stdout.", letter="o"),
     ] = None
+    source: Annotated[
+        Path | None,
+        Option(
+            help="A recording to say again in the voice, of at most 50 seconds: as long and as high as there. "
+            "A text says what is said in it.",
+            name="from",
+        ),
+    ] = None
+    edit: Annotated[
+        str | None,
+        Option(
+            help='Of --from and its text: "old words=>new words", in the voice of the recording.'
+        ),
+    ] = None
     steps: Annotated[
         int | None,
         Option(help="Steps of the network that makes sound: 1 if left out.", low=1, high=64),
@@ -51,4 +65,4 @@ class SpeechOptions(Asked):
 
     def chooses(self) -> bool:
         spoken = self.out is not None and self.out.suffix.lower() == ".wav"
-        return self.voice is not None or spoken
+        return self.voice is not None or self.source is not None or spoken
