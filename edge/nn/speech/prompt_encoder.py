@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from edge.net import Port, Size
 from edge.nn.composed import Composed
 from edge.nn.networks import Network
-from edge.nn.speech.blocks import BATCH, PROMPT, attend, attention_shapes, check, columns
+from edge.nn.speech.blocks import (
+    BATCH,
+    PROMPT,
+    attend,
+    attention_shapes,
+    check,
+    check_heads,
+    columns,
+)
 from edge.nn.speech.encoder import EncoderSpec, encoder
 from edge.nn.weights import matrix
 from edge.ops import Array
@@ -25,6 +33,7 @@ class PromptSpec:
 
     def __post_init__(self) -> None:
         check("a prompt encoder", {"channels": self.channels, "tokens": self.tokens})
+        check_heads("a prompt encoder's queries", self.encoder.width, self.heads)
 
     @property
     def inputs(self) -> tuple[Port, ...]:
