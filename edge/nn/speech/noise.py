@@ -33,20 +33,24 @@ def curriculum(step: int, steps: int, *, first: int = FIRST, last: int = LAST) -
     return int(min(first * 2 ** (step // plateau), last)) + 1
 
 
-def chances(points: int) -> F64:
+def chances(points: int, *, mean: float = MEAN, deviation: float = DEVIATION) -> F64:
     """How often each interval of the grid is drawn, [points - 1]: as a log-normal number falls into it."""
-    logs = (np.log(grid(points)) - MEAN) / (DEVIATION * math.sqrt(2))
+    logs = (np.log(grid(points)) - mean) / (deviation * math.sqrt(2))
     below = np.array([math.erf(x) for x in logs])
     parts = np.diff(below)
     found: F64 = parts / parts.sum()
     return found
 
 
-def pairs(points: int, count: int, rng: np.random.Generator) -> tuple[F64, F64]:
+def pairs(
+    points: int, count: int, rng: np.random.Generator,
+    *, mean: float = MEAN, deviation: float = DEVIATION,
+) -> tuple[F64, F64]:  # fmt: skip
     """Neighbours of the grid to learn from, the less noise first: [count], [count]. The loss of a pair is
     divided by their difference.
     """
-    every, at = grid(points), rng.choice(points - 1, size=count, p=chances(points))
+    often = chances(points, mean=mean, deviation=deviation)
+    every, at = grid(points), rng.choice(points - 1, size=count, p=often)
     return every[at], every[at + 1]
 
 
