@@ -42,7 +42,7 @@ def svg(record: Record) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img" font-family="sans-serif" font-size="13">',
         "<title>Exact answers against rows kept of the prompt's cache</title>",
-        f"<style>{''.join(_style(len(modes)))}</style>",
+        f"<style>{''.join(style(len(modes)))}</style>",
         f'<text transform="translate(16 {_TOP + _HEIGHT / 2}) rotate(-90)" text-anchor="middle">exact '
         "answers, %</text>",
     ]
@@ -50,7 +50,7 @@ def svg(record: Record) -> str:
         parts += _panel(record, task, modes, _LEFT + at * (_WIDTH + _GAP))
     for at, mode in enumerate(modes):
         x, y = _LEFT + at % 3 * (width - _LEFT) // 3, below + at // 3 * _ROW
-        parts.append(_line(at, [(x, y), (x + 15, y), (x + 30, y)]))
+        parts.append(line(at, [(x, y), (x + 15, y), (x + 30, y)]))
         parts.append(f'<text x="{x + 38}" y="{y + 4}">{escape(mode)}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
@@ -78,10 +78,10 @@ def _panel(record: Record, task: str, modes: Sequence[str], left: float) -> Iter
             (_right(left, cell.way.share), _down(best - record.figure(cell).below))
             for cell in cells
         ]
-        yield _line(at, points)
+        yield line(at, points)
 
 
-def _line(at: int, points: Sequence[tuple[float, float]]) -> str:
+def line(at: int, points: Sequence[tuple[float, float]]) -> str:
     """With a dot at each measurement."""
     way = " ".join(f"{x:g},{y:g}" for x, y in points)
     dots = "".join(f'<circle cx="{x:g}" cy="{y:g}" r="3"/>' for x, y in points)
@@ -98,7 +98,7 @@ def _down(mean: float) -> float:
     return _TOP + (1 - min(max(mean, 0), 1)) * _HEIGHT
 
 
-def _style(modes: int) -> Iterator[str]:
+def style(modes: int) -> Iterator[str]:
     yield "text{fill:#222}.grid{stroke:#8884;fill:none}polyline{fill:none;stroke-width:2}"
     for theme, (before, after) in enumerate(
         (("", ""), ("@media(prefers-color-scheme:dark){", "}"))
