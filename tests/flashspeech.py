@@ -92,6 +92,8 @@ def refiners(fields: Fields) -> dict[str, tuple[int, ...]]:
     for name, own in (fields.get("refiner") or {}).items():
         one = {"input_size": 1, "out_size": 1, "cross_attn_per_layer": None}
         out |= wavenet(f"refiner.{name}.", {**own, **one})
+        if "feature_size" in own:
+            out |= linear(f"refiner.{name}.feature_proj", own["hidden_size"], own["feature_size"])
     return out
 
 
@@ -227,6 +229,8 @@ class Slow:
     ) -> dict[str, Any]:
         """The same of one channel, which sees no prompt."""
         fields = {**self.fields["refiner"][name], "cross_attn_per_layer": None}
+        if "feature_size" in fields:
+            features = self.linear(features, f"refiner.{name}.feature_proj")
         residual = self.denoised(noisy[:, None], sigma, features, None, f"refiner.{name}.", fields)
         return {"refined": initial + alpha * residual[:, 0]}
 

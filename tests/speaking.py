@@ -319,6 +319,7 @@ RECOGNIZER = {
 }
 _DENOISER = {**FLASHSPEECH["diffusion"]["wavenet"], "input_size": 80, "out_size": 80}
 _REFINER = {"hidden_size": 16, "num_layers": 3, "dilation_cycle": 2}
+_NARROW = {**_REFINER, "hidden_size": 8, "feature_size": 16}
 EDGE_SPEECH = {
     **FLASHSPEECH,
     "model_type": "edge_speech",
@@ -331,7 +332,7 @@ EDGE_SPEECH = {
         "pitch_max": 600,
     },
     "diffusion": {"wavenet": _DENOISER},
-    "refiner": {"duration": _REFINER, "pitch": _REFINER},
+    "refiner": {"duration": _REFINER, "pitch": _NARROW},
     "vocoder": {
         **VOCOS,
         "input_channels": 80,

@@ -12,7 +12,9 @@ from edge.errors import Damaged
 from edge.families import Family, Pipeline, Stage, Wire
 from edge.families import flashspeech as flash
 from edge.families._fields import SHARED, Fields, words
+from edge.families._vision import biased
 from edge.files.config import Config
+from edge.names import NameMap
 from edge.net import NetSpec
 from edge.nn.speech.refiner import RefinerSpec
 from edge.nn.speech.wavenet import WaveSpec
@@ -28,16 +30,17 @@ def _refiner(config: Config) -> NetSpec:
         layers=config.integer("num_layers", high=256),
         cycle=config.integer("dilation_cycle"),
     )
-    return NetSpec(kind="refiner", config=RefinerSpec(wave=wave))
+    features = config.integer("feature_size") if config.has("feature_size") else None
+    return NetSpec(kind="refiner", config=RefinerSpec(wave=wave, features=features))
 
 
 FAMILIES = (
     Family(
         name="edge_speech_refiner",
         model_types=("edge_speech_refiner",),
-        fields=SHARED | Fields(read=words("hidden_size num_layers dilation_cycle")),
+        fields=SHARED | Fields(read=words("hidden_size num_layers dilation_cycle feature_size")),
         network=_refiner,
-        names=flash.NAMES["denoiser"],
+        names=NameMap({**flash.NAMES["denoiser"].entries, **biased({"narrow": "feature_proj"})}),
     ),
 )
 
