@@ -43,8 +43,8 @@ def train(
 ) -> None:
     """Train a model by a recipe: from scratch, or on from a checkpoint, on texts, conversations or pairs of
     answers, with LayerSkip or an adapter; a small InternVL that reads, on pictures that it draws; a network that is
-    no decoder, on examples; or a vocoder, on prepared speech. Several processes, one a GPU, share the work; a run goes
-    on with any number of them.
+    no decoder, on examples; or a vocoder or a voice, on prepared speech. Several processes, one a GPU, share the
+    work; a run goes on with any number of them.
 
     \b
     Example: edge train stories -o runs/stories
@@ -56,6 +56,7 @@ def train(
     Example: edge train reads --data fonts -o runs/reads
     Example: edge train classify --start ./vit-base --data pictures.jsonl -o runs/mine
     Example: edge train vocoder --data prepared -o runs/vocoder
+    Example: edge train flashspeech --data prepared -o runs/voice
     Example: torchrun --nproc-per-node 2 -m edge train my-recipe.yaml -o runs/skip
     """
     from edge import api

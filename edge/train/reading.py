@@ -10,10 +10,12 @@ from edge.train.fields import read_as
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe
+from edge.train.speech import recipe as speech
 from edge.train.speech import vocoder
+from edge.train.speech.recipe import SpeechRecipe
 from edge.train.speech.vocoder import VocoderRecipe
 
-Recipe = TrainingRecipe | LessonsRecipe | NetworkRecipe | VocoderRecipe
+Recipe = TrainingRecipe | LessonsRecipe | NetworkRecipe | VocoderRecipe | SpeechRecipe
 
 
 # What a recipe alone of its kind has -> how it is read. One that has none of them is a decoder's.
@@ -21,6 +23,7 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], Recipe]] = {
     "courses": lessons.of_table,
     "examples": network.of_table,
     "crops": vocoder.of_table,
+    "consistency": speech.of_table,
 }
 
 

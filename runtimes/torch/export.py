@@ -12,7 +12,7 @@ from edge.names import FusedTensor, Location, stored
 from edge.source.headers import INDEX, SINGLE
 from edge.train.network_origin import NetworkOrigin
 from edge.train.origin import Origin
-from edge.train.small_internvl import SmallInternVL
+from edge.train.together import Together
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -51,7 +51,7 @@ def write(
 
 
 def write_pipeline(
-    folder: Path, model: SmallInternVL, weights: Mapping[str, Mapping[str, torch.Tensor]]
+    folder: Path, model: Together, weights: Mapping[str, Mapping[str, torch.Tensor]]
 ) -> None:
     """The same of a checkpoint of several networks: each tensor under the name that the whole gives it."""
     folder.mkdir(parents=True, exist_ok=True)

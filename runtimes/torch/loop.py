@@ -38,17 +38,23 @@ class Loop(Course):
         self.averaging = Averaging(average, held.own, total)
 
     def update(
-        self, loss: float, *, times: float = 1.0, still: Collection[str] = frozenset()
+        self,
+        loss: float,
+        *,
+        times: float = 1.0,
+        still: Collection[str] = frozenset(),
+        count: int | None = None,
     ) -> None:
         """One update from the gradients of all processes, at the rate of this position, so many times. `still`: the
-        weights that this step has nothing to do with, the same in every process.
+        weights that this step has nothing to do with, the same in every process; `count`: of how many updates this is
+        the last for the others, where that is not every step's.
         """
         self.check(loss)
         self.held.collect(still)
         rate = self.rate() * times
         self.count(loss)
         self.optimizer.step(
-            self.at.step,
+            self.at.step if count is None else count,
             matrix=rate * self.rates.matrix,
             other=rate * self.rates.other,
             shrink=self.rates.shrink,

@@ -67,6 +67,12 @@ def read(file: Path, tensors: Mapping[str, torch.Tensor], held: Held) -> Positio
     return position
 
 
+def position(file: Path) -> Position:
+    """How far it is, before its tensors are read."""
+    with safe_open(_checked(file), "pt") as opened:
+        return course.position(file, (opened.metadata() or {}).get("position", ""))
+
+
 def _put(file: Path, tensors: Mapping[str, torch.Tensor], told: dict[str, str]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"new-{file.name}")

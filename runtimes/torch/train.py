@@ -12,12 +12,14 @@ from edge.train.course import STATE
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe, changed
+from edge.train.speech.recipe import SpeechRecipe
 from edge.train.speech.vocoder import Prepared, VocoderRecipe
 from edge_runtimes.torch.lessons import LessonsRun
 from edge_runtimes.torch.loop import Loop, begun
 from edge_runtimes.torch.network_run import NetworkRun
 from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.run import Run
+from edge_runtimes.torch.speech.run import SpeechRun
 from edge_runtimes.torch.speech.vocoder import VocoderRun
 
 
@@ -74,11 +76,17 @@ def _vocoder(made: VocoderRecipe, out: Path, given: Given) -> Loop:
     return VocoderRun(made, out, speech=Prepared(given.data), ranks=given.ranks, start=start)
 
 
+def _speech(made: SpeechRecipe, out: Path, given: Given) -> Loop:
+    how: Any = {"find": given.find, "start": given.start, "data": given.data}
+    return SpeechRun(made, out, ranks=given.ranks, **how)
+
+
 RUNS: Mapping[type, Callable[[Any, Path, Given], Loop]] = {
     TrainingRecipe: _decoder,
     LessonsRecipe: _lessons,
     NetworkRecipe: _network,
     VocoderRecipe: _vocoder,
+    SpeechRecipe: _speech,
 }
 
 

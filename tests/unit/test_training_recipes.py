@@ -124,6 +124,8 @@ def test_every_packaged_recipe_reads(file: Path) -> None:
         "reads": "LessonsRecipe",
         "classify": "NetworkRecipe",
         "vocoder": "VocoderRecipe",
+        "flashspeech": "SpeechRecipe",
+        "speaks": "SpeechRecipe",
     }.get(file.stem, "TrainingRecipe")
 
 
