@@ -78,7 +78,7 @@ def opinions(weights: Weights, adversary: Adversary, sound: torch.Tensor) -> lis
             if place + 1 < len(layers):
                 x = F.leaky_relu(x, _LEAK)
                 seen.append(x)
-        found.append(Opinion(x.reshape(len(sound), -1), seen))
+        found.append(Opinion(x.reshape(len(sound), -1).float(), [one.float() for one in seen]))
     return found
 
 

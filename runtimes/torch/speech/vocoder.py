@@ -86,12 +86,11 @@ class VocoderRun(Loop):
 
     def step(self) -> None:
         """One batch: the judges learn from what is made of it, then the vocoder from them."""
-        at, device = self.at, self.ranks.device.type
+        at = self.at
         at.stage = int(self.recipe.opposed(at.tokens))
-        with narrow(device, self.recipe.precision):
-            pairs = [(real, self.sound(mel)) for mel, real in map(self.drawn, self.mine)]
-            judged = self._judge(pairs) if at.stage else {}
-            costs = [self.costs(real, made) for real, made in pairs]
+        pairs = [(real, self.sound(mel)) for mel, real in map(self.drawn, self.mine)]
+        judged = self._judge(pairs) if at.stage else {}
+        costs = [self.costs(real, made) for real, made in pairs]
         for each in costs:
             torch.autograd.backward(each["loss"] / self.recipe.splits)
         names = list(costs[0])
@@ -125,7 +124,9 @@ class VocoderRun(Loop):
         """Mel bands [B, T, M] -> samples [B, N]."""
         ops = TorchNetOps(self._made(), device=self.ranks.device)
         mask = mel.new_ones(mel.shape[:2])
-        return define(ops, self.origin.spec, mel=mel, frame_mask=mask)["audio"].flatten(1).float()
+        with self._narrow():
+            audio = define(ops, self.origin.spec, mel=mel, frame_mask=mask)["audio"]
+        return audio.flatten(1).float()
 
     def costs(self, real: torch.Tensor, made: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the sound of some crops costs, by name, and in all: `loss`."""
@@ -137,9 +138,10 @@ class VocoderRun(Loop):
         adversary = self.recipe.adversary
         if adversary is not None and self.at.stage:
             still = {name: self.weights[name].detach() for name in self.judges}
-            with torch.no_grad():
-                right = opinions(still, adversary, real)
-            got = opinions(still, adversary, made)
+            with self._narrow():
+                with torch.no_grad():
+                    right = opinions(still, adversary, real)
+                got = opinions(still, adversary, made)
             found |= {"told": told(adversary, got), "unlike": unlike(right, got)}
             loss = loss + adversary.weight * found["told"] + adversary.features * found["unlike"]
         return found | {"loss": loss}
@@ -169,7 +171,8 @@ class VocoderRun(Loop):
         assert adversary is not None, "there are judges"
         cost = 0.0
         for real, made in pairs:
-            found = (opinions(self.weights, adversary, each) for each in (real, made.detach()))
+            with self._narrow():
+                found = [opinions(self.weights, adversary, one) for one in (real, made.detach())]
             loss = learned(adversary, *found)
             torch.autograd.backward(loss / self.recipe.splits)
             cost += float(loss.detach())
@@ -181,6 +184,10 @@ class VocoderRun(Loop):
             still=self.makes,
         )
         return {"judges": cost / self.recipe.splits}
+
+    def _narrow(self) -> torch.autocast:
+        """Networks multiply in the recipe's precision; spectra, which losses are made of, always in float32."""
+        return narrow(self.ranks.device.type, self.recipe.precision)
 
     def _made(self) -> Tensors:
         return {name: self.weights[name] for name in self.makes}
