@@ -69,7 +69,7 @@ def _of_json(content: bytes, folder: Path) -> Read:
 
 
 def _of_table(content: bytes, folder: Path) -> Read:
-    """A line of LJSpeech: a name, what is written, what is read; no quoting."""
+    """A line of LJSpeech: a name (of a file in wavs/, or a file's own), what is written, what is read; no quoting."""
     try:
         name, *texts = content.decode().rstrip("\r").split("|")
     except UnicodeDecodeError as error:
@@ -79,6 +79,8 @@ def _of_table(content: bytes, folder: Path) -> Read:
             "no text", f"{len(texts) + 1} columns; a line is NAME|TEXT or NAME|TEXT|AS IT IS READ"
         )
     given = [folder / "wavs" / f"{name}{kind}" for kind in SOUNDS]
+    if name.lower().endswith(SOUNDS):
+        given = [folder / name, folder / "wavs" / name]
     found = next((file for file in given if file.is_file()), given[0])
     audio = str(found.relative_to(folder))
     return _record(texts[-1], folder.resolve().name, folder, audio, None)

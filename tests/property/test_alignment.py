@@ -77,7 +77,7 @@ def test_silence_goes_to_marks_and_all_frames_to_someone(
 
 
 def test_a_pause_is_the_mark_that_stands_there() -> None:
-    """Aligners give pauses to the word before (montreal-forced-aligner#…): a mark takes it where there is one."""
+    """Also before the first word (Montreal-Forced-Aligner#386) and after the last (ctc-forced-aligner#42)."""
     log_probs = np.full((9, 3), -9.0, np.float32)
     for frame, sound in enumerate([0, 0, 1, 1, 0, 0, 2, 2, 0]):
         log_probs[frame, sound] = 0
@@ -87,11 +87,29 @@ def test_a_pause_is_the_mark_that_stands_there() -> None:
     assert spread(found, [False, False], 9).tolist() == [6, 3]
 
 
+def test_sounds_that_follow_themselves_need_nothing_between() -> None:
+    """Elsewhere a blank, for which there is no room (ctc-forced-aligner#59, espnet#6790)."""
+    log_probs = np.log(np.full((4, 2), 0.5, np.float32))
+    found = aligned(log_probs, [1, 1, 1, 1])
+    assert (found.end - found.begin).tolist() == [1, 1, 1, 1]
+
+
+def test_the_last_sound_is_as_long_as_any() -> None:
+    """It was one frame elsewhere (pytorch/audio#3439)."""
+    log_probs = np.full((8, 3), -9.0, np.float32)
+    for frame, sound in enumerate([1, 1, 1, 2, 2, 2, 2, 2]):
+        log_probs[frame, sound] = 0
+    found = aligned(log_probs, [1, 2])
+    assert (found.begin.tolist(), found.end.tolist()) == ([0, 3], [3, 8])
+    assert found.fit == 0
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.floats(0, 30)), min_size=1, max_size=12),
     st.integers(1, 30),
 )
 def test_rounded_times_add_up(rows: list[tuple[bool, float]], frames: int) -> None:
+    """To the frames of the sound and of its pitch (TensorFlowTTS#203, espnet#4521, Montreal-Forced-Aligner#570)."""
     silent = [quiet for quiet, _ in rows]
     ends = np.cumsum([length for _, length in rows]).tolist()
     if silent.count(False) > frames:

@@ -46,7 +46,7 @@ TIMES = [["^", 0.1], ["h", 0.2], ["ˈaɪ", 0.9], [",", 0.9], ["ð", 1.0], ["ɛ",
 
 @pytest.fixture
 def libri(tmp_path: Path) -> Path:
-    """As LibriTTS is laid out: two speakers, three chapters."""
+    """As LibriTTS is laid out: two speakers, three chapters. What is read is the normalized text (HierSpeechpp#49)."""
     root = tmp_path / "LibriTTS" / "dev-clean"
     for speaker, chapter, count in (("103", "1240", 2), ("103", "1241", 1), ("87", "5", 2)):
         for number in range(count):
@@ -69,7 +69,7 @@ def test_a_libritts_folder(libri: Path, tmp_path: Path) -> None:
     row = read[3]
     assert row.text == "Hi, there."
     assert symbols(row) == [symbol for symbol, _ in TIMES]
-    # 50 ms of the silence at each end stay.
+    # 50 ms of the silence at each end stay (Real-Time-Voice-Cloning#501), and are START's and the last mark's.
     assert row.frames[1:-1].tolist() == [8, 56, 0, 8, 8]
     assert all(4 <= frames <= 6 for frames in row.frames[[0, -1]])
     voiced = row.hertz[row.hertz > 0]
@@ -170,22 +170,29 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_an_ljspeech_folder(tmp_path: Path) -> None:
-    """What is read aloud is the last column; nothing in it is quoted (piper#…), and sounds are those of the table."""
+    """What is read aloud is the last column; a quote in it ends nothing (piper#147), a mark of the encoding before the
+    first line is none of its name (piper#418), and a name may be a file's (piper#721).
+    """
     root = tmp_path / "LJSpeech-1.1"
     for name in ("LJ001-0001", "LJ001-0002", "LJ001-0004"):
         wav(root / "wavs" / f"{name}.wav")
     rows = [
-        'LJ001-0001|He paid $2 "now|He paid two dollars "now.',
+        '\ufeffLJ001-0001|He paid $2 "now|He paid two dollars "now.',
         "LJ001-0002|Hi.",
         "LJ001-0003|Nobody recorded this.|Nobody recorded this.",
         "LJ001-0004",
         "LJ001-0001|a|b|c",
         "../../LJ001-0001|Out of the folder.",
+        "wavs/LJ001-0004.wav|Hi.",
+        "LJ001-0004.wav|Hi.",
     ]
-    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
+    (root / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     report = run([root], tmp_path / "out", engine="speech", evenly="yes")
     read = Utterances(tmp_path / "out")
-    assert [read[i].text for i in range(len(read))] == ['He paid two dollars "now.', "Hi."]
+    assert [read[i].text for i in range(len(read))] == [
+        'He paid two dollars "now.',
+        *["Hi."] * 3,
+    ]
     assert set(read.voices) == {"LJSpeech-1.1"}
     assert symbols(read[1]) == ["^", "h", "ˈaɪ", "."]
     assert [(line, reason) for _, line, _, reason in why(tmp_path / "out")] == [
@@ -194,7 +201,7 @@ def test_an_ljspeech_folder(tmp_path: Path) -> None:
         (5, "no text"),
         (6, "no sound"),
     ]
-    assert report["read"] == 6
+    assert report["read"] == 8
 
 
 def test_lines_of_json(tmp_path: Path) -> None:
@@ -202,7 +209,7 @@ def test_lines_of_json(tmp_path: Path) -> None:
     wav(tmp_path / "elsewhere.wav")
     rows: list[Any] = [
         {"audio": "clips/1.wav", "text": "Hi.", "voice": "ann", "times": TIMES},
-        {"audio": "clips/1.wav", "text": "Hi.", "voice": "bob"},
+        {"audio": "clips/1.wav", "text": "15.09.2021", "voice": "bob"},  # whisperX#98
         {"audio": "../elsewhere.wav", "text": "Hi.", "voice": "ann"},
         {"audio": str(tmp_path / "elsewhere.wav"), "text": "Hi.", "voice": "ann"},
         {"audio": "clips/2.wav", "text": "Hi.", "voice": "ann"},

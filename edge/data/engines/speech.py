@@ -1,10 +1,13 @@
 """Recordings of people who speak, with what they say, as what a voice learns from: `edge.data.utterances`."""
 
 from dataclasses import dataclass
+from functools import cache, partial
 
+from edge.data.asking import is_address
 from edge.data.frame.settings import setting
 from edge.data.frame.step import Each, Engine, Form, Means, Step
 from edge.data.recordings import READING
+from edge.data.steps.hearing import Hearing
 from edge.data.steps.speech import Durations, Finished, Sounds, Splits, symbols
 from edge.data.utterances import FRAMING, MOST_FRAMES, SOUND
 from edge.errors import EdgeError
@@ -35,7 +38,8 @@ class Settings:
 
 def steps(settings: Settings, means: Means) -> tuple[Step, ...]:
     sounds = Sounds(shortest=settings.shortest, longest=settings.longest)
-    durations = Durations(hear=None, least_fit=settings.least_fit, evenly=settings.evenly)
+    hear = None if means.model is None else cache(partial(Hearing, means.model))
+    durations = Durations(hear=hear, least_fit=settings.least_fit, evenly=settings.evenly)
     voices = frozenset(filter(None, map(str.strip, settings.held_out.split(","))))
     finished = Finished(Splits(voices=voices, texts=settings.held_texts))
     return (
@@ -54,6 +58,8 @@ def check(given: frozenset[str], settings: Settings, means: Means) -> None:
     """Refuses what does not go together."""
     if means.tokenizer is not None:
         raise EdgeError("speech has no tokens of a tokenizer", fix="leave out --tokenizer")
+    if means.model is not None and is_address(means.model):
+        raise EdgeError("a recognizer is asked here, not at an address", fix="give its folder")
     if settings.shortest > settings.longest:
         raise EdgeError(
             "the shortest is longer than the longest", fix="give them the other way round"

@@ -31,7 +31,7 @@ from edge.data.utterances import (
 )
 from edge.errors import EdgeError
 from edge.text.spoken.speaking import script
-from edge.text.spoken.symbols import END, PAD, SPACE, START, ids, is_phoneme, table
+from edge.text.spoken.symbols import END, PAD, SPACE, START, ids, is_sound, table
 from edge.text.spoken.words import Words
 from edge.typing import F32
 
@@ -126,7 +126,7 @@ class Durations:
 
     def __call__(self, row: Row, _seed: int) -> Row | Drop:
         given, total = row.data["symbols"], row.data["samples"].size // HOP
-        silent = [not is_phoneme(symbol) for symbol in given]
+        silent = [not is_sound(number) for number in ids(given)]
         try:
             if row.data["times"]:
                 frames = rounded([end for _, end in row.data["times"]], silent, total)

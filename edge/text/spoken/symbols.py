@@ -117,9 +117,9 @@ def is_vowel(symbol: str) -> bool:
     return bare(symbol) in table().vowels
 
 
-def is_phoneme(symbol: str) -> bool:
-    """Whether it is a sound: marks, and what stands before a text, are silence."""
-    return table().ids[symbol] >= table().marks
+def is_sound(number: int) -> bool:
+    """Whether the symbol of this id is heard: marks, and what stands before a text, are silence."""
+    return number >= table().marks
 
 
 def shown(symbols: Sequence[str]) -> str:
