@@ -12,10 +12,12 @@ RATE = 16_000
 
 
 def whistled(rng: np.random.Generator, voice: str, count: int = 8) -> Utterance:
-    """Each symbol is a sine of its own over the voice's pitch; silence comes before, and the mark at the end is it."""
-    symbols = np.array(
-        [*ids([START]), *rng.choice(ids(["i", "ɑ", "s", "m", "n", "t", "ˈoʊ"]), count), *ids(["."])]
-    )
+    """Each symbol is a sine of its own over the voice's pitch, and none follows itself; silence comes before, and the
+    mark at the end is it.
+    """
+    sounds = ids(["i", "ɑ", "s", "m", "n", "t", "ˈoʊ"])
+    places = np.cumsum(rng.integers(1, len(sounds), count)) % len(sounds)
+    symbols = np.array([*ids([START]), *(sounds[at] for at in places), *ids(["."])])
     frames = rng.integers(3, 9, symbols.size)
     pitch = 100.0 + 20.0 * (sum(map(ord, voice)) % 7)
     heard = np.array([symbol not in ids([START, "."]) for symbol in symbols])

@@ -11,11 +11,14 @@ from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe
 from edge.train.speech import recipe as speech
-from edge.train.speech import vocoder
+from edge.train.speech import recognizer, vocoder
 from edge.train.speech.recipe import SpeechRecipe
+from edge.train.speech.recognizer import RecognizerRecipe
 from edge.train.speech.vocoder import VocoderRecipe
 
-Recipe = TrainingRecipe | LessonsRecipe | NetworkRecipe | VocoderRecipe | SpeechRecipe
+Recipe = (
+    TrainingRecipe | LessonsRecipe | NetworkRecipe | VocoderRecipe | RecognizerRecipe | SpeechRecipe
+)
 
 
 # What a recipe alone of its kind has -> how it is read. One that has none of them is a decoder's.
@@ -24,6 +27,7 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], Recipe]] = {
     "examples": network.of_table,
     "crops": vocoder.of_table,
     "consistency": speech.of_table,
+    "hearing": recognizer.of_table,
 }
 
 

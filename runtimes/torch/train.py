@@ -12,13 +12,16 @@ from edge.train.course import STATE
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe, changed
+from edge.train.speech.prepared import Prepared
 from edge.train.speech.recipe import SpeechRecipe
-from edge.train.speech.vocoder import Prepared, VocoderRecipe
+from edge.train.speech.recognizer import RecognizerRecipe
+from edge.train.speech.vocoder import VocoderRecipe
 from edge_runtimes.torch.lessons import LessonsRun
 from edge_runtimes.torch.loop import Loop, begun
 from edge_runtimes.torch.network_run import NetworkRun
 from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.run import Run
+from edge_runtimes.torch.speech.recognizer import RecognizerRun
 from edge_runtimes.torch.speech.run import SpeechRun
 from edge_runtimes.torch.speech.vocoder import VocoderRun
 
@@ -81,12 +84,18 @@ def _speech(made: SpeechRecipe, out: Path, given: Given) -> Loop:
     return SpeechRun(made, out, ranks=given.ranks, **how)
 
 
+def _recognizer(made: RecognizerRecipe, out: Path, given: Given) -> Loop:
+    start = None if given.start is None else given.find(given.start)
+    return RecognizerRun(made, out, speech=Prepared(given.data), ranks=given.ranks, start=start)
+
+
 RUNS: Mapping[type, Callable[[Any, Path, Given], Loop]] = {
     TrainingRecipe: _decoder,
     LessonsRecipe: _lessons,
     NetworkRecipe: _network,
     VocoderRecipe: _vocoder,
     SpeechRecipe: _speech,
+    RecognizerRecipe: _recognizer,
 }
 
 

@@ -26,11 +26,11 @@ from edge.source.checkpoint import Checkpoint
 from edge.system import processors
 from edge.train import fields
 from edge.train.recipe import Average, Rates
+from edge.train.speech.prepared import Prepared
 from edge.train.speech.vocoder import (
     Adversary,
     Costs,
     Crops,
-    Prepared,
     VocoderRecipe,
     VocoderShape,
     read,

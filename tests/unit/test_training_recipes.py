@@ -126,6 +126,7 @@ def test_every_packaged_recipe_reads(file: Path) -> None:
         "vocoder": "VocoderRecipe",
         "flashspeech": "SpeechRecipe",
         "speaks": "SpeechRecipe",
+        "recognizer": "RecognizerRecipe",
     }.get(file.stem, "TrainingRecipe")
 
 

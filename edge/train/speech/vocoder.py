@@ -2,23 +2,17 @@
 2306.00814). It learns from spectra alone; then also from an adversary, which learns to tell what it makes.
 """
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from edge.audio.spectra import MELS, Mel
-from edge.data.utterances import FRAMING, Utterance, Utterances
-from edge.errors import EdgeError
+from edge.data.utterances import FRAMING
 from edge.files.config import Config
 from edge.train.fields import SMALL, built, check, read_as
 from edge.train.network_origin import NetworkOrigin, unwritten
 from edge.train.recipe import Average, Rates
-from edge.typing import I64
 
 _LEAST = 8  # frames of a crop: a window of the mel bands needs more sound than it reflects
 _OFTEN = 4  # windows begin a quarter of one apart
@@ -184,25 +178,3 @@ def of_table(raw: Mapping[str, Any]) -> VocoderRecipe:
     given = {key: value for key, value in raw.items() if key not in parts}
     check(VocoderRecipe, given, "it")
     return VocoderRecipe(**given, **parts)
-
-
-class Prepared:
-    """What several folders that `edge data speech` made have to learn from, one after another."""
-
-    def __init__(self, folders: Sequence[str]) -> None:
-        if not folders:
-            raise EdgeError(
-                "this recipe learns from prepared speech, and was given none",
-                fix="give --data FOLDER, which `edge data speech` made",
-            )
-        self._parts = [Utterances(Path(folder)) for folder in folders]
-        self._ends = list(accumulate(len(part) for part in self._parts))
-        self.lengths: I64 = np.concatenate([part.lengths for part in self._parts])
-        self.digest = "".join(part.digest for part in self._parts)
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def __getitem__(self, i: int) -> Utterance:
-        number = bisect_right(self._ends, i)
-        return self._parts[number][i - (self._ends[number - 1] if number else 0)]

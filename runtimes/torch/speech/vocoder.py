@@ -19,7 +19,8 @@ from edge.source.checkpoint import Checkpoint
 from edge.source.finite import whole
 from edge.system import processors
 from edge.train.course import Position
-from edge.train.speech.vocoder import Prepared, VocoderRecipe
+from edge.train.speech.prepared import Prepared
+from edge.train.speech.vocoder import VocoderRecipe
 from edge.typing import F32, I64
 from edge_runtimes.torch import export
 from edge_runtimes.torch.held import Whole
