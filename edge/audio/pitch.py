@@ -17,7 +17,7 @@ from edge.typing import F32
 F64 = NDArray[np.float64]
 _CANDIDATES = 4
 _OCTAVE = 0.03  # what a pitch costs more that is half as high
-_AT_ONCE = 1 << 20  # samples in frames, to bound memory
+_AT_ONCE = 1 << 18  # samples in frames, to bound memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from edge.errors import EdgeError
 from edge.typing import F32
 
 F64 = NDArray[np.float64]
-_AT_ONCE = 1 << 21  # samples in frames, to bound memory
+_AT_ONCE = 1 << 19  # samples in frames, to bound memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

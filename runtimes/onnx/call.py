@@ -5,6 +5,7 @@ and allocates nothing. T tokens, S rows of the cache, D model width, V vocabular
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
@@ -13,7 +14,9 @@ from edge.errors import Damaged, EdgeError
 from edge.spec import DecoderSpec
 from edge.typing import F32, I64, AnyArray, Fed
 from edge_runtimes.onnx import external
-from edge_runtimes.onnx.adapted import Adapting
+
+if TYPE_CHECKING:
+    from edge_runtimes.onnx.adapted import Adapting
 
 Kinds = dict[str, object]  # inputs or outputs by name
 
@@ -152,7 +155,7 @@ def open_call(
     entry: Entry,
     spec: DecoderSpec,
     options: ort.SessionOptions,
-    adapting: Adapting | None,
+    adapting: "Adapting | None",
 ) -> Call:
     """A checked graph of an artifact, with an adapter beside its products or without."""
     file = folder / entry.file

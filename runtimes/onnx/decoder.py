@@ -7,18 +7,22 @@ S rows of the cache, G kv heads, W head width.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
 
+from edge.adapters.branches import Branches
 from edge.contracts import Opening
 from edge.spec import DecoderSpec
 from edge.system import processors
 from edge.system.cancellation import go_on
 from edge.system.memory import give_back
 from edge.typing import F32, AnyArray, Fed
-from edge_runtimes.onnx.adapted import Adapting
 from edge_runtimes.onnx.call import Call, Entry, open_call
+
+if TYPE_CHECKING:
+    from edge_runtimes.onnx.adapted import Adapting
 
 STEP, SCORE, EXACT = "model.onnx", "score.onnx", "exact.onnx"
 CHUNK = 512  # tokens of a prompt at a time: bounds the memory of activations
@@ -42,7 +46,7 @@ class OnnxDecoder:
         self._folder = opening.folder
         self._options = partial(session_options, opening.threads, alone=alone)
         branches = opening.branches
-        self._adapting = None if branches is None else Adapting(branches, spec)
+        self._adapting = None if branches is None else _adapting(branches, spec)
         self._exact = opening.exact
         self._biased = biased(spec)
         files = (EXACT, EXACT) if opening.exact else (STEP, SCORE)
@@ -175,6 +179,13 @@ def buffers(spec: DecoderSpec, rows: int) -> dict[str, AnyArray]:
 def buffer(like: AnyArray, rows: int) -> AnyArray:
     """An empty one with room for so many rows."""
     return np.zeros((*like.shape[:2], rows, like.shape[3]), like.dtype)
+
+
+def _adapting(branches: Branches, spec: DecoderSpec) -> "Adapting":
+    """Its toolkit takes 40 MB, which only a run with an adapter needs."""
+    from edge_runtimes.onnx.adapted import Adapting
+
+    return Adapting(branches, spec)
 
 
 def session_options(threads: int | None, *, alone: bool) -> ort.SessionOptions:

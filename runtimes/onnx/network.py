@@ -38,7 +38,7 @@ class OnnxNet:
         self.spec = opening.spec
         self._file = file = opening.folder / (EXACT if opening.exact else _fast(opening.folder))
         external.check(file)
-        options = session_options(opening.threads, alone=True)
+        options = session_options(opening.threads, alone=opening.alone)
         try:
             self._session = ort.InferenceSession(
                 file, options, providers=["CPUExecutionProvider"], enable_fallback=0
