@@ -200,11 +200,12 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class NetOpening:
-    """What a network is opened over, and how: as `Opening`."""
+    """What a network is opened over, and how: as `Opening`. `alone`: no other network is called between its calls."""
 
     folder: Path
     spec: NetSpec
     _: KW_ONLY
+    alone: bool = True
     threads: int | None = None
     exact: bool = False
     reference: bool = False

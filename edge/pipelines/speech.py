@@ -386,7 +386,7 @@ def open_speech(
     def opened(part: Artifact) -> Net:
         runtime = vars(targets.runtime(part.manifest.target))
         slow = strategy.reference and "open_reference" in runtime
-        net = open_net(part, threads=threads, exact=exact, reference=slow)
+        net = open_net(part, threads=threads, exact=exact, reference=slow, alone=False)
         return PaddedNet(net) if runtime.get("FEW_SIZES") else net
 
     nets = {name: opened(part) for name, part in artifact.stages.items()}

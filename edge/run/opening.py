@@ -78,13 +78,15 @@ def open_net(
     threads: int | None = None,
     exact: bool = False,
     reference: bool = False,
+    alone: bool = True,
 ) -> Net:
-    """The network of an artifact that is no decoder."""
+    """The network of an artifact that is no decoder; `alone`: no other is called between its calls."""
     door = _offered(artifact, "open_net", "run networks that are no decoders of text")
     _refuse_numpy(artifact, reference)
     opening = NetOpening(
         artifact.folder,
         artifact.manifest.network,
+        alone=alone,
         threads=threads,
         exact=exact,
         reference=reference,
