@@ -20,6 +20,7 @@ from edge.errors import Damaged, EdgeError
 from edge.train.recipe import Rates
 
 STATE = "run.safetensors"
+LOG = "log.jsonl"
 SAVE_EVERY = 90.0  # seconds, and no more than a twentieth of the time
 LOG_EVERY = 20.0
 MEMORY = 0.97  # of the running mean of right answers
@@ -163,7 +164,7 @@ class Course(ABC):
             line["costs"] = {name: round(cost, 4) for name, cost in self.told.items()}
         line["right"] = {stage: round(share, 3) for stage, share in self._right()}
         self.out.mkdir(parents=True, exist_ok=True)
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
+        with (self.out / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         practised = f"  stage {self.at.stage}  right {line['right']}" if self.judged else ""
         practised += "".join(f"  {name} {cost:.3f}" for name, cost in self.told.items())

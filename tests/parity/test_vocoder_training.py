@@ -277,6 +277,8 @@ def test_samples_and_costs_are_there_while_it_runs(speech: Path, tmp_path: Path)
     run.go()
     line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert line["costs"].keys() == {"mel", "spectra", "told", "unlike", "judges"}
+    picture = (tmp_path / "curves.svg").read_text()
+    assert all(f">{name}<" in picture for name in ("mel", "told", "judges"))
     recorded, *made = sorted((tmp_path / "samples").glob("2-*.wav"), reverse=True)
     assert recorded.name == "2-recorded.wav"
     assert made[0].name == "2-000000024.wav"

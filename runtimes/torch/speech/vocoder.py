@@ -3,6 +3,7 @@
 B crops, N samples, T frames, M mel bands.
 """
 
+import json
 import random
 from bisect import bisect
 from collections.abc import Sequence
@@ -14,11 +15,12 @@ import torch
 
 from edge.audio.wav import WavWriter
 from edge.errors import EdgeError
+from edge.measure import curves
 from edge.nn.networks import define
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import whole
 from edge.system import processors
-from edge.train.course import Position
+from edge.train.course import LOG, Position
 from edge.train.speech.prepared import Prepared
 from edge.train.speech.vocoder import VocoderRecipe
 from edge.typing import F32, I64
@@ -40,6 +42,7 @@ from edge_runtimes.torch.speech.adversary import (
 )
 from edge_runtimes.torch.speech.spectra import apart, log_mel
 
+_COSTS = ("mel", "spectra", "told", "unlike", "judges")
 _SHOWN = 4  # sounds that a run writes while it goes on
 _LONGEST = 400  # frames of each
 
@@ -148,7 +151,9 @@ class VocoderRun(Loop):
         return found | {"loss": loss}
 
     def sample(self) -> None:
-        """The first utterances, as they were recorded and as they sound now."""
+        """The first utterances, as they were recorded and as they sound now; and how costs went."""
+        self.log()
+        self._draw()
         for number in range(min(_SHOWN, len(self._long))):
             framing = self.recipe.vocoder.bands.framing
             real = self.speech[self._long[number]].samples[: _LONGEST * framing.hop]
@@ -201,6 +206,16 @@ class VocoderRun(Loop):
                     fix="leave out --start, or name a vocoder that this recipe made",
                 )
             return {name: torch.from_numpy(whole(checkpoint, name)) for name in checkpoint.places}
+
+    def _draw(self) -> None:
+        text = (self.out / LOG).read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines()]
+        flat: list[dict[str, float]] = []
+        for line in reversed(lines):  # steps that were done again count once
+            if "costs" in line and (not flat or line["step"] < flat[-1]["step"]):
+                flat.append({"step": line["step"], **line["costs"]})
+        picture = curves.svg(flat[::-1], _COSTS, "What a vocoder's sound costs")
+        (self.out / "curves.svg").write_text(picture, encoding="utf-8")
 
     def _write(self, name: str, samples: F32) -> None:
         (self.out / "samples").mkdir(parents=True, exist_ok=True)
