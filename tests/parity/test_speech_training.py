@@ -15,6 +15,9 @@ import toy_speech
 import yaml
 from test_ranks import torchrun
 
+from edge.audio.sound import open_sound
+from edge.convert.options import Options
+from edge.convert.pipelines import convert_pipeline
 from edge.data.utterances import Utterances, write
 from edge.errors import EdgeError
 from edge.nn.speech.noise import LEAST, MOST, chances, curriculum, grid
@@ -237,7 +240,9 @@ def test_each_stage_changes_its_own_weights_and_no_others(
     data: list[str], recognizer: str, tmp_path: Path
 ) -> None:
     """The generator and its discriminator in turn; refiners at last, while all else is frozen to the bit."""
-    run = SpeechRun(three(recognizer), tmp_path / "run", data=data)
+    made = three(recognizer, rates=replace(toy_speech.ADAM, warmup=1, decay=0.0))
+    made = replace(made, adversarial=replace(ADVERSARIAL, rate=0.5))
+    run, rates = SpeechRun(made, tmp_path / "run", data=data), (1.0, 0.5, 1.0)
     expected = [set(LEARNED)] * 4 + [set(LEARNED), {adversarial.NAME}] * 2 + [set(REFINERS)] * 4
     for step, wanted in enumerate(expected):
         before = tensors(run)
@@ -248,6 +253,13 @@ def test_each_stage_changes_its_own_weights_and_no_others(
         # What begins with an output of zeros tells those before it nothing in the first step of all.
         assert changed == wanted if step else changed <= wanted, step
         assert run.at.stage == (0, 1, 2)[step // 4]
+        if step in (
+            0,
+            5,
+            8,
+        ):  # Adam's first: as far as the rate, whatever the gradient, by a count of its own
+            moved = max(float((w - before[n]).abs().max()) for n, w in run.weights.items())
+            assert moved == pytest.approx(rates[step // 4] * toy_speech.ADAM.other, rel=1e-3), step
     assert run.at.tokens == run.total == 48
 
 
@@ -296,6 +308,39 @@ def test_a_step_is_the_gradient_of_the_costs_in_sum(data: list[str], tmp_path: P
 
     eps = 2e-3
     assert slope == pytest.approx((cost(eps) - cost(-eps)) / (2 * eps), rel=0.05)
+
+
+def test_refinement_costs_what_is_written(data: list[str], recognizer: str, tmp_path: Path) -> None:
+    """Of networks that give nothing yet: durations and pitch are all residual, and a refiner is c_skip of what it
+    gets.
+    """
+    run = SpeechRun(three(recognizer), tmp_path / "run", data=data)
+    part = run.part(range(4))
+    costs = run.stages[2].step(1, [part])
+    points = grid(curriculum(1, 4, first=2, last=4))
+    spoken = {
+        "duration_refiner": (
+            np.log1p(part.batch.durations.numpy()),
+            part.batch.phoneme_mask.numpy(),
+            2,
+        ),
+        "pitch_refiner": (part.batch.log_pitch.numpy(), part.batch.frame_mask.numpy(), 3),
+    }
+    for name, (x, mask, kind) in spoken.items():
+        total = 0.0
+        for i in range(4):
+            rng = run.examples.rng(0, i, kind)
+            at = rng.choice(len(points) - 1, size=1, p=chances(len(points)))[0]
+            noise, low, high = (
+                rng.standard_normal(x.shape[1], np.float32),
+                points[at],
+                points[at + 1],
+            )
+            made = [
+                0.25 / ((s - 0.002) ** 2 + 0.25) * (x[i] + s * noise) * mask[i] for s in (low, high)
+            ]
+            total += huber(made[1] - made[0], "whole") / (high - low)
+        assert costs[name] == pytest.approx(total / 4, rel=1e-4), name
 
 
 def test_a_small_net_learns(data: list[str], tmp_path: Path) -> None:
@@ -454,9 +499,9 @@ def test_what_is_written_is_one_checkpoint_with_vocoder_recognizer_and_voice(
     mels = np.concatenate([one.mel() for one in Utterances(Path(data[0]))])
     assert config["latent"]["mean"] == pytest.approx(float(mels.mean()), abs=1e-3)
     assert config["latent"]["scale"] == pytest.approx(2 * float(mels.std()), rel=1e-3)
-    from edge.audio.sound import open_sound
-
     assert open_sound(folder / "voice.wav").rate == 16_000
+    artifact = convert_pipeline(folder, tmp_path / "art", Options(target="torch", quant="fp32"))
+    assert {"voice.wav", *LEARNED, *REFINERS} <= {*artifact.files, *artifact.stages}
     samples = sorted(file.name for file in (tmp_path / "run" / looks.SAMPLES).iterdir())
     assert samples[0] == "0000002-0.wav"
     heard = open_sound(tmp_path / "run" / looks.SAMPLES / samples[-1])

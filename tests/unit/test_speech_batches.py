@@ -52,6 +52,18 @@ def test_a_batch_of_parts_is_the_batch(tmp_path: Path) -> None:
                 assert (whole.latent[n, length:] == 0).all()
 
 
+def test_random_numbers_are_of_one_step_one_example_and_one_kind_alone(tmp_path: Path) -> None:
+    made = examples(marked(tmp_path, 1, 2))
+    drawn = [
+        made.rng(step, number, kind).random()
+        for step in range(3)
+        for number in range(3)
+        for kind in range(3)
+    ]
+    assert len(set(drawn)) == len(drawn)
+    assert drawn[4] == made.rng(0, 1, 1).random()
+
+
 def test_every_utterance_is_learned_once_an_epoch(tmp_path: Path) -> None:
     rows = marked(tmp_path, 3, 4)
     made = examples(rows)

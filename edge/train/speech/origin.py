@@ -157,7 +157,7 @@ def _voice(recipe: SpeechRecipe, rows: Utterances) -> bytes:
             f"nobody is called {wanted!r:.40} in the prepared speech",
             fix=f"name another voice in the recipe, such as {known}",
         )
-    one = rows[max(found[:100], key=lambda row: min(VOICE_FRAMES, int(rows.lengths[row])))]
+    one = rows[max(found[:1000], key=lambda row: min(VOICE_FRAMES, int(rows.lengths[row])))]
     samples = cut(one.samples, VOICE_FRAMES * FRAMING.hop, np.random.default_rng(recipe.seed))
     made = io.BytesIO()
     writer = WavWriter(made, FRAMING.rate, comment=_HEARD)
