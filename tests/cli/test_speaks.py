@@ -48,7 +48,7 @@ def me(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_text_becomes_a_file(edge: Edge, artifact: Path, me: Path, tmp_path: Path) -> None:
-    """As contracts have it."""
+    """Whose head says how long it is (pocket-tts#229), and that a program made it."""
     out = tmp_path / "out.wav"
     given = ("--steps", "1", "--alpha", "0.2", "--speed", "1.1", "--seed", "7")
     done = edge("run", artifact, TEXT, "--voice", me, "-o", out, *given, "--json")
@@ -68,13 +68,16 @@ def test_a_text_becomes_a_file(edge: Edge, artifact: Path, me: Path, tmp_path: P
     np.testing.assert_allclose(open_sound(out).samples, same.samples, atol=2 / 32768)
 
 
-def test_it_streams_onto_stdout(artifact: Path, me: Path) -> None:
-    words = ["-m", "edge", "run", str(artifact), TEXT, "--voice", str(me), "-o", "-"]
+def test_it_streams_onto_stdout(edge: Edge, artifact: Path, me: Path, tmp_path: Path) -> None:
+    """All of it, though a pipe cannot go back to say how long it is (piper#815, #796)."""
+    text, out = f"{TEXT} It is late. Good night!", tmp_path / "out.wav"
+    words = ["-m", "edge", "run", str(artifact), text, "--voice", str(me), "-o", "-"]
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, check=True, env=environment(), timeout=120
     )
     sound = open_sound(done.stdout)
-    assert sound.seconds > 0.3
+    assert edge("run", artifact, text, "--voice", me, "-o", out).code == 0
+    np.testing.assert_array_equal(sound.samples, open_sound(out).samples)
     assert SYNTHETIC.encode() in done.stdout[:200]
 
 
@@ -144,7 +147,7 @@ def test_text_from_stdin(edge: Edge, artifact: Path, me: Path, tmp_path: Path) -
         (("Hi.", "--voice", "me.wav"), "where the sound goes"),
         (("--voice", "me.wav", "-o", "out.wav"), "nothing to say"),
         (("", "--voice", "me.wav", "-o", "out.wav"), "the prompt is empty"),
-        (("…", "--voice", "me.wav", "-o", "out.wav"), "nothing to say"),
+        (("…", "--voice", "me.wav", "-o", "out.wav"), "nothing to say"),  # CosyVoice#710
         (("😀 日本語", "--voice", "me.wav", "-o", "out.wav"), "nothing to say but"),
         (("Hi.", "--voice", "no.wav", "-o", "out.wav"), "there is no file no.wav"),
         (("Hi.", "--voice", "me.wav", "-o", "out.mp3"), "out.mp3 is no .wav file"),
@@ -276,7 +279,7 @@ def sound_file(sound: Sound, channels: int = 1, width: int = 2) -> bytes:
 def test_recordings_of_any_kind(
     content: bytes, note: str, edge: Edge, artifact: Path, tmp_path: Path
 ) -> None:
-    """Others want one rate, one channel and 16 bits (Coqui's TTS#1885, piper#320)."""
+    """Others want one channel (ZipVoice#27), or one rate (MahaTTS#10)."""
     (tmp_path / "me.wav").write_bytes(content)
     done = edge("run", artifact, "Hi.", "--voice", tmp_path / "me.wav", "-o", tmp_path / "o.wav")
     assert done.code == 0, done.err

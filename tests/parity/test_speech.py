@@ -13,6 +13,7 @@ pytest.importorskip("misaki", reason="needs '.[speech]'")
 import voices
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from speaking import EDGE_SPEECH
 from voices import hum
 
 from edge.artifact.pipeline import PipelineArtifact
@@ -79,6 +80,7 @@ def test_networks_are_placed_each_for_itself(source: Path, oracle: Speech, tmp_p
 
 
 def test_a_seed_and_each_manner_counts(oracle: Speech) -> None:
+    """Also a seed alone (metavoice-src#86), and one seed is one sound (Matcha-TTS#54)."""
     plain = made(oracle).samples
     np.testing.assert_array_equal(made(oracle, seed=0, steps=1, alpha=0.2, speed=1).samples, plain)
     for how in (
@@ -131,7 +133,7 @@ def test_sound_comes_in_pieces(oracle: Speech) -> None:
 @given(frames=st.integers(1, 300), begin=st.integers(1, 90), seed=st.integers(0, 9))
 @settings(max_examples=12, deadline=None)
 def test_pieces_of_sound_are_the_whole(oracle: Speech, frames: int, begin: int, seed: int) -> None:
-    """To 1e-5, wherever they are cut (kokoro#287, piper#255: seams are heard)."""
+    """To 1e-5, wherever they are cut: what each is made of reaches as far as the network does (audio.cpp#429)."""
     bands = np.random.default_rng(seed).normal(-4, 2, (frames, 80)).astype(np.float32)
     line = laid(bands, np.array([frames]), {}, -11.5)
     vocoder = oracle.nets["vocoder"]
@@ -163,6 +165,37 @@ def test_silence_that_was_asked_for_is_silent(oracle: Speech) -> None:
     assert said.samples[round(one.start * said.rate) : round(one.end * said.rate)].any()
     gap = two.start - one.end
     assert gap > 0.5
+
+
+def test_words_are_where_they_are_said_however_slowly(oracle: Speech) -> None:
+    """With breaks and a slower rate, sentence after sentence (cognitive-services-speech-sdk-js#435)."""
+    one = 'Hello, <break time="300ms"/> you.'
+    said = made(oracle, f'<speak><prosody rate="-25%">{one * 4}</prosody></speak>')
+    assert [word.text for word in said.words] == ["Hello", "you"] * 4
+    assert said.phonemes[-1].end == pytest.approx(said.seconds)
+    for first, second in zip(said.words[::2], said.words[1::2], strict=True):
+        middle = [round((second.start - s) * said.rate) for s in (0.29, 0.01)]
+        assert not said.samples[middle[0] : middle[1]].any()
+        assert said.samples[round(first.start * said.rate) : round(first.end * said.rate)].any()
+
+
+def test_every_sentence_begins_and_ends_softly(oracle: Speech) -> None:
+    """No step from silence (chatterbox-tts-api#14), no static at the end (home-assistant/core#156603)."""
+    said = made(oracle, "One. Two! Three")
+    ends = [0.0, *(p.end for p in said.phonemes if p.text in ".!")]
+    for at in ends:
+        place = round(at * said.rate)
+        near = said.samples[max(0, place - 2) : place + 2]
+        assert np.abs(near).max() < 0.01 * np.abs(said.samples).max()
+    np.testing.assert_array_equal(made(oracle, "Three").samples, made(oracle, "Three.").samples)
+
+
+def test_a_table_of_too_few_symbols_is_refused(tmp_path: Path) -> None:
+    """When it is opened, not at the first button (piper#124)."""
+    prior = {**EDGE_SPEECH["prior_encoder"], "vocab_size": 90}
+    folder = voices.write(tmp_path / "few", prior_encoder=prior)
+    with pytest.raises(EdgeError, match="not of 96 symbols"):
+        voices.in_numpy(folder)
 
 
 def test_manners_of_a_part(oracle: Speech) -> None:
@@ -202,7 +235,9 @@ def test_noise_of_one_use_is_its_own() -> None:
 
 
 def test_long_sentences_are_said_in_parts(oracle: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also words of 400 phonemes, and what would last longer than a network's frames."""
+    """Also what would last longer than a network's frames, and hundreds of words without a mark: none is lost
+    (kokoro-onnx#184, KokoroSharp#9) and nothing hangs (kokoro#325).
+    """
     text = "one two three four five six seven eight nine ten"
     whole = made(oracle, text, alpha=0.0)
     monkeypatch.setattr(type(oracle.acoustics), "most", property(lambda _: 60))
@@ -232,7 +267,7 @@ def test_prompts_of_any_length(seconds: float, oracle: Speech) -> None:
 
 
 def test_a_voice_is_listened_to_once(oracle: Speech, tmp_path: Path) -> None:
-    """By its content, not by its name (sherpa-onnx#3438)."""
+    """By its content, not by its name (sherpa-onnx#3185)."""
     first = voices.recorded(tmp_path / "a.wav", hum(2.5))
     second = voices.recorded(tmp_path / "b.wav", hum(2.5))
     assert oracle.voice(first) is oracle.voice(str(second))
