@@ -25,16 +25,64 @@ def resampled(samples: F32, old: int, new: int) -> F32:
     """[N] at `old` Hz -> [ceil(N * new / old)] at `new` Hz. Before and after, there is silence."""
     if old == new:
         return samples
+    up, down = _ratio(old, new)
+    half = _reach(up, down)
+    # So many zeros that every window lies inside.
+    return _filtered(
+        np.pad(samples, (half, half + down)), _length(samples.size, up, down), up, down
+    )
+
+
+class Resampler:
+    """The same of sound that comes in pieces: what can be made of those that came is given at once."""
+
+    def __init__(self, old: int, new: int) -> None:
+        self._up, self._down = _ratio(old, new)
+        self._half = 0 if old == new else _reach(self._up, self._down)
+        self._held: F32 = np.zeros(self._half, np.float32)  # from where the next window begins
+        self._came = self._made = 0
+
+    def add(self, samples: F32) -> F32:
+        """[n] -> [m], the next ones whose windows are whole."""
+        self._came += samples.size
+        if not self._half:
+            return samples
+        self._held = np.concatenate([self._held, samples])
+        turns = max(0, self._held.size - 2 * self._half) // self._down
+        return self._next(turns * self._up, turns * self._down)
+
+    def end(self) -> F32:
+        """The rest: after it, there is silence."""
+        if not self._half:
+            return np.zeros(0, np.float32)
+        self._held = np.pad(self._held, (0, self._half + self._down))
+        return self._next(_length(self._came, self._up, self._down) - self._made, 0)
+
+    def _next(self, count: int, passed: int) -> F32:
+        out = _filtered(self._held, count, self._up, self._down)
+        self._held = self._held[passed:]
+        self._made += count
+        return out
+
+
+def _ratio(old: int, new: int) -> tuple[int, int]:
+    """up, down"""
     if min(old, new) < 1:
         raise EdgeError(f"{old} Hz cannot become {new} Hz", fix="give rates above 0")
     common = gcd(old, new)
-    up, down = new // common, old // common
-    length = -(-samples.size * up // down)
-    half = _reach(up, down)
-    # So many zeros that every window lies inside.
-    padded = np.pad(samples, (half, half + down))  # [N + 2 * half + down]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    return new // common, old // common
+
+
+def _length(count: int, up: int, down: int) -> int:
+    return -(-count * up // down)
+
+
+def _filtered(padded: F32, length: int, up: int, down: int) -> F32:
+    """The first new samples of old ones with `_reach` before the first and enough after the last: [length]."""
     out: F32 = np.empty(length, np.float32)
+    if not length:
+        return out
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _reach(up, down) + 1)
     for phase in range(min(up, length)):
         taps = _taps(phase * down % up, up, down)  # [2 * half + 1]
         first = phase * down // up

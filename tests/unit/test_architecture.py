@@ -58,7 +58,7 @@ TOOLKITS = {
         "edge/measure/scatter.py",
         "edge/vision/",
     ),
-    "soundfile": ("edge/audio/sound.py",),
+    "soundfile": ("edge/audio/sound.py", "edge/audio/encoding.py"),
     "misaki": (),  # its lexicon is read, none of its code
     "platformdirs": ("edge/system/home.py",),
     "pyarrow": ("edge/data/frame/arrow.py",),
