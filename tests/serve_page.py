@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo  # noqa: E402
 
 from edge.serve.fields import Inert, Only  # noqa: E402
 from edge.serve.requests import Ask, ChatAsk, CompletionAsk, Turn  # noqa: E402
+from edge.serve.speeches import SpeechAsk  # noqa: E402
 
 PAGE = ROOT / "docs" / "serve.md"
 
@@ -90,6 +91,7 @@ PARTS = {
     "chat": table(ChatAsk, without=Ask),
     "completion": table(CompletionAsk, without=Ask),
     "message": table(Turn),
+    "speech": table(SpeechAsk),
 }
 
 

@@ -1,8 +1,5 @@
 """Pictures of a request: as data URLs, for nothing is fetched; bounded in bytes and in pixels."""
 
-import base64
-import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,14 +8,13 @@ from pydantic import Field, model_validator
 
 from edge.errors import EdgeError
 from edge.run.model import Sight
+from edge.serve.dataurls import content_of
 from edge.serve.fields import FieldError, Strict
 from edge.vision.pictures import open_picture
 
 BODY = 32 << 20  # bytes of a request that may hold pictures
 PIXELS = 48 << 20  # of all of its pictures
 COUNT = 64
-_DATA = re.compile(r"data:image/[\w.+-]{1,32}(;[\w=.-]{1,32})?;base64,", re.ASCII | re.IGNORECASE)
-_BLANK = re.compile(r"[\s=]+", re.ASCII)
 _FEW = 1  # tiles where a client asks for low detail
 
 
@@ -44,21 +40,7 @@ class Shown:
 
 
 def shown(image: ImageURL) -> Shown:
-    begin = _DATA.match(image.url)
-    if begin is None:
-        raise FieldError(
-            "messages",
-            "a picture's url is no data URL, and nothing is fetched here",
-            fix="send data:image/png;base64,… with the file itself",
-        )
-    # Clients break its lines, as MIME does, and leave out what fills its end.
-    text = _BLANK.sub("", image.url[begin.end() :])
-    try:
-        content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise FieldError(
-            "messages", "a picture's data URL is no base64", fix="encode the file again"
-        ) from None
+    content = content_of(image.url, "image", field="messages", what="a picture's url")
     return Shown(content, _FEW if image.detail == "low" else None)
 
 

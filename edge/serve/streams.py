@@ -28,9 +28,15 @@ async def begun(job: Job[Piece]) -> AsyncIterator[Piece]:
     return _joined(first, pieces)
 
 
-def events(job: Job[Piece], made: AsyncIterator[Json], *ends: str) -> Response:
+def events(
+    job: Job[Piece],
+    made: AsyncIterator[Json],
+    *ends: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """Server-sent events; `ends`: what comes after the last of them."""
-    return StreamingResponse(_events(job, made, ends), media_type="text/event-stream")
+    sent = _events(job, made, ends)
+    return StreamingResponse(sent, media_type="text/event-stream", headers=headers)
 
 
 def sound(
