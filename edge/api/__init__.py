@@ -22,7 +22,7 @@ from edge.api.planning import plan_model
 from edge.api.proving import Verdict, inspect_path, verify_artifact, verify_files
 from edge.api.seeing import classify, look_at
 from edge.api.serving import serve_app, serve_model
-from edge.api.speaking import Saying, say_into, say_to
+from edge.api.speaking import Aloud, Saying, say_into, say_to
 from edge.api.timing import Load, bench_artifact, bench_quality
 from edge.api.training import make_data, train_recipe
 from edge.pipelines.internvl import InternVL
@@ -34,6 +34,7 @@ from edge.source.removal import remove
 
 __all__ = [
     "PLAIN",
+    "Aloud",
     "Chat",
     "InternVL",
     "Load",

@@ -1,13 +1,18 @@
 """Servers of models and of the app in a browser."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from edge.artifact.pipeline import PipelineArtifact
 from edge.errors import EdgeError, Unsupported
 from edge.pipelines.internvl import InternVL
 from edge.pipelines.speech import Speech
 from edge.run.model import Model
+
+if TYPE_CHECKING:
+    from edge.serve.offers import Offer
 
 
 def serve_model(
@@ -17,22 +22,47 @@ def serve_model(
     port: int,
     key: str | None,
     names: tuple[str, ...],
+    speaking: Callable[[], Speech] | None = None,
+    voices: Mapping[str, Path] | None = None,
 ) -> None:
-    """Serve what is opened until interrupted; answers in progress are finished first."""
+    """Serve what is opened until interrupted; answers in progress are finished first. `speaking` opens what says the
+    answers of a model that writes; `voices`: names and recordings that clients may ask for.
+    """
     try:
+        from edge.serve.recordings import check
         from edge.serve.run import run
-        from edge.serve.texts import Texts
     except ModuleNotFoundError as error:
         raise _unserved(error) from None
+    files = voices or {}
+    check(files)
     opened = open_()
     if isinstance(opened, Speech):
-        raise Unsupported(
-            "a model that speaks is not served yet", fix="edge run MODEL TEXT -o out.wav"
-        )
+        if speaking is not None:
+            raise EdgeError("a model that speaks says its own texts", fix="leave out --speak")
+        offers = [_voices(opened, files)]
+    else:
+        if speaking is None and files:
+            raise EdgeError("--voice is of a model that speaks", fix="name one with --speak, too")
+        spoken = [] if speaking is None else [_voices(speaking(), files)]
+        offers = [_texts(opened), *spoken]
+    run(*offers, host=host, port=port, key=key, names=names)
+
+
+def _texts(opened: Model | InternVL) -> "Offer":
+    from edge.serve.texts import Texts
+
     model = opened.model if isinstance(opened, InternVL) else opened
     if model.template is None:
         print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
-    run(Texts(model), host=host, port=port, key=key, names=names)
+    return Texts(model)
+
+
+def _voices(speech: Speech, files: Mapping[str, Path]) -> "Offer":
+    from edge.serve.recordings import Recordings
+    from edge.serve.voices import Voices
+
+    name = PipelineArtifact.open(speech.folder).manifest.name
+    return Voices(name, speech, Recordings.of(speech, files))
 
 
 def serve_app(model: str | None, *, host: str, port: int, page: Path | None) -> None:

@@ -1,17 +1,23 @@
 """Texts that become sound."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edge.audio.sound import open_sound
 from edge.audio.wav import WavWriter
 from edge.errors import EdgeError
-from edge.pipelines.acoustics import SEED, Delivery
+from edge.pipelines.acoustics import SEED, Delivery, Voice
+from edge.pipelines.aloud import aloud
 from edge.pipelines.editing import Change
 from edge.pipelines.listening import LONGEST
 from edge.pipelines.speech import LISTENED, Said, Speech, delivered
+from edge.pipelines.utterance import Timed
+from edge.text.spoken.sentences import Sentences
+from edge.typing import F32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,13 +62,8 @@ def say_into(
     for take in range(saying.takes):
         file = numbered(out, take, saying.takes)
         said = _said(model, text, saying, take)
-        partial = file.with_name(f".{file.name}.partial")
-        try:
-            with partial.open("wb") as stream:
-                _write(said, stream)
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+        with _replacing(file) as stream:
+            _write(said, stream)
         for note in said.notes if not take else ():
             told(note)
         if saying.picture is not None:
@@ -85,6 +86,60 @@ def say_to(
     return report(said)
 
 
+@dataclass(slots=True)
+class Aloud:
+    """A voice that says answers while they are written, each into a file. `told` hears what was not said, and why."""
+
+    model: Speech
+    saying: Saying
+    out: Path
+    told: Callable[[str], None]
+    spoken: list[Said] = field(default_factory=list)  # of the last answer, by sentences
+
+    def over(self, pieces: Iterable[str], turn: int | None = None) -> Iterator[str]:
+        """The pieces of an answer as they come. Its sound is in the file once all of them were taken; `turn`: of a
+        chat, whose files are numbered.
+        """
+        self.spoken, voice = [], self.model.voice(self.saying.voice)
+        sentences = Sentences(self.model.dictionary.known)
+        made = aloud(pieces, sentences, partial(self._say, voice), self.told)
+        file = self.out if turn is None else numbered(self.out, turn, turn + 2)
+        with _replacing(file) as stream, WavWriter(stream, self.model.rate) as writer:
+            for one in made:
+                if isinstance(one, str):
+                    yield one
+                else:
+                    writer.write(one)
+
+    def _say(self, voice: Voice, sentence: str) -> Iterator[F32]:
+        said = self.model.say(sentence, voice, self.saying.delivery(0))
+        for note in said.notes:
+            self.told(note)
+        self.spoken.append(said)
+        return iter(said)
+
+    def report(self) -> dict[str, Any]:
+        """What is known of the sound of the last answer."""
+        seconds = sum(said.seconds for said in self.spoken)
+        busy = sum(said.busy_seconds for said in self.spoken)
+        first = self.spoken[0].first_sound_seconds if self.spoken else None
+        return {
+            "file": str(self.out),
+            "seconds": seconds,
+            "rtf": busy / seconds if seconds else 0.0,
+            "first_sound_seconds": first,
+            "phonemes": [asdict(one) for one in self._in_all("phonemes")],
+            "words": [asdict(one) for one in self._in_all("words")],
+        }
+
+    def _in_all(self, what: str) -> Iterator[Timed]:
+        after = 0.0
+        for said in self.spoken:
+            for one in getattr(said, what):
+                yield replace(one, start=one.start + after, end=one.end + after)
+            after += said.seconds
+
+
 def report(said: Said) -> dict[str, Any]:
     """What is known of speech that was made."""
     return {
@@ -99,6 +154,18 @@ def report(said: Said) -> dict[str, Any]:
 
 def numbered(file: Path, take: int, takes: int) -> Path:
     return file if takes == 1 else file.with_name(f"{file.stem}-{take + 1}{file.suffix}")
+
+
+@contextmanager
+def _replacing(file: Path) -> Iterator[BinaryIO]:
+    """A stream whose content is the file's once it is whole."""
+    beside = file.with_name(f".{file.name}.partial")
+    try:
+        with beside.open("wb") as stream:
+            yield stream
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _said(model: Speech, text: str | None, saying: Saying, take: int) -> Said:

@@ -89,6 +89,12 @@ class AnswerOptions:
         typer.Option("--fast", help="Decode by what measurably pays here; answers stay the same."),
     ] = False
     stats: Annotated[bool, typer.Option("--stats", help="Print speeds on stderr.")] = False
+    speak: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="A model that says the answer while it is written: -o out.wav."
+        ),
+    ] = None
 
     def wish(self, seed: int | None) -> "Wish":
         from edge.decode.sampling import Sampling
@@ -117,7 +123,8 @@ class AnswerOptions:
 
     def only_of_text(self) -> dict[str, Any]:
         """What a model that sees has no use for."""
-        return {"--raw": self.raw, "--fast": self.fast, "--stats": self.stats}
+        given = {"--raw": self.raw, "--fast": self.fast, "--stats": self.stats}
+        return {**given, "--speak": self.speak}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.command.app import app, say
-from edge.command.arguments import packaged, read_prompt, refuse, split_prompt
+from edge.command.arguments import packaged, pairs, read_prompt, refuse, split_prompt
 from edge.command.options import (
     Adapter,
     AnswerOptions,
@@ -21,13 +21,14 @@ from edge.command.options import (
     spread,
 )
 from edge.command.seeing import answer, refuse_alone, refuse_of_text, see
-from edge.command.speaking import speak
+from edge.command.speaking import aloud_by, speak
 from edge.command.talking import stopping, turns, write
 from edge.errors import EdgeError
 from edge.pipelines.options.pictures import ImageOptions
 from edge.pipelines.options.speech import SpeechOptions
 
 if TYPE_CHECKING:
+    from edge.api.speaking import Aloud
     from edge.pipelines.internvl import InternVL
     from edge.pipelines.speech import Speech
     from edge.run.model import Model, Wish
@@ -79,13 +80,15 @@ def run(
     Example: edge run ./catlip-b --image dog.jpg --labels vocab.json --top 5
     Example: edge run artifacts/internvl "What does it total to?" --image receipt.jpg
     Example: edge run artifacts/voice "Good morning." --voice me.wav -o out.wav
+    Example: edge run artifacts/phi-3 "Why is the sky blue?" --speak artifacts/voice -o out.wav
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
     Example: edge run artifacts/phi-3 --snapkv 1024 --snapkv-for reuse --snapkv-prefill 512
     """
     from edge.text.rendering import get_ready
 
     named, prompt = split_prompt(first, second)
-    chosen = next((group for group in (shown, spoken) if group.chooses()), None)
+    groups = (shown,) if answers.speak else (shown, spoken)
+    chosen = next((group for group in groups if group.chooses()), None)
     if chosen is None and not answers.raw:
         get_ready()  # beside all that is imported and read for the model
     from edge import api
@@ -101,7 +104,9 @@ def run(
         text = read_prompt(prompt, raw=False)
         speak(named, text, spoken, decoding, seed=seed, as_json=as_json, **how)
         return
-    refuse(spoken.given(), f"of a model that speaks, which {named or 'the packaged one'} is not")
+    if not answers.speak:
+        what = f"of a model that speaks, which {named or 'the packaged one'} is not"
+        refuse(spoken.given(), f"{what}; --speak names one for its answers")
     wish = answers.wish(seed)
     of_pictures = {**answers.only_of_text(), "--adapter": adapter}
     if shown.image:
@@ -111,7 +116,10 @@ def run(
         see(named, question, shown, decoding, wish, system=answers.system, as_json=as_json, **how)
         return
     refuse_alone(shown)
-    _of_text(named, prompt, answers, decoding, wish, adapter=adapter, as_json=as_json, **how)
+    voice = None
+    if answers.speak:
+        voice = aloud_by(answers.speak, spoken, seed=seed, as_json=as_json, **how)
+    _of_text(named, prompt, answers, decoding, wish, voice, adapter=adapter, as_json=as_json, **how)
 
 
 def _of_text(
@@ -120,12 +128,13 @@ def _of_text(
     answers: AnswerOptions,
     decoding: DecodingOptions,
     wish: "Wish",
+    voice: "Aloud | None",
     *,
     adapter: Path | None,
     as_json: bool,
     **how: Any,
 ) -> None:
-    """An answer, or a chat, of a model that was shown nothing as yet."""
+    """An answer, or a chat, of a model that was shown nothing as yet. `voice`: what says it."""
     from edge import api
     from edge.command.bars import bar
 
@@ -142,9 +151,9 @@ def _of_text(
         return
     assert isinstance(model, api.Model), "what speaks has a way of its own"
     if text is None:
-        _chat(model, answers.system, wish, note=strategy.note)
+        _chat(model, answers.system, wish, voice, note=strategy.note)
     else:
-        _answer(model, text, wish, api.told_of(adapter), answers, as_json=as_json)
+        _answer(model, text, wish, api.told_of(adapter), answers, voice, as_json=as_json)
 
 
 def _fastest(
@@ -189,12 +198,13 @@ def _answer(
     wish: "Wish",
     told: dict[str, Any],
     answers: AnswerOptions,
+    voice: "Aloud | None",
     *,
     as_json: bool,
 ) -> None:
     """`told`: what the result says beside what was made."""
     answer = model.generate(text, system=answers.system, raw=answers.raw, wish=wish)
-    for piece in answer:
+    for piece in answer if voice is None else voice.over(answer):
         if not as_json:
             write(piece)
     made = answer.generation
@@ -210,6 +220,7 @@ def _answer(
         "prefill_tps": made.prefill_tps,
         "decode_tps": made.decode_tps,
         **told,
+        **({} if voice is None else {"speech": voice.report()}),
     }
     typer.echo(json.dumps(result) if as_json else "")
     if answers.stats:
@@ -220,15 +231,18 @@ def _answer(
         )
 
 
-def _chat(model: "Model", system: str | None, wish: "Wish", *, note: str | None) -> None:
+def _chat(
+    model: "Model", system: str | None, wish: "Wish", voice: "Aloud | None", *, note: str | None
+) -> None:
     """Turns until the end of input; Ctrl-C stops an answer, a second one the chat."""
     if note is not None:
         say(note)
     chat = model.chat(system=system)
     typer.echo(f"{model.artifact.manifest.name}: an empty line or Ctrl-D ends the chat", err=True)
-    for line in turns():
+    for turn, line in enumerate(turns()):
         with stopping():
-            for piece in chat.say(line, wish):
+            said = chat.say(line, wish)
+            for piece in said if voice is None else voice.over(said, turn):
                 write(piece)
         typer.echo("")
 
@@ -249,6 +263,17 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A host name that clients use; may be repeated.")
     ] = None,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A recording of a voice, which clients ask for by the name; may be repeated.",
+        ),
+    ] = None,
+    speak: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A model that speaks, beside one that writes."),
+    ] = None,
     compacting: CompactingOptions,
     adapter: Adapter = None,
     threads: Threads = None,
@@ -259,12 +284,14 @@ def serve(
         Path | None, typer.Option(help="Of --app: where apps/web/build.mjs wrote the page.")
     ] = None,
 ) -> None:
-    """Serve a model with OpenAI's API, and a chat page at /.
+    """Serve a model with OpenAI's API, and a page at /: for chats, or for texts to be spoken.
 
     \b
     Example: edge serve artifacts/phi-3 --port 8080
     Example: edge serve artifacts/phi-3 --snapkv 4096 --snapkv-for reuse
     Example: edge serve artifacts/phi-3 --adapter runs/tuned/adapter
+    Example: edge serve artifacts/voice --voice anna=anna.wav --voice ben=ben.wav
+    Example: edge serve artifacts/phi-3 --speak artifacts/voice
     Example: edge serve artifacts/stories --app
     """
     from edge import api
@@ -273,7 +300,7 @@ def serve(
     compact = compacting.compact()
     if in_browser:
         given: dict[str, object] = {"--key": key, "--name": name, "--threads": threads}
-        given |= {"--snapkv": compact, "--adapter": adapter}
+        given |= {"--snapkv": compact, "--adapter": adapter, "--voice": voice, "--speak": speak}
         refuse(given, "no part of --app, where the model runs in the browser")
         api.serve_app(model, host=host, port=port, page=page)
         return
@@ -288,4 +315,19 @@ def serve(
             model, threads=threads, strategy=strategy, progress=bar, adapter=adapter
         )
 
-    api.serve_model(opened, host=host, port=port, key=key, names=names)
+    recordings = {name: Path(file) for name, file in pairs(voice or [], "NAME=FILE").items()}
+    if len(recordings) < len(voice or []):
+        raise EdgeError("two of --voice have one name", fix="give each a name of its own")
+
+    def speaking() -> "Speech":
+        return api.open_speaking(str(speak), threads=threads, progress=bar)
+
+    api.serve_model(
+        opened,
+        host=host,
+        port=port,
+        key=key,
+        names=names,
+        speaking=speaking if speak else None,
+        voices=recordings,
+    )

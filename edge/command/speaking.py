@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from edge.command.arguments import refuse
 from edge.command.options import DecodingOptions
 from edge.errors import EdgeError
 from edge.pipelines.options.speech import SpeechOptions
+
+if TYPE_CHECKING:
+    from edge.api.speaking import Aloud, Saying
 
 STDOUT = "-"
 
@@ -32,18 +35,7 @@ def speak(
 
     out = _place(spoken, as_json=as_json)
     _agree(text, spoken)
-    saying = api.Saying(
-        voice=spoken.voice,
-        source=spoken.source,
-        edit=spoken.edit,
-        steps=spoken.steps,
-        alpha=spoken.alpha,
-        speed=spoken.speed,
-        seed=seed,
-        takes=spoken.takes or 1,
-        picture=spoken.picture,
-    )
-    saying.check()
+    saying = _saying(spoken, seed)
     opened = api.open_speaking(model, strategy=decoding.strategy(), progress=bar, **how)
     if str(out) == STDOUT:
         api.say_to(opened, text, sys.stdout.buffer, saying, say)
@@ -69,6 +61,41 @@ def _agree(text: str | None, spoken: SpeechOptions) -> None:
         refuse({"--speed": spoken.speed}, "a recording that is said again lasts as long as it does")
     if spoken.source is not None and spoken.edit is None:
         refuse({"--alpha": spoken.alpha}, "a recording that is said again has its own prosody")
+
+
+def aloud_by(
+    model: str, spoken: SpeechOptions, *, seed: int | None, as_json: bool, **how: Any
+) -> "Aloud":
+    """What says the answers of another model; `how`: as `edge.api.open_speaking` takes it."""
+    from edge import api
+    from edge.command.bars import bar
+
+    alone = {"--takes": spoken.takes, "--picture": spoken.picture}
+    refuse({**alone, "--from": spoken.source, "--edit": spoken.edit}, "not with --speak")
+    out = _place(spoken, as_json=as_json)
+    if str(out) == STDOUT:
+        raise EdgeError("stdout has the text of the answer", fix="give -o out.wav")
+    saying = _saying(spoken, seed)
+    return api.Aloud(api.open_speaking(model, progress=bar, **how), saying, out, say)
+
+
+def _saying(spoken: SpeechOptions, seed: int | None) -> "Saying":
+    """How it is said. What no model can follow is refused."""
+    from edge import api
+
+    saying = api.Saying(
+        voice=spoken.voice,
+        source=spoken.source,
+        edit=spoken.edit,
+        steps=spoken.steps,
+        alpha=spoken.alpha,
+        speed=spoken.speed,
+        seed=seed,
+        takes=spoken.takes or 1,
+        picture=spoken.picture,
+    )
+    saying.check()
+    return saying
 
 
 def _place(spoken: SpeechOptions, *, as_json: bool) -> Path:

@@ -99,12 +99,6 @@ class Recordings:
     @classmethod
     def of(cls, speaker: Speaker, files: Mapping[str, Path]) -> "Recordings":
         """Listen to each once. Where a model has no voice of its own, the first one is the default."""
-        for name in files:
-            if not _NAME.fullmatch(name) or name == DEFAULT:
-                raise EdgeError(
-                    f"a voice cannot be called {name!r:.70}",
-                    fix=f"letters, digits, _, . and -, and not {DEFAULT}",
-                )
         named = {name: speaker.voice(file) for name, file in files.items()}
         try:
             own = speaker.voice()
@@ -124,6 +118,17 @@ class Recordings:
         raise FieldError(
             "voice", f"there is no voice {asked!r} here", fix=f"ask for one of: {known}"
         )
+
+
+def check(files: Mapping[str, Path]) -> None:
+    """Refuse names that are none, and recordings that are not there, before a model is opened for them."""
+    for name, file in files.items():
+        if not _NAME.fullmatch(name) or name == DEFAULT:
+            raise EdgeError(
+                f"a voice cannot be called {name!r:.70}",
+                fix=f"letters, digits, _, . and -, and not {DEFAULT}",
+            )
+        open_sound(file, longest=LISTENED, cut=True)
 
 
 def recording(asked: VoiceAsk) -> Sound:

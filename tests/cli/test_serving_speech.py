@@ -29,7 +29,7 @@ from edge.errors import EdgeError  # noqa: E402
 from edge.run.model import load  # noqa: E402
 from edge.serve.app import create  # noqa: E402 - only with the extra
 from edge.serve.guard import Limits  # noqa: E402
-from edge.serve.recordings import OPENAI, URL, Recordings  # noqa: E402
+from edge.serve.recordings import OPENAI, URL, Recordings, check  # noqa: E402
 from edge.serve.speeches import LONGEST  # noqa: E402
 from edge.serve.texts import Texts  # noqa: E402
 from edge.serve.voices import Voices  # noqa: E402
@@ -436,9 +436,10 @@ def test_recordings_of_the_server(mine: Path, tmp_path: Path) -> None:
         Recordings.of(Parrot(own=False), {})
     for name in ("default", "", "a/b", "..", "a b", "x" * 65, "\u00e9"):
         with pytest.raises(EdgeError, match="cannot be called"):
-            Recordings.of(Parrot(), {name: mine})
+            check({name: mine})
     with pytest.raises(EdgeError, match="there is no file"):
-        Recordings.of(Parrot(), {"mine": tmp_path / "none.wav"})
+        check({"mine": tmp_path / "none.wav"})
+    check({"mine": mine})
 
 
 def test_without_the_library_what_there_is_is_said(

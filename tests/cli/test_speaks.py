@@ -236,13 +236,6 @@ def test_help_lists_them_under_their_own_title(edge: Edge) -> None:
     assert "--voice" not in out.partition("\nOptions of a model")[0].partition("\nOptions:")[2]
 
 
-def test_it_is_not_served_yet(edge: Edge, artifact: Path) -> None:
-    pytest.importorskip("uvicorn")
-    done = edge("serve", artifact, "--port", "0")
-    assert done.code == 3
-    assert "speaks" in done.err
-
-
 # Recordings that people have.
 
 
