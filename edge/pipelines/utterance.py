@@ -10,6 +10,7 @@ import numpy as np
 
 from edge.audio.level import gate, limited
 from edge.audio.pieces import pieces
+from edge.audio.polish import polished, reach
 from edge.audio.spectra import Mel
 from edge.nn.speech.vocos import VocosSpec
 from edge.protocols import Net
@@ -17,6 +18,7 @@ from edge.system.cancellation import go_on
 from edge.typing import F32, I64
 
 FIRST = 40  # frames of the first piece: half a second, soon there
+ROUNDS = 8  # of polishing what a vocoder made
 FADE = 0.005  # seconds at both ends of what is heard
 
 
@@ -63,10 +65,13 @@ def sounds(vocoder: Net, line: Laid, mel: Mel, *, begin: int = FIRST) -> Iterato
     assert isinstance(config, VocosSpec)
     (frames,) = (size for size in config.sizes if size.name == "frames")
     gains = gate(line.heard, framing.hop, int(FADE * framing.rate))
-    for piece in pieces(len(line.bands), begin=begin, most=frames.most, reach=config.reach):
+    around = config.reach + reach(mel, ROUNDS)
+    for piece in pieces(len(line.bands), begin=begin, most=frames.most, reach=around):
         some = line.bands[None, piece.first : piece.last]
-        made = vocoder(mel=some, frame_mask=np.ones(some.shape[:2], np.float32))["audio"][0]
-        wanted = made[piece.start - piece.first : piece.stop - piece.first].reshape(-1)
+        audio = vocoder(mel=some, frame_mask=np.ones(some.shape[:2], np.float32))["audio"]
+        made = polished(np.asarray(audio, np.float32).reshape(-1), some[0], mel, ROUNDS)
+        start, stop = (framing.hop * (at - piece.first) for at in (piece.start, piece.stop))
+        wanted = made[start:stop]
         yield limited(wanted * gains[piece.start * framing.hop : piece.stop * framing.hop])
         go_on()
 
