@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import targets
-from edge.data.engines import text
+from edge.data.engines import speech, text
 from edge.data.frame.settings import about as setting_facts
 from edge.families import families, pipelines
 from edge.source import registry
@@ -445,6 +445,19 @@ def engine_text() -> str:
     return "\n".join(lines)
 
 
+def engine_speech() -> str:
+    """Settings of the engine `speech`."""
+    lines = ["| setting | default | what it is for |", "|---|---|---|"]
+    chosen = speech.Settings()
+    for name, about in setting_facts(speech.Settings).items():
+        value = getattr(chosen, name)
+        value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+        shown = f"{value >> 20}MiB" if about.size else value
+        shown = "none" if shown == "" else f"`{shown}`"
+        lines.append(f"| `{name.replace('_', '-')}` | {shown} | {about.what} |")
+    return "\n".join(lines)
+
+
 PARTS = {
     "matrix": matrix,
     "models": models,
@@ -464,6 +477,7 @@ PARTS = {
     "fuzz": fuzz,
     "layerskip": layerskip,
     "engine_text": engine_text,
+    "engine_speech": engine_speech,
 }
 
 

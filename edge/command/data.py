@@ -13,13 +13,13 @@ from edge.command.printing import show
 
 @app.command("data")
 def data(
-    engine: Annotated[str, typer.Argument(help="Which engine: text.")],
+    engine: Annotated[str, typer.Argument(help="Which engine: text, speech.")],
     sources: Annotated[
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Files, or folders of them: .txt and .md are a text each, .jsonl (.gz, .zst) and .parquet a "
-            "text a row, in `text`.",
+            help="Files, or folders of them. Of text: .txt and .md are a text each, .jsonl (.gz, .zst) and .parquet a "
+            "text a row, in `text`. Of speech: docs/speech-data.md lists the layouts.",
         ),
     ],
     *,
@@ -29,7 +29,8 @@ def data(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A setting of the engine, as least_words=20; docs/data.md lists them; may be repeated.",
+            help="A setting of the engine, as least_words=20; docs/data.md and docs/speech-data.md list them; may be "
+            "repeated.",
         ),
     ] = None,
     tokenizer: Annotated[
@@ -40,7 +41,7 @@ def data(
         str | None,
         typer.Option(
             help="Who is asked what a text is worth: an artifact, or http://HOST:PORT/v1 that answers OpenAI's "
-            "API; its key is in EDGE_API_KEY or OPENAI_API_KEY."
+            "API; its key is in EDGE_API_KEY or OPENAI_API_KEY. Of speech: a recognizer, which finds times."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="What chance is left to.")] = 0,
@@ -72,6 +73,7 @@ def data(
     Example: edge data text pages.jsonl.gz -o rows --tokenizer ./Llama-3.2-1B --set length=2048
     Example: edge data text pages/ -o good --model artifacts/judge --set least_rating=4
     Example: edge data text pages/ -o clean --ray 10.0.0.5:6379 --resume
+    Example: edge data speech LibriTTS/dev-clean -o prepared --model runs/recognizer/model --set held-out=1272
     """
     from edge import api
     from edge.command.bars import bar

@@ -42,7 +42,7 @@ def make(
     check_place(out)
     engine, means = engines.find(order.engine), order.means
     chosen = settings.read(engine.settings, order.options, engine.name)
-    engine.check(frozenset(order.options), chosen, means)
+    engine.check(frozenset(map(settings.named, order.options)), chosen, means)
     told = {
         "engine": engine.name,
         "version": engine.version,

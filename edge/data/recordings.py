@@ -81,7 +81,7 @@ def _of_table(content: bytes, folder: Path) -> Read:
     given = [folder / "wavs" / f"{name}{kind}" for kind in SOUNDS]
     if name.lower().endswith(SOUNDS):
         given = [folder / name, folder / "wavs" / name]
-    found = next((file for file in given if file.is_file()), given[0])
+    found = next((file for file in given if _is_file(file)), given[0])
     audio = str(found.relative_to(folder))
     return _record(texts[-1], folder.resolve().name, folder, audio, None)
 
@@ -89,11 +89,19 @@ def _of_table(content: bytes, folder: Path) -> Read:
 def _record(text: str, voice: str, folder: Path, audio: str, times: Any) -> Read:
     """A sound lies beside its list or below it: nobody's list opens another's files."""
     path = folder / audio
+    if not _is_file(path):
+        return Drop("no sound", f"there is no file {audio:.200}")
     if not path.resolve().is_relative_to(folder.resolve()):
         return Drop("no sound", f"{audio:.200} lies outside of the list's folder")
-    if not path.is_file():
-        return Drop("no sound", f"there is no file {audio:.200}")
     return {"text": text, "voice": voice, "audio": str(path.absolute()), "times": times}
+
+
+def _is_file(path: Path) -> bool:
+    """Also of a name that no file can have: too long, or with a zero in it."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _beside(path: Path, longest: int) -> Read:

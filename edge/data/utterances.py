@@ -44,6 +44,7 @@ _FULL = 32768.0
 class Utterance:
     """symbols [P]: ids of `edge.text.spoken.symbols`, of which the first is START, the silence before; frames [P]: how
     long each lasts, T in sum; hertz [T], 0 where there is no voice; samples [200 T] at 16 kHz, full scale is 1.
+    exact: somebody knew how long they last; else a recognizer found it, or it is a guess.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Utterance:
     frames: I64
     hertz: F32
     samples: F32
+    exact: bool = True
 
     def mel(self) -> F32:
         """[T, 80], natural logarithm of `MELS["edge"]`."""
@@ -108,6 +110,7 @@ def packed(utterance: Utterance) -> tuple[dict[str, Any], bytes]:
         "voice": utterance.voice,
         "symbols": utterance.symbols.tolist(),
         "frames": utterance.frames.tolist(),
+        "exact": utterance.exact,
     }
     samples = np.clip(np.rint(utterance.samples * np.float32(_FULL)), -_FULL, _FULL - 1)
     hertz = np.clip(np.rint(utterance.hertz * np.float32(_TENTHS)), 0, _FULL - 1)
@@ -125,6 +128,7 @@ def unpacked(row: Mapping[str, Any], block: Any) -> Utterance:
         frames=np.array(row["frames"], np.int64),
         hertz=hertz.astype(np.float32) / np.float32(_TENTHS),
         samples=samples.astype(np.float32) / np.float32(_FULL),
+        exact=row.get("exact", True),
     )
 
 
@@ -185,16 +189,17 @@ def _rows(file: Path, split: str, update: Callable[[bytes], object]) -> Iterator
 
 def _wrong(row: Mapping[str, Any], size: int) -> str:
     """What a row says that cannot be, with so many bytes of sound beside it."""
-    symbols, frames, sound = row.get("symbols"), row.get("frames"), row.get(SOUND)
+    lists = [row.get(name) for name in ("symbols", "frames", SOUND)]
     if not all(isinstance(row.get(name), str) for name in ("text", "voice")):
         return "it has no text or no voice"
-    if row.get("split") not in SPLITS:
-        return "its split is none"
-    if not (_whole(symbols) and _whole(frames) and _whole(sound) and len(sound or ()) == 3):
+    if row.get("split") not in SPLITS or not isinstance(row.get("exact", True), bool):
+        return "its split is none, or exact is neither true nor false"
+    if not all(_whole(values) for values in lists) or len(row[SOUND]) != 3:
         return "symbols, frames and sound are whole numbers from 0"
-    assert isinstance(symbols, list)
-    assert isinstance(frames, list)
-    assert isinstance(sound, list)
+    return _amiss(row["symbols"], row["frames"], row[SOUND], size)
+
+
+def _amiss(symbols: list[int], frames: list[int], sound: list[int], size: int) -> str:
     if not symbols or len(symbols) != len(frames):
         return f"{len(symbols)} symbols have {len(frames)} durations"
     known = range(table().ids[PAD] + 1, len(table().symbols))

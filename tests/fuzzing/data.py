@@ -3,9 +3,15 @@
 import gzip
 import io
 import json
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+import numpy as np
+
+from edge.audio.wav import WavWriter
 
 Seeds = Callable[[], Sequence[bytes]]
 Read = Callable[[Path, bytes], None]
@@ -136,6 +142,96 @@ def _read(file: Path, content: bytes) -> None:
         raise EdgeError(f"{len(wrong)} rejected", fix="")
 
 
+_HEARD = 20
+TIMED = [["^", 0.1], ["h", 0.2], ["ˈaɪ", 0.9], [".", 1.2]]
+
+
+def recordings() -> Sequence[bytes]:
+    _prepared()  # before it is guarded which files are touched
+    rows = [
+        {"audio": "1.wav", "text": "Hi.", "voice": "ann", "times": TIMED},
+        {"audio": "1.wav", "text": "No.", "voice": "bob"},
+    ]
+    return [b"".join(json.dumps(row).encode() + b"\n" for row in rows)]
+
+
+def metadata() -> Sequence[bytes]:
+    _prepared()
+    return [b'1|Hi "you|Hi you.\n1|Hi.\n2|Nobody.\n']
+
+
+def times() -> Sequence[bytes]:
+    _prepared()
+    return [json.dumps(TIMED).encode()]
+
+
+def utterances() -> Sequence[bytes]:
+    """The rows of a folder, whose sound stays as it is."""
+    return [_prepared()[0]]
+
+
+@cache
+def _prepared() -> tuple[bytes, bytes]:
+    """Rows and their sound."""
+    from utterances import prepared
+
+    with tempfile.TemporaryDirectory() as made:
+        files = [prepared(Path(made), each=2) / f"data-00000.{kind}" for kind in ("jsonl", "i16")]
+        return files[0].read_bytes(), files[1].read_bytes()
+
+
+def read_utterances(folder: Path, content: bytes) -> None:
+    """Rows whose durations are those of their sound."""
+    from edge.data.utterances import HOP, Utterances
+
+    (folder / "data-00000.i16").write_bytes(_prepared()[1])
+    (folder / "data-00000.jsonl").write_bytes(content)
+    found = Utterances(folder)
+    for number in range(len(found)):
+        one = found[number]
+        assert one.samples.size == HOP * one.frames.sum() == HOP * one.hertz.size
+        assert one.symbols.size == one.frames.size
+
+
+def read_recordings(folder: Path, content: bytes) -> None:
+    _recorded(folder, "a.jsonl", content)
+
+
+def read_metadata(folder: Path, content: bytes) -> None:
+    _recorded(folder, "metadata.csv", content)
+
+
+def read_times(folder: Path, content: bytes) -> None:
+    _recorded(folder, "1.times.json", content, of="1.wav")
+
+
+def _recorded(folder: Path, name: str, content: bytes, of: str = "") -> None:
+    """Every record, and what some become; where some are rejected, that is the refusal."""
+    from edge.data.engines.speech import Settings, steps
+    from edge.data.frame import sources
+    from edge.data.frame.step import Dropped, Each, Means, Row, through
+    from edge.data.recordings import LINES, TABLE, records
+    from edge.errors import EdgeError
+
+    for place in (folder, folder / "wavs"):
+        place.mkdir(exist_ok=True)
+        with (place / "1.wav").open("wb") as file, WavWriter(file, 16_000) as writer:
+            writer.write(np.frombuffer(_prepared()[1], "<i2")[:16_000] / np.float32(32768))
+    (folder / "1.txt").write_text("Hi.")
+    (folder / name).write_bytes(content)
+    some = tuple(step for step in steps(Settings(evenly=True), Means()) if isinstance(step, Each))
+    wrong = []
+    source = sources.Source(of or name, folder / (of or name))
+    for part in sources.survey(source, 64, (LINES, TABLE)).parts:
+        for found in records(part, 1 << 16):
+            if not isinstance(found, Row):
+                wrong.append(found)
+            elif found.line < _HEARD:  # which takes a tenth of a second each
+                wrong += [one for one in through(some, found, 0) if isinstance(one, Dropped)]
+    if wrong:
+        raise EdgeError(f"{len(wrong)} rejected", fix="")
+
+
 def read_tokens(folder: Path, content: bytes) -> None:
     from edge.data.corpus import Corpus, Stream, StreamPosition
 
@@ -153,5 +249,9 @@ def readers() -> dict[str, tuple[str, Seeds, Read]]:
         "rows of tokens": ("text", tokens, read_tokens),
         "chats": ("text", chats, read_chats),
         "pairs": ("text", pairs, read_pairs),
+        "prepared speech": ("text", utterances, read_utterances),
+        "lines of recordings": ("text", recordings, read_recordings),
+        "metadata.csv": ("text", metadata, read_metadata),
+        "times": ("text", times, read_times),
     }
     return some | ({"table": ("bytes", tables, read_table)} if find_spec("pyarrow") else {})

@@ -185,6 +185,8 @@ def test_an_ljspeech_folder(tmp_path: Path) -> None:
         "../../LJ001-0001|Out of the folder.",
         "wavs/LJ001-0004.wav|Hi.",
         "LJ001-0004.wav|Hi.",
+        f"{'a' * 5000}|A name that no file can have.",
+        "a\0b|Nor this.",
     ]
     (root / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     report = run([root], tmp_path / "out", engine="speech", evenly="yes")
@@ -200,8 +202,10 @@ def test_an_ljspeech_folder(tmp_path: Path) -> None:
         (4, "no text"),
         (5, "no text"),
         (6, "no sound"),
+        (9, "no sound"),
+        (10, "no sound"),
     ]
-    assert report["read"] == 8
+    assert report["read"] == 10
 
 
 def test_lines_of_json(tmp_path: Path) -> None:
@@ -255,7 +259,8 @@ def test_a_librispeech_folder(tmp_path: Path) -> None:
     ("options", "says"),
     [
         ({"shortest": "5", "longest": "3"}, "the shortest is longer"),
-        ({"least_fit": "-1"}, "nothing without --model"),
+        ({"least-fit": "-1"}, "nothing without --model"),
+        ({"held-out": "a", "held_out": "b"}, "given twice"),
         ({"longest": "100"}, "from 0.1 to 51.2"),
         ({"held-texts": "2"}, "from 0 to 1"),
     ],

@@ -20,7 +20,7 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
     assert read.voices == ["ann", "bob", "cy"]
     for i, want in enumerate(made):
         got = read[i]
-        assert (got.text, got.voice) == (want.text, want.voice)
+        assert (got.text, got.voice, got.exact) == (want.text, want.voice, True)
         np.testing.assert_array_equal(got.symbols, want.symbols)
         np.testing.assert_array_equal(got.frames, want.frames)
         np.testing.assert_allclose(got.samples, want.samples, atol=0.51 / 32768)
@@ -56,6 +56,7 @@ def test_sound_beyond_full_scale_does_not_wrap(tmp_path: Path) -> None:
         ("text", None, "no text or no voice"),
         ("voice", 3, "no text or no voice"),
         ("split", "test", "its split is none"),
+        ("exact", 1, "exact is neither"),
         ("symbols", [1, 2, True], "whole numbers"),
         ("symbols", [], "0 symbols have"),
         ("symbols", "abc", "whole numbers"),

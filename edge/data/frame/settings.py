@@ -38,7 +38,10 @@ def setting(
 def read(kind: type[T], given: Mapping[str, str], engine: str) -> T:
     """The parameters that were given as texts, with the defaults of the others."""
     known = about(kind)
-    given = {name.replace("-", "_"): text for name, text in given.items()}
+    twice = next((name for name in given if "-" in name and named(name) in given), None)
+    if twice is not None:
+        raise EdgeError(f"{named(twice)} is given twice, as {twice}, too", fix="give it once")
+    given = {named(name): text for name, text in given.items()}
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
         raise EdgeError(
@@ -50,6 +53,11 @@ def read(kind: type[T], given: Mapping[str, str], engine: str) -> T:
     )
 
 
+def named(name: str) -> str:
+    """A setting may be written as options are, held-out for held_out."""
+    return name.replace("-", "_")
+
+
 def about(kind: Any) -> dict[str, About]:
     return {one.name: one.metadata["about"] for one in fields(kind)}
 
@@ -59,7 +67,8 @@ def _value(hint: Any, name: str, text: str, known: About) -> Any:
         return _read(hint, text.strip(), known)
     except ValueError:
         raise EdgeError(
-            f"{name}={text:.60} is not {_wanted(hint, known)}", fix="see docs/data.md"
+            f"{name}={text:.60} is not {_wanted(hint, known)}",
+            fix="see docs/data.md, docs/speech-data.md",
         ) from None
 
 

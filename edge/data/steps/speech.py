@@ -183,6 +183,7 @@ class Finished:
                 frames=data["frames"],
                 hertz=pitch(data["samples"], FRAMING),
                 samples=data["samples"],
+                exact=bool(data["times"]),
             )
         )
         found: dict[str, Any] = {**made, "split": self.splits.of(voice, text)}

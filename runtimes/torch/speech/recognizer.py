@@ -38,7 +38,7 @@ _WINDOW = 16  # batches whose utterances are put together by their lengths
 @dataclass(frozen=True, slots=True)
 class Batch:
     """mel [B, T, M] and mask [B, T]; of each frame its sound [B, T], BLANK where there is none; all sounds of each
-    utterance, one after another, and how many [B].
+    utterance, one after another, and how many [B]; whether its times are known [B].
     """
 
     mel: torch.Tensor
@@ -46,6 +46,7 @@ class Batch:
     frames: torch.Tensor
     sounds: torch.Tensor
     counts: torch.Tensor
+    known: torch.Tensor
 
 
 class RecognizerRun(Loop):
@@ -125,6 +126,7 @@ class RecognizerRun(Loop):
             frames=torch.from_numpy(frames).to(device),
             sounds=torch.from_numpy(np.concatenate(sounds)).to(device),
             counts=torch.tensor([len(one) for one in sounds]).to(device),
+            known=torch.tensor([float(one.exact) for one in some]).to(device),
         )
 
     def part(self, batch: Batch) -> tuple[float, int, int]:
@@ -142,8 +144,8 @@ class RecognizerRun(Loop):
         return float(loss.detach()), int(right.sum()), int(batch.mask.sum())
 
     def losses(self, log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """[B]: of a phoneme in the mean by CTC, and of a frame by what it is. What is too short for its phonemes costs
-        nothing by CTC.
+        """[B]: of a phoneme in the mean by CTC, and of a frame by what it is, where that is known. What is too short
+        for its phonemes costs nothing by CTC.
         """
         lengths = batch.mask.sum(1)
         ctc = F.ctc_loss(
@@ -153,7 +155,8 @@ class RecognizerRun(Loop):
         loss = ctc / batch.counts.clamp(min=1)
         if self.recipe.hearing.known:
             each = -log_probs.gather(-1, batch.frames[..., None])[..., 0]
-            loss = loss + self.recipe.hearing.known * (each * batch.mask).sum(1) / lengths
+            known = self.recipe.hearing.known * batch.known
+            loss = loss + known * (each * batch.mask).sum(1) / lengths
         return loss
 
     def export(self) -> Path | None:
