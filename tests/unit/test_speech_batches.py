@@ -1,5 +1,6 @@
 """Batches that FlashSpeech learns from: who imitates whom, and that it is the same for any number of processes."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import yaml
 
 from edge.data.utterances import Utterance, Utterances, write
 from edge.errors import EdgeError
+from edge.net import NetSpec
 from edge.train import reading
 from edge.train.fields import read_as
-from edge.train.speech import batches, model
+from edge.train.speech import batches, model, recognizer, vocoder
 from edge.train.speech.recipe import SpeechRecipe, UtterancesTable, of_table, read
 
 RECIPES = Path(reading.__file__).parent / "recipes"
@@ -155,6 +157,28 @@ def test_recipes_of_the_package_are_read(name: str) -> None:
     assert isinstance(reading.read(RECIPES / f"{name}.yaml"), SpeechRecipe)
     assert made.steps == sum(made.stages)
     assert all(made.stages)
+
+
+def sizes(name: str) -> dict[str, int]:
+    specs = model.speech_model(read(RECIPES / f"{name}.yaml").model, {}, (0.0, 1.0)).specs
+    return {part: weights(spec) for part, spec in specs.items()}
+
+
+def weights(spec: NetSpec) -> int:
+    return sum(math.prod(shape) for shape in spec.config.shapes().values())
+
+
+def test_the_small_voice_has_four_million_weights_and_the_large_one_the_paper_s() -> None:
+    """Eight megabytes of halves, with a vocoder and a recognizer; 378.4 M less 176 channels of a latent."""
+    others = (
+        vocoder.read(RECIPES / "vocoder.yaml").vocoder,
+        recognizer.read(RECIPES / "recognizer.yaml").recognizer,
+    )
+    assert (
+        sum(sizes("speaks").values()) + sum(weights(o.origin().spec) for o in others) <= 4_000_000
+    )
+    large = sizes("flashspeech")
+    assert sum(large[name] for name in model.LEARNED) == 378_136_658
 
 
 def test_steps_are_of_stages_and_rates_of_what_learns_together() -> None:

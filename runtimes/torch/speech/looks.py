@@ -49,7 +49,7 @@ class Looks:
             file.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def look(self, step: int, told: Mapping[str, float]) -> None:
-        line = {"step": step, **told, **self.measured()}
+        line = {"step": step, **_rounded(told), **self.measured()}
         self._out.mkdir(parents=True, exist_ok=True)
         with (self._out / LINES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -83,7 +83,7 @@ class Looks:
                 found[name] = float(np.abs(made - example.latent).mean()) * self._model.scale
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + value / len(self._examples)
-        return {name: round(value, 5) for name, value in sums.items()}
+        return _rounded(sums)
 
     def _lines(self) -> list[dict[str, float]]:
         text = (self._out / LINES).read_text(encoding="utf-8")
@@ -123,3 +123,7 @@ class Vocoder:
             parts.append(audio.cpu().numpy().reshape(-1))
         made: F32 = np.concatenate(parts)
         return made
+
+
+def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(number, 5) for name, number in numbers.items()}
