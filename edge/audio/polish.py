@@ -77,15 +77,16 @@ def _added(x: C64, mel: Mel) -> F32:
     """[T, F] -> [T H]: frames under their windows, added where they overlap, by what windows did to the loudness."""
     hop, window = mel.framing.hop, mel.framing.window
     before, parts = (mel.transform - window) // 2, window // hop
-    shape = _window(mel)
-    made = np.fft.irfft(x, mel.transform)[:, before : before + window] * shape
+    shape = _window(mel)  # [W]
+    whole: F32 = np.fft.irfft(x, mel.transform).astype(np.float32)
+    made = whole[:, before : before + window] * shape
     count = len(x)
-    sound, loud = np.zeros((2, count + parts - 1, hop), np.float32)
+    sound: F32 = np.zeros((count + parts - 1, hop), np.float32)
+    loud: F32 = np.zeros_like(sound)
     squares = np.square(shape).reshape(parts, hop)
     for part in range(parts):
         sound[part : part + count] += made[:, part * hop : (part + 1) * hop]
         loud[part : part + count] += squares[part]
     skip = (window - hop) // 2
-    whole = (sound / np.maximum(loud, 1e-3)).reshape(-1)
-    out: F32 = whole[skip : skip + count * hop]
-    return out
+    sound /= np.maximum(loud, 1e-3)
+    return sound.reshape(-1)[skip : skip + count * hop]
