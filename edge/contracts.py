@@ -213,7 +213,7 @@ class NetOpening:
 
 class Runtime(Protocol):
     """What a package in `runtimes` offers. `ADAPTERS`, if it has that: which kinds of adapters every decoder that it
-    opens takes as `branches`.
+    opens takes as `branches`. `BASE`, if it has that: what of `memory` a process takes once, whatever it runs.
 
     Some can do more, and have `open_evictable(opening)`, which gives an `edge.protocols.Evictable`,
     `open_rounding(opening)` for a `Roundable`, or `open_exits(opening, *, exit_)` for

@@ -1,6 +1,6 @@
 """How fast an artifact is here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from edge.convert.options import refuse_given
 from edge.errors import EdgeError
 from edge.files.texts import text_of
 from edge.gguf.foreign import artifact_at
-from edge.measure import net_bench, pipeline_bench
+from edge.measure import net_bench, pipeline_bench, speech_bench
 from edge.measure.bench import Text, Timing, bench
 from edge.measure.net_bench import NetTiming
 from edge.measure.pipeline_bench import TILES, PipelineTiming
+from edge.measure.speech_bench import SpeechTiming
 from edge.net import NetSpec
+from edge.pipelines.options.speech import SpeechOptions
 from edge.run import opening
 from edge.run.beside import ONE_DECODER, with_adapter
 from edge.run.model import vocabulary
@@ -47,18 +49,15 @@ def bench_artifact(
     strategy: Strategy = PLAIN,
     adapter: Path | None = None,
     progress: Progress | None = None,
-) -> Sequence[Timing | NetTiming | PipelineTiming]:
+) -> Sequence[Timing | NetTiming | PipelineTiming | SpeechTiming]:
     """How fast an artifact is here, by what it is."""
     given = {"--prompt": load.prompt, "--text": load.text}
     how: Any = {"threads": threads, "rounds": rounds}
-    new_tokens = 128 if load.new is None else load.new
     if is_pipeline(folder):
-        refuse_given("questions about pictures are edge's own", given)
         refuse_given(ONE_DECODER, {"--adapter": adapter})
-        whole = PipelineArtifact.open(folder)
-        counts = TILES if load.tiles is None else load.tiles
-        return pipeline_bench.bench(whole, tiles=counts, new=new_tokens, strategy=strategy, **how)
+        return _several(PipelineArtifact.open(folder), load, strategy, how)
     refuse_given("only a model that answers about pictures has tiles", {"--tiles": load.tiles})
+    new_tokens = 128 if load.new is None else load.new
     artifact = artifact_at(folder)
     if isinstance(artifact.manifest.spec, NetSpec):
         refuse_given(
@@ -77,6 +76,20 @@ def bench_artifact(
         said = Text(tokenizer.encode(text_of(load.text), special=False), tokenizer.bos_id)
     tokens = 512 if load.prompt is None else load.prompt
     return [bench(artifact, prompt=tokens, new=new_tokens, strategy=strategy, text=said, **how)]
+
+
+def _several(
+    whole: PipelineArtifact, load: Load, strategy: Strategy, how: Mapping[str, Any]
+) -> Sequence[PipelineTiming | SpeechTiming]:
+    """Of all networks of an artifact together, by what they do."""
+    given: dict[str, object] = {"--prompt": load.prompt, "--text": load.text}
+    if whole.manifest.family == SpeechOptions.PIPELINE:
+        given |= {"--new": load.new, "--tiles": load.tiles}
+        refuse_given("what a voice says is edge's own", given)
+        return speech_bench.bench(whole, strategy=strategy, **how)
+    refuse_given("questions about pictures are edge's own", given)
+    counts, new = load.tiles or TILES, load.new or 128
+    return pipeline_bench.bench(whole, tiles=counts, new=new, strategy=strategy, **how)
 
 
 def bench_quality(

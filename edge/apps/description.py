@@ -49,6 +49,11 @@ class Source:
                 )
             template = ChatTemplate.load(artifact.folder)
             return cls(artifact.manifest.name, {TEXT: artifact}, template, None)
+        if TEXT not in artifact.stages:
+            raise Unsupported(
+                f"{artifact.folder} answers nothing in words: apps take a decoder, or what has one",
+                fix="name a decoder of text, or a model that answers about pictures",
+            )
         settings = Config(artifact.manifest.settings, str(artifact.folder))
         form = form_of(settings.text("template"))
         system = settings.text("system") if settings.has("system") else None

@@ -185,7 +185,7 @@ def _from_json(data: dict[str, Any], file: Path) -> Manifest:
     if data.get("kind") == PIPELINE:
         raise Unsupported(
             f"{file.parent} is several networks, not one",
-            fix=f"name one of them: {file.parent / 'text'} and so on",
+            fix=f"name one of them: {file.parent / next(iter(config.strings('stages')), 'text')} and so on",
         )
     if data.get("kind") == MODULE:
         raise Unsupported(

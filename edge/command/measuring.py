@@ -70,7 +70,8 @@ def bench(
     """Measure an artifact here: prompt and decoding apart, with spread, memory and bandwidth. Several
     are measured one after another and compared in a table. Of a network that is no decoder: seconds of
     a call of its smallest size. Of a model that answers about pictures: tiles a second, the first tokens
-    of a chat's first question, of its second one, and of a new chat, and decoding.
+    of a chat's first question, of its second one, and of a new chat, and decoding. Of a voice: seconds of work
+    a second of sound, and until the first sound.
 
     \b
     Example: edge bench artifacts/phi-3 -p 512 -n 64 --threads 2

@@ -126,4 +126,5 @@ PIPELINE = Pipeline(
     settings=_settings,
     files=(VOICE,),
     together=True,
+    beside=90_000_000,  # the lexicon of English, and a sentence on its way
 )

@@ -1,8 +1,10 @@
 """What a model of several networks will take on this machine: each network by its own plan, and all together."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from edge import targets
 from edge.convert.options import Options, usual
 from edge.convert.pipelines import in_its_name, parts_of, placed
 from edge.families import pipeline_of
@@ -84,7 +86,7 @@ def _plan(
                 found[name] = net_plan.plan(part, own.target, own)
             else:
                 found[name] = plan(part, own.target, own, threads=threads, strategy=strategy)
-    run = sum(own.run_bytes for own in found.values())
+    run = sum(own.run_bytes for own in found.values()) - _counted_again(found) + pipeline.beside
     return PipelinePlan(
         family=pipeline.name,
         parameters=sum(own.parameters for own in found.values()),
@@ -95,4 +97,13 @@ def _plan(
         memory_bytes=machine_memory(),
         fits=run <= SPARE * machine_memory(),
         networks=found,
+    )
+
+
+def _counted_again(plans: Mapping[str, Plan | NetPlan]) -> int:
+    """Bytes of a runtime's own that each of its networks' plans counts, and that a process takes once."""
+    uses = Counter(own.target for own in plans.values())
+    return sum(
+        (count - 1) * int(vars(targets.runtime(target)).get("BASE", 0))
+        for target, count in uses.items()
     )

@@ -12,7 +12,7 @@ from edge_runtimes.coreml.decoder import CoreMlDecoder
 from edge_runtimes.coreml.device import device_test
 from edge_runtimes.coreml.exits import ExitCoreMlDecoder
 from edge_runtimes.coreml.flexible import FlexibleCoreMlDecoder, Keeper
-from edge_runtimes.coreml.memory import memory
+from edge_runtimes.coreml.memory import BASE, memory
 from edge_runtimes.coreml.network import CoreMlNet, net_memory
 from edge_runtimes.coreml.network import evaluated as evaluated_net
 from edge_runtimes.coreml.reference import evaluated, open_reference
@@ -20,6 +20,7 @@ from edge_runtimes.coreml.spliced import SplicedCoreMlDecoder
 from edge_runtimes.coreml.stored import CoreMlRows
 
 __all__ = [
+    "BASE",
     "FEW_SIZES",
     "check",
     "device_test",

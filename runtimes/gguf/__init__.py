@@ -4,7 +4,7 @@ from edge.contracts import Opening
 from edge_runtimes.gguf.decoder import GgufDecoder
 from edge_runtimes.gguf.exits import ExitGgufDecoder
 from edge_runtimes.gguf.flexible import FlexibleGgufDecoder
-from edge_runtimes.gguf.memory import memory, numerics
+from edge_runtimes.gguf.memory import BASE, memory, numerics
 from edge_runtimes.gguf.stored import StoredWeights, read_back
 
 open = GgufDecoder  # noqa: A001 - the name that `edge.contracts.Runtime` gives it
@@ -13,7 +13,16 @@ open_exits = ExitGgufDecoder
 stored = StoredWeights
 ADAPTERS = ("LoRA",)  # llama.cpp has no lengths of rows
 
-__all__ = ["ADAPTERS", "memory", "numerics", "open", "open_evictable", "open_exits", "open_spliced"]
+__all__ = [
+    "ADAPTERS",
+    "BASE",
+    "memory",
+    "numerics",
+    "open",
+    "open_evictable",
+    "open_exits",
+    "open_spliced",
+]
 __all__ += ["read_back", "stored"]
 
 

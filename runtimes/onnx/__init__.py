@@ -3,7 +3,7 @@
 from edge_runtimes.onnx.decoder import OnnxDecoder
 from edge_runtimes.onnx.exits import ExitOnnxDecoder
 from edge_runtimes.onnx.flexible import FlexibleOnnxDecoder
-from edge_runtimes.onnx.memory import memory, numerics
+from edge_runtimes.onnx.memory import BASE, memory, numerics
 from edge_runtimes.onnx.network import OnnxNet, net_memory
 from edge_runtimes.onnx.rounding import RoundingOnnxDecoder, SplicedRoundingOnnxDecoder
 from edge_runtimes.onnx.spliced import SplicedExitOnnxDecoder, SplicedOnnxDecoder
@@ -22,6 +22,7 @@ ADAPTERS = ("LoRA", "DoRA")  # what each decoder takes beside its products
 
 __all__ = [
     "ADAPTERS",
+    "BASE",
     "memory",
     "net_memory",
     "numerics",

@@ -3,7 +3,7 @@
 from edge_runtimes.torch.decoder import TorchDecoder, numerics
 from edge_runtimes.torch.exits import ExitTorchDecoder
 from edge_runtimes.torch.flexible import FlexibleTorchDecoder
-from edge_runtimes.torch.memory import memory
+from edge_runtimes.torch.memory import BASE, memory
 from edge_runtimes.torch.network import TorchNet, net_memory
 from edge_runtimes.torch.stored import TorchRows
 
@@ -16,5 +16,14 @@ open_spliced = FlexibleTorchDecoder
 read_back = TorchRows
 ADAPTERS = ("LoRA", "DoRA")  # what each decoder takes beside its products
 
-__all__ = ["ADAPTERS", "memory", "net_memory", "numerics", "open", "open_evictable", "open_exits"]
+__all__ = [
+    "ADAPTERS",
+    "BASE",
+    "memory",
+    "net_memory",
+    "numerics",
+    "open",
+    "open_evictable",
+    "open_exits",
+]
 __all__ += ["open_net", "open_spliced", "open_spliced_exits", "read_back"]

@@ -302,3 +302,58 @@ def test_what_is_no_voice_is_one_error(
     assert done.code == code, done.err
     assert problem in done.err
     assert not (tmp_path / "o.wav").exists()
+
+
+def test_how_fast_it_is_here(edge: Edge, artifact: Path) -> None:
+    done = edge("bench", artifact, "--rounds", "2", "--json")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert {
+        "rtf",
+        "first_sound_seconds",
+        "short_seconds",
+        "voice_seconds",
+        "peak_rss_mb",
+    } <= said.keys()
+    assert len(said["rtf_all"]) == said["rounds"] == 2
+    assert 0 < said["first_sound_seconds"] <= said["rtf"] * said["spoken_seconds"]
+    assert edge("bench", artifact / "denoiser", "--rounds", "1").code == 0
+    for option in ("--tiles", "--new", "--prompt"):
+        assert f"{option}: what a voice says" in edge("bench", artifact, option, "5").err
+
+
+def test_what_all_of_it_takes(edge: Edge, source: Path) -> None:
+    """A process takes a runtime once, not once a network."""
+    said = json.loads(edge("plan", source, "--to", "onnx", "--json").out)
+    alone = [one["run_bytes"] for one in said["networks"].values()]
+    assert max(alone) < said["run_bytes"] < sum(alone)
+    assert 150e6 < said["run_bytes"] < 250e6
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("app", "-o", "app"), "answers nothing in words"),
+        (("eval", "--text", "me.wav"), "several networks, not one"),
+    ],
+)
+def test_what_a_voice_is_not_for(
+    words: tuple[str, ...], problem: str, edge: Edge, artifact: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me.wav").write_text("a text")
+    done = edge(words[0], artifact, *words[1:])
+    assert done.code == 3
+    assert problem in done.err
+
+
+def test_a_proof_of_every_network(
+    edge: Edge, source: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge.prove import networks
+
+    monkeypatch.setattr(networks, "WORK", 1 << 22)
+    done = edge("verify", artifact, "--against", source, "--json")
+    assert done.code == 0, done.err
+    assert len(json.loads(done.out)["networks"]) == 10
