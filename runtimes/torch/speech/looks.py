@@ -41,19 +41,14 @@ class Looks:
         vocoder = model.joined.get("vocoder")
         self._vocoder = None if vocoder is None else Vocoder(vocoder, device)
 
-    def go_back(self, step: int) -> None:
-        """Forget what was seen after a step that is done again."""
-        file = self._out / LINES
-        if file.exists():
-            kept = [line for line in self._lines() if line["step"] <= step]
-            file.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-
     def look(self, step: int, told: Mapping[str, float]) -> None:
-        line = {"step": step, **_rounded(told), **self.measured()}
+        """Of a run that was stopped, what was seen after this step is seen again."""
         self._out.mkdir(parents=True, exist_ok=True)
-        with (self._out / LINES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        picture = curves.svg(self._lines(), _SHOWN, "Held-out sentences")
+        lines = [line for line in self._lines() if line["step"] < step]
+        lines.append({"step": step, **_rounded(told), **self.measured()})
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (self._out / LINES).write_text(text, encoding="utf-8")
+        picture = curves.svg(lines, _SHOWN, "Held-out sentences")
         (self._out / PICTURE).write_text(picture, encoding="utf-8")
         for number, example in enumerate(self._examples[:SPOKEN]):
             self._write(f"{step:07}-{number}", said(self._networks, example, self._device))
@@ -86,7 +81,8 @@ class Looks:
         return _rounded(sums)
 
     def _lines(self) -> list[dict[str, float]]:
-        text = (self._out / LINES).read_text(encoding="utf-8")
+        file = self._out / LINES
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
         return [json.loads(line) for line in text.splitlines()]
 
     def _write(self, name: str, latent: F32) -> None:

@@ -86,8 +86,6 @@ class SpeechRun(Loop):
     def restore(self) -> None:
         self.at.stage = state.position(self.out / STATE).stage
         super().restore()
-        if self.ranks.first:
-            self.looks.go_back(self.at.step)
 
     def rate(self) -> float:
         """Up and down over the two stages that learn the same networks, and again over the third."""
