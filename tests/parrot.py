@@ -58,8 +58,16 @@ class Parrot:
 
     slow: float = 0.0
     own: bool = True
+    rate: int = RATE
     made: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def dictionary(self) -> "Parrot":
+        return self
+
+    def known(self, word: str, /) -> bool:
+        return word.islower()
 
     def voice(self, recording: Any = None, /) -> float:
         if recording is None:

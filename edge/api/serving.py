@@ -13,6 +13,7 @@ from edge.run.model import Model
 
 if TYPE_CHECKING:
     from edge.serve.offers import Offer
+    from edge.serve.voices import Voices
 
 
 def serve_model(
@@ -39,25 +40,25 @@ def serve_model(
     if isinstance(opened, Speech):
         if speaking is not None:
             raise EdgeError("a model that speaks says its own texts", fix="leave out --speak")
-        offers = [_voices(opened, files)]
+        offers: list[Offer] = [_voices(opened, files)]
     else:
         if speaking is None and files:
             raise EdgeError("--voice is of a model that speaks", fix="name one with --speak, too")
-        spoken = [] if speaking is None else [_voices(speaking(), files)]
-        offers = [_texts(opened), *spoken]
+        voice = None if speaking is None else _voices(speaking(), files)
+        offers = [_texts(opened, voice), *([] if voice is None else [voice])]
     run(*offers, host=host, port=port, key=key, names=names)
 
 
-def _texts(opened: Model | InternVL) -> "Offer":
+def _texts(opened: Model | InternVL, voice: "Voices | None") -> "Offer":
     from edge.serve.texts import Texts
 
     model = opened.model if isinstance(opened, InternVL) else opened
     if model.template is None:
         print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
-    return Texts(model)
+    return Texts(model, voice)
 
 
-def _voices(speech: Speech, files: Mapping[str, Path]) -> "Offer":
+def _voices(speech: Speech, files: Mapping[str, Path]) -> "Voices":
     from edge.serve.recordings import Recordings
     from edge.serve.voices import Voices
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge.serve.replies import Reply
+from edge.serve.replies import Piece, Reply
 
 Json = dict[str, Any]
 
@@ -19,8 +19,8 @@ class Form:
     id: str
     whole: str
     piece: str
-    message: Callable[[str], Json]  # the text of a whole answer
-    delta: Callable[[str], Json]  # a piece of it, or of nothing at the end
+    message: Callable[[str, bytes], Json]  # a whole answer's text, and its sound where it has one
+    delta: Callable[[Piece], Json]  # a piece of it, or of nothing at the end
     opening: tuple[Json, ...] = ()  # what comes before the first piece
 
     def head(self, kind: str, model: str) -> Json:
@@ -36,7 +36,7 @@ CHAT = Form(
     id="chatcmpl-",
     whole="chat.completion",
     piece="chat.completion.chunk",
-    message=lambda text: {"message": {"role": "assistant", "content": text, "refusal": None}},
+    message=lambda text, _: {"message": {"role": "assistant", "content": text, "refusal": None}},
     delta=lambda text: {"delta": {"content": text} if text else {}},
     opening=({"delta": {"role": "assistant", "content": ""}},),
 )
@@ -44,26 +44,27 @@ TEXT = Form(
     id="cmpl-",
     whole="text_completion",
     piece="text_completion",
-    message=lambda text: {"text": text},
+    message=lambda text, _: {"text": text},
     delta=lambda text: {"text": text},
 )
 
 
-def whole(reply: Reply, form: Form, model: str) -> Json:
+def whole(reply: Reply, sound: bytes, form: Form, model: str) -> Json:
     assert reply.answer is not None
-    choice = _choice(form.message(reply.answer.text), reply.ending)
+    choice = _choice(form.message(reply.answer.text, sound), reply.ending)
     return form.head(form.whole, model) | {"choices": [choice], "usage": usage(reply)}
 
 
 async def pieces(
-    reply: Reply, texts: AsyncIterator[str], form: Form, model: str, *, with_usage: bool
+    reply: Reply, made: AsyncIterator[Piece], form: Form, model: str, *, with_usage: bool
 ) -> AsyncIterator[Json]:
     """Of a stream; only where the usage was asked for do pieces have that field."""
     head = form.head(form.piece, model) | ({"usage": None} if with_usage else {})
     for said in form.opening:
         yield head | {"choices": [_choice(said)]}
-    async for text in texts:
-        yield head | {"choices": [_choice(form.delta(text))]}
+    async for piece in made:
+        if piece:
+            yield head | {"choices": [_choice(form.delta(piece))]}
     yield head | {"choices": [_choice(form.delta(""), reply.ending)]}
     if with_usage:
         yield head | {"choices": [], "usage": usage(reply)}

@@ -3,7 +3,7 @@ request itself. A client never names a file.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,8 +53,19 @@ class Said(Protocol):
     def __iter__(self) -> Iterator[F32]: ...
 
 
+class Dictionary(Protocol):
+    """How words are said."""
+
+    def known(self, word: str, /) -> bool: ...
+
+
 class Speaker(Protocol):
-    """What is needed of a model that speaks."""
+    """What is needed of a model that speaks. `rate`: samples a second."""
+
+    @property
+    def rate(self) -> int: ...
+    @property
+    def dictionary(self) -> Dictionary: ...
 
     def voice(self, recording: Any = None, /) -> Any:
         """What it makes of a recording; of none: its own."""
@@ -138,3 +149,26 @@ def recording(asked: VoiceAsk) -> Sound:
         return open_sound(content, longest=LISTENED, cut=True)
     except EdgeError as error:
         raise FieldError("voice", error.problem, fix=error.fix) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Voiced:
+    """A voice as a request names it: which one speaks, and where its own recording is listened to."""
+
+    name: str
+    voice: Callable[[], Any]  # on the models' thread
+
+
+def voiced(asked: VoiceAsk, speaker: Speaker, known: Recordings) -> Voiced:
+    if asked.id is not None:
+        name = known.name(asked.id)
+        return Voiced(name, lambda: known.voices[name])
+    sound = recording(asked)
+
+    def heard() -> Any:
+        try:
+            return speaker.voice(sound)
+        except EdgeError as error:
+            raise FieldError("voice", error.problem, fix=error.fix) from None
+
+    return Voiced(SENT, heard)

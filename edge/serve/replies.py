@@ -26,7 +26,10 @@ class Replies(Protocol):
     def forget(self) -> None: ...
 
 
-class Reply(Making[str]):
+Piece = str | bytes  # of text, or of the sound of it
+
+
+class Reply(Making[Piece]):
     """Pieces of text. `ask`: what it takes to know the prompt."""
 
     def __init__(self, model: Replies, ask: Callable[[], Asked]) -> None:
@@ -39,7 +42,10 @@ class Reply(Making[str]):
         self._asked = self._ask()
         self.prompt_tokens = len(self._asked.ids)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Piece]:
+        yield from self.texts()
+
+    def texts(self) -> Iterator[str]:
         assert self._asked is not None
         self._asked.before()
         self.answer = self._model.reply(self._asked.ids, self._asked.wish)

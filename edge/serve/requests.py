@@ -17,6 +17,7 @@ from edge.errors import EdgeError
 from edge.run.model import Model, Sight, Wish
 from edge.serve.fields import FieldError, Inert, Only, Strict
 from edge.serve.pictures import ImageURL, Shown, rows_of, show, shown
+from edge.serve.recordings import DEFAULT, VoiceAsk
 from edge.serve.replies import Asked
 from edge.text.chat import Message
 
@@ -26,7 +27,7 @@ _TOOLS = "models call no tools here: leave it out"
 _PENALTY = "there is no such penalty here: leave it out, or send 0"
 _CHANCES = "probabilities of tokens are not given here: leave it out"
 _BIAS = "tokens cannot be favoured here: leave it out"
-_SOUND = "answers are text alone here: leave it out"
+_SOUND = "sound is not kept here: send what was said as content"
 _ONE = "one answer a request: ask again for another"
 _CACHE = "the cache of a conversation is kept as it is"
 _TELLS = "only a service with accounts reads it"
@@ -234,18 +235,30 @@ class Ask(Strict):
         return next(iter(given.values()), longest)
 
 
+class AudioAsk(Strict):
+    """How an answer is heard."""
+
+    format: str = Field(max_length=64)
+    voice: VoiceAsk = VoiceAsk(id=DEFAULT)
+
+    @property
+    def encoding(self) -> str:
+        """By the name that `edge.audio.encoding` has for it."""
+        return {"pcm16": "pcm"}.get(self.format, self.format)
+
+
 class ChatAsk(Ask):
     """A conversation to continue."""
 
     PROMPT = "messages"
 
     messages: list[Turn] = Field(min_length=1, max_length=1024)
-    audio: Annotated[Any, Only(instead=_SOUND)] = None
+    modalities: list[Literal["text", "audio"]] = Field(default=["text"], max_length=4)
+    audio: AudioAsk | None = None
     function_call: Annotated[Any, Only("none", "auto", instead=_TOOLS)] = None
     functions: Annotated[Any, Only([], instead=_TOOLS)] = None
     logprobs: Annotated[Any, Only(False, instead=_CHANCES)] = None
     metadata: Annotated[Any, Inert(_TELLS)] = None
-    modalities: Annotated[Any, Only(["text"], instead=_SOUND)] = None
     moderation: Annotated[Any, Only(instead="nothing is moderated here: leave it out")] = None
     parallel_tool_calls: Annotated[Any, Inert("models call no tools here")] = None
     prediction: Annotated[Any, Inert("a guess changes how fast an answer is, not what it says")] = (
@@ -269,6 +282,21 @@ class ChatAsk(Ask):
         Any, Only("medium", instead="say in a message how long the answer should be")
     ] = None
     web_search_options: Annotated[Any, Only(instead="nothing is searched: leave it out")] = None
+
+    def sound(self, *, speaks: bool) -> AudioAsk | None:
+        """How it is heard, where it is to be heard. `speaks`: whether there is a model that does."""
+        named = {"modalities": "audio" in self.modalities, "audio": self.audio is not None}
+        wanted = [field for field, given in named.items() if given]
+        if wanted and not speaks:
+            problem = "no model here speaks: answers are text alone"
+            raise FieldError(wanted[0], problem, fix="leave it out, or serve with --speak MODEL")
+        if "text" not in self.modalities:
+            raise FieldError("modalities", "an answer is text, and audio besides", fix="name both")
+        if len(wanted) == 1:
+            missing = ({*named} - {*wanted}).pop()
+            problem = "modalities name audio, and audio says its format and voice"
+            raise FieldError(missing, problem, fix="send both of them")
+        return self.audio
 
     def ids(self, model: Model) -> list[int]:
         if model.template is None:

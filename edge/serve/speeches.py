@@ -1,8 +1,7 @@
 """A text as sound: what a client may ask of it, and how it is made."""
 
 import base64
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,13 +13,13 @@ from edge.serve.engine import Making
 from edge.serve.fields import FieldError, Only, Strict
 from edge.serve.recordings import (
     DEFAULT,
-    SENT,
     Recordings,
     Said,
     Speaker,
     Timed,
     VoiceAsk,
-    recording,
+    Voiced,
+    voiced,
 )
 from edge.system.cancellation import go_on
 
@@ -62,27 +61,11 @@ class SpeechAsk(Strict):
         return {name: getattr(self, name) for name in ("steps", "alpha", "speed", "seed")}
 
 
-@dataclass(frozen=True, slots=True)
-class Voiced:
-    """A voice as a request names it: which one speaks, and where its own recording is listened to."""
-
-    name: str
-    voice: Callable[[], Any]  # on the models' thread
-
-
-def voiced(asked: VoiceAsk, speaker: Speaker, known: Recordings) -> Voiced:
-    if asked.id is not None:
-        name = known.name(asked.id)
-        return Voiced(name, lambda: known.voices[name])
-    sound = recording(asked)
-
-    def heard() -> Any:
-        try:
-            return speaker.voice(sound)
-        except EdgeError as error:
-            raise FieldError("voice", error.problem, fix=error.fix) from None
-
-    return Voiced(SENT, heard)
+def refuse_format(name: str, field: str) -> None:
+    try:
+        refuse_unwritten(name)
+    except EdgeError as error:
+        raise FieldError(field, error.problem, fix=error.fix) from None
 
 
 class Speech(Making[bytes]):
@@ -95,10 +78,7 @@ class Speech(Making[bytes]):
         self._samples = 0
 
     def prepare(self) -> None:
-        try:
-            refuse_unwritten(self._ask.response_format)
-        except EdgeError as error:
-            raise FieldError("response_format", error.problem, fix=error.fix) from None
+        refuse_format(self._ask.response_format, "response_format")
         self._voiced = voiced(self._ask.voice, self._speaker, self._known)
 
     @property

@@ -14,7 +14,9 @@ from edge.serve.offers import TEXT as COMPLETIONS
 from edge.serve.pictures import BODY
 from edge.serve.replies import Reply
 from edge.serve.requests import Ask, ChatAsk, CompletionAsk, StreamOptions
+from edge.serve.spoken import form as spoken_form
 from edge.serve.streams import NOBODY, begun, events, gone
+from edge.serve.voices import Voices
 
 DONE = "data: [DONE]\n\n"
 
@@ -24,8 +26,9 @@ class Texts:
 
     paths = (CHATS, COMPLETIONS)
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, voice: Voices | None = None) -> None:
+        """`voice`: what says answers where a client wants to hear them."""
+        self._model, self._voice = model, voice
         self.name = model.artifact.manifest.name
 
     @property
@@ -34,16 +37,15 @@ class Texts:
 
     def entry(self) -> Json:
         sees = [] if self._model.sight is None else ["image"]
-        return {"input_modalities": ["text", *sees], "output_modalities": ["text"]}
+        speaks = [] if self._voice is None else ["audio"]
+        return {"input_modalities": ["text", *sees], "output_modalities": ["text", *speaks]}
 
     def serve(self, app: FastAPI, engine: Engine, limits: Limits) -> None:
-        async def answer(request: Request, ask: Ask, form: Form) -> Response:
-            reply = Reply(self._model, partial(ask.asked, self._model, limits.tokens))
+        async def answer(request: Request, ask: Ask, reply: Reply, form: Form) -> Response:
             job = engine.start(reply, partial(gone, request))
             if not ask.stream:
-                async for _ in job.pieces():
-                    pass
-                return NOBODY if job.left else JSONResponse(whole(reply, form, self.name))
+                sound = b"".join([one async for one in job.pieces() if isinstance(one, bytes)])
+                return NOBODY if job.left else JSONResponse(whole(reply, sound, form, self.name))
             texts = await begun(job)
             if job.left:
                 return NOBODY
@@ -53,8 +55,14 @@ class Texts:
 
         @app.post(CHATS)
         async def chat(request: Request, ask: ChatAsk) -> Response:
-            return await answer(request, ask, CHAT)
+            asked = partial(ask.asked, self._model, limits.tokens)
+            audio = ask.sound(speaks=self._voice is not None)
+            if audio is None or self._voice is None:
+                return await answer(request, ask, Reply(self._model, asked), CHAT)
+            reply = self._voice.over(self._model, asked, audio, whole=not ask.stream)
+            return await answer(request, ask, reply, spoken_form())
 
         @app.post(COMPLETIONS)
         async def complete(request: Request, ask: CompletionAsk) -> Response:
-            return await answer(request, ask, TEXT)
+            reply = Reply(self._model, partial(ask.asked, self._model, limits.tokens))
+            return await answer(request, ask, reply, TEXT)

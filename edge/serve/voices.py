@@ -1,5 +1,6 @@
 """A model that speaks: texts become sound."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,10 @@ from edge.serve.engine import Engine
 from edge.serve.guard import Limits
 from edge.serve.offers import SPEECH
 from edge.serve.recordings import URL, Recordings, Speaker
+from edge.serve.replies import Asked, Replies
+from edge.serve.requests import AudioAsk
 from edge.serve.speeches import Speech, SpeechAsk, deltas
+from edge.serve.spoken import SpokenReply
 from edge.serve.streams import NOBODY, begun, events, gone, sound
 
 
@@ -32,6 +36,12 @@ class Voices:
             "voices": list(self._known.voices),
             "response_formats": list(encodings()),
         }
+
+    def over(
+        self, model: Replies, ask: Callable[[], Asked], audio: AudioAsk, *, whole: bool
+    ) -> SpokenReply:
+        """A chat's answer, said by this voice."""
+        return SpokenReply(model, ask, audio, self._speaker, self._known, whole=whole)
 
     def serve(self, app: FastAPI, engine: Engine, _: Limits) -> None:
         voices = [{"id": name, "name": name} for name in self._known.voices]

@@ -115,11 +115,13 @@ def test_a_page_that_only_speaks(page: Page) -> None:
     assert names == ["default", "anna"]
 
 
-def test_what_is_sent_is_heard_without_gaps(page: Page) -> None:
+def test_what_is_sent_is_heard_without_gaps(page: Page, speaker: Parrot) -> None:
+    speaker.slow = 0.05
     speak(page, TEXT)
     page.wait(PLAYING)
     assert page.value("document.querySelector('#send').getAttribute('aria-label')") == "Stop"
     page.wait(IDLE)
+    speaker.slow = 0.0
     (ask,) = asked(page)
     assert ask == {"model": "edge", "input": TEXT, "voice": "default", "response_format": "pcm"}
     pieces = page.value("window.heard")

@@ -450,3 +450,93 @@ def test_without_the_library_what_there_is_is_said(
     assert said["param"] == "response_format"
     assert "wav or pcm" in said["message"]
     assert post(url).status_code == 200
+
+
+# A chat that is heard while it is written.
+
+CHAT: dict[str, Any] = {
+    "model": "x",
+    "messages": [{"role": "user", "content": "Lily found a ball."}],
+    "max_tokens": 24,
+    "temperature": 0,
+    "modalities": ["text", "audio"],
+}
+
+
+@pytest.fixture(scope="module")
+def heard_url(assets: Path, mine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    bird = Parrot()
+    voices = Voices("parrot", bird, Recordings.of(bird, {"mine": mine}))
+    texts = Texts(load(talking(assets, tmp_path_factory.mktemp("heard")), threads=1), voices)
+    with serving(create(texts, voices, hosts=(), key=None)) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def chats(heard_url: str) -> "openai.OpenAI":
+    return openai.OpenAI(base_url=heard_url + "/v1", api_key="x", max_retries=0, timeout=30)
+
+
+def test_an_answer_is_text_and_sound(chats: "openai.OpenAI") -> None:
+    plain = chats.chat.completions.create(**CHAT | {"modalities": ["text"]}).choices[0].message
+    audio = {"voice": "mine", "format": "wav"}
+    found = chats.chat.completions.create(**CHAT, audio=audio)
+    message = found.choices[0].message
+    assert message.content is None
+    assert message.audio.transcript == plain.content
+    assert found.choices[0].finish_reason == "length"
+    assert found.usage.completion_tokens == 24
+    content = base64.b64decode(message.audio.data)
+    with wave.open(io.BytesIO(content)) as file:
+        assert file.getnframes() == heard(plain.content).size
+    np.testing.assert_allclose(samples(content), heard(plain.content, 500), atol=2**-15)
+
+
+def test_a_stream_of_text_and_sound(chats: "openai.OpenAI") -> None:
+    """A sentence is heard before the text is over."""
+    plain = chats.chat.completions.create(**CHAT | {"modalities": ["text"]}).choices[0].message
+    audio = {"voice": "alloy", "format": "pcm16"}
+    chunks = list(chats.chat.completions.create(**CHAT, audio=audio, stream=True))
+    deltas = [chunk.choices[0].delta.audio for chunk in chunks[1:]]
+    parts = [one.model_dump(exclude_unset=True) for one in deltas]
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(part.get("transcript", "") for part in parts) == plain.content
+    assert len({part["id"] for part in parts}) == 1
+    kinds = ["data" in part for part in parts]
+    assert kinds.index(True) < len(kinds) - 1 - kinds[::-1].index(False) - 1, "between the words"
+    content = b"".join(base64.b64decode(part.get("data", "")) for part in parts)
+    numbers = np.frombuffer(content, "<i2") / 32768
+    want = resampled(heard(plain.content), RATE, PCM_RATE)
+    np.testing.assert_allclose(numbers, want, atol=2**-14)
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert "expires_at" in parts[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({}, "audio", "send both"),
+        (
+            {"modalities": ["text"], "audio": {"voice": "mine", "format": "wav"}},
+            "modalities",
+            "both",
+        ),
+        (
+            {"modalities": ["audio"], "audio": {"voice": "mine", "format": "wav"}},
+            "modalities",
+            "both",
+        ),
+        ({"audio": {"voice": "nobody", "format": "wav"}}, "voice", "no voice"),
+        ({"audio": {"voice": "mine", "format": "aac"}}, "audio.format", "cannot be written"),
+        ({"audio": {"voice": "mine"}}, "audio.format", "needed"),
+        ({"modalities": ["text", "video"]}, "modalities.1", "text"),
+    ],
+)
+def test_what_cannot_be_heard_is_refused(
+    heard_url: str, change: dict[str, Any], field: str, said: str
+) -> None:
+    for stream in (False, True):
+        asked = CHAT | {"stream": stream} | change
+        found = error(httpx.post(heard_url + "/v1/chat/completions", json=asked, timeout=30))
+        assert found["param"] == field
+        assert said in found["message"]

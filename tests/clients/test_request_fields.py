@@ -18,6 +18,7 @@ from serve_page import PAGE, generated, named, rule
 
 from edge.serve.recordings import OPENAI, VoiceAsk
 from edge.serve.requests import (
+    AudioAsk,
     ChatAsk,
     CompletionAsk,
     Format,
@@ -33,7 +34,9 @@ SHARED = {"model", "max_tokens", "temperature", "top_p", "seed", "stop", "stream
 SPOKEN = {"model", "input", "voice", "response_format", "speed", "stream_format"}
 OURS = {"top_k", "min_p"}  # in no client's signature
 HONOURED = {  # by hand: a field that is in neither set nor table would be ignored
-    ChatAsk: SHARED | OURS | {"messages", "max_completion_tokens", "response_format"},
+    ChatAsk: SHARED
+    | OURS
+    | {"messages", "max_completion_tokens", "response_format", "modalities", "audio"},
     CompletionAsk: SHARED | OURS | {"prompt", "max_completion_tokens", "response_format"},
     SpeechAsk: SPOKEN | {"stream", "steps", "alpha", "seed"},
 }
@@ -69,6 +72,7 @@ def test_every_parameter_of_the_client_is_listed(
         (shared_params.response_format_json_schema.JSONSchema.__annotations__, Schema),
         (speech_create_params.SpeechCreateParams.__annotations__, SpeechAsk),
         (speech_create_params.VoiceID.__annotations__, VoiceAsk),
+        (chat.ChatCompletionAudioParam.__annotations__, AudioAsk),
     ],
 )
 def test_every_field_within_is_listed(theirs: Any, ours: type[BaseModel]) -> None:

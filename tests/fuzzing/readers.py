@@ -417,6 +417,7 @@ def _asks() -> Sequence[bytes]:
         {**chat, "response_format": form},
         {**chat, "messages": parts, "stream": True, "stream_options": {"include_usage": True}},
         {"model": "it", "prompt": "Once", "max_tokens": 2},
+        {**chat, "modalities": ["text", "audio"], "audio": {"format": "wav", "voice": "alloy"}},
     ]
     return [json.dumps(ask).encode() for ask in asks]
 
@@ -424,23 +425,50 @@ def _asks() -> Sequence[bytes]:
 @cache
 def _client() -> Any:
     from fastapi.testclient import TestClient
+    from parrot import Parrot
 
     from edge.run.model import load
     from edge.serve.app import create
     from edge.serve.guard import Limits
+    from edge.serve.recordings import Recordings
     from edge.serve.texts import Texts
+    from edge.serve.voices import Voices
 
-    app = create(
-        Texts(load(_artifact(), threads=1)), hosts=(), key=None, limits=Limits(tokens=2, seconds=9)
-    )
+    speaker = Parrot()
+    voices = Voices("it", speaker, Recordings.of(speaker, {}))
+    texts = Texts(load(_artifact(), threads=1), voices)
+    app = create(texts, voices, hosts=(), key=None, limits=Limits(tokens=2, seconds=9))
     return TestClient(app, base_url="http://127.0.0.1")
 
 
 def _read_ask(_: Path, content: bytes) -> None:
     """Both routes; an exception inside the server comes out of the client."""
     for path in ("/v1/chat/completions", "/v1/completions"):
-        found = _client().post(path, content=content, headers={"Content-Type": "application/json"})
-        assert found.status_code in (200, 400, 413), found.text
+        _answered(path, content)
+
+
+def _answered(path: str, content: bytes) -> None:
+    found = _client().post(path, content=content, headers={"Content-Type": "application/json"})
+    assert found.status_code in (200, 400, 413), found.text
+
+
+def _speech_asks() -> Sequence[bytes]:
+    """Texts to be spoken, by a name and by a recording in the request, and a chat that is heard."""
+    import base64
+
+    recording = base64.b64encode(sounds.files()[0][:400]).decode()
+    ask = {"model": "it", "input": "Good morning.", "voice": "alloy", "response_format": "wav"}
+    asks = [
+        {**ask, "speed": 1.5, "seed": 3, "steps": 1, "alpha": 0.5, "stream": False},
+        {**ask, "stream_format": "sse", "response_format": "pcm", "instructions": ""},
+        {**ask, "voice": {"audio": f"data:audio/wav;base64,{recording}"}},
+        {**ask, "input": "<speak>a<break time='1s'/></speak>", "voice": {"id": "default"}},
+    ]
+    return [json.dumps(ask).encode() for ask in asks]
+
+
+def _read_speech_ask(_: Path, content: bytes) -> None:
+    _answered("/v1/audio/speech", content)
 
 
 def _ggufs() -> Sequence[bytes]:
@@ -687,6 +715,9 @@ READERS: dict[str, Reader] = {
     "grammar": Reader(kind="text", seeds=_grammars, read=_read_grammar, words=REGEX, share=6),
     "models.lock": Reader(kind="json", seeds=_pins, read=_read_pins, words=JSON_WORDS),
     "request": Reader(kind="json", seeds=_asks, read=_read_ask, words=JSON_WORDS),
+    "speech request": Reader(
+        kind="json", seeds=_speech_asks, read=_read_speech_ask, words=JSON_WORDS
+    ),
     "gguf": Reader(kind="bytes", seeds=_ggufs, read=_read_gguf),
     "torch": Reader(kind="bytes", seeds=torches.files, read=torches.read_file, words=torches.WORDS),
     "pickle": Reader(

@@ -19,6 +19,7 @@ SLOW = {
     "template",
     "grammar",
     "request",
+    "speech request",
     "adapter config peft",
 }  # a process each, or an answer of the model
 
@@ -57,7 +58,9 @@ def test_any_input_is_read_or_refused(name: str, folder: Path, guard: Guard) -> 
 
     law()
     assert max(map(len, refused), default=0) < 2000
-    assert refused or name == "request", "not one of them was hostile"  # a server answers 400
+    assert refused or name.endswith("request"), (
+        "not one of them was hostile"
+    )  # a server answers 400
 
 
 @pytest.mark.parametrize(
