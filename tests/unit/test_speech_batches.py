@@ -174,9 +174,8 @@ def test_the_small_voice_has_four_million_weights_and_the_large_one_the_paper_s(
         vocoder.read(RECIPES / "vocoder.yaml").vocoder,
         recognizer.read(RECIPES / "recognizer.yaml").recognizer,
     )
-    assert (
-        sum(sizes("speaks").values()) + sum(weights(o.origin().spec) for o in others) <= 4_000_000
-    )
+    every = sum(sizes("speaks").values()) + sum(weights(o.origin().spec) for o in others)
+    assert 2 * every + 60_000 <= 8_000_000  # bytes, with what names them
     large = sizes("flashspeech")
     assert sum(large[name] for name in model.LEARNED) == 378_136_658
 
