@@ -37,8 +37,8 @@ def calibrated(weights: F32, scheme: Scheme, moments: F32 | Moments) -> QTensor:
 
 
 def _rows(weights: F32, scheme: Scheme, known: Moments) -> QTensor:
-    moments, (order, triangle) = known.products, known.feedback(by_size=True)
-    plain = searched(weights, scheme, counts(moments, scheme.bits))
+    order, triangle = known.feedback(by_size=True)
+    plain = searched(weights, scheme, counts(known.products, scheme.bits))
     fixed = Steps.of(plain)
     columns = weights.shape[1]
     scales, offsets = (
@@ -62,7 +62,7 @@ def _rows(weights: F32, scheme: Scheme, known: Moments) -> QTensor:
     made = QTensor(back, plain.scales, scheme, columns, plain.zeros)
     most = by_more_steps(weights, scheme)
     far = too_far(weights, made.dequantize(), plain.dequantize(), most)
-    worse = far | (cost(weights, made, moments) > cost(weights, plain, moments))
+    worse = far | (cost(weights, made, known) > cost(weights, plain, known))
     back[worse] = plain.codes[worse]
     return made
 
@@ -76,11 +76,9 @@ def counts(moments: F32, bits: int) -> F32:
     return found
 
 
-def cost(weights: F32, made: QTensor, moments: F32) -> F32:
+def cost(weights: F32, made: QTensor, moments: F32 | Moments) -> F32:
     """The mean square of what each row's product is off by: [N]."""
-    off = weights - made.dequantize()
-    found: F32 = np.einsum("nk,nk->n", off @ moments, off)
-    return found
+    return Moments.of(moments).cost(weights - made.dequantize())
 
 
 METHOD = Method(

@@ -83,11 +83,11 @@ def in_order(weights: F32, scheme: Scheme, moments: F32 | Moments, *, code: Code
     for at in range(0, len(weights), _ROWS):
         some = weights[at : at + _ROWS]
         made, own = (code(some, scheme, order, by) for by in (triangle, plain))
-        parts.append(better(some, made, own, known.products))
+        parts.append(better(some, made, own, known))
     return joined(parts)
 
 
-def better(weights: F32, made: QTensor, own: QTensor, moments: F32) -> QTensor:
+def better(weights: F32, made: QTensor, own: QTensor, moments: Moments) -> QTensor:
     """Rows of one, but where it costs more or is too far: those are the other's."""
     most = by_size(weights, made.scheme)
     far = too_far(weights, made.dequantize(), own.dequantize(), most)

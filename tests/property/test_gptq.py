@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.quant import gptq, rtn
+from edge.quant.arithmetic import NUMPY
 from edge.quant.bounds import most, squares
 from edge.quant.methods import methods
-from edge.quant.moments import DAMPING, upper_factor
+from edge.quant.moments import DAMPING
 from edge.quant.recipe import parse
 from edge.quant.search import SHARES, Steps, searched
 from edge.quant.tensor import QTensor, Scheme
@@ -237,8 +238,8 @@ def test_a_factor_in_its_own_place_is_that_of_all_at_once(
     matrix = moments + np.eye(columns, dtype=np.float32) * moments.diagonal().mean()
     factor = matrix.copy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edge.quant.moments._PANEL", panel)
-        upper_factor(factor)
+        patch.setattr("edge.quant.arithmetic._PANEL", panel)
+        NUMPY.factor(factor)
     assert not np.tril(factor, -1).any()
     np.testing.assert_allclose(factor @ factor.T, matrix, atol=1e-4 * matrix.max())
     want = np.linalg.cholesky(matrix.astype(np.float64)[::-1, ::-1])[::-1, ::-1]
