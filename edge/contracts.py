@@ -3,6 +3,7 @@ offer more. `edge.targets` finds them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -13,6 +14,7 @@ from edge.files.datafile import Mode
 from edge.names import Spec
 from edge.net import NetSpec
 from edge.protocols import Decoder, Net
+from edge.quant.arithmetic import Arithmetic
 from edge.quant.methods import Training
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import Float, QTensor, Scheme
@@ -338,6 +340,39 @@ class Oracle(Protocol):
         ...
 
 
+class Calibrator(Arithmetic, Protocol):
+    """By what a text is read and matrices are rounded by it: what the `calibrator(device)` of a runtime's module
+    `calibrating` gives. Whichever does, arrays are numpy's on their way in and out, and the same every time.
+    """
+
+    @property
+    def device(self) -> str:
+        """One of `edge.targets.CALIBRATE_ON`."""
+        ...
+
+    @property
+    def told(self) -> str:
+        """Which library, of which version, on which processor: what last bits of its sums depend on."""
+        ...
+
+    def walk(
+        self,
+        checkpoint: Checkpoint,
+        windows: Sequence[Sequence[int]],
+        recipe: Recipe | None = None,
+    ) -> Walk:
+        """As `Oracle.walk`."""
+        ...
+
+    def steadily(self) -> AbstractContextManager[None]:
+        """In it sums come out alike, however many threads there are."""
+        ...
+
+    def memory(self, spec: DecoderSpec) -> int:
+        """Bytes that it takes beside `edge.convert.calibrated.memory`."""
+        ...
+
+
 class Trainer(Protocol):
     """What the `train` of a runtime that trains offers."""
 
@@ -371,6 +406,7 @@ class Tuner(Protocol):
         pairs: Sequence[tuple[F32, F32]],
         training: Training,
         advance: Callable[[int], None],
+        device: str,
     ) -> dict[str, QTensor]:
         """Codes of some matrices of a layer, trained: so that of what comes in, the layer makes what is wanted, [T, D]
         each of `pairs`. `weights`: all of the layer's, in floats; of matrices that are not trained as they are stored.
@@ -386,6 +422,7 @@ class Tuner(Protocol):
         head: F32,
         training: Training,
         advance: Callable[[int], None],
+        device: str,
     ) -> dict[str, QTensor]:
         """Codes of matrices of all layers as they are, with other scales: so that of what comes into the first layer
         the model makes the distribution that is made in floats, by `head`, of what then comes out of the last, [T, D]

@@ -11,11 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from edge.contracts import Converter, Layout, Oracle, Runtime, Trainer, Tuner
+from edge.contracts import Calibrator, Converter, Layout, Oracle, Runtime, Trainer, Tuner
 from edge.errors import EdgeError, Unsupported
 from edge.names import Spec
 from edge.quant.recipe import Recipe
 from edge.spec import DecoderSpec
+from edge.system import graphics
 from edge.system.team import Team, Threads, several
 
 _OURS = ("edge", "edge_converters", "edge_runtimes")
@@ -104,6 +105,34 @@ def team() -> Team:
     if not several():
         return Threads()
     return cast(Team, _import("edge_runtimes.torch.team", "torch").team())
+
+
+# What a text can be read by, to round by it: the device, and the runtime that computes there.
+CALIBRATE_ON: Mapping[str, str] = {"numpy": "reference", "cpu": "torch", "cuda": "torch"}
+
+
+def calibrates_on(device: str | None) -> str:
+    """The device that was asked for; or else CUDA where there is any and torch sees it; or else numpy, which is faster
+    on a processor than torch is.
+    """
+    if device is None:
+        seen = graphics.may_have_cuda() and importlib.util.find_spec("torch") is not None
+        return "cuda" if seen and _calibrating("torch").preferred() else "numpy"
+    if device not in CALIBRATE_ON:
+        raise EdgeError(
+            f"nothing is calibrated on {device!r:.60}", fix=f"use one of: {', '.join(CALIBRATE_ON)}"
+        )
+    return device
+
+
+def calibrator(device: str | None = None) -> Calibrator:
+    """What reads a text there."""
+    name = calibrates_on(device)
+    return cast(Calibrator, _calibrating(CALIBRATE_ON[name]).calibrator(name))
+
+
+def _calibrating(target: str) -> ModuleType:
+    return _import(f"edge_runtimes.{target}.calibrating", target)
 
 
 def tuner() -> Tuner:

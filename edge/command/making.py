@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -50,6 +50,13 @@ def convert(
     calibrate_tokens: Annotated[
         int | None, typer.Option(min=32, help="Tokens of it to read at most; 16384 if left out.")
     ] = None,
+    calibrate_on: Annotated[
+        Literal["numpy", "cpu", "cuda"] | None,
+        typer.Option(
+            help="Where a text is read: by numpy, or by torch on cpu or cuda; left out, on cuda if torch sees it, or "
+            "else by numpy."
+        ),
+    ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the tokenizer, if the model has none.")
     ] = None,
@@ -80,6 +87,7 @@ def convert(
     Example: edge convert ./llama-3.2-1b --to gguf --quant iq3_xs --calibrate wiki.train.raw
     Example: edge convert ./llama-3-8b --to mlx --size 4.0GB
     Example: edge convert ./llama-3-8b --adapter ./my-lora --to gguf --quant q4_k_m -o artifacts/tuned
+    Example: edge convert ./llama-3-8b --quant gptq-int4-g64 --calibrate-on cuda
     Example: torchrun --nproc-per-node 4 -m edge convert ./llama-3-8b --quant gptq-int4-g64 -o artifacts/llama
     Example: edge convert ./catlip-b --quant int8 --labels vocab.json --classes mine.txt --wordnet ./dict
     Example: edge convert ./mini-internvl-2b --to vision=onnx,text=gguf:q4_k_m -o artifacts/internvl
@@ -91,6 +99,7 @@ def convert(
     if via is not None:
         asked = conversion.asked() | {"--tokenizer": tokenizer is not None, "--dry-run": dry_run}
         asked |= {"--calibrate": calibrate is not None, "--size": most is not None}
+        asked |= {"--calibrate-on": calibrate_on is not None}
         asked |= {"--adapter": adapter is not None}
         asked |= dict.fromkeys(pictures.given(), True)
         made = api.convert_via(via, model, to, out, refused=asked, force=force, say=say)
@@ -99,6 +108,7 @@ def convert(
     options = conversion.options(
         size=nbytes(most, "--size"),
         calibrate=calibration(calibrate, calibrate_tokens),
+        calibrate_on=calibrate_on,
         tokenizer=tokenizer,
         adapter=adapter,
         force=force,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge import targets
-from edge.contracts import Walk
+from edge.contracts import Calibrator, Walk
 from edge.convert import streams, tuning
 from edge.convert.calibration import WINDOW
 from edge.convert.one_pass import Job, put
@@ -25,8 +25,9 @@ from edge.errors import EdgeError
 from edge.names import shapes
 from edge.nn.decoder import head_name
 from edge.nn.tracing import multiplied
+from edge.quant.arithmetic import NUMPY, Arithmetic
 from edge.quant.balance import balanced, factors, joints
-from edge.quant.inputs import Inputs
+from edge.quant.inputs import Inputs, Sums
 from edge.quant.methods import Calibrated
 from edge.quant.moments import Moments
 from edge.quant.parts import of_parts, parts_of
@@ -38,7 +39,7 @@ from edge.source.finite import blocks, whole
 from edge.spec import DecoderSpec
 from edge.system import processors
 from edge.system.progress import Advance, Progress
-from edge.system.team import Parts, Team, Threads, one_thread_each
+from edge.system.team import Parts, Team, Threads
 from edge.typing import F32
 
 _PART = 1 << 24  # numbers of a weight that are read together to be rounded
@@ -53,24 +54,25 @@ class Heard:
     """
 
     team: Team = field(default_factory=Threads)
-    inputs: dict[tuple[str, ...], Inputs] = field(default_factory=dict)
+    by: Arithmetic = NUMPY
+    inputs: dict[tuple[str, ...], Sums] = field(default_factory=dict)
 
     def hear(self, names: tuple[str, ...], x: F32) -> None:
-        found = self.inputs.setdefault(names, Inputs.none(x.shape[1]))
+        found = self.inputs.get(names) or self.by.sums(x.shape[1])
+        self.inputs[names] = found
         found.add(x, self.team.own(found.panels), self.team.run)
 
     def take(self, names: tuple[str, ...]) -> Inputs:
         """Those of these matrices, which are forgotten here; refuses what is no number."""
-        found = self.inputs.pop(names)
-        every = self.team.each(found.panels, lambda number: {"panel": found.panel(number)})
-        for number, told in enumerate(every):
-            found.panel(number)[:] = told["panel"]
+        sums = self.inputs.pop(names)
+        every = self.team.each(sums.panels, lambda number: {"panel": sums.panel(number)})
+        found = sums.means(told["panel"] for told in every)
         if not all(np.isfinite(found.panel(number)).all() for number in range(found.panels)):
             raise EdgeError(
                 f"what {names[0]} multiplies is no number, or larger than float32 holds",
                 fix="use a recipe that asks for no text, such as rtn-int4-g32; edge verify says more",
             )
-        return found.mean()
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,15 @@ class Alike:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text that is read to round by, by a team: as a conversion of this key keeps its streams in a folder."""
+    """A text that is read to round by, by a team: as a conversion of this key keeps its streams in a folder; `by`:
+    where it is computed.
+    """
 
     windows: Sequence[Sequence[int]]
     folder: Path
     key: str
     progress: Progress
+    by: Calibrator = field(default_factory=partial(targets.calibrator, "numpy"))
     team: Team = field(default_factory=Threads)
 
     def layers(
@@ -104,15 +109,15 @@ class Reading:
         streams. `more`: how often a layer reads the text while they are made.
         """
         count, tokens = len(checkpoint.decoder.layers), sum(map(len, self.windows))
-        walk = targets.oracle().walk(checkpoint, self.windows, recipe)
+        walk = self.by.walk(checkpoint, self.windows, recipe)
         self.back(walk, vectors)
         with (
             self.progress(f"calibrate {recipe.brief}", (2 + more) * tokens * count) as advance,
-            one_thread_each(),
+            self.by.steadily(),
         ):
             advance((2 + more) * tokens * walk.layer)
             while walk.layer < count:
-                heard = Heard(self.team)
+                heard = Heard(self.team, self.by)
                 self._listen(walk, heard, advance)
                 walk.forget()  # to be rounded they are read in parts
                 for name, weight in make(walk, heard, advance).items():
@@ -183,7 +188,7 @@ def drop(folder: Path) -> None:
 def memory(spec: DecoderSpec, tokens: int) -> int:
     """Bytes that rounding by so many tokens takes beside a conversion: of one layer its weights as floats, the means of
     products and what windows multiply; or its codes, these means, a factor of the largest, and rows that are rounded,
-    as many at once as there are threads. What the text is before a layer lies on the disk.
+    as many at once as there are threads. What the text is before a layer lies on the disk. A calibrator may take more.
     """
     layers, known, threads = [], shapes(spec), processors.threads(None)
     for index in range(len(spec.layers)):
@@ -218,7 +223,7 @@ def _by_rounding(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None
         _write(checkpoint, alike, made)
         return _meant(made)
 
-    _head(checkpoint, alike, reading.layers(checkpoint, recipe, make), reading.team)
+    _head(checkpoint, alike, reading.layers(checkpoint, recipe, make), reading)
 
 
 def _by_training(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None:
@@ -231,7 +236,7 @@ def _by_training(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None
 
     walk = reading.layers(checkpoint, recipe, make, course.streams, more=course.passes)
     name = head_name(checkpoint.decoder)
-    made = _head(checkpoint, alike, walk, reading.team)
+    made = _head(checkpoint, alike, walk, reading)
     stored = made.get(name) or recipe.stored(name, whole(checkpoint, name), recipe.scheme(name))
     head = stored.dequantize() if isinstance(stored, QTensor) else stored
     total = course.rounds * sum(map(len, reading.windows))
@@ -241,12 +246,12 @@ def _by_training(checkpoint: Checkpoint, alike: Alike, reading: Reading) -> None
         _write(checkpoint, alike, codes)
 
 
-def _head(checkpoint: Checkpoint, alike: Alike, walk: Walk, team: Team) -> dict[str, QTensor]:
+def _head(checkpoint: Checkpoint, alike: Alike, walk: Walk, reading: Reading) -> dict[str, QTensor]:
     """Written, if its inputs say how to round it."""
     if not alike.recipes[0].calibrated(head_name(checkpoint.decoder)):
         return {}
-    heard = Heard(team)
-    with one_thread_each():
+    heard = Heard(reading.team, reading.by)
+    with reading.by.steadily():
         walk.last(heard.hear)
         made = _codes(checkpoint, alike.recipes[0], heard)
     _write(checkpoint, alike, made)
@@ -281,7 +286,7 @@ def _codes(checkpoint: Checkpoint, recipe: Recipe, heard: Heard) -> dict[str, QT
         for scheme, some in alike.items():
             made = recipe.calibrated(some[0])
             assert made is not None
-            by = _By(made, scheme, Moments(inputs.products))
+            by = _By(made, scheme, Moments(inputs.products, heard.by))
             together = _rounded(_some_rows(checkpoint, some), by, heard.team)
             heights = [checkpoint.shape(name)[0] for name in some]
             for name, end, height in zip(some, accumulate(heights), heights, strict=True):

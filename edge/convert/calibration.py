@@ -2,9 +2,9 @@
 
 The mean square of every input of every matrix of the layers, over all positions: what llama.cpp's
 imatrix tool collects. A quantizer rounds so that what matters is kept. It is computed from the
-checkpoint itself, in float32, by the oracle: exact, the same for every target, without a file of
-another precision that would have to be written first. It costs what reading the text on plain numpy
-costs, so the tokens are bounded. C chunks, K inputs.
+checkpoint itself, in float32, by numpy or by torch: exact, the same for every target, without a file of
+another precision that would have to be written first. It costs what reading the text there
+costs, so the tokens are bounded. K inputs.
 """
 
 import hashlib
@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from edge import targets
-from edge.errors import EdgeError
+from edge.contracts import Calibrator
+from edge.errors import EdgeError, Unsupported
 from edge.files import texts
 from edge.quant.recipe import Recipe
 from edge.source.checkpoint import Checkpoint
 from edge.system.progress import Progress, silent
-from edge.system.team import Parts, Team, Threads, one_thread_each
+from edge.system.team import Parts, Team, Threads
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32, AnyArray
 
@@ -34,11 +35,12 @@ _LEAST = 16  # of the last window: a shorter one is left out
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A text, and how many of its tokens are read at most."""
+    """A text, how many of its tokens are read at most, and on which device (`edge.targets.CALIBRATE_ON`)."""
 
     file: Path
     content: str
     tokens: int
+    on: str = "numpy"
 
     @classmethod
     def of(cls, file: Path, tokens: int = TOKENS) -> "Calibration":
@@ -54,19 +56,26 @@ class Calibration:
     def sha256(self) -> str:
         return hashlib.sha256(self.content.encode()).hexdigest()
 
+    @property
+    def by(self) -> Calibrator:
+        """What reads it."""
+        return targets.calibrator(self.on)
+
     def json(self, windows: Sequence[Sequence[int]]) -> dict[str, object]:
-        """For a manifest: what it was computed from."""
+        """For a manifest: what it was computed from, and by what."""
         return {
             "text": self.file.name,
             "sha256": self.sha256,
             "tokens": sum(map(len, windows)),
             "window": max(map(len, windows)),
+            "on": self.on,
+            "by": self.by.told,
         }
 
     @classmethod
     def again(cls, told: Mapping[str, object], file: Path | None, folder: Path) -> "Calibration":
-        """The text that an artifact in a folder, with its tokenizer, was rounded by, as its manifest told (`json`);
-        refuses another.
+        """The text that an artifact in a folder, with its tokenizer, was rounded by, as its manifest told (`json`), to
+        be read where it was; refuses another, and a device that is not here.
         """
         found = cls.packaged() if file is None else cls.of(file)
         if found.sha256 != told.get("sha256"):
@@ -76,7 +85,9 @@ class Calibration:
             )
         count, window = int(str(told.get("tokens", 0))), int(str(told.get("window", 0)))
         leads = -(-count // max(1, window)) if Tokenizer.load(folder).bos_id is not None else 0
-        return replace(found, tokens=count - leads)
+        again = replace(found, tokens=count - leads, on=str(told.get("on", "numpy")))
+        _here(again)
+        return again
 
     def windows(self, folder: Path, context: int) -> list[list[int]]:
         """The text's tokens in pieces, each led by BOS if the model has one."""
@@ -94,13 +105,28 @@ class Calibration:
         return kept
 
 
-def calibration_of(asked: Calibration | None, recipe: Recipe) -> Calibration | None:
+def _here(text: Calibration) -> None:
+    """Refuse a text that was read on a device that is not here."""
+    try:
+        _ = text.by
+    except EdgeError as error:
+        raise Unsupported(
+            f"its text was read on {text.on!r:.40}, and cannot be again here: {error.problem}",
+            fix="leave out --remake, or give it where that is",
+        ) from None
+
+
+def calibration_of(
+    asked: Calibration | None, recipe: Recipe, on: str | None = None
+) -> Calibration | None:
     """The text that a recipe's codes depend on: what was asked for, else the one that comes with edge where there
-    must be one, less of it where a short name asked for no method; none where none would change anything.
+    must be one, less of it where a short name asked for no method; none where none would change anything. `on`: the
+    device that was asked for.
     """
+    found = asked if recipe.mixture is not None else None
     if recipe.by_inputs or recipe.balanced:
-        return asked or Calibration.packaged(FEW if recipe.chosen else TOKENS)
-    return asked if recipe.mixture is not None else None
+        found = asked or Calibration.packaged(FEW if recipe.chosen else TOKENS)
+    return None if found is None else replace(found, on=targets.calibrates_on(on))
 
 
 def measure(
@@ -108,11 +134,13 @@ def measure(
     windows: Sequence[Sequence[int]],
     progress: Progress = silent,
     team: Team | None = None,
+    by: Calibrator | None = None,
 ) -> dict[str, F32]:
     """Mean squares of the inputs of each matrix of the layers, over all positions of all windows, by canonical name:
     [K].
     """
-    walk, by = targets.oracle().walk(checkpoint, windows), team or Threads()
+    by, team = by or targets.calibrator("numpy"), team or Threads()
+    walk = by.walk(checkpoint, windows)
     layers, tokens = len(checkpoint.decoder.layers), sum(map(len, windows))
     sums: dict[str, AnyArray] = {}
 
@@ -125,10 +153,10 @@ def measure(
 
         return {_STREAM: walk.one(window, hear), **squares}
 
-    with progress("calibrate", tokens * layers) as advance, one_thread_each():
+    with progress("calibrate", tokens * layers) as advance, by.steadily():
         while walk.layer < layers:
             streams = []
-            for parts in by.each(len(windows), one):
+            for parts in team.each(len(windows), one):
                 streams.append(parts[_STREAM])
                 advance(len(streams[-1]))
                 for name, squares in parts.items():

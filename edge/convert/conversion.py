@@ -20,7 +20,7 @@ from edge import targets
 from edge.artifact import vectors
 from edge.artifact.manifest import Artifact, files_of, write_manifest
 from edge.artifact.publishing import check_place, partial_of, publishing
-from edge.contracts import About, Converter, Layout
+from edge.contracts import About, Calibrator, Converter, Layout
 from edge.convert.calibrated import Alike, Reading, balance_of, begun, by_inputs, drop
 from edge.convert.calibration import Calibration, calibration_of, measure
 from edge.convert.decoders import DecoderSubject
@@ -157,17 +157,17 @@ def convert_all(
             for task, folder in zip(tasks, folders, strict=True)
         ]
         give_back()  # what reading the tokenizer took
-        windows = _windows(checkpoint, works)
-        _weigh(checkpoint, works, windows, progress, team)
+        text = _Text.of(checkpoint, works, team)
+        _weigh(checkpoint, works, text, progress, team)
         for some in _alike(works):
-            _write(checkpoint, some, windows, progress, team)
+            _write(checkpoint, some, text, progress, team)
         if not team.first:
             return []
         hashes = _hashes(inputs(subject), progress)
         for work in works:
             outputs = files_of(work.folder)
             found = _hashes(outputs, progress)
-            text = work.task.calibration
+            own = work.task.calibration
             manifest = told(
                 subject,
                 work.task.recipe,
@@ -178,7 +178,7 @@ def convert_all(
             )
             manifest = replace(
                 hashed(manifest, subject, hashes),
-                calibration=None if text is None else text.json(windows),
+                calibration=None if own is None else own.json(text.windows),
                 files={path.relative_to(work.folder).as_posix(): found[path] for path in outputs},
             )
             write_manifest(work.folder, manifest)
@@ -208,7 +208,7 @@ def prepare(
         converter = targets.converter(target)
         recipe = subject.recipe(recipe_for(options, converter, config), target, progress)
         layout = subject.layout(target, recipe)
-        text = calibration_of(options.calibrate, recipe)
+        text = calibration_of(options.calibrate, recipe, options.calibrate_on)
         key = _key(subject, target, recipe, converter, text)
         tasks.append(Task(out, target, converter, recipe, layout, key, text))
     _check_calibration(options, tasks, options.tokenizer or subject.checkpoint.folder)
@@ -227,25 +227,46 @@ def _check_calibration(options: Options, tasks: Sequence[Task], tokenizer: Path)
                 f"{tokenizer} has no tokenizer to read {text} with",
                 fix="give --tokenizer the folder of one",
             )
-    elif options.calibrate is not None and options.size is None:
+    elif options.size is None and (named := _named(options)):
         raise EdgeError(
-            f"{options.quant} asks no text how to round: --calibrate would change nothing",
+            f"{options.quant} asks no text how to round: {named} would change nothing",
             fix="leave it out, or give --quant gptq-int4, …; or --to gguf --quant q4_k_m, iq2_xs, …",
         )
 
 
-def _windows(checkpoint: Checkpoint, works: Sequence[Work]) -> list[list[int]]:
-    """The text's tokens, where a task has one; they share it."""
-    for work in works:
-        if work.task.calibration is not None:
-            return work.task.calibration.windows(work.folder, checkpoint.decoder.context)
-    return []
+def _named(options: Options) -> str | None:
+    """An option that is of a text."""
+    given = {"--calibrate": options.calibrate, "--calibrate-on": options.calibrate_on}
+    return next((name for name, value in given.items() if value is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Tokens in windows, and what reads them."""
+
+    windows: Sequence[Sequence[int]]
+    by: Calibrator
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, works: Sequence[Work], team: Team) -> "_Text":
+        """That of a task that has one: they share it. Refuses processes that would compute otherwise than the first."""
+        for work in works:
+            if (text := work.task.calibration) is not None:
+                found = cls(text.windows(work.folder, checkpoint.decoder.context), text.by)
+                first = str(team.told({"by": np.array([found.by.told])})["by"][0])
+                if first != found.by.told:
+                    raise EdgeError(
+                        f"this process would round by {found.by.told}, and the first by {first}",
+                        fix="give --calibrate-on what all of them have, in one version",
+                    )
+                return found
+        return cls([], targets.calibrator("numpy"))
 
 
 def _weigh(
     checkpoint: Checkpoint,
     works: Sequence[Work],
-    windows: Sequence[Sequence[int]],
+    text: _Text,
     progress: Progress,
     team: Team,
 ) -> None:
@@ -257,7 +278,7 @@ def _weigh(
     ]
     lacking = [file for file in files if not file.is_file()]
     if team.told({"wanted": np.array([bool(lacking)])})["wanted"][0]:
-        table = measure(checkpoint, windows, progress, team)
+        table = measure(checkpoint, text.windows, progress, team, text.by)
         for file in lacking:
             vectors.write(file, table)
 
@@ -288,7 +309,7 @@ def _balanced(checkpoint: Checkpoint, works: Sequence[Work], reading: Reading) -
 def _write(
     checkpoint: Checkpoint,
     works: Sequence[Work],
-    windows: Sequence[Sequence[int]],
+    text: _Text,
     progress: Progress,
     team: Team,
 ) -> None:
@@ -297,7 +318,8 @@ def _write(
     what = ", ".join(f"{task.target} {task.recipe.brief}" for task in tasks)
 
     def reading(work: Work, to: Pass) -> Reading:
-        return Reading(windows, work.folder, work.task.reading(to), progress, team)
+        key = work.task.reading(to)
+        return Reading(text.windows, work.folder, key, progress, text.by, team)
 
     checkpoint = _balanced(checkpoint, works, reading(works[0], "balance"))
     with ExitStack() as stack:
@@ -337,7 +359,9 @@ def _key(
     files = [checkpoint.folder / "config.json", *checkpoint.files, *checkpoint.adapter]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     known = versions(tools(converter, recipe))
-    text = None if calibration is None else [calibration.sha256, calibration.tokens]
+    text = None
+    if calibration is not None:
+        text = [calibration.sha256, calibration.tokens, calibration.on, calibration.by.told]
     vision = None if subject.vision is None else asdict(subject.vision)
     facts = [target, repr(recipe), asdict(checkpoint.spec), stats, known, text, vision]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

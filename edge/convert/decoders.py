@@ -101,12 +101,14 @@ class DecoderSubject:
             target=target,
             layout=partial(self.layout, target),
             asked=self.options.calibrate,
+            on=self.options.calibrate_on,
             read=lambda other: other.windows(tokenizer, context),
             stage=self.options.stage,
         )
         budget = Budget(
             nbytes=self.options.size,
             windows=text.windows(tokenizer, context),
+            by=targets.calibrator(self.options.calibrate_on),
             planned=partial(self.layout, target),
             whole=footprint.nbytes,
             patterns=recipe.overrides,

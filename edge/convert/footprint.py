@@ -34,8 +34,8 @@ class Copied(Source, Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footprint:
-    """Of conversions of one source to one target. `asked`: the text that a user gave to round by; `read`: the pieces of
-    a text as they are read; `stage`: of several networks, which.
+    """Of conversions of one source to one target. `asked`: the text that a user gave to round by, and `on` which
+    device; `read`: the pieces of a text as they are read; `stage`: of several networks, which.
     """
 
     source: Copied
@@ -43,12 +43,13 @@ class Footprint:
     layout: Callable[[Recipe], Layout[Spec]]
     asked: Calibration | None
     read: Callable[[Calibration], Sequence[Sequence[int]]]
+    on: str | None = None
     stage: str | None = None
 
     def nbytes(self, recipe: Recipe) -> int:
         """By this recipe: what it will be, or a little more where a method balances joints and may leave some."""
         checkpoint, layout = self.source.checkpoint, self.layout(recipe)
-        text = calibration_of(self.asked, recipe)
+        text = calibration_of(self.asked, recipe, self.on)
         with TemporaryDirectory(prefix="edge-") as place:
             folder = Path(place)
             ids = self.source.copy(folder)

@@ -21,12 +21,12 @@ DRAFT_VOCAB = 32_768  # ids
 class Options:
     """How to convert. `embed` and `head`: precisions of their own; `overrides`: those of weights whose
     names fit a pattern; `size`: bytes of all files, in which the others have the bits that lose least;
-    `calibrate`: a text that says how to round; `exits`: layers after which drafts may stop; `draft_vocab`: the first
-    ids, of which alone such drafts are (0: all; None: as `with_exits` says); `snapkv_rows`: of small caches, where a
-    target fixes sizes; `spliced`: rows may go in for tokens; `tokenizer`: a folder, if the source lacks one;
-    `adapter`: a folder of what is merged into the weights. Of networks that see pictures, `labels`: a file of
-    what each row of the head means, which `wordnet`, a folder, gives names; `classes`: a file of those that
-    the head is cut to; `image_size`: pixels of a picture's side.
+    `calibrate`: a text that says how to round, read on the device `calibrate_on`; `exits`: layers after which drafts
+    may stop; `draft_vocab`: the first ids, of which alone such drafts are (0: all; None: as `with_exits` says);
+    `snapkv_rows`: of small caches, where a target fixes sizes; `spliced`: rows may go in for tokens; `tokenizer`: a
+    folder, if the source lacks one; `adapter`: a folder of what is merged into the weights. Of networks that see
+    pictures, `labels`: a file of what each row of the head means, which `wordnet`, a folder, gives names; `classes`: a
+    file of those that the head is cut to; `image_size`: pixels of a picture's side.
     """
 
     target: str = "onnx"
@@ -36,6 +36,7 @@ class Options:
     overrides: Mapping[str, str] = field(default_factory=dict)
     size: int | None = None
     calibrate: Calibration | None = None
+    calibrate_on: str | None = None  # None: `edge.targets.calibrates_on`
     context: int | None = None
     exits: tuple[int, ...] = ()
     draft_vocab: int | None = None

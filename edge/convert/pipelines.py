@@ -28,6 +28,7 @@ _OF_TEXT: Mapping[str, Any] = {
     "head": None,
     "size": None,
     "calibrate": None,
+    "calibrate_on": None,
     "context": None,
     "exits": (),
     "draft_vocab": None,

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge import targets
-from edge.contracts import Walk
+from edge.contracts import Calibrator, Walk
 from edge.nn.decoder import head_name
 from edge.quant import bounds
 from edge.quant.methods import methods
@@ -22,7 +21,6 @@ from edge.quant.tensor import Scheme, Zero
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import blocks, whole
 from edge.system.progress import Advance, Progress
-from edge.system.team import one_thread_each
 from edge.typing import F32, AnyArray
 
 STEPS: tuple[Zero, ...] = ("middle", "minimum", "integer")
@@ -48,18 +46,22 @@ class _Heard:
 
 
 def lost(
-    checkpoint: Checkpoint, able: Able, windows: Sequence[Sequence[int]], progress: Progress
+    checkpoint: Checkpoint,
+    able: Able,
+    windows: Sequence[Sequence[int]],
+    progress: Progress,
+    by: Calibrator,
 ) -> Losses:
     """What each scheme of each matrix loses, in nats a token. `able`: of matrices of layers, of `embed` as it is looked
     up, and of `head` as it multiplies, though both may be one weight.
     """
     count, tokens = len(checkpoint.decoder.layers), sum(map(len, windows))
     # One text that nothing is done to; one of what became of each change in a layer before; one of other rows.
-    front, behind = (targets.oracle().walk(checkpoint, windows) for _ in range(2))
-    rows = targets.oracle().walk(checkpoint, windows, _few_rows(able))
+    front, behind = (by.walk(checkpoint, windows) for _ in range(2))
+    rows = by.walk(checkpoint, windows, _few_rows(able))
     out: Losses = {}
     steps = 3 * count + len(able) + count * (count + 1) // 2
-    with progress("what bits are worth", tokens * steps) as advance, one_thread_each():
+    with progress("what bits are worth", tokens * steps) as advance, by.steadily():
         for index in range(count):
             names = [name for name in able if name.startswith(f"layers.{index}.")]
             full = {name: whole(checkpoint, name) for name in names}  # read once for all

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from edge.contracts import Layout
+from edge.contracts import Calibrator, Layout
 from edge.convert.sensitivity import STEPS, lost
 from edge.errors import EdgeError, Unsupported
 from edge.names import Spec, shapes
@@ -32,13 +32,14 @@ Step = tuple[Unit, Choice]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """So many bytes at most. `windows`: the text's tokens; `planned`: what a target would write by a recipe, refused
-    with Unsupported where it does not hold that; `whole`: bytes of all files that it would. `patterns` and `ends`: what
-    a user gave a precision of its own; `weighed`: a library has an importance matrix.
+    """So many bytes at most. `windows`: the text's tokens; `by`: what reads them; `planned`: what a target would write
+    by a recipe, refused with Unsupported where it does not hold that; `whole`: bytes of all files that it would.
+    `patterns` and `ends`: what a user gave a precision of its own; `weighed`: a library has an importance matrix.
     """
 
     nbytes: int
     windows: Sequence[Sequence[int]]
+    by: Calibrator
     planned: Callable[[Recipe], Layout[Spec]]
     whole: Callable[[Recipe], int]
     patterns: Overrides
@@ -67,6 +68,7 @@ def sized(checkpoint: Checkpoint, recipe: Recipe, budget: Budget, *, progress: P
         {name: list(some) for unit, some in able.items() for name in unit},
         budget.windows,
         progress,
+        budget.by,
     )
     every = {
         unit: [replace(one, loss=sum(losses[name][one.scheme] for name in unit)) for one in some]

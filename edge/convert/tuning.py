@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from edge import targets
-from edge.contracts import Walk
+from edge.contracts import Calibrator, Walk
 from edge.convert.calibration import WINDOW
 from edge.names import shapes
 from edge.nn.decoder import head_name
@@ -47,6 +47,9 @@ class Text(Protocol):
 
     @property
     def folder(self) -> Path: ...
+
+    @property
+    def by(self) -> Calibrator: ...
 
     @property
     def team(self) -> Team: ...
@@ -99,7 +102,9 @@ class Course:
             weights, some = self._parted(floats, codes, training)
             if not some:
                 continue
-            new = targets.tuner().layer(spec, index, weights, some, pairs, training, advance)
+            new = targets.tuner().layer(
+                spec, index, weights, some, pairs, training, advance, self.reading.by.device
+            )
             codes |= {name: _near(floats[name], one, codes[name]) for name, one in new.items()}
 
     def end(self, head: F32, advance: Advance) -> list[dict[str, QTensor]]:
@@ -112,12 +117,14 @@ class Course:
         count = len(spec.layers)
         kept = [self._kept(index) for index in range(count)]
         out = {name: one for some in kept for name, one in some.items()}
-        begun = targets.oracle().walk(self.checkpoint, self.reading.windows, self.recipe).streams
+        begun = self.reading.by.walk(self.checkpoint, self.reading.windows, self.recipe).streams
         pairs = list(zip(begun, self._full(count).streams, strict=True))
         floats, rest = whole(self.checkpoint, name), self._floats("", but={"embed", "head", *out})
         for training in self._trainings():
             weights, some = self._parted({**rest, name: head}, out, training)
-            new = targets.tuner().scales(spec, weights, some, pairs, floats, training, advance)
+            new = targets.tuner().scales(
+                spec, weights, some, pairs, floats, training, advance, self.reading.by.device
+            )
             for each, one in new.items():
                 out[each] = _near(whole(self.checkpoint, each), one, out[each])
         return [{name: out[name] for name in some} for some in kept]
@@ -146,7 +153,7 @@ class Course:
     def _full(self, layer: int) -> Walk:
         """The text before this layer, in floats."""
         if self._walk is None:
-            self._walk = walk = targets.oracle().walk(self.checkpoint, self.reading.windows)
+            self._walk = walk = self.reading.by.walk(self.checkpoint, self.reading.windows)
             while walk.layer < layer:
                 walk.arrive([self.streams[_STREAM.format(i)] for i in range(len(walk.streams))])
         return self._walk

@@ -168,10 +168,10 @@ def _rounding(spec: DecoderSpec, recipe: Recipe, options: Options) -> int:
     """What rounding by a text takes."""
     if not (recipe.by_inputs or recipe.balanced):
         return 0
-    text = calibration_of(options.calibrate, recipe)
+    text = calibration_of(options.calibrate, recipe, options.calibrate_on)
     assert text is not None
     more = tuning.memory(spec, text.tokens) if recipe.trained else 0
-    return calibrated.memory(spec, text.tokens) + more
+    return calibrated.memory(spec, text.tokens) + text.by.memory(spec) + more
 
 
 def _refuse(target: str, spec: DecoderSpec, use: Use) -> None:

@@ -51,7 +51,7 @@ def compared(
         if text is not None and unknown:
             windows = text.windows(artifact.folder, checkpoint.decoder.context)
             with TemporaryDirectory(prefix="edge-") as place:
-                reading = Reading(windows, Path(place), "verify", progress)
+                reading = Reading(windows, Path(place), "verify", progress, text.by)
                 by_inputs(checkpoint, Alike([recipe], [Job(writer)]), reading)
         one_pass(checkpoint, [Job(writer, skip=unknown), Job(distances)], advance)
         return writer.differing, distances.every()

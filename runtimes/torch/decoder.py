@@ -154,9 +154,21 @@ def device() -> torch.device:
         found = torch.device("meta")
     if found.type not in ("cpu", "cuda"):
         raise EdgeError(f"EDGE_DEVICE is {name!r:.40}", fix="use cpu, cuda, or cuda:1 and so on")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+    return _seen(found, instead="set EDGE_DEVICE=cpu")
+
+
+def device_on(kind: str, *, instead: str) -> torch.device:
+    """`cpu` or `cuda`: of several the one that `EDGE_DEVICE` names."""
+    if os.environ.get("EDGE_DEVICE", "").startswith(kind):
+        return device()
+    return _seen(torch.device(kind), instead=instead)
+
+
+def _seen(device: torch.device, *, instead: str) -> torch.device:
+    """The same, if torch sees it; or else refused."""
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise Unsupported(
-            f"torch {torch.__version__} sees no device {name} here",
-            fix="set EDGE_DEVICE=cpu, or install a torch that is built for your GPU",
+            f"torch {torch.__version__} sees no device {device} here",
+            fix=f"{instead}, or install a torch that is built for your GPU",
         )
-    return found
+    return device

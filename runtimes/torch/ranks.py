@@ -33,7 +33,7 @@ class Ranks(Closeable):
             int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if started else 1
         )  # on this machine
         self.shared_out = False  # whether weights lie in shards
-        self.device = _own(device(), int(os.environ.get("LOCAL_RANK", "0")) if started else None)
+        self.device = own(device(), int(os.environ.get("LOCAL_RANK", "0")) if started else None)
 
     @property
     def first(self) -> bool:
@@ -129,7 +129,7 @@ def _first_to_say() -> bool:
         return True
 
 
-def _own(found: torch.device, local: int | None) -> torch.device:
+def own(found: torch.device, local: int | None) -> torch.device:
     """Of several processes on a machine, each has the GPU of its number."""
     if found.type != "cuda" or local is None:
         return found

@@ -7,8 +7,7 @@ The maths is the model's own definition. N rows, K columns, J groups of G column
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +22,11 @@ from edge.quant.rtn import in_groups
 from edge.quant.search import Steps
 from edge.quant.tensor import QTensor, rounded
 from edge.spec import DecoderSpec
-from edge.system import processors
 from edge.typing import F32
-from edge_runtimes.torch.decoder import device
+from edge_runtimes.torch.decoder import device_on
 from edge_runtimes.torch.ops import TorchOps
 from edge_runtimes.torch.optim import Tensors
+from edge_runtimes.torch.threads import together
 
 Advance = Callable[[int], None]
 Pairs = Sequence[tuple[F32, F32]]
@@ -46,10 +45,11 @@ def layer(
     pairs: Pairs,
     training: Training,
     advance: Advance,
+    device: str,
 ) -> dict[str, QTensor]:
     """The error of each token counts in units of what it should be: the norm that comes next divides by that."""
-    where = device()
-    with _threads():
+    where = _where(device)
+    with together():
         some = {name: Rounded(weights[name], made, where) for name, made in codes.items()}
         fixed = _there(weights, codes, where)
         fixed["norm"] = torch.ones(spec.width, device=where)  # says where tables lie, no more
@@ -77,12 +77,13 @@ def scales(
     head: F32,
     training: Training,
     advance: Advance,
+    device: str,
 ) -> dict[str, QTensor]:
     """A group's zero is a code, and stays: its minimum goes with its scale. A layer's floats are made when it is come
     to, and again when its gradients are.
     """
-    where = device()
-    with _threads():
+    where = _where(device)
+    with together():
         fixed = _there(weights, codes, where)
         ends = {name: w for name, w in fixed.items() if name.startswith("norm")}
         floats = TorchOps({**ends, head_name(spec): torch.from_numpy(head).to(where)})
@@ -244,12 +245,6 @@ def _numpy(x: torch.Tensor) -> F32:
     return found
 
 
-@contextmanager
-def _threads() -> Iterator[None]:
-    """As many as run at once."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(before, processors.threads(None)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _where(device: str) -> torch.device:
+    """What is read in numpy is trained on a CPU."""
+    return device_on("cuda" if device == "cuda" else "cpu", instead="give --calibrate-on cpu")

@@ -23,12 +23,20 @@ def options(text: Path, quant: str) -> Options:
     return Options(target="onnx", quant=quant, calibrate=Calibration.of(text, TOKENS))
 
 
-def shared(processes: int, source: Path, text: Path, quant: str, out: Path) -> Artifact:
+def shared(processes: int, source: Path, text: Path, quant: str, out: Path, *more: str) -> Artifact:
     """Converted by so many processes, of which one writes and one speaks."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     command += ["-m", "edge", "convert", str(source), "--to", "onnx", "--quant", quant, "-o"]
-    command += [str(out), "--calibrate", str(text), "--calibrate-tokens", str(TOKENS), "--json"]
+    command += [
+        str(out),
+        "--calibrate",
+        str(text),
+        "--calibrate-tokens",
+        str(TOKENS),
+        "--json",
+        *more,
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=250, env=environment(), check=False
     )

@@ -176,7 +176,7 @@ def test_a_layer_comes_nearer_and_then_the_whole_model(short_stories: Path) -> N
         first = {name: one for name, one in every.items() if name.startswith("layers.0.")}
         own = {name: weight for name, weight in floats.items() if name.startswith("layers.0.")}
         pairs = [(x, out(floats, x, 0)) for x in streams]
-        trained = tuning.layer(spec, 0, own, first, pairs, training, lambda _: None)
+        trained = tuning.layer(spec, 0, own, first, pairs, training, lambda _: None, "cpu")
         assert off(trained) < 0.8 * off(first)
 
         full = []
@@ -186,7 +186,9 @@ def test_a_layer_comes_nearer_and_then_the_whole_model(short_stories: Path) -> N
             full.append(x)
         rest = {name: weight for name, weight in floats.items() if name not in every}
         pairs = list(zip(streams, full, strict=True))
-        scaled = tuning.scales(spec, rest, every, pairs, floats["embed"], training, lambda _: None)
+        scaled = tuning.scales(
+            spec, rest, every, pairs, floats["embed"], training, lambda _: None, "cpu"
+        )
 
         def apart(codes: dict[str, QTensor]) -> float:
             meant = floats | {name: one.dequantize() for name, one in codes.items()}
