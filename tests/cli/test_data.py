@@ -4,13 +4,17 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Edge
 from engines import CHINESE, content, lines, prose, rejected, rows
 from serving import served
 from support import converted
+from utterances import whistled
 
+from edge.audio.wav import WavWriter
 from edge.data.frame import on_ray, sources
+from edge.data.utterances import Utterances
 from edge.system.home import home
 from edge.text.tokenizer import Tokenizer
 
@@ -170,3 +174,23 @@ def test_rows_of_tokens_are_a_tokenizer_s(
     assert found["tokens"] + found["left_tokens"] == len(ids)
     assert found["rows"] == len(ids) // 50
     assert found["files"] > 2
+
+
+def test_recordings_become_speech_to_learn_from(edge: Edge, tmp_path: Path) -> None:
+    ann = tmp_path / "src" / "ann"
+    ann.mkdir(parents=True)
+    for number in range(3):
+        one = whistled(np.random.default_rng(number), "ann")
+        with (ann / f"{number}.wav").open("wb") as file, WavWriter(file, 16_000) as writer:
+            writer.write(one.samples)
+        (ann / f"{number}.txt").write_text("Hi there.")
+    (ann / "2.txt").unlink()
+    told = ("data", "speech", tmp_path / "src", "-o", tmp_path / "out", "--set", "shortest=0.2")
+    done = edge(*told, "--set", "held-out=bob,cy", "--set", "evenly=yes", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["rows"], done.json["reasons"]) == (2, {"read": {"no text": 1}})
+    found = Utterances(tmp_path / "out")
+    assert (found[0].voice, found[0].text, found[0].exact) == ("ann", "Hi there.", False)
+    wrong = edge("data", "speech", tmp_path / "src", "-o", tmp_path / "no", "--tokenizer", "x")
+    assert wrong.code == 2
+    assert not (tmp_path / "no").exists()
