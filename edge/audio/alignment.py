@@ -7,7 +7,7 @@ Unlike CTC's, a sound may follow itself without a blank between: frames are give
 T frames, P sounds, V of which a recognizer knows; times in frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,15 @@ class Aligned:
     fit: float
 
 
+def heard(recognizer: Callable[..., Mapping[str, F32]], bands: F32) -> F32:
+    """Log-probabilities [T, V] of what each frame of log mel bands [T, 80] sounds like."""
+    mask = np.ones((1, len(bands)), np.float32)
+    logits = recognizer(mel=bands[None], frame_mask=mask)["logits"][0].astype(np.float64)
+    logits -= logits.max(1, keepdims=True)
+    out: F32 = (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
+    return out
+
+
 def aligned(log_probs: F32, sounds: Sequence[int]) -> Aligned:
     """log_probs [T, V], of which BLANK is silence, and sounds [P] by their numbers. EdgeError if there are more sounds
     than frames.
@@ -43,8 +52,7 @@ def aligned(log_probs: F32, sounds: Sequence[int]) -> Aligned:
         )
     states = np.full(2 * count + 1, BLANK)  # silence, a sound, silence, …, silence
     states[1::2] = sounds
-    heard = log_probs[:, states].astype(np.float64)  # [T, 2 P + 1]
-    path, total = _path(heard)
+    path, total = _path(log_probs[:, states].astype(np.float64))
     at = path[path % 2 == 1] // 2  # the sound of each frame that is one
     begin = np.searchsorted(at, np.arange(count))
     end = np.searchsorted(at, np.arange(count), side="right")
@@ -52,19 +60,19 @@ def aligned(log_probs: F32, sounds: Sequence[int]) -> Aligned:
     return Aligned(where[begin], where[end - 1] + 1, total / frames)
 
 
-def _path(heard: F64) -> tuple[I64, float]:
-    """The state of each frame: it stays, goes on to the next, or from a sound to the next sound."""
-    frames, states = heard.shape
+def _path(likely: F64) -> tuple[I64, float]:
+    """[T, 2 P + 1] -> the state of each frame: it stays, goes on to the next, or from a sound to the next sound."""
+    frames, states = likely.shape
     back = np.zeros((frames, states), np.int8)
     score = np.full(states, -np.inf)
-    score[:2] = heard[0, :2]
+    score[:2] = likely[0, :2]
     jumps = np.arange(states) % 2 == 1
     for t in range(1, frames):
         one = np.concatenate([[-np.inf], score[:-1]])
         two = np.where(jumps, np.concatenate([[-np.inf, -np.inf], score[:-2]]), -np.inf)
         choices = np.stack([score, one, two])
         back[t] = choices.argmax(0)
-        score = choices.max(0) + heard[t]
+        score = choices.max(0) + likely[t]
     path = np.empty(frames, np.int64)
     path[-1] = states - 1 - int(score[-1] < score[-2])
     for t in range(frames - 1, 0, -1):

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.audio.alignment import BLANK, Aligned, aligned, spread
+from edge.audio.alignment import BLANK, Aligned, aligned, heard, spread
 from edge.audio.pitch import pitch
 from edge.audio.sound import Sound, at_rate
 from edge.audio.spectra import Mel, log_mel
 from edge.errors import EdgeError
 from edge.protocols import Net
-from edge.text.spoken.symbols import START, ids, table
+from edge.text.spoken.symbols import START, ids, is_sound
 from edge.typing import F32, I64
 
 PEAK = 0.7  # of full scale: as voices learn, and are prompted
@@ -72,17 +72,17 @@ class Listener:
 
     def aligned(self, bands: F32, symbols: I64) -> I64:
         """How many frames each of these symbols lasts: [P], T in sum. EdgeError where they cannot be what is said."""
-        sounds = [int(symbol) for symbol in symbols if _is_sound(int(symbol))]
-        found = aligned(self._logs(bands), sounds)
-        return spread(found, [not _is_sound(int(symbol)) for symbol in symbols], len(bands))
+        sounds = [int(symbol) for symbol in symbols if is_sound(int(symbol))]
+        found = aligned(heard(self.net, bands), sounds)
+        return spread(found, [not is_sound(int(symbol)) for symbol in symbols], len(bands))
 
     def read(self, bands: F32) -> Spelled:
         """The likeliest symbol of each frame, and a comma where there is a pause. EdgeError where nothing is said."""
-        best = self._logs(bands).argmax(1)
+        best = heard(self.net, bands).argmax(1)
         edges = np.flatnonzero(np.diff(best)) + 1
         runs = zip([0, *edges], [*edges, len(best)], strict=True)
         spans = [(int(best[a]), int(a), int(b)) for a, b in runs if best[a] != BLANK]
-        spans = [span for span in spans if _is_sound(span[0])]
+        spans = [span for span in spans if is_sound(span[0])]
         if not spans:
             raise EdgeError(
                 "nothing is said in the recording", fix="record it again, or give its text"
@@ -99,14 +99,6 @@ class Listener:
         frames = spread(found, [*silent, True], len(bands))
         return Spelled(symbols=np.array([*symbols, stop], np.int64), frames=frames)
 
-    def _logs(self, bands: F32) -> F32:
-        """Log-probabilities [T, V]."""
-        mask = np.ones((1, len(bands)), np.float32)
-        logits = self.net(mel=bands[None], frame_mask=mask)["logits"][0].astype(np.float64)
-        logits -= logits.max(1, keepdims=True)
-        out: F32 = (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
-        return out
-
 
 def lines(spelled: Spelled, *, symbols: int, frames: int) -> list[tuple[int, int]]:
     """From which symbol to which one after the last: as much as a voice says at once, parted at marks where there are
@@ -117,15 +109,11 @@ def lines(spelled: Spelled, *, symbols: int, frames: int) -> list[tuple[int, int
         sums = np.cumsum(spelled.frames[begin : begin + symbols])
         fits = begin + max(1, int(np.searchsorted(sums, frames, side="right")))
         if fits < count:
-            marks = [at for at in range(begin + 1, fits) if not _is_sound(int(spelled.symbols[at]))]
+            marks = [at for at in range(begin + 1, fits) if not is_sound(int(spelled.symbols[at]))]
             fits = marks[-1] + 1 if marks else fits
         found.append((begin, fits))
         begin = fits
     return found
-
-
-def _is_sound(symbol: int) -> bool:
-    return symbol >= table().marks
 
 
 def symbols_of(sentences: Sequence[Sequence[str]]) -> I64:

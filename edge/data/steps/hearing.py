@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from edge.artifact import integrity
 from edge.artifact.manifest import Artifact
 from edge.artifact.pipeline import PipelineArtifact, is_pipeline
+from edge.audio.alignment import heard
 from edge.audio.spectra import MELS
 from edge.errors import Unsupported
 from edge.net import NetSpec
@@ -36,11 +35,7 @@ class Hearing:
         self._net = open_net(artifact, threads=1)
 
     def __call__(self, mel: F32) -> F32:
-        mask = np.ones((1, len(mel)), np.float32)
-        logits = self._net(mel=mel[None], frame_mask=mask)["logits"][0].astype(np.float64)
-        logits -= logits.max(1, keepdims=True)
-        out: F32 = (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
-        return out
+        return heard(self._net, mel)
 
 
 def _artifact(folder: Path) -> Artifact:
