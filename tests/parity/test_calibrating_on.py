@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from edge import targets
 from edge.api import eval_text, plan_conversion, plan_model, verify_artifact
 from edge.artifact.manifest import Artifact
 from edge.artifact.publishing import partial_of
-from edge.convert import calibrated
+from edge.convert import calibrated, conversion
 from edge.convert.calibrated import Reading
 from edge.convert.calibration import Calibration, measure
 from edge.convert.conversion import convert
@@ -32,6 +33,7 @@ from edge.errors import Damaged, EdgeError, Unsupported
 from edge.names import shapes
 from edge.source.checkpoint import Checkpoint
 from edge.system import graphics
+from edge.system.team import Parts, Threads
 from edge.typing import F32
 
 torch = pytest.importorskip("torch")
@@ -150,6 +152,26 @@ def test_processes_make_what_one_makes(
     found = shared(processes, short_stories, world_text, quant, out, "--calibrate-on", "cpu")
     assert contents(found) == contents(alone)
     assert found.manifest == alone.manifest
+
+
+class Others(Threads):
+    """A team whose first process has another numpy."""
+
+    def told(self, parts: Parts) -> Parts:
+        return {"by": np.array(["numpy 1.0"])}
+
+
+def test_processes_that_compute_otherwise_than_the_first_are_refused(
+    world_text: Path, short_stories: Path
+) -> None:
+    """What each of them made would be put together to what none makes."""
+    task = SimpleNamespace(calibration=Calibration.of(world_text, 200))
+    works: Any = [SimpleNamespace(task=task, folder=short_stories)]
+    with (
+        Checkpoint.open(short_stories) as checkpoint,
+        pytest.raises(EdgeError, match=r"round by numpy .*, and the first by numpy 1\.0"),
+    ):
+        conversion._Text.of(checkpoint, works, Others())
 
 
 def test_killed_it_goes_on_where_it_was_read_and_nowhere_else(
