@@ -5,10 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from time import perf_counter
 
-import numpy as np
-
 from edge.artifact.pipeline import PipelineArtifact
-from edge.audio.sound import Sound
+from edge.audio.buzz import buzz
 from edge.measure.bench import machine, peak_rss_mb
 from edge.pipelines.acoustics import Voice
 from edge.pipelines.speech import Speech, open_speech
@@ -17,7 +15,6 @@ from edge.system import processors
 
 SHORT = "Good morning."
 TEXT = "The quick brown fox jumps over the lazy dog, while the sun sets slowly behind the hills."
-_SECONDS, _RATE = 3.0, 16_000  # of the voice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,12 +90,3 @@ def _round(speech: Speech, voice: Voice, text: str, seed: int) -> tuple[float, f
     said = speech.speak(text, voice=voice, seed=seed)
     seconds = said.samples.size / said.rate
     return said.rtf, said.first_sound_seconds or 0.0, seconds
-
-
-def buzz() -> Sound:
-    """Something to imitate that is no one's: a tone with its harmonics, which rises and falls."""
-    at = np.arange(int(_SECONDS * _RATE)) / _RATE
-    turns = 2 * np.pi * np.cumsum(120 * (1 + 0.2 * np.sin(2 * np.pi * at))) / _RATE
-    tone = np.sum([np.sin(k * turns) / k for k in range(1, 12)], axis=0)
-    samples = 0.1 * tone * (1.5 + np.sin(6 * np.pi * at))
-    return Sound(samples=samples.astype(np.float32), rate=_RATE)

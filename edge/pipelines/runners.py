@@ -7,13 +7,15 @@ from typing import Any
 from edge.artifact import integrity
 from edge.artifact.pipeline import PipelineArtifact
 from edge.errors import Unsupported
-from edge.pipelines.internvl import InternVL
-from edge.pipelines.speech import open_speech
+from edge.pipelines import internvl, speech
 from edge.run.strategy import PLAIN, Strategy
 
 # (artifact, threads, exact, strategy) -> what is loaded
 Runner = Callable[..., Any]
-RUNNERS: Mapping[str, Runner] = {"internvl": InternVL, "edge_speech": open_speech}
+RUNNERS: Mapping[str, Runner] = {
+    internvl.FAMILY: internvl.InternVL,
+    speech.FAMILY: speech.open_speech,
+}
 
 
 def open_pipeline(

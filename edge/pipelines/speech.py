@@ -38,6 +38,8 @@ from edge.text.spoken.symbols import START, ids, table
 from edge.text.spoken.words import Words
 from edge.typing import F32
 
+FAMILY = "edge_speech"
+LISTENER = "recognizer"  # the network that no speech takes
 LISTENED = 60.0  # seconds of a recording of a voice, of which the best begin is taken
 VOICES = 64 << 20  # bytes of voices that are remembered
 Recording = Path | str | bytes | Sound | Voice
@@ -239,12 +241,12 @@ class Speech:
         return out
 
     def _listener(self, to: str) -> Listener:
-        if "recognizer" not in self.nets:
+        if LISTENER not in self.nets:
             raise EdgeError(
                 f"this voice has no network that listens, which it takes to {to}",
                 fix="leave out --from and --edit, or take a model that has one",
             )
-        return Listener(self.nets["recognizer"], self.mel)
+        return Listener(self.nets[LISTENER], self.mel)
 
     def _made(self, notes: tuple[str, ...], begun: float) -> Said:
         out = Said(rate=self.rate, notes=tuple(dict.fromkeys(notes)), _pieces=iter(()))

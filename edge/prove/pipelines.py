@@ -9,7 +9,7 @@ and what was measured, 1e-6 in fp32, is far below. Where a twin rounds, the boun
 manifests say of tiles, colours and conversations is compared with the source. V vocabulary, T positions.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -29,12 +29,14 @@ from edge.errors import EdgeError
 from edge.families import pipeline_named
 from edge.files.hashing import sha256
 from edge.net import NetSpec
-from edge.pipelines.internvl import Eyes, InternVL
+from edge.pipelines.internvl import FAMILY, Eyes, InternVL
+from edge.pipelines.speech import FAMILY as SPEECH
 from edge.pipelines.splicing import SplicingDecoder
 from edge.protocols import Spliced
-from edge.prove import networks
+from edge.prove import networks, voices
 from edge.prove import verify as decoders
 from edge.prove.logits import Forced
+from edge.prove.voices import Spoken
 from edge.prove.weights import as_balanced
 from edge.run import opening
 from edge.run.strategy import Strategy
@@ -94,7 +96,7 @@ class SeveralReport:
     """A verification of all networks together, if any of them answers, and of each."""
 
     passed: bool
-    whole: Whole | None
+    whole: Whole | Spoken | None
     networks: Mapping[str, Mapping[str, object]]
 
     def json(self) -> dict[str, object]:
@@ -109,8 +111,13 @@ def verify(
     progress: Progress = silent,
 ) -> SeveralReport:
     """Compare an artifact with the checkpoint that it was made from; `tokens`: that are decoded after a prompt,
-    of the decoder and of all together.
+    of the decoder and of all together. EdgeError if there are to be tokens, and there is no decoder.
     """
+    nets = all(isinstance(stage.manifest.spec, NetSpec) for stage in artifact.stages.values())
+    if nets and tokens is not None:
+        raise EdgeError(
+            f"{artifact.folder} has no decoder: it has no greedy tokens", fix="leave out --tokens"
+        )
     found: dict[str, decoders.Report | networks.NetReport] = {}
     for name, stage in artifact.stages.items():
         if isinstance(stage.manifest.spec, NetSpec):
@@ -118,14 +125,27 @@ def verify(
         else:
             count = tokens or decoders.TOKENS
             found[name] = decoders.verify(stage, source, tokens=count, progress=progress)
-    answers = any(isinstance(one, decoders.Report) for one in found.values())
-    whole = together(artifact, source, tokens or TOKENS, progress) if answers else None
+    whole = _whole(artifact, source, tokens or TOKENS, progress)
     good = _same_manifest(artifact, source) if whole is None else whole.passed
     return SeveralReport(
         passed=good and all(one.passed for one in found.values()),
         whole=whole,
         networks={name: one.json() for name, one in found.items()},
     )
+
+
+def _whole(
+    artifact: PipelineArtifact, source: Path, tokens: int, progress: Progress
+) -> Whole | Spoken | None:
+    """Of all networks together, by what they do together, if anything."""
+    ways: Mapping[str, Callable[[], Whole | Spoken]] = {
+        FAMILY: lambda: together(artifact, source, tokens, progress),
+        SPEECH: lambda: voices.together(
+            artifact, source, same=_same_manifest(artifact, source), progress=progress
+        ),
+    }
+    way = ways.get(artifact.manifest.family)
+    return None if way is None else way()
 
 
 def together(

@@ -356,4 +356,8 @@ def test_a_proof_of_every_network(
     monkeypatch.setattr(networks, "WORK", 1 << 22)
     done = edge("verify", artifact, "--against", source, "--json")
     assert done.code == 0, done.err
-    assert len(json.loads(done.out)["networks"]) == 10
+    said = json.loads(done.out)
+    assert len(said["networks"]) == 10
+    assert said["whole"]["passed"]
+    assert 0 < said["whole"]["error"] < said["whole"]["tolerance"] <= 1e-3
+    assert "no greedy tokens" in edge("verify", artifact, "--against", source, "--tokens", "4").err

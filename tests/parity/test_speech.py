@@ -13,6 +13,7 @@ pytest.importorskip("misaki", reason="needs '.[speech]'")
 import voices
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 from speaking import EDGE_SPEECH
 from voices import hum
 
@@ -26,6 +27,7 @@ from edge.pipelines.loading import load
 from edge.pipelines.runners import RUNNERS, open_pipeline
 from edge.pipelines.speech import Said, Speech, halved, line_of
 from edge.pipelines.utterance import laid, sounds
+from edge.prove import voices as proofs
 from edge.run.strategy import Strategy
 from edge.text.spoken.speaking import script
 from edge.text.spoken.symbols import START, table
@@ -332,3 +334,19 @@ def test_deliveries_have_bounds() -> None:
     assert Delivery() == Delivery(steps=1, alpha=None, speed=1.0, seed=0)
     with pytest.raises(EdgeError, match="steps 65"):
         Delivery(steps=65)
+
+
+def test_a_proof_of_all_together_can_fail(source: Path, tmp_path: Path) -> None:
+    """By another source's weights, and by settings that are not the source's."""
+    artifact = convert_pipeline(source, tmp_path / "it", Options(target="torch", quant="fp32"))
+    proof = proofs.together(artifact, source, same=True)
+    assert proof.passed
+    assert 0 < proof.error < 1e-4
+    assert not proofs.together(artifact, source, same=False).passed
+    tensors = load_file(source / "model.safetensors")
+    tensors["vocoder.head.out.bias"] = tensors["vocoder.head.out.bias"] + np.float32(0.01)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_bytes((source / "config.json").read_bytes())
+    save_file(tensors, other / "model.safetensors")
+    assert not proofs.together(artifact, other, same=True).passed
