@@ -98,7 +98,11 @@ def _outs(source: Path, to: str | None, out: Path | None, options: Options) -> d
     if out is not None:
         return {name: out if len(names) == 1 else out / name for name in names}
     of = source.name if options.adapter is None else f"{source.name}-{options.adapter.name}"
-    return {name: Path("artifacts") / f"{of}-{name}-{options.quant}" for name in names}
+    words = {name: [of, name, options.quant] for name in names}
+    return {
+        n: Path("artifacts") / "-".join(part for part in parts if part)
+        for n, parts in words.items()
+    }
 
 
 def target_names(to: str) -> list[str]:

@@ -80,7 +80,7 @@ def placed(
         out[name] = replace(
             own,
             target=target,
-            quant=quant or options.quant,
+            quant=quant or options.quant or pipeline.quant,
             stage=name,
             spliced=name == TEXT,
             overrides={

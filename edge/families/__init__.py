@@ -114,7 +114,8 @@ class Pipeline:
     """A kind of checkpoint that is several networks: together they hold every tensor of it. `wires`: what goes
     from one to the next; `settings`: what an artifact keeps of how they work together; `ignore`: tensors that
     are of none of them; `files`: which others of a checkpoint's an artifact keeps, if they are there; `together`:
-    whether a file of `edge.pipelines` runs them together; `beside`: bytes that such a run takes beside its networks.
+    whether a file of `edge.pipelines` runs them together; `beside`: bytes that such a run takes beside its networks;
+    `quant`: the recipe of all where none is asked for, if it is not what is usual of each.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Pipeline:
     files: tuple[str, ...] = ()
     together: bool = False
     beside: int = 0
+    quant: str | None = None
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)

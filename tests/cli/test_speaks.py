@@ -361,3 +361,16 @@ def test_a_proof_of_every_network(
     assert said["whole"]["passed"]
     assert 0 < said["whole"]["error"] < said["whole"]["tolerance"] <= 1e-3
     assert "no greedy tokens" in edge("verify", artifact, "--against", source, "--tokens", "4").err
+
+
+def test_every_target_takes_it_as_it_is(
+    edge: Edge, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody says how it is rounded, also such whose groups divide none of its rows."""
+    monkeypatch.chdir(tmp_path)
+    done = edge("convert", source, "--to", "mlx,torch", "--json")
+    assert done.code == 0, done.err
+    made = sorted(path.name for path in (tmp_path / "artifacts").iterdir())
+    assert made == ["it-mlx", "it-torch"]
+    said = json.loads((tmp_path / "artifacts" / "it-mlx" / "denoiser" / "edge.json").read_text())
+    assert said["recipe"] == "fp16"
