@@ -26,7 +26,7 @@ class Settings:
         0.0, "share of texts that are held out, whoever of the other voices says them", high=1
     )
     least_fit: float = setting(
-        -1.5, "of --model: log-probability of a frame in the mean, at least", low=-100, high=0
+        -0.8, "of --model: log-probability of a frame in the mean, at least", low=-100, high=0
     )
     evenly: bool = setting(
         False, "give all symbols the same time where nothing says theirs: enough for a recognizer"
