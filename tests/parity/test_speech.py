@@ -167,6 +167,7 @@ def test_silence_that_was_asked_for_is_silent(oracle: Speech) -> None:
     assert said.samples[round(one.start * said.rate) : round(one.end * said.rate)].any()
     gap = two.start - one.end
     assert gap > 0.5
+    assert said.words[2].start - two.end == pytest.approx(0.25, abs=0.02)
 
 
 def test_words_are_where_they_are_said_however_slowly(oracle: Speech) -> None:
@@ -350,3 +351,45 @@ def test_a_proof_of_all_together_can_fail(source: Path, tmp_path: Path) -> None:
     (other / "config.json").write_bytes((source / "config.json").read_bytes())
     save_file(tensors, other / "model.safetensors")
     assert not proofs.together(artifact, other, same=True).passed
+
+
+def test_a_line_is_what_its_networks_make_of_it(oracle: Speech) -> None:
+    """Each of them called by hand, in the order and with the numbers of the paper (arXiv 2404.14700)."""
+    nets, acoustics, noises = oracle.nets, oracle.acoustics, Noise(5, 0)
+    line = line_of(
+        script('<speak><prosody rate="50%">Good</prosody> morning.</speak>', WORDS).sentences[0]
+    )
+    voice, how = oracle.voice(hum()), Delivery(steps=2, alpha=0.3, speed=1.25, seed=5)
+    prompt = {"rows": voice.rows, "prompt_mask": np.ones((1, voice.rows.shape[1]))}
+    ones = np.ones((1, line.symbols.size))
+    hidden = nets["phonemes"](phonemes=line.symbols[None], phoneme_mask=ones, style=voice.style)[
+        "hidden"
+    ]
+    long = nets["duration"](hidden=hidden, phoneme_mask=ones, **prompt)
+
+    def refined(name: str, found: dict[str, np.ndarray], mask: np.ndarray) -> np.ndarray:
+        given = {"features": found["features"], "initial": found["log"], "mask": mask}
+        noisy, sigma = 80 * noises.of(name, *mask.shape), np.full((1, 1), 80.0)
+        alone = nets[f"{name}_refiner"](noisy=noisy, sigma=sigma, alpha=np.ones((1, 1)), **given)
+        return found["log"] + 0.3 * (alone["refined"] - found["log"])
+
+    rates = np.where(np.arange(line.symbols.size) <= 3, 0.5, 1.0) * 1.25
+    least = np.where(line.symbols >= table().marks, 1, 0)
+    counts = np.maximum(np.rint((np.exp(refined("duration", long, ones)[0]) - 1) / rates), least)
+    frames = np.minimum(counts, 400).astype(np.int64)
+    np.testing.assert_array_equal(acoustics.frames(line, hidden, voice, how, noises), frames)
+    mask = np.ones((1, int(frames.sum())))
+    high = nets["pitch"](
+        hidden=hidden, durations=frames[None].astype(np.float32), frame_mask=mask, **prompt
+    )
+    said = nets["condition"](
+        repeated=high["repeated"], log_pitch=refined("pitch", high, mask), frame_mask=mask
+    )["condition"]
+    x = np.zeros((1, mask.shape[1], 80))
+    for number, sigma in enumerate((80.0, 2.0)):
+        noisy = x + sigma * noises.of(f"latent {number}", *x.shape)
+        given = {"condition": said, "tokens": voice.tokens, "frame_mask": mask}
+        x = nets["denoiser"](latent=noisy, sigma=np.full((1, 1), sigma), **given)["clean"]
+    prosody = acoustics.prosody(line, hidden, frames, voice, how, noises)
+    got = acoustics.bands(prosody, voice, how, noises)
+    np.testing.assert_allclose(got, 3.0 * x[0] - 4.0, atol=1e-3)
