@@ -97,7 +97,6 @@ class Speech(Making[bytes]):
                 self._samples += samples.size
                 if piece := encoder.write(samples):
                     yield piece
-                self._refuse_late()
                 go_on()
             if piece := encoder.close():
                 yield piece
@@ -105,9 +104,6 @@ class Speech(Making[bytes]):
             encoder.close()
 
     def forget(self) -> None:
-        self._refuse_late()
-
-    def _refuse_late(self) -> None:
         if self.late:
             raise EdgeError("the time is up before all of it is said", fix="ask for less at a time")
 

@@ -29,6 +29,9 @@ def said(text: str) -> str:
 
 
 READ = {
+    # open-webui#7125, #7751
+    "### Hello world": "Hello world",
+    "# Hello\n## World": "Hello World",
     # rhasspy/piper#363
     "World War II": "World War two",
     "It cost $500.": "It cost five hundred dollars .",

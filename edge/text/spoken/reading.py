@@ -113,6 +113,7 @@ def _marks() -> Iterator[Row]:
     yield r"[-–—]{2,}|[—―]|[–-](?=\s)", lambda _: "—", False
     yield r"[,;:()\[\]{}，；：、]", _pause, False
     yield r"[-–‐‑/\\](?=\w)", lambda _: [], False
+    yield r"#{2,}", lambda _: [], False  # a heading's, in Markdown
     yield r"\S", _symbol, False
 
 
