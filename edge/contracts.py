@@ -152,7 +152,8 @@ class Converter(Protocol):
     `mixed(mixture, spec, known_as, *, calibrated)`: the type of each matrix of a mixture, by name. One
     that takes networks that are no decoders has `net_layout` and `net_memory`: the same of a `NetSpec`; and
     `NET_ALIASES`, where short names mean others there. `BODIES`: what short names mean for matrices of a
-    decoder's layers, where a text may say better how to round these.
+    decoder's layers, where a text may say better how to round these. `WHOLE_GROUPS`: whether groups must divide
+    rows.
     """
 
     TOOLS: tuple[str, ...]  # packages whose versions the manifest records

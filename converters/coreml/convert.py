@@ -30,6 +30,7 @@ ALIASES = {
     **{f"lut{bits}": f"lut{bits}-g32-fp16" for bits in (1, 2, 3, 4, 6, 8)},
 }
 BODIES = {"int4": "gptq-int4-g32-fp16"}
+WHOLE_GROUPS = True
 # The Neural Engine takes compiled models of up to 1 GiB from macOS 27 on, and of 2 GiB before; one
 # byte more, and all of it runs on the CPU without a word. Measured, not documented: release notes of
 # eeANE 1.6.1 (github.com/xhighhongo41/eeANE). The rest is room for the program.

@@ -36,6 +36,7 @@ TOOLS: tuple[str, ...] = ()
 LIBRARY = ("llama-cpp-python",)
 ALIASES = {"int4": "q4_0", "int8": "q8_0"}
 BODIES = {"int4": "gptq-int4-g32-fp16"}
+WHOLE_GROUPS = True
 BASE = 128_000_000  # bytes: interpreter, numpy, the header's keys, blocks in flight
 # llama.cpp's number of a file whose matrices are mostly of a type.
 _FILE_TYPES = {

@@ -4,10 +4,20 @@ from edge_converters.mlx.convert import (
     ALIASES,
     BODIES,
     TOOLS,
+    WHOLE_GROUPS,
     layout,
     memory,
     net_layout,
     net_memory,
 )
 
-__all__ = ["ALIASES", "BODIES", "TOOLS", "layout", "memory", "net_layout", "net_memory"]
+__all__ = [
+    "ALIASES",
+    "BODIES",
+    "TOOLS",
+    "WHOLE_GROUPS",
+    "layout",
+    "memory",
+    "net_layout",
+    "net_memory",
+]

@@ -28,6 +28,7 @@ _PICTURES = 12_000_000  # bytes: modules, labels
 TOOLS: tuple[str, ...] = ()
 ALIASES = {"int4": "rtn-int4-g64-min-fp16", "int8": "rtn-int8-g64-min-fp16"}
 BODIES = {"int4": "gptq-int4-g64-min-fp16"}
+WHOLE_GROUPS = True
 
 Kind = TypeVar("Kind", bound=Spec)
 _BITS = (2, 3, 4, 5, 6, 8)

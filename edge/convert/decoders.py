@@ -24,7 +24,8 @@ from edge.convert.text_files import copy_text, text_files
 from edge.convert.trained import as_trained
 from edge.errors import EdgeError
 from edge.names import Spec
-from edge.quant.recipe import Recipe, without_text
+from edge.quant.fitting import without_text
+from edge.quant.recipe import Recipe
 from edge.source.checkpoint import Checkpoint, refuse_unasked
 from edge.system.progress import Progress
 from edge.text.ids import SpecialIds

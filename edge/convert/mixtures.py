@@ -6,8 +6,9 @@ from edge import targets
 from edge.contracts import Converter
 from edge.errors import EdgeError, Unsupported
 from edge.names import shapes
+from edge.quant.fitting import fitted
 from edge.quant.ggml import MIXTURES
-from edge.quant.recipe import Recipe, fitted, mixed, word
+from edge.quant.recipe import Recipe, mixed, word
 from edge.spec import DecoderSpec
 
 
@@ -25,7 +26,8 @@ def resolved(
     given a precision. `calibrated`: with an importance matrix; None: if it needs one.
     """
     if not recipe.foreign:
-        return fitted(recipe, _widths(spec), width=spec.width, tied=spec.tied)
+        how = {"tied": spec.tied, "whole": whole_groups(target)}
+        return fitted(recipe, _widths(spec), width=spec.width, **how)
     mix = vars(targets.converter(target)).get("mixed")
     if mix is None:
         every = (recipe.body, recipe.embed, recipe.head, *(s for _, s in recipe.overrides))
@@ -40,6 +42,11 @@ def resolved(
         return recipe
     words = mix(recipe.mixture, spec, known_as, calibrated=calibrated)
     return mixed(recipe, words, own=own)
+
+
+def whole_groups(target: str) -> bool:
+    """Whether groups must divide its rows."""
+    return bool(vars(targets.converter(target)).get("WHOLE_GROUPS", False))
 
 
 def _widths(spec: DecoderSpec) -> dict[str, int]:

@@ -14,14 +14,16 @@ import numpy as np
 from edge import targets
 from edge.artifact.manifest import Manifest
 from edge.contracts import Layout
+from edge.convert.mixtures import whole_groups
 from edge.convert.options import Options, refuse_given
 from edge.errors import EdgeError, Unsupported
 from edge.families import family_of
 from edge.files.config import read_json
 from edge.files.texts import text_of
-from edge.names import Location, Made, Spec
+from edge.names import Location, Made, Spec, shapes
 from edge.net import NetSpec
 from edge.nn.tracing import tables
+from edge.quant.fitting import in_whole_groups
 from edge.quant.recipe import Recipe
 from edge.quant.tensor import FLOATS
 from edge.source.checkpoint import Checkpoint
@@ -76,7 +78,7 @@ class NetSubject:
     def recipe(self, recipe: Recipe, target: str, progress: Progress) -> Recipe:
         recipe.check(self.checkpoint.places)
         assert isinstance(self.checkpoint.spec, NetSpec)
-        return floats_first(recipe, self.checkpoint.spec)
+        return of_network(recipe, target, self.checkpoint.spec)
 
     def layout(self, target: str, recipe: Recipe) -> Layout[Spec]:
         return targets.layout(target, self.checkpoint.spec, recipe)
@@ -125,6 +127,13 @@ class NetSubject:
         checkpoint = with_cut(self.checkpoint, vision.cut)
         every = (*self.notes, *notes)
         return replace(self, checkpoint=checkpoint, vision=vision, labels=labels, notes=every)
+
+
+def of_network(recipe: Recipe, target: str, spec: NetSpec) -> Recipe:
+    """A recipe as a network has it on a target: `floats_first`, and groups that fit."""
+    widths = {name: s[1] for name, s in shapes(spec).items() if len(s) == 2}
+    found = floats_first(recipe, spec)
+    return in_whole_groups(found, widths) if whole_groups(target) else found
 
 
 def floats_first(recipe: Recipe, spec: NetSpec) -> Recipe:

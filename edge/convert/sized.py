@@ -12,9 +12,10 @@ from edge.convert.sensitivity import STEPS, lost
 from edge.errors import EdgeError, Unsupported
 from edge.names import Spec, shapes
 from edge.quant.budget import Choice, least, path
+from edge.quant.fitting import each_by_name
 from edge.quant.ggml import kin
 from edge.quant.methods import is_made
-from edge.quant.recipe import Recipe, each_by_name
+from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.source.checkpoint import Checkpoint
 from edge.system.progress import Progress

@@ -10,8 +10,9 @@ import numpy as np
 
 from edge.errors import Unsupported
 from edge.names import shapes
+from edge.quant.fitting import each_by_name
 from edge.quant.methods import methods
-from edge.quant.recipe import Recipe, each_by_name
+from edge.quant.recipe import Recipe
 from edge.quant.tensor import Scheme
 from edge.source.checkpoint import Checkpoint
 from edge.typing import F32

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from edge import targets
-from edge.convert.networks import floats_first, refuse_of_text
+from edge.convert.networks import of_network, refuse_of_text
 from edge.convert.options import Options, recipe_for
 from edge.measure.inspection import parameters
 from edge.measure.plan import SPARE
@@ -69,7 +69,7 @@ def plan(headers: Headers, target: str, options: Options) -> NetPlan:
     converter: Any = targets.converter(target)
     recipe = recipe_for(options, converter, headers.config)
     recipe.check(places)
-    recipe = floats_first(recipe, spec)
+    recipe = of_network(recipe, target, spec)
     layout = targets.layout(target, spec, recipe)
     activations = 4 * traced(spec, **least(spec))[0].largest
     memory = offered_by(target, "net_memory", "run networks that are no decoders of text")

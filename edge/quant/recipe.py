@@ -11,7 +11,6 @@ like are mixtures of types that llama.cpp's own library makes: `edge.convert.mix
 """
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -34,8 +33,6 @@ _FORM = re.compile(
 )
 # Methods that train beside codes: which codes.
 _BESIDE = {"qlora": "nf4-g64-fp16", "irqlora": "icq-g64-fp16"}
-_LAYER = re.compile(r"^layers\.\d+\.")
-_NARROWEST = 32  # columns of a group
 _FEW = 8  # patterns that a line can tell
 _OWN = re.compile(r"([a-z][a-z0-9]*)(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
 
@@ -43,8 +40,9 @@ _OWN = re.compile(r"([a-z][a-z0-9]*)(?:-g([0-9]{1,4}))?(?:-(fp32|fp16|bf16))?")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """The schemes of the body, the embedding, the head, and of weights that a pattern names: the first
-    that fits a canonical name holds. `mixture`: whose name the recipe has, if it is one. `chosen`: which of
-    body, embed and head a short name asked for, whose groups are the widest that divide rows (`fitted`).
+    that fits a canonical name holds. `mixture`: whose name the recipe has, if it is one. `short`: which of body,
+    embed and head a short name asked for, and `chosen`, which of these with the widest groups that divide their rows
+    (`edge.quant.fitting`).
     `made`: codes of weights that are made already, for they take more than the weights to make.
     """
 
@@ -53,6 +51,7 @@ class Recipe:
     head: Scheme
     overrides: tuple[tuple[str, Scheme], ...] = ()
     mixture: str | None = None
+    short: frozenset[str] = frozenset()
     chosen: frozenset[str] = frozenset()
     made: dict[str, QTensor] = field(default_factory=dict, compare=False, repr=False)
 
@@ -190,6 +189,7 @@ def parse(
     known = aliases or {}
     better = (bodies or {}).get(text)
     given = {"body": better is None, "embed": embed is not None, "head": head is not None}
+    asked = {"body": text, "embed": embed or text, "head": head or text}
     text = known.get(text, text)
     mixture = text if text in ggml.MIXTURES else None
     plain = _scheme(ggml.MIXTURES.get(text, text))
@@ -202,62 +202,9 @@ def parse(
         head=own[1],
         overrides=tuple(some),
         mixture=mixture,
+        short=frozenset(part for part, name in asked.items() if name in known),
         chosen=frozenset(part for part in given if better and not given[part]),
     )
-
-
-def without_text(recipe: Recipe) -> Recipe:
-    """What a short name means where no text says how to round: steps are searched by the weights alone."""
-    if not recipe.chosen:
-        return recipe
-    chosen = recipe.chosen - {"head"}
-    return replace(recipe, body=replace(recipe.body, method="search"), chosen=chosen)
-
-
-def fitted(recipe: Recipe, widths: Mapping[str, int], *, width: int, tied: bool) -> Recipe:
-    """A recipe whose body a short name asked for, with the widest groups, up to the body's own, that divide the
-    rows of each matrix of `widths`, and of the head, of rows of `width`; 32 where none does. A head that is
-    the embedding is one matrix.
-    """
-    if not recipe.chosen:
-        return recipe
-    made = _of_layers(recipe, widths)
-    if "head" not in recipe.chosen:
-        return made
-    head = _widest(recipe.body, width)
-    return replace(made, head=head, embed=head if tied and "embed" in recipe.chosen else made.embed)
-
-
-def _of_layers(recipe: Recipe, widths: Mapping[str, int]) -> Recipe:
-    free = {
-        name: _widest(recipe.body, width)
-        for name, width in widths.items()
-        if not any(fnmatchcase(name, pattern) for pattern, _ in recipe.overrides)
-    }
-    return each_by_name(recipe, free) if free else recipe
-
-
-def each_by_name(recipe: Recipe, schemes: Mapping[str, Scheme]) -> Recipe:
-    """A recipe by which each of these matrices of layers, all that no pattern names, has its scheme: the body is what
-    most have, but that of a mixture stays; and one pattern names what is alike in all layers.
-    """
-    body = recipe.body if recipe.mixture else Counter(schemes.values()).most_common(1)[0][0]
-    alike: dict[str, set[Scheme]] = {}
-    for name, scheme in schemes.items():
-        alike.setdefault(_LAYER.sub("layers.*.", name), set()).add(scheme)
-    others = {}
-    for name, scheme in schemes.items():
-        pattern = _LAYER.sub("layers.*.", name)
-        if scheme != body:
-            others[pattern if len(alike[pattern]) == 1 else name] = scheme
-    return replace(recipe, body=body, overrides=(*recipe.overrides, *others.items()))
-
-
-def _widest(scheme: Scheme, width: int) -> Scheme:
-    group = scheme.group or _NARROWEST
-    while group > _NARROWEST and width % group:
-        group //= 2
-    return replace(scheme, group=group)
 
 
 def mixed(recipe: Recipe, words: Mapping[str, str], *, own: Collection[str] = ()) -> Recipe:

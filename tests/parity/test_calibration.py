@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from networks import NETWORKS
 from support import nothing_left, run, tiny
 
@@ -24,7 +22,7 @@ from edge.convert.options import Options
 from edge.convert.streams import FILE as STREAMS
 from edge.errors import EdgeError, Unsupported
 from edge.names import shapes
-from edge.quant.recipe import fitted, parse
+from edge.quant.recipe import parse
 from edge.source.checkpoint import Checkpoint
 from edge.system.progress import silent
 
@@ -336,21 +334,6 @@ def test_int4_without_a_tokenizer_asks_for_no_text(tmp_path: Path) -> None:
     made = convert(source, tmp_path / "own", own).manifest
     assert made.overrides == {"layers.*.mlp.*": "fp16"}
     assert made.head == "rtn-int8-g32"
-
-
-@given(st.lists(st.integers(1, 700), min_size=1, max_size=12), st.sampled_from((32, 64, 128)))
-def test_groups_are_the_widest_that_divide(widths: list[int], most: int) -> None:
-    recipe = parse("int4", aliases={"int4": "rtn-int4-g32"}, bodies={"int4": f"gptq-int4-g{most}"})
-    each = {f"layers.{i}.mlp.{'up' if i % 2 else 'down'}": w for i, w in enumerate(widths)}
-    made = fitted(recipe, each, width=widths[0], tied=True)
-    assert (made.head, made.embed) == (made.scheme("layers.0.mlp.down"),) * 2
-    untied = fitted(recipe, each, width=widths[0], tied=False)
-    assert (untied.head, untied.embed) == (made.head, recipe.embed)
-    for name, width in each.items():
-        fits = [g for g in (128, 64, 32) if g <= most and width % g == 0]
-        assert made.scheme(name).group == (fits or [32])[0]
-    named = parse(f"gptq-int4-g{most}")
-    assert fitted(named, each, width=widths[0], tied=True) == named
 
 
 def test_what_reads_no_text_is_not_rounded_by_one(

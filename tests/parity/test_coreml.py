@@ -24,7 +24,7 @@ from edge.files.hashing import sha256
 from edge.names import shapes
 from edge.prove.verify import verify
 from edge.quant import recipe as recipes
-from edge.quant.tensor import QTensor, rounded
+from edge.quant.tensor import FLOATS, QTensor, rounded
 from edge.run import opening
 from edge.run.model import load
 from edge.run.strategy import Strategy, opened
@@ -506,7 +506,16 @@ def test_the_command_line_asks_for_the_reference(assets: Path, tmp_path: Path, e
 
 def test_what_holds_no_group_of_a_real_model_is_refused(assets: Path, tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match=r"layers\.0\.mlp\.down .* rows of 172 do not divide"):
-        converted(tmp_path / "out", assets / STORIES, "int4", target="coreml")
+        converted(tmp_path / "out", assets / STORIES, "rtn-int4-g32-fp16", target="coreml")
+
+
+@pytest.mark.parametrize("target", ["coreml", "mlx"])
+def test_a_short_name_keeps_such_rows_in_floats(assets: Path, tmp_path: Path, target: str) -> None:
+    out = converted(tmp_path / "out", assets / STORIES, "int8", target=target)
+    recipe = recipe_of(Artifact.open(out).manifest)
+    assert recipe.scheme("layers.0.mlp.down") == FLOATS["fp16"]
+    assert recipe.scheme("layers.0.mlp.up").bits == 8
+    assert verify(Artifact.open(out), assets / STORIES, tokens=8).passed
 
 
 def test_the_packaged_model_is_that_of_onnx(tmp_path: Path) -> None:
