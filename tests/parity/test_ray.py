@@ -95,7 +95,7 @@ from edge.data.frame.on_ray import Cluster
 from edge.data.frame.sources import find
 from edge.data.frame.work import opened, surveying
 crew = Cluster(sys.argv[1])
-asked = [surveying([source], 100) for source in find(sys.argv[2:])]
+asked = [surveying([source], 100, [".jsonl"]) for source in find(sys.argv[2:])]
 Path(sys.argv[-1]).unlink()
 answers = crew.each(asked)
 print(len([opened(next(answers)) for _ in asked[1:]]))
