@@ -96,6 +96,7 @@ def run(
     if named is None and chosen is not None:
         named = packaged(chosen)
     how: dict[str, Any] = {"runtime": runtime, "threads": threads, "unchecked": unchecked}
+    wish = answers.wish(seed)  # refuses what cannot be wished before a model is looked for
     if api.pipeline_of_model(named) == spoken.PIPELINE:
         assert named is not None, "the packaged decoder does not speak"
         refuse(
@@ -107,7 +108,6 @@ def run(
     if not answers.speak:
         what = f"of a model that speaks, which {named or 'the packaged one'} is not"
         refuse(spoken.given(), f"{what}; --speak names one for its answers")
-    wish = answers.wish(seed)
     of_pictures = {**answers.only_of_text(), "--adapter": adapter}
     if shown.image:
         assert named is not None, "pictures choose a model"
