@@ -375,4 +375,4 @@ def test_every_target_takes_it_as_it_is(
     made = sorted(path.name for path in (tmp_path / "artifacts").iterdir())
     assert made == ["it-mlx", "it-torch"]
     said = json.loads((tmp_path / "artifacts" / "it-mlx" / "denoiser" / "edge.json").read_text())
-    assert said["recipe"] == "fp16"
+    assert said["recipe"] == "fp32"
