@@ -1,9 +1,14 @@
 """Where training starts from."""
 
+from pathlib import Path
+
 import torch
 
+from edge.errors import EdgeError
 from edge.net import NetSpec
 from edge.nn.vit import VitSpec
+from edge.source.checkpoint import Checkpoint
+from edge.source.finite import whole
 from edge.spec import DecoderSpec
 from edge_runtimes.torch.looking import looking
 
@@ -51,3 +56,18 @@ def initial_network(spec: NetSpec, seed: int) -> dict[str, torch.Tensor]:
             score = 0.5 if name.endswith((".attn.q", ".attn.k")) else 1.0
             made[name] = torch.randn(shape, generator=rng) * score * shape[1] ** -0.5
     return looking(spec.config, made) if isinstance(spec.config, VitSpec) else made
+
+
+def first_weights(
+    spec: NetSpec, seed: int, start: Path | None, what: str
+) -> dict[str, torch.Tensor]:
+    """Weights to begin with: drawn, or those of a checkpoint; refuses one of another shape. `what` it makes."""
+    if start is None:
+        return initial_network(spec, seed)
+    with Checkpoint.open(start) as checkpoint:
+        if checkpoint.spec != spec:
+            raise EdgeError(
+                f"{start} is not of the recipe's shape",
+                fix=f"leave out --start, or name a {what} that this recipe made",
+            )
+        return {name: torch.from_numpy(whole(checkpoint, name)) for name in checkpoint.places}

@@ -18,7 +18,6 @@ from edge.data.examples import (
 )
 from edge.errors import EdgeError
 from edge.nn.networks import define
-from edge.system import processors
 from edge.train.course import Position
 from edge.train.network import NetworkRecipe
 from edge.train.network_origin import NetworkOrigin, network_origin
@@ -63,8 +62,7 @@ class NetworkRun(Loop):
         self.still = still(self.weights, recipe.still)
         for name in self.still:
             self.weights[name].requires_grad_(False)
-        if ranks.device.type == "cpu":
-            torch.set_num_threads(max(1, processors.threads(None) // ranks.here))
+        ranks.share_threads()
 
     def start(self) -> Position:
         return Position(texts=self.examples.digest)

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from edge.errors import EdgeError, Unsupported
 from edge.files.closeable import Closeable
+from edge.system import processors
 from edge_runtimes.torch.decoder import device
 
 BUCKET = 64 << 20  # bytes that are added up at once
@@ -76,6 +77,12 @@ class Ranks(Closeable):
         if self.shared_out:
             self.count = 1  # the group ends with the process
             atexit.register(_end)
+
+    def share_threads(self) -> None:
+        """Compute on this process's part of the machine's processors, and on no more than torch was told to."""
+        if self.device.type == "cpu":
+            threads = min(torch.get_num_threads(), processors.threads(None))
+            torch.set_num_threads(max(1, threads // self.here))
 
     def mine(self, splits: int) -> range:
         """The splits of a batch that this one computes: as many as any other."""

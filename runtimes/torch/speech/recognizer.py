@@ -14,22 +14,17 @@ from edge.audio.alignment import BLANK
 from edge.audio.spectra import MELS
 from edge.data.examples import Shuffled
 from edge.data.utterances import Utterance
-from edge.errors import EdgeError
 from edge.nn.networks import define
-from edge.source.checkpoint import Checkpoint
-from edge.source.finite import whole
-from edge.system import processors
 from edge.text.spoken.symbols import is_sound
 from edge.train.course import Position
 from edge.train.speech.prepared import Prepared
 from edge.train.speech.recognizer import RecognizerRecipe
 from edge_runtimes.torch import export
 from edge_runtimes.torch.held import Whole
-from edge_runtimes.torch.initial import initial_network
+from edge_runtimes.torch.initial import first_weights
 from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.narrow import narrow
 from edge_runtimes.torch.net import TorchNetOps
-from edge_runtimes.torch.optim import Tensors
 from edge_runtimes.torch.ranks import Ranks
 
 _WINDOW = 16  # batches whose utterances are put together by their lengths
@@ -69,13 +64,10 @@ class RecognizerRun(Loop):
         self.mine = ranks.mine(recipe.splits)
         self.origin = recipe.recognizer.origin()
         self._shuffled = Shuffled(len(speech), recipe.seed)
-        weights = (
-            initial_network(self.origin.spec, recipe.seed) if start is None else self._begun(start)
-        )
+        weights = first_weights(self.origin.spec, recipe.seed, start, "recognizer")
         held = Whole(weights.items(), ranks)
         super().__init__(out, ranks=ranks, held=held, rates=recipe.rates, total=recipe.hearing.seen)
-        if ranks.device.type == "cpu":
-            torch.set_num_threads(max(1, processors.threads(None) // ranks.here))
+        ranks.share_threads()
 
     def start(self) -> Position:
         return Position(texts=self.speech.digest)
@@ -164,15 +156,6 @@ class RecognizerRun(Loop):
             return None
         export.write_network(self.out / "model", self.origin, self.held.own)
         return self.out / "model"
-
-    def _begun(self, folder: Path) -> Tensors:
-        with Checkpoint.open(folder) as checkpoint:
-            if checkpoint.spec != self.origin.spec:
-                raise EdgeError(
-                    f"{folder} is not of the recipe's shape",
-                    fix="leave out --start, or name a recognizer that this recipe made",
-                )
-            return {name: torch.from_numpy(whole(checkpoint, name)) for name in checkpoint.places}
 
 
 def sounds_of(utterance: Utterance) -> np.ndarray:

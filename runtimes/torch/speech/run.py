@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from edge.system import processors
 from edge.train.course import STATE, Position
 from edge.train.speech.batches import Examples
 from edge.train.speech.origin import SpeechOrigin, speech_origin
@@ -76,9 +75,7 @@ class SpeechRun(Loop):
             recipe.consistency,
             ranks.device,
         )
-        if ranks.device.type == "cpu":
-            threads = min(torch.get_num_threads(), processors.threads(None))
-            torch.set_num_threads(max(1, threads // ranks.here))
+        ranks.share_threads()
 
     def start(self) -> Position:
         return Position(texts=self.origin.rows.digest)

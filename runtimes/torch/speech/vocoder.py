@@ -17,16 +17,13 @@ from edge.audio.wav import WavWriter
 from edge.errors import EdgeError
 from edge.measure import curves
 from edge.nn.networks import define
-from edge.source.checkpoint import Checkpoint
-from edge.source.finite import whole
-from edge.system import processors
 from edge.train.course import LOG, Position
 from edge.train.speech.prepared import Prepared
 from edge.train.speech.vocoder import VocoderRecipe
 from edge.typing import F32, I64
 from edge_runtimes.torch import export
 from edge_runtimes.torch.held import Whole
-from edge_runtimes.torch.initial import initial_network
+from edge_runtimes.torch.initial import first_weights
 from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.narrow import narrow
 from edge_runtimes.torch.net import TorchNetOps
@@ -66,9 +63,7 @@ class VocoderRun(Loop):
         self.mine = ranks.mine(recipe.splits)
         self.origin = recipe.vocoder.origin()
         self._long, self._before = _places(speech.lengths, recipe.crops.frames)
-        weights = (
-            initial_network(self.origin.spec, recipe.seed) if start is None else self._begun(start)
-        )
+        weights = first_weights(self.origin.spec, recipe.seed, start, "vocoder")
         if recipe.adversary is not None:
             weights |= dict(initial_adversary(recipe.adversary, recipe.seed))
         held = Whole(weights.items(), ranks)
@@ -82,8 +77,7 @@ class VocoderRun(Loop):
         )
         self.judges = {name for name in self.weights if name.startswith(PREFIX)}
         self.makes = self.weights.keys() - self.judges
-        if ranks.device.type == "cpu":
-            torch.set_num_threads(max(1, processors.threads(None) // ranks.here))
+        ranks.share_threads()
 
     def start(self) -> Position:
         return Position(texts=self.speech.digest)
@@ -197,15 +191,6 @@ class VocoderRun(Loop):
 
     def _made(self) -> Tensors:
         return {name: self.weights[name] for name in self.makes}
-
-    def _begun(self, folder: Path) -> Tensors:
-        with Checkpoint.open(folder) as checkpoint:
-            if checkpoint.spec != self.origin.spec:
-                raise EdgeError(
-                    f"{folder} is not of the recipe's shape",
-                    fix="leave out --start, or name a vocoder that this recipe made",
-                )
-            return {name: torch.from_numpy(whole(checkpoint, name)) for name in checkpoint.places}
 
     def _draw(self) -> None:
         text = (self.out / LOG).read_text(encoding="utf-8")
