@@ -135,7 +135,7 @@ def test_a_longer_context_is_refused(tmp_path: Path) -> None:
 
 def test_rows_that_blocks_do_not_divide_are_refused(tmp_path: Path) -> None:
     source = tiny(tmp_path / "source", "llama", intermediate_size=100)
-    asked = Options(target="gguf", quant="int4")
+    asked = Options(target="gguf", quant="rtn-int4-g32-fp16")
     with pytest.raises(Unsupported, match=r"layers\.0\.mlp\.down has 100 columns") as caught:
         convert(source, tmp_path / "out", asked)
     assert "--override 'layers.*.mlp.down=fp16'" in caught.value.fix
