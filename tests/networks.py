@@ -20,7 +20,7 @@ from edge.nn.speech.recognizer import RecognizerSpec
 from edge.nn.speech.refiner import RefinerSpec
 from edge.nn.speech.vocos import VocosSpec
 from edge.nn.speech.wavenet import WaveSpec
-from edge.nn.vit import VitSpec
+from edge.nn.vit import Depths, VitSpec
 from edge.prove.networks import seeded
 from edge.spec import Norm
 
@@ -31,6 +31,10 @@ _PREDICTOR = PredictorSpec(width=8, layers=4, kernel=3, attention_every=3, heads
 NETWORKS = {
     "vit": NetSpec(kind="vit", config=replace(_VIT, last=LAYER, classes=5)),
     "dinov2": NetSpec(kind="vit", config=replace(_VIT, layer_scale=True, last=LAYER)),
+    "dinov2, several depths": NetSpec(
+        kind="vit",
+        config=replace(_VIT, layers=3, layer_scale=True, depths=Depths(earlier=1, mean=2)),
+    ),
     "internvit-300m": NetSpec(kind="vit", config=replace(_VIT, layer_scale=True)),
     "internvit-6b": NetSpec(
         kind="vit",

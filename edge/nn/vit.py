@@ -4,6 +4,7 @@ B pictures, P patches, T = P + 1 rows, D width, H heads.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 
 from edge.errors import Damaged
@@ -20,6 +21,16 @@ _FIX = "correct the numbers in config.json"
 TILES = 64  # pictures of one call at most: a runtime may take them one by one
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Depths:
+    """Patches' rows, without the class's, as several of the last layers leave them: of the last one; of as many
+    before it as are `earlier`, each by itself; and the `mean` of so many.
+    """
+
+    earlier: int
+    mean: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class VitSpec:
     """Pre-norm layers over patches and one row more, which comes first.
@@ -27,8 +38,8 @@ class VitSpec:
     `grid`: rows and columns of patches; `patch`: pixels of a side, after the stem. `stem`: convolutions
     before the patches whose stride is their kernel, as kernel and channels, with a GELU after each.
     `qk_norm`: over q and k at full width, before heads. `layer_scale`: what each half of a layer adds is
-    multiplied by a vector. `last`: the norm after all layers. `classes`: scores from the first row, in
-    place of all rows.
+    multiplied by a vector. `last`: the norm after all layers. In place of all rows: `classes`, scores from the
+    first one; `depths`, what several layers leave.
     """
 
     grid: tuple[int, int]
@@ -44,6 +55,7 @@ class VitSpec:
     layer_scale: bool = False
     last: Norm | None = None
     classes: int | None = None
+    depths: Depths | None = None
 
     def __post_init__(self) -> None:
         counts = (*self.grid, self.patch, self.width, self.layers, self.heads, self.ffn_width)
@@ -55,6 +67,16 @@ class VitSpec:
             raise Damaged("the grid, the stem or the layers of a vision transformer", fix=_FIX)
         if self.width % self.heads:
             problem = f"{self.heads} heads do not divide a width of {self.width}"
+            raise Damaged(problem, fix=_FIX)
+        if self.depths is not None:
+            self._check_depths(self.depths)
+
+    def _check_depths(self, depths: Depths) -> None:
+        if self.last is not None or self.classes is not None:
+            problem = "rows of several layers, and a norm or scores after the last one"
+            raise Damaged(problem, fix=_FIX)
+        if not (1 <= depths.earlier < self.layers and 1 <= depths.mean <= self.layers):
+            problem = f"{depths.earlier} layers before the last and a mean of {depths.mean}, of {self.layers}"
             raise Damaged(problem, fix=_FIX)
 
     @property
@@ -68,11 +90,20 @@ class VitSpec:
         return self.grid[0] * self.grid[1] + 1
 
     @property
+    def kept(self) -> int:
+        """How many of the last layers leave what is asked for by itself."""
+        return 0 if self.depths is None else max(self.depths.earlier + 1, self.depths.mean)
+
+    @property
     def inputs(self) -> tuple[Port, ...]:
         return (Port(name="image", shape=("tiles", *self.image)),)
 
     @property
     def outputs(self) -> tuple[Port, ...]:
+        if self.depths is not None:
+            names = ("features", *map(_earlier, range(1, self.depths.earlier + 1)), "mean")
+            shape = ("tiles", self.rows - 1, self.width)
+            return tuple(Port(name=name, shape=shape) for name in names)
         if self.classes is None:
             return (Port(name="features", shape=("tiles", self.rows, self.width)),)
         return (Port(name="logits", shape=("tiles", self.classes)),)
@@ -110,7 +141,9 @@ class VitSpec:
 
 
 def vit(ops: Composed[Array], spec: VitSpec, image: Array) -> dict[str, Array]:
-    """image [B, height, width, 3] -> features [B, T, D] as the layers leave them, or logits [B, classes]."""
+    """image [B, height, width, 3] -> features [B, T, D] as the layers leave them, or logits [B, classes]; of
+    several depths features, earlier_1, ... and mean [B, P, D].
+    """
     x, size = image, spec.image
     for i, (kernel, width) in enumerate(spec.stem):
         x = ops.act(ops.one(ops.patches(x, size, kernel), f"stem.{i}"), "gelu")
@@ -119,8 +152,14 @@ def vit(ops: Composed[Array], spec: VitSpec, image: Array) -> dict[str, Array]:
     x = ops.one(ops.patches(x, size, spec.patch), "patch")
     # The first row of the table is the class token itself: a row of zeros is put before the patches.
     x, d = ops.add(ops.pad(x, 1, 1, 0), ops.param("position")), None
+    left: list[Array] = []  # by the last layers, where several are asked for
     for i in range(spec.layers):
         x, d = _block(ops, spec, f"layers.{i}.", x, d)
+        if i >= spec.layers - spec.kept:
+            x, d = ops.add(x, d), None
+            left.append(x)
+    if spec.depths is not None:
+        return _several(ops, spec, spec.depths, left)
     x = x if d is None else ops.add(x, d)
     if spec.classes is not None:
         x = ops.pad(x, 1, 0, 1 - spec.rows)
@@ -129,6 +168,21 @@ def vit(ops: Composed[Array], spec: VitSpec, image: Array) -> dict[str, Array]:
     if spec.classes is None:
         return {"features": x}
     return {"logits": ops.reshape(ops.one(x, "head"), -1, spec.classes)}
+
+
+def _several(
+    ops: Composed[Array], spec: VitSpec, depths: Depths, left: list[Array]
+) -> dict[str, Array]:
+    """What the last layers leave -> the outputs, by the names of ports."""
+    mean = ops.mul(reduce(ops.add, left[-depths.mean :]), 1 / depths.mean)
+    chosen = (*left[: -depths.earlier - 2 : -1], mean)  # the last one's first
+    rows = [ops.pad(x, 1, -1, 0) for x in chosen]
+    return dict(zip((port.name for port in spec.outputs), rows, strict=True))
+
+
+def _earlier(layers: int) -> str:
+    """The port of rows so many layers before the last."""
+    return f"earlier_{layers}"
 
 
 def _block(

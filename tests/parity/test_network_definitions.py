@@ -13,7 +13,7 @@ from networks import LAYER, NETWORKS, inputs_of
 from edge.net import NetSpec
 from edge.nn.networks import define
 from edge.nn.projector import ProjectorSpec
-from edge.nn.vit import VitSpec
+from edge.nn.vit import Depths, VitSpec
 from edge.spec import Norm
 from edge_runtimes.reference.net import NumpyNetOps
 
@@ -37,9 +37,13 @@ def shaken(model: Any) -> State:
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
-def run(spec: NetSpec, weights: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> Any:
+def outputs(spec: NetSpec, weights: State, inputs: State) -> Mapping[str, Any]:
     assert {name: w.shape for name, w in weights.items()} == spec.config.shapes()
-    (out,) = define(NumpyNetOps(weights.__getitem__), spec, **inputs).values()
+    return define(NumpyNetOps(weights.__getitem__), spec, **inputs)
+
+
+def run(spec: NetSpec, weights: State, inputs: State) -> Any:
+    (out,) = outputs(spec, weights, inputs).values()
     return out
 
 
@@ -121,25 +125,47 @@ def test_plain_vit_is_transformers() -> None:
     agree(run(spec, weights, inputs), model(channels_first(inputs["image"])).logits)
 
 
-@pytest.mark.parametrize("last", [True, False], ids=["normed", "raw"])
-def test_dinov2_is_transformers(last: bool) -> None:
-    _, config = spec_of("dinov2")
-    config = replace(config, grid=(4, 4), ffn_width=32, last=config.last if last else None)
-    spec = NetSpec(kind="vit", config=config)
+def dinov2(config: VitSpec) -> tuple[Any, State]:
+    """transformers' model, and its weights by our names."""
     fields = vit_config(config, patch_size=config.patch, mlp_ratio=2, image_size=config.image[0])
     model = transformers.Dinov2Model(transformers.Dinov2Config(**fields))
     state = shaken(model)
     own = {"attn.norm": "norm1", "mlp.norm": "norm2"}
     own |= {"attn.scale": "layer_scale1.lambda1", "mlp.scale": "layer_scale2.lambda1"}
-    weights = {
+    return model, {
         **begins(state, "embeddings."),
         **layers(state, config, "encoder.layer", ATTENTION | MLP | own),
-        **(ends(state, norm="layernorm") if last else {}),
+        **(ends(state, norm="layernorm") if config.last else {}),
     }
-    inputs = inputs_of(spec)
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["normed", "raw"])
+def test_dinov2_is_transformers(last: bool) -> None:
+    _, config = spec_of("dinov2")
+    config = replace(config, grid=(4, 4), ffn_width=32, last=config.last if last else None)
+    spec, inputs = NetSpec(kind="vit", config=config), inputs_of(NetSpec(kind="vit", config=config))
+    model, weights = dinov2(config)
     out = model(channels_first(inputs["image"]), output_hidden_states=True)
     want = out.last_hidden_state if last else out.hidden_states[-1]
     agree(run(spec, weights, inputs), want)
+
+
+@pytest.mark.parametrize(("earlier", "mean"), [(1, 1), (2, 4), (3, 2)])
+def test_several_depths_are_transformers(earlier: int, mean: int) -> None:
+    """Of each layer what it leaves, before the norm of all, and never the class's row."""
+    _, config = spec_of("dinov2, several depths")
+    depths = Depths(earlier=earlier, mean=mean)
+    config = replace(config, grid=(4, 4), ffn_width=32, layers=5, depths=depths)
+    spec, inputs = NetSpec(kind="vit", config=config), inputs_of(NetSpec(kind="vit", config=config))
+    model, weights = dinov2(config)
+    out = model(channels_first(inputs["image"]), output_hidden_states=True).hidden_states
+    rows = [x[:, 1:] for x in out]
+    want = {"features": rows[-1], **{f"earlier_{i}": rows[-1 - i] for i in range(1, earlier + 1)}}
+    want["mean"] = torch.stack(rows[-mean:]).mean(0)
+    got = outputs(spec, weights, inputs)
+    assert list(got) == list(want)
+    for name, found in got.items():
+        agree(found, want[name])
 
 
 @pytest.mark.parametrize("name", ["internvit-300m", "internvit-6b"])

@@ -87,6 +87,25 @@ def test_numbers_that_make_no_network_are_refused(change: dict[str, Any], proble
         read_spec(Config(data, "edge.json"))
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"depths": {"earlier": 3, "mean": 1}}, "3 layers before the last"),
+        ({"depths": {"earlier": 1, "mean": 0}}, "mean"),
+        ({"depths": {"earlier": 1, "mean": 4}}, "a mean of 4, of 3"),
+        ({"depths": {"earlier": 0, "mean": 1}}, "earlier"),
+        ({"depths": {"mean": 1}}, "earlier"),
+        ({"classes": 5}, "several layers"),
+        ({"last": {"eps": 1e-6, "kind": "layer"}}, "several layers"),
+    ],
+)
+def test_depths_that_no_layers_have_are_refused(change: dict[str, Any], problem: str) -> None:
+    data = written(NETWORKS["dinov2, several depths"])
+    data["config"] |= change
+    with pytest.raises(Damaged, match=problem):
+        read_spec(Config(data, "edge.json"))
+
+
 @pytest.mark.parametrize("change", [{"kind": "os"}, {"kind": "networks"}, {"config": None}])
 def test_only_networks_that_there_are_can_be_read(change: dict[str, Any]) -> None:
     with pytest.raises(Damaged, match="no network"):
