@@ -47,14 +47,15 @@ class Port:
     """An input or an output: a text in its shape stands for a size that each call may choose.
 
     `values`: which numbers it takes. A mask is ones and then zeros along its last axis, at least one of
-    them; counts are whole, as floats; those of a signal are small or large beside all of it, not beside those
-    of their row.
+    them; those of a signal are small or large beside all of it, not beside those
+    of their row. `below`: integers are numbers of something of which there are so many, as a size says.
     """
 
     name: str
     type: Literal["float", "int"] = "float"
     shape: tuple[int | str, ...]
-    values: Literal["any", "mask", "positive", "count", "signal"] = "any"
+    values: Literal["any", "mask", "positive", "signal"] = "any"
+    below: str | None = None
 
 
 class NetConfig(Protocol):

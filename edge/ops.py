@@ -195,6 +195,10 @@ class NetOps(SharedOps[Array], Protocol[Array]):
         """A table [N, D] for each of the batch: [B, N, D], B as of `like`."""
         ...
 
+    def as_many(self, x: Array, like: Array) -> Array:
+        """Of a table [N, D] as many rows as `like` [B, T, C] has: [T, D]."""
+        ...
+
     def take(self, x: Array, rows: Array) -> Array:
         """Rows by number: x [B, N, D], rows [B, K] of integers -> [B, K, D]."""
         ...

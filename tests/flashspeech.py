@@ -198,15 +198,10 @@ class Slow:
     def duration(self, hidden: Any, rows: Any) -> dict[str, Any]:
         return self.predictor(hidden, rows, "duration_predictor")
 
-    def pitch(self, hidden: Any, durations: Any, rows: Any, frames: int) -> dict[str, Any]:
+    def pitch(self, hidden: Any, alignment: Any, rows: Any, frames: int) -> dict[str, Any]:
         import torch
 
-        every = [
-            hidden[i] for i, count in enumerate(durations.int().tolist()) for _ in range(count)
-        ]
-        x = torch.zeros(frames, hidden.shape[1], dtype=torch.float64)
-        for i, row in enumerate(every[:frames]):
-            x[i] = row
+        x = torch.stack([hidden[int(alignment[i])] for i in range(frames)])
         return {**self.predictor(x, rows, "pitch_predictor"), "repeated": x}
 
     def condition(self, repeated: Any, log_pitch: Any) -> dict[str, Any]:

@@ -219,6 +219,7 @@ def _moving() -> list[Case]:
         Case("pad, cut", one(lambda ops, x: ops.pad(x, 1, -1, -2)), {"x": X}),
         Case("pad, both", one(lambda ops, x: ops.pad(x, 2, -3, 2)), {"x": MAP}),
         Case("spread", one(lambda ops, x: ops.add(x, ops.spread(ops.param("t"), x))), {"x": X}, table),
+        Case("as many", one(lambda ops, x: ops.add(x, ops.as_many(ops.param("u"), x))), {"x": X}, {"u": random(9, 8)}),
         Case("take", lambda ops, x, y: {"out": ops.take(x, y)}, {"x": X, "y": array([[4, 0, 4], [1, 2, 0]], np.int32)}),
         Case("top_k", one(lambda ops, x: ops.top_k(x, 3)[0]), {"x": random(2, 9)}),
         Case("top_k, taken", two(lambda ops, x, y: ops.take(y, ops.top_k(x, 3)[1])), {"x": random(2, 5), "y": X}),

@@ -209,8 +209,8 @@ def flashspeech(fields: Mapping[str, Any]) -> tuple[State, Mapping[str, Referenc
         "prompt": lambda prompt, **_: one.prompt(prompt),
         "phonemes": lambda phonemes, style, **_: one.phonemes(phonemes.int(), style),
         "duration": lambda hidden, rows, **_: one.duration(hidden, rows),
-        "pitch": lambda hidden, rows, durations, frame_mask, **_: one.pitch(
-            hidden, durations, rows, len(frame_mask)
+        "pitch": lambda hidden, rows, alignment, frame_mask, **_: one.pitch(
+            hidden, alignment, rows, len(frame_mask)
         ),
         "condition": lambda repeated, log_pitch, **_: one.condition(repeated, log_pitch),
         "denoiser": lambda latent, sigma, condition, tokens, **_: one.denoiser(

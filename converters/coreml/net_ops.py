@@ -175,6 +175,13 @@ class MilNetOps(Emitter, Composed[Var]):
         table = mb.expand_dims(x=x, axes=[0])
         return mb.tile(x=table, reps=[batch, *[1] * len(x.shape)])
 
+    def as_many(self, x: Var, like: Var) -> Var:
+        if not is_symbolic(like.shape[1]):
+            return mb.slice_by_size(x=x, begin=[0, 0], size=[like.shape[1], x.shape[1]])
+        rows = mb.slice_by_size(x=mb.shape(x=like), begin=[1], size=[1])
+        size = mb.concat(values=[rows, [x.shape[1]]], axis=0)
+        return mb.slice_by_size(x=x, begin=[0, 0], size=size)
+
     def take(self, x: Var, rows: Var) -> Var:
         rows = mb.tile(x=mb.expand_dims(x=rows, axes=[2]), reps=[1, 1, x.shape[-1]])  # [B, K, D]
         return mb.gather_along_axis(x=x, indices=rows, axis=1)

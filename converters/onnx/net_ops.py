@@ -175,6 +175,10 @@ class OnnxNetOps(Emitter, Composed[ir.Value]):
             "Expand", [x, self._op("Concat", [shape, self._numbers(1, 1)], {"axis": 0})]
         )
 
+    def as_many(self, x: ir.Value, like: ir.Value) -> ir.Value:
+        rows = self._op("Shape", [like], {"start": 1, "end": 2})
+        return self._op("Slice", [x, self._numbers(0), rows, self._numbers(0)])
+
     def take(self, x: ir.Value, rows: ir.Value) -> ir.Value:
         places = self._op("Cast", [rows], {"to": ir.DataType.INT64})
         places = self._op("Unsqueeze", [places, self._numbers(-1)])  # [B, K, 1]

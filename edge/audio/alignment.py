@@ -80,6 +80,11 @@ def _path(likely: F64) -> tuple[I64, float]:
     return path, float(score[path[-1]])
 
 
+def by_frame(frames: I64) -> I64:
+    """Frames of each symbol [S] -> the symbol of each frame, by number: [T]."""
+    return np.repeat(np.arange(frames.size), frames)
+
+
 def spread(found: Aligned, silent: Sequence[bool], frames: int) -> I64:
     """How long each of some symbols lasts, of which the `silent` ones are no sounds: [S], `frames` in sum. Silence
     belongs to the silent symbols that stand there, the last of them; where none stands, to the sound before it.

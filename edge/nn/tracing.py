@@ -142,6 +142,10 @@ class ShapeOps(Composed[Shape]):
     def spread(self, x: Shape, like: Shape) -> Shape:
         return (like[0], *x)
 
+    def as_many(self, x: Shape, like: Shape) -> Shape:
+        assert like[1] <= x[0], f"{like[1]} rows of {x}"
+        return (like[1], *x[1:])
+
     def take(self, x: Shape, rows: Shape) -> Shape:
         return (*rows, x[-1])
 

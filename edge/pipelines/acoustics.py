@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.audio.alignment import by_frame
 from edge.audio.pitch import pitch
 from edge.audio.prompts import Prompting, as_prompt
 from edge.audio.sound import Sound
@@ -199,7 +200,7 @@ class Acoustics:
         mask = _ones(int(frames.sum()))
         found = self.nets["pitch"](
             hidden=hidden,
-            durations=frames.astype(np.float32)[None],
+            alignment=by_frame(frames)[None],
             frame_mask=mask,
             rows=voice.rows,
             prompt_mask=_ones(_rows(voice)),

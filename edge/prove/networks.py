@@ -135,7 +135,7 @@ def seeded(spec: NetSpec, sizes: Mapping[str, int], seed: int) -> dict[str, AnyA
     def made(port: Port) -> AnyArray:
         shape = [n if isinstance(n, int) else sizes[n] for n in port.shape]
         if port.type == "int":
-            return rng.integers(0, 2, shape)
+            return rng.integers(0, 2 if port.below is None else sizes[port.below], shape)
         return SEEDED[port.values](rng, shape).astype(np.float32)
 
     return {port.name: made(port) for port in spec.config.inputs}
@@ -151,7 +151,6 @@ SEEDED: Mapping[str, Callable[[np.random.Generator, list[int]], AnyArray]] = {
     "signal": lambda rng, shape: rng.standard_normal(shape),
     "mask": _mask,
     "positive": lambda rng, shape: np.exp(rng.standard_normal(shape)),
-    "count": lambda rng, shape: rng.integers(0, 4, shape),
 }
 
 

@@ -137,6 +137,9 @@ class MlxNetOps(SharedMlxOps, Composed[mx.array]):
     def spread(self, x: mx.array, like: mx.array) -> mx.array:
         return mx.broadcast_to(x, (like.shape[0], *x.shape))
 
+    def as_many(self, x: mx.array, like: mx.array) -> mx.array:
+        return x[: like.shape[1]]
+
     def take(self, x: mx.array, rows: mx.array) -> mx.array:
         return mx.take_along_axis(x, rows[:, :, None], axis=1)
 

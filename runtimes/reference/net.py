@@ -170,6 +170,9 @@ class NumpyNetOps(Composed[AnyArray]):
     def spread(self, x: F32, like: F32) -> F32:
         return np.broadcast_to(x, (like.shape[0], *x.shape))
 
+    def as_many(self, x: F32, like: F32) -> F32:
+        return x[: like.shape[1]]
+
     def take(self, x: F32, rows: I64) -> F32:
         return np.take_along_axis(x, rows[:, :, None], axis=1)
 

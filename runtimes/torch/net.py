@@ -169,6 +169,9 @@ class TorchNetOps(SharedOps, Composed[Tensor]):
     def spread(self, x: Tensor, like: Tensor) -> Tensor:
         return x.expand(len(like), *x.shape)
 
+    def as_many(self, x: Tensor, like: Tensor) -> Tensor:
+        return x[: like.shape[1]]
+
     def take(self, x: Tensor, rows: Tensor) -> Tensor:
         return x.gather(1, rows.long()[:, :, None].expand(-1, -1, x.shape[-1]))
 

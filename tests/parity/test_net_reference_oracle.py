@@ -313,6 +313,7 @@ def test_what_is_moved_and_counted() -> None:
     for got, part in zip(parts, double(MAP).split([1, 3, 2], dim=1), strict=True):
         same(got, part)
     same(made.spread(X[0], MAP), double(X[0]).repeat(2, 1, 1))
+    same(made.as_many(random(9, 8), X), double(random(9, 8))[:5])
     same(made.reshape(MAP, 0, -1, 4), double(MAP).view(2, -1, 4))
 
 

@@ -380,7 +380,10 @@ def test_a_line_is_what_its_networks_make_of_it(oracle: Speech) -> None:
     np.testing.assert_array_equal(acoustics.frames(line, hidden, voice, how, noises), frames)
     mask = np.ones((1, int(frames.sum())))
     high = nets["pitch"](
-        hidden=hidden, durations=frames[None].astype(np.float32), frame_mask=mask, **prompt
+        hidden=hidden,
+        alignment=np.array([[i for i, n in enumerate(frames) for _ in range(n)]]),
+        frame_mask=mask,
+        **prompt,
     )
     said = nets["condition"](
         repeated=high["repeated"], log_pitch=refined("pitch", high, mask), frame_mask=mask

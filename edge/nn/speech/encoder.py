@@ -9,11 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from edge.net import Size
 from edge.nn.composed import Composed
-from edge.nn.speech.blocks import angles, attend, attention_shapes, check, check_heads, columns
+from edge.nn.speech.blocks import attend, attention_shapes, check, check_heads, columns
 from edge.nn.weights import LAYER, matrix, norm
 from edge.ops import Array
-from edge.typing import Shape
+from edge.typing import F32, Shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +53,16 @@ def norm_shapes(name: str, width: int, *, styled: bool) -> dict[str, Shape]:
 
 
 def encoder(
-    ops: Composed[Array], spec: EncoderSpec, x: Array, mask: Array, style: Array | None = None
+    ops: Composed[Array],
+    spec: EncoderSpec,
+    size: Size,
+    x: Array,
+    mask: Array,
+    style: Array | None = None,
 ) -> Array:
-    """x [B, T, D], mask [B, T], style [B, 1, D] -> [B, T, D], zero in rows that do not count."""
+    """x [B, T, D], mask [B, T], style [B, 1, D] -> [B, T, D], zero in rows that do not count. `size`: what T is."""
     keep = columns(ops, mask)
-    x = ops.add(x, _positions(ops, spec, mask))
+    x = ops.add(x, _positions(ops, spec, size, x))
     for i in range(spec.layers):
         at = f"layers.{i}."
         h = _normed(ops, f"{at}attn.norm", spec.width, x, style)
@@ -75,12 +81,21 @@ def _normed(ops: Composed[Array], name: str, width: int, x: Array, style: Array 
     return ops.add(ops.mul(ops.norm(x, None, LAYER), scale), shift)
 
 
-def _positions(ops: Composed[Array], spec: EncoderSpec, mask: Array) -> Array:
-    """Sines and cosines in turn: [B, T, D], or [D]."""
+def _positions(ops: Composed[Array], spec: EncoderSpec, size: Size, x: Array) -> Array:
+    """Sines and cosines in turn: [T, D], or [D]. From a table, since in half precision a product with a frequency is
+    half a radian off at row 1,000.
+    """
     width = spec.width
     if spec.positions == "first":
         first = np.tile(np.array([0, 1], np.float32), width // 2)
         return ops.const(f"first.{width}", (width,), lambda: first)
-    at = columns(ops, ops.pair("add", ops.cumsum(mask), -1.0))
-    pairs = [ops.reshape(part, 0, -1, width // 2, 1) for part in angles(ops, at, width, ends=False)]
-    return ops.reshape(ops.concat(*pairs), 0, -1, width)
+    key = f"positions.{size.most}.{width}"
+    return ops.as_many(ops.const(key, (size.most, width), lambda: positions(size.most, width)), x)
+
+
+def positions(rows: int, width: int) -> F32:
+    """[rows, width] (arXiv 1706.03762)."""
+    turned = np.outer(np.arange(rows), 1e4 ** (-np.arange(0, width, 2) / width))
+    return (
+        np.stack([np.sin(turned), np.cos(turned)], axis=-1).reshape(rows, width).astype(np.float32)
+    )

@@ -48,7 +48,8 @@ def phoneme_encoder(
     ops: Composed[Array], spec: PhonemeSpec, phonemes: Array, phoneme_mask: Array, style: Array
 ) -> dict[str, Array]:
     """phonemes [B, P], phoneme_mask [B, P], style [B, 1, D] -> hidden [B, P, D]."""
-    return {"hidden": encoder(ops, spec.encoder, ops.embed("table", phonemes), phoneme_mask, style)}
+    rows = ops.embed("table", phonemes)
+    return {"hidden": encoder(ops, spec.encoder, PHONEMES, rows, phoneme_mask, style)}
 
 
 NETWORK = Network(PhonemeSpec, phoneme_encoder)

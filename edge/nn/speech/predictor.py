@@ -21,7 +21,6 @@ from edge.nn.speech.blocks import (
     check_heads,
     columns,
 )
-from edge.nn.speech.regulator import regulate
 from edge.nn.weights import LAYER, matrix, norm
 from edge.ops import Array
 from edge.typing import Shape
@@ -29,8 +28,8 @@ from edge.typing import Shape
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictorSpec:
-    """`attention_every`: of so many layers the first sees the prompt. `of_frames`: phonemes are repeated by
-    their durations first, and each frame has its number.
+    """`attention_every`: of so many layers the first sees the prompt. `of_frames`: each frame has its number, and
+    the row of its phoneme (length regulation, arXiv 1905.09263).
     """
 
     width: int
@@ -50,7 +49,7 @@ class PredictorSpec:
     def inputs(self) -> tuple[Port, ...]:
         own = (
             (
-                Port(name="durations", shape=("batch", "phonemes"), values="count"),
+                Port(name="alignment", type="int", shape=("batch", "frames"), below="phonemes"),
                 Port(name="frame_mask", shape=("batch", "frames"), values="mask"),
             )
             if self.of_frames
@@ -99,20 +98,20 @@ def predictor(
     rows: Array,
     prompt_mask: Array,
     phoneme_mask: Array | None = None,
-    durations: Array | None = None,
+    alignment: Array | None = None,
     frame_mask: Array | None = None,
 ) -> dict[str, Array]:
-    """hidden [B, P, D], rows [B, R, D], prompt_mask [B, R], and phoneme_mask [B, P], or durations [B, P] and
-    frame_mask [B, N] -> log [B, N], log(1 + what is predicted); features [B, N, D], which it is a product of;
-    of frames also repeated [B, N, D], the rows that they are.
+    """hidden [B, P, D], rows [B, R, D], prompt_mask [B, R], and phoneme_mask [B, P], or frame_mask [B, N] and
+    alignment [B, N], the number of each frame's phoneme -> log [B, N], log(1 + what is predicted); features [B, N, D],
+    which it is a product of; of frames also repeated [B, N, D], the rows that they are.
     """
     mask = frame_mask if spec.of_frames else phoneme_mask
     assert mask is not None
     if spec.of_frames:
-        assert durations is not None
-        hidden = regulate(ops, hidden, durations, mask)
+        assert alignment is not None
+        hidden = ops.take(hidden, alignment)
     keep, side = columns(ops, mask), spec.kernel // 2
-    x = ops.mul(hidden, keep)
+    x = hidden = ops.mul(hidden, keep)
     for i in range(spec.layers):
         at, before = f"layers.{i}.", x
         if spec.attends(i):

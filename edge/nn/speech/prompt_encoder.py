@@ -65,7 +65,7 @@ def prompt_encoder(
     ops: Composed[Array], spec: PromptSpec, prompt: Array, prompt_mask: Array
 ) -> dict[str, Array]:
     """prompt [B, R, C], prompt_mask [B, R] -> rows [B, R, D], tokens [B, N, D], style [B, 1, D]."""
-    rows = encoder(ops, spec.encoder, ops.one(prompt, "input"), prompt_mask)
+    rows = encoder(ops, spec.encoder, PROMPT, ops.one(prompt, "input"), prompt_mask)
     queries = ops.spread(ops.param("queries"), rows)
     count = ops.fold(columns(ops, prompt_mask), "sum", 1)
     return {

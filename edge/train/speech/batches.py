@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from edge.audio.alignment import by_frame
 from edge.data.utterances import Utterance, Utterances
 from edge.errors import EdgeError
 from edge.train.speech.recipe import UtterancesTable
@@ -37,13 +38,14 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Examples of any lengths, zero where there is nothing: phonemes, durations [B, P], log_pitch [B, T], latent
-    [B, T, C], prompt [B, R, C], and of each kind a mask [B, …].
+    """Examples of any lengths, zero where there is nothing: phonemes, durations [B, P], alignment, log_pitch [B, T],
+    latent [B, T, C], prompt [B, R, C], and of each kind a mask [B, …].
     """
 
     phonemes: I64
     phoneme_mask: F32
     durations: F32
+    alignment: I64
     frame_mask: F32
     log_pitch: F32
     latent: F32
@@ -176,6 +178,7 @@ def padded(examples: Sequence[Example]) -> Batch:
         phonemes=_filled([one.symbols for one in examples]).astype(np.int64),
         phoneme_mask=_masks([len(one.symbols) for one in examples]),
         durations=_filled([one.frames.astype(np.float32) for one in examples]),
+        alignment=_filled([by_frame(one.frames) for one in examples]).astype(np.int64),
         frame_mask=_masks([len(one.latent) for one in examples]),
         log_pitch=_filled([one.log_pitch for one in examples]),
         latent=_filled([one.latent for one in examples]),

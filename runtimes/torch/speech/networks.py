@@ -25,6 +25,7 @@ class Batch:
     phonemes: torch.Tensor
     phoneme_mask: torch.Tensor
     durations: torch.Tensor
+    alignment: torch.Tensor
     frame_mask: torch.Tensor
     log_pitch: torch.Tensor
     latent: torch.Tensor
@@ -81,7 +82,7 @@ class Networks:
         high = self.call(
             "pitch",
             hidden=hidden,
-            durations=batch.durations,
+            alignment=batch.alignment,
             frame_mask=batch.frame_mask,
             **looked,
         )

@@ -44,7 +44,15 @@ def timed(
     if not frames.sum():
         frames = torch.ones_like(frames)
     silent = torch.zeros(1, min(int(frames.sum()), MOST), device=device)
-    batch = replace(batch, durations=frames, frame_mask=torch.ones_like(silent), log_pitch=silent)
+    batch = replace(
+        batch,
+        durations=frames,
+        alignment=torch.arange(frames.shape[1], device=device).repeat_interleave(frames[0].long())[
+            None, :MOST
+        ],
+        frame_mask=torch.ones_like(silent),
+        log_pitch=silent,
+    )
     seen = networks.seen(batch)
     given = (seen.pitch_features, batch.frame_mask)
     high = seen.log_pitch + alpha * _added(networks, "pitch_refiner", *given, rng, alpha)
