@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edge.typing import U8
+from edge.vision.boxes import Box
 from edge.vision.pictures import need_pillow
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 Shape = Literal["circle", "square", "triangle"]
 _NO_INK = (None, 0, 0)
 _LARGE = 512  # pixels, of which the parts are whole enough
