@@ -51,6 +51,10 @@ NETWORKS = {
         kind="projector",
         config=ProjectorSpec(side=4, channels=8, width=12, norm=Norm(eps=1e-5, kind="layer")),
     ),
+    "groma's bridge": NetSpec(
+        kind="projector",
+        config=ProjectorSpec(side=4, channels=8, width=12, order="columns", class_row=False),
+    ),
     "consistency": NetSpec(
         kind="consistency",
         config=ConsistencySpec(

@@ -327,6 +327,23 @@ def test_projector_is_plain_torch(order: Any) -> None:
     agree(run(spec, weights, inputs), model(x.reshape(2, 4, 32)))
 
 
+def test_gromas_bridge_is_plain_torch() -> None:
+    """Its four patches are taken column by column: upper left, lower left, upper right, lower right."""
+    spec = NETWORKS["groma's bridge"]
+    model = torch.nn.Sequential(torch.nn.Linear(32, 12), torch.nn.GELU(), torch.nn.Linear(12, 12))
+    state = shaken(model)
+    weights = {
+        f"{ours}{end}": state[f"{theirs}.{part}"]
+        for ours, theirs in {"up": "0", "down": "2"}.items()
+        for end, part in (("", "weight"), (".bias", "bias"))
+    }
+    inputs = inputs_of(spec)
+    grid = torch.tensor(inputs["features"]).unflatten(1, (4, 4))
+    corners = ((0, 0), (1, 0), (0, 1), (1, 1))
+    x = torch.cat([grid[:, down::2, across::2] for down, across in corners], -1)
+    agree(run(spec, weights, inputs), model(x.flatten(1, 2)))
+
+
 def test_the_proof_can_fail() -> None:
     """One number of a network changed, and it is another."""
     spec, config = spec_of("catlip")
