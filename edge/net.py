@@ -41,6 +41,16 @@ class Size:
             raise EdgeError(f"{self.name} is {wanted}", fix=f"give {self.least} to {self.most}")
         return next(step for step in steps if step >= wanted)
 
+    def pieces(self, count: int) -> tuple[int, ...]:
+        """How many each of several calls takes, which together take so many: its largest step that fits, so
+        that nothing is padded.
+        """
+        out, steps = list[int](), (*self.steps, self.most) if self.steps else ()
+        while count > sum(out):
+            left = count - sum(out)
+            out.append(max((s for s in steps if s <= left), default=min(left, self.most)))
+        return tuple(out)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Port:

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from networks import NETWORKS, inputs_of, weights_of
 
 from edge.errors import Damaged, EdgeError
 from edge.files.config import Config
-from edge.net import NetSpec, Port, Size, sizes_of
+from edge.net import NetSpec, Port, Size, batch_of, sizes_of
+from edge.nn.batches import in_slices
 from edge.nn.networks import define, networks, read_spec
 from edge.nn.tracing import traced
 from edge.protocols import Net
@@ -44,13 +47,15 @@ def test_shapes_are_those_that_numpy_makes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_one_of_a_batch_is_as_if_it_were_alone(name: str) -> None:
+    """Of regions of one picture, which are no batch, as well."""
     spec, weights = NETWORKS[name], weights_of(NETWORKS[name])
     ops, inputs = NumpyNetOps(weights.__getitem__), inputs_of(NETWORKS[name], batch=3)
     whole = define(ops, spec, **inputs)
-    for i in range(3):
-        alone = define(ops, spec, **{key: x[i : i + 1] for key, x in inputs.items()})
-        for key, out in alone.items():
-            np.testing.assert_allclose(out[0], whole[key][i], atol=1e-5)
+    batch = Size(name=batch_of(spec.config) or spec.config.sizes[0].name, most=1)
+    alone = in_slices(spec.config, lambda given: define(ops, spec, **given), inputs, batch)
+    assert alone.keys() == whole.keys()
+    for key, out in alone.items():
+        np.testing.assert_allclose(out, whole[key], atol=1e-5)
 
 
 def written(spec: NetSpec) -> dict[str, Any]:
@@ -146,6 +151,23 @@ def test_what_would_be_two_things_in_one_graph_is_refused(config: Numbers, probl
 def test_sizes_are_checked(least: int, most: int, steps: tuple[int, ...]) -> None:
     with pytest.raises(Damaged, match="size n"):
         Size(name="n", least=least, most=most, steps=steps)
+
+
+@given(
+    count=st.integers(0, 300),
+    most=st.integers(1, 40),
+    steps=st.sets(st.integers(1, 40)),
+)
+def test_pieces_are_all_and_none_is_larger_than_a_call(
+    count: int, most: int, steps: set[int]
+) -> None:
+    size = Size(name="n", most=most, steps=tuple(sorted(s for s in steps if s <= most)))
+    pieces = size.pieces(count)
+    assert sum(pieces) == count
+    assert list(pieces) == sorted(pieces, reverse=True)
+    assert all(1 <= piece <= most for piece in pieces)
+    assert not size.steps or set(pieces[:-1]) <= {*size.steps, most}
+    assert count < most or pieces[0] == most
 
 
 def test_a_call_chooses_sizes_by_its_inputs() -> None:
