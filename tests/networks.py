@@ -6,6 +6,8 @@ import numpy as np
 
 from edge.net import NetSpec
 from edge.nn.projector import ProjectorSpec
+from edge.nn.regions.region_encoder import RegionEncoderSpec
+from edge.nn.regions.region_maps import RegionMapsSpec
 from edge.nn.speech.consistency import ConsistencySpec
 from edge.nn.speech.convnext import ConvNextSpec
 from edge.nn.speech.dac import DacSpec
@@ -54,6 +56,13 @@ NETWORKS = {
     "groma's bridge": NetSpec(
         kind="projector",
         config=ProjectorSpec(side=4, channels=8, width=12, order="columns", class_row=False),
+    ),
+    "region maps": NetSpec(
+        kind="region_maps", config=RegionMapsSpec(side=4, channels=8, rounds=2, groups=4)
+    ),
+    "region encoder": NetSpec(
+        kind="region_encoder",
+        config=RegionEncoderSpec(side=4, channels=8, width=12, bins=5, inner=16, place=6),
     ),
     "consistency": NetSpec(
         kind="consistency",

@@ -1,6 +1,7 @@
 """What families of vision towers share: their fields, and weights that are made of tensors of other shapes."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -64,16 +65,16 @@ def labels(config: Config) -> int:
     return config.integer("num_labels", 2 if named is None else len(named.data))
 
 
-def kernel(tensor: str, *, columns: Callable[[VitSpec], tuple[int, int, int]]) -> Made:
+def kernel(tensor: str, *, columns: Callable[[Any], tuple[int, int, int]]) -> Made:
     """A convolution whose stride is its kernel, as a matrix over channels-last patches. `columns`: its
     outputs, inputs and side.
     """
 
-    def stored(spec: VitSpec, _weight: Shape) -> tuple[Shape, ...]:
+    def stored(spec: Any, _weight: Shape) -> tuple[Shape, ...]:
         out, into, side = columns(spec)
         return ((out, into, side, side),)
 
-    def parts(spec: VitSpec, weight: F32) -> tuple[F32, ...]:
+    def parts(spec: Any, weight: F32) -> tuple[F32, ...]:
         out, into, side = columns(spec)
         return (weight.reshape(out, side, side, into).transpose(0, 3, 1, 2),)
 

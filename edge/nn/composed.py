@@ -137,8 +137,9 @@ class Composed(NetOps[Array], Protocol[Array]):
         x1, y1, x2, y2 = self.split(boxes, 1, 1, 1, 1)
         across = self._bins(x1, x2, count=width, bins=bins, samples=samples)  # [N, bins, W]
         down = self._bins(y1, y2, count=height, bins=bins, samples=samples)
-        seen = self.matmul(down, self.reshape(x, 0, height, width * channels))  # [N, bins, W C]
-        seen = self.reshape(seen, 0, bins, width, channels)
+        down = self.reshape(down, 1, -1, height)  # one product, which reads the map once
+        seen = self.matmul(down, self.reshape(x, 1, height, width * channels))  # [1, N bins, W C]
+        seen = self.reshape(seen, -1, bins, width, channels)
         return self.matmul(self.reshape(across, 0, 1, bins, width), seen)
 
     def experts(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from net_cases import random
+from slow_regions import BOXES, aligned
 
 from edge.nn.resizing import Rule
 from edge.ops import Act
@@ -215,34 +216,27 @@ def test_samples(size: tuple[int, int], heads: int, seed: int) -> None:
     same(got, torch.cat(out, -1), 2e-6)
 
 
-def pixel(image: np.ndarray, y: float, x: float) -> np.ndarray:
-    """The rule of Mask R-CNN's authors: zero more than a pixel outside, else at the edge."""
-    height, width, channels = image.shape
-    if y < -1 or y > height or x < -1 or x > width:
-        return np.zeros(channels)
-    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
-    top, left = int(y), int(x)
-    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
-    down, across = y - top, x - left
-    high = image[top, left] * (1 - across) + image[top, right] * across
-    low = image[bottom, left] * (1 - across) + image[bottom, right] * across
-    return high * (1 - down) + low * down
-
-
-BOXES = [[0.5, 1, 3, 4], [3, 4, 1, 0.5], [-3, -3, 2, 2], [2, 2, 2, 2], [3, 5, 9, 9], [-9, 0, -5, 3]]
-
-
 def test_regions() -> None:
-    image, bins, samples = MAP[0].astype(np.float64), 3, 2
-    want = np.zeros((len(BOXES), bins, bins, 8))
-    for n, (x1, y1, x2, y2) in enumerate(BOXES):
-        wide, high = (x2 - x1) / bins, (y2 - y1) / bins
-        for i, j, a, b in np.ndindex(bins, bins, samples, samples):
-            y = y1 - 0.5 + (i + (a + 0.5) / samples) * high
-            x = x1 - 0.5 + (j + (b + 0.5) / samples) * wide
-            want[n, i, j] += pixel(image, y, x) / samples**2
-    got = ops().roi_align(MAP[:1], np.float32(BOXES), size=(6, 4, 8), bins=bins, samples=samples)
+    want = aligned(MAP[0].astype(np.float64), BOXES, bins=3, samples=2)
+    got = ops().roi_align(MAP[:1], np.float32(BOXES), size=(6, 4, 8), bins=3, samples=2)
     same(got, double(want))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    boxes=st.lists(st.tuples(*[st.floats(-9, 13, width=32)] * 4), min_size=1, max_size=3),
+    bins=st.integers(1, 4),
+    samples=st.integers(1, 3),
+)
+def test_regions_of_any_place(boxes: list[tuple[float, ...]], bins: int, samples: int) -> None:
+    """Inverted, of no area, outside; but none where a last bit decides whether a sample counts."""
+    corners, shares = np.array(boxes), (np.arange(bins * samples) + 0.5) / (bins * samples)
+    at = corners[:, :2, None] - 0.5 + (corners[:, 2:] - corners[:, :2])[..., None] * shares
+    for ends in ((-1, -1), (4, 6)):
+        assume(np.abs(at - np.array(ends)[:, None]).min() > 1e-3)
+    want = aligned(MAP[0].astype(np.float64), boxes, bins=bins, samples=samples)
+    made = ops().roi_align(MAP[:1], np.float32(boxes), size=(6, 4, 8), bins=bins, samples=samples)
+    np.testing.assert_allclose(made, want, atol=1e-4)
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])
