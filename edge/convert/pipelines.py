@@ -74,13 +74,14 @@ def placed(
             f"{pipeline.name} has no network {unknown[0]!r}", fix=f"name {', '.join(known)}"
         )
     out = {}
-    for name in known:
+    for stage in pipeline.stages:
+        name = stage.name
         target, quant = parts.get(name, (options.target, None))
         own = options if name == TEXT else replace(options, **_OF_TEXT)
         out[name] = replace(
             own,
             target=target,
-            quant=quant or options.quant or pipeline.quant,
+            quant=quant or options.quant or stage.quant or pipeline.quant,
             stage=name,
             spliced=name == TEXT,
             overrides={

@@ -79,7 +79,8 @@ class Family:
 class Stage:
     """One network of several in a checkpoint. `prefix`: what names of its tensors begin with there; `within`:
     of names behind it the beginnings that are this network's, if not all; `config`: its own config.json, from
-    that of the whole; `given`: whether a checkpoint has it, where not every one has.
+    that of the whole; `given`: whether a checkpoint has it, where not every one has; `quant`: its recipe where none
+    is asked for, if it is not that of all.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Stage:
     config: Callable[[Config], Config]
     within: tuple[str, ...] = ()
     given: Callable[[Config], bool] | None = None
+    quant: str | None = None
 
     def own(self, tensor: str) -> str | None:
         """What this network calls a tensor, if it is one of its own."""
