@@ -5,7 +5,7 @@ the file's name, which is the family's.
 import importlib
 import json
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ import numpy as np
 
 Fields = Mapping[str, Any]
 State = Mapping[str, np.ndarray]
-Reference = Callable[
-    [np.ndarray], np.ndarray
-]  # its input, as pictures [B, H, W, 3] -> what it gives
+# Its input, as pictures [B, H, W, 3] -> what it gives: of several outputs each by its name.
+Reference = Callable[[np.ndarray], np.ndarray | Mapping[str, np.ndarray]]
 
 # Widths that divide into groups of 64, and a picture of sixteen patches.
 TINY: Fields = {
@@ -41,6 +40,7 @@ class Tower:
     """`made`: a config's fields -> tensors under published names, and the same network by code that is not
     ours. `variants`: other fields, by what they are. `published`: configs of published checkpoints, with
     their parameters. `port`: the name of the one input, and `given` numbers of the size that it takes.
+    `recipes`: those that it is proved in, on every target.
     """
 
     tiny: Fields
@@ -49,6 +49,7 @@ class Tower:
     published: Mapping[str, tuple[Fields, int]] = field(default_factory=dict)
     port: str = "image"
     given: Callable[[Fields], np.ndarray] = pictures
+    recipes: Sequence[str] = ("fp32", "fp16", "int8", "int4")
 
     def write(self, folder: Path, **changes: Any) -> Reference:
         """A checkpoint of random weights in a folder, and what it computes."""
