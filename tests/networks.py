@@ -6,6 +6,7 @@ import numpy as np
 
 from edge.net import NetSpec
 from edge.nn.projector import ProjectorSpec
+from edge.nn.regions.proposer import ProposerSpec
 from edge.nn.regions.region_encoder import RegionEncoderSpec
 from edge.nn.regions.region_maps import RegionMapsSpec
 from edge.nn.speech.consistency import ConsistencySpec
@@ -29,6 +30,17 @@ from edge.spec import Norm
 LAYER, RMS = Norm(eps=1e-6, kind="layer"), Norm(eps=1e-6)
 _VIT = VitSpec(grid=(4, 3), patch=3, width=16, layers=2, heads=2, ffn_width=24, norm=LAYER)
 _ENCODER = EncoderSpec(width=8, layers=2, heads=2, ffn_width=12, kernel=5)
+_PROPOSER = ProposerSpec(
+    grid=(4, 5),
+    channels=6,
+    width=16,
+    heads=2,
+    points=3,
+    encoder=2,
+    decoder=3,
+    ffn_width=12,
+    queries=7,
+)
 _PREDICTOR = PredictorSpec(width=8, layers=4, kernel=3, attention_every=3, heads=2)
 NETWORKS = {
     "vit": NetSpec(kind="vit", config=replace(_VIT, last=LAYER, classes=5)),
@@ -64,6 +76,11 @@ NETWORKS = {
         kind="region_encoder",
         config=RegionEncoderSpec(side=4, channels=8, width=12, bins=5, inner=16, place=6),
     ),
+    "proposer": NetSpec(kind="proposer", config=_PROPOSER),
+    "proposer, groma's": NetSpec(
+        kind="proposer", config=replace(_PROPOSER, powers=(0.4, 0.6), follows=False)
+    ),
+    "proposer, long": NetSpec(kind="proposer", config=replace(_PROPOSER, grid=(51, 2), queries=9)),
     "consistency": NetSpec(
         kind="consistency",
         config=ConsistencySpec(
