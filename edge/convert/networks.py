@@ -38,9 +38,9 @@ from edge.vision.settings import LABELS, VisionSettings
 from edge.vision.wordnet import WordNet
 
 PREPARATION = "preprocessor_config.json"
-# What pixels are multiplied by first: few weights, of rows that divide into no groups, and the input's
-# whole range. So they stay floats unless a pattern says otherwise.
-FIRST = ("patch", "stem.?")
+# What pixels, or a box's numbers, are multiplied by first: few weights, of rows that divide into no groups, and the
+# input's whole range. So they stay floats unless a pattern says otherwise.
+FIRST = ("patch", "stem.?", "place.in")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import slow_regions as slow
 from networks import NETWORKS, inputs_of, weights_of
 from on_targets import TARGETS, on_numpy
 
-from edge.families import _regions as called
+from edge.families import families
 from edge.names import NameMap
 from edge.net import NetSpec
 from edge.nn.batches import in_slices
@@ -29,6 +29,7 @@ torch = pytest.importorskip("torch")
 CLOSE = 5e-6  # of the largest number
 Arrays = Mapping[str, np.ndarray]
 
+NAMES = {family.name: family.names for family in families()}
 MAPS, ENCODER = NETWORKS["region maps"], NETWORKS["region encoder"]
 # Middles and sizes, as shares of a picture: plain ones, read as corners inverted, of no area, outside in every
 # direction, of the whole picture, and larger than it.
@@ -84,7 +85,7 @@ def test_maps_are_those_of_the_published_code() -> None:
     state = slow.tensors(slow.maps_shapes(spec.channels, spec.levels, spec.rounds))
     inputs = inputs_of(MAPS, batch=2)
     wants = slow.maps(state, list(inputs.values()), spec.rounds, spec.groups)
-    weights = read(called.MAPS, MAPS, state)
+    weights = read(NAMES["groma_region_maps"], MAPS, state)
     made = define(NumpyNetOps(weights.__getitem__), MAPS, **inputs)
     for got, want in zip(made.values(), wants, strict=True):
         near(got, want.permute(0, 2, 3, 1).numpy())
@@ -101,7 +102,7 @@ def test_regions_are_those_of_the_published_code() -> None:
     spec, state, inputs = config(ENCODER), encoder_state(), given(12)
     maps = [inputs[f"map_{i}"][0] for i in range(spec.levels)]
     want = slow.encoded(state, maps, inputs["boxes"][0], bins=spec.bins, pixels=14 * spec.side)
-    weights = read(called.ENCODER, ENCODER, state)
+    weights = read(NAMES["groma_region_encoder"], ENCODER, state)
     ops = NumpyNetOps(weights.__getitem__)
     near(define(ops, ENCODER, **inputs)["rows"][0], want.numpy())
     for changed in (1.0, 1.9):
@@ -155,12 +156,12 @@ def test_the_published_tensors() -> None:
     encoder = slow.encoder_shapes(1024, 4096, 3, 14, 1024, 256)
     parts = (
         (
-            called.MAPS,
+            NAMES["groma_region_maps"],
             NetSpec(kind="region_maps", config=PUBLISHED_MAPS),
             slow.maps_shapes(1024, 3, 5),
         ),
-        (called.ENCODER, NetSpec(kind="region_encoder", config=PUBLISHED), encoder),
-        (called.BRIDGE, NetSpec(kind="projector", config=bridge), square),
+        (NAMES["groma_region_encoder"], NetSpec(kind="region_encoder", config=PUBLISHED), encoder),
+        (NAMES["groma_bridge"], NetSpec(kind="projector", config=bridge), square),
     )
     for names, spec, shapes in parts:
         places = names.check(spec, shapes)

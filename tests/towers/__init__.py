@@ -14,8 +14,8 @@ import numpy as np
 
 Fields = Mapping[str, Any]
 State = Mapping[str, np.ndarray]
-# Its input, as pictures [B, H, W, 3] -> what it gives: of several outputs each by its name.
-Reference = Callable[[np.ndarray], np.ndarray | Mapping[str, np.ndarray]]
+# Its inputs, mostly pictures [B, H, W, 3] -> what it gives: of several outputs each by its name.
+Reference = Callable[..., np.ndarray | Mapping[str, np.ndarray]]
 
 # Widths that divide into groups of 64, and a picture of sixteen patches.
 TINY: Fields = {
@@ -39,7 +39,8 @@ def pictures(fields: Fields, count: int = 2, seed: int = 1) -> np.ndarray:
 class Tower:
     """`made`: a config's fields -> tensors under published names, and the same network by code that is not
     ours. `variants`: other fields, by what they are. `published`: configs of published checkpoints, with
-    their parameters. `port`: the name of the one input, and `given` numbers of the size that it takes.
+    their parameters. `port`: the name of the one input, and `given` numbers of the size that it takes; or of
+    several inputs each by its name.
     `recipes`: those that it is proved in, on every target.
     """
 
@@ -48,8 +49,13 @@ class Tower:
     variants: Mapping[str, Fields] = field(default_factory=dict)
     published: Mapping[str, tuple[Fields, int]] = field(default_factory=dict)
     port: str = "image"
-    given: Callable[[Fields], np.ndarray] = pictures
+    given: Callable[[Fields], np.ndarray | Mapping[str, np.ndarray]] = pictures
     recipes: Sequence[str] = ("fp32", "fp16", "int8", "int4")
+
+    def inputs(self, **changes: Any) -> dict[str, np.ndarray]:
+        """Numbers of each input, in the order in which `made`'s network takes them."""
+        given = self.given({**self.tiny, **changes})
+        return dict(given) if isinstance(given, Mapping) else {self.port: given}
 
     def write(self, folder: Path, **changes: Any) -> Reference:
         """A checkpoint of random weights in a folder, and what it computes."""

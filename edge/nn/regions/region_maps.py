@@ -62,7 +62,7 @@ class RegionMapsSpec:
     def shapes(self) -> dict[str, Shape]:
         out, width = dict[str, Shape](), self.channels
         for i in range(self.levels):
-            out |= matrix(f"levels.{i}", width, width + 2)
+            out |= matrix(f"stem.{i}", width, width + 2)
         for i in range(self.rounds):
             out[f"rounds.{i}"] = (width, width, 3, 3)
             out |= norm(f"rounds.{i}.norm", width)
@@ -99,7 +99,7 @@ def _begun(ops: Composed[Array], spec: RegionMapsSpec, level: int, x: Array) -> 
     """
     side = spec.side
     places = ops.const(f"places.{side}", (side * side, 2), lambda: _places(side))
-    x = ops.one(ops.concat(x, ops.spread(places, x)), f"levels.{level}")
+    x = ops.one(ops.concat(x, ops.spread(places, x)), f"stem.{level}")
     x = ops.reshape(x, -1, side, side, spec.channels)
     return _resized(ops, x, side, sides(side, spec.levels)[level], spec.channels)
 
