@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edge.errors import Damaged, EdgeError, Unsupported
 from edge.text.spoken import guessing, learning
 from edge.text.spoken.espeak import Espeak
-from edge.text.spoken.lexicon import NAMES, lexicon, names
+from edge.text.spoken.lexicon import NAMES, Packed, lexicon, names
 from edge.text.spoken.markup import parts
 from edge.text.spoken.speaking import Script, script
 from edge.text.spoken.symbols import SPACE, bare, ids, is_vowel, spelled, stress_of, table
@@ -88,6 +88,23 @@ def test_every_entry_of_the_lexicon_is_made_of_symbols() -> None:
             for way in (book.entry(word) or {}).values():
                 assert set(way) <= known
     assert lexicon("us").entry("by") == {"DEFAULT": ("b", "aɪ"), "None": ("b", "ˈaɪ")}
+
+
+WORDS_OF_ANY_SCRIPT = st.text(st.characters(exclude_characters="\t\n", codec="utf-8"), max_size=4)
+VALUES = st.one_of(
+    st.text(st.characters(exclude_characters="\t\n\r", codec="utf-8"), max_size=4),
+    st.dictionaries(
+        st.sampled_from(["DEFAULT", "VERB"]), st.one_of(st.none(), st.text(max_size=3))
+    ),
+)
+
+
+@given(st.dictionaries(WORDS_OF_ANY_SCRIPT, VALUES), WORDS_OF_ANY_SCRIPT)
+def test_packed_words_are_what_a_dictionary_holds(words: dict[str, object], other: str) -> None:
+    packed = Packed(words.items())
+    assert dict(packed) == words
+    assert len(packed) == len(words)
+    assert packed.get(other, "none") == words.get(other, "none")
 
 
 SAID = {
