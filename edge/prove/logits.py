@@ -58,16 +58,16 @@ class Forced:
         least = 2 * float(moved.max()) if np.median(moved) > 0 else 0.0
         return Proof(error, bound, *self._choices(chosen, max(bound, least)), tps)
 
-    def error(self, got: F32) -> tuple[float, float]:
-        """Of logits at the same positions [T, V], and its bound: of the worst, or where rounding moves
-        the oracle, of the median.
+    def error(self, got: F32, share: float = 1.0) -> tuple[float, float]:
+        """Of logits at the same positions [T, V], and its bound: of the worst of such a share of them, or where
+        rounding moves the oracle, of the median.
         """
         if not (self._sound(got) and self._sound(self.want)):
             return LARGEST, self.tolerance
         errors, moved = errors_of(self._allowed(got), self._allowed(self.want)), self._moved()
         if np.median(moved) > 0:
             return float(np.median(errors)), max(self.tolerance, _apart(moved))
-        return float(errors.max()), self.tolerance
+        return float(np.quantile(errors, share, method="higher")), self.tolerance
 
     def _moved(self) -> F64:
         """How far rounding moves the oracle, by position; nothing is known of one that is no number."""
@@ -98,12 +98,18 @@ class Forced:
 
 
 def outputs_error(
-    got: Sequence[F32], want: Sequence[F32], pure: Sequence[F32], tolerance: float
+    got: Sequence[F32],
+    want: Sequence[F32],
+    pure: Sequence[F32],
+    tolerance: float,
+    share: float = 1.0,
 ) -> tuple[float, float]:
     """Of outputs [R, D] each, that of an oracle which rounds alike and of one which does not round: the
-    error and its bound, as of logits.
+    error of such a share of rows and its bound, as of logits.
     """
-    found = [Forced(w, p, tolerance).error(g) for g, w, p in zip(got, want, pure, strict=True)]
+    found = [
+        Forced(w, p, tolerance).error(g, share) for g, w, p in zip(got, want, pure, strict=True)
+    ]
     return max(found, key=lambda pair: pair[0] / pair[1])
 
 

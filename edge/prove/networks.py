@@ -2,7 +2,9 @@
 outputs on seeded inputs at the least, a middle and the largest size of a call.
 
 As for decoders: the exact twin carries the tight bound, kernels that round what goes into a product are
-compared with an oracle that rounds alike (`edge.prove.logits`). R rows of an output, D numbers in each.
+compared with an oracle that rounds alike (`edge.prove.logits`). Where nothing says how fast kernels round, as in
+half precision, one row of a hundred may be farther off: among thousands, some always lie where little is much.
+R rows of an output, D numbers in each.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +31,10 @@ from edge.typing import F32, AnyArray
 # size is cut to what that allows, and the report says which sizes were run.
 WORK = 1 << 41
 LARGEST = 1 << 28  # numbers in the arrays of one operation of it: a gigabyte
+MOST_ROWS = 0.99  # of those that fast kernels make, within the bound
+
+Inputs = Mapping[str, AnyArray]
+Feed = Callable[[Mapping[str, int], int], Inputs]  # of sizes and a seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +50,7 @@ class NetReport:
     sizes: tuple[Mapping[str, int], ...]  # of the calls that were compared
     error: float  # of the exact twin, its worst row
     tolerance: float
-    fast_error: float  # of the fast kernels, the median row
+    fast_error: float  # of the fast kernels, the median row, or of a hundred the worst but one
     fast_tolerance: float
     nbytes: int  # of the artifact
     matrices: tuple[Distance, ...]
@@ -53,8 +59,16 @@ class NetReport:
         return asdict(self)
 
 
-def verify(artifact: Artifact, source: Path, *, progress: Progress | None = None) -> NetReport:
-    """Compare an artifact with the checkpoint that it was made from."""
+def verify(
+    artifact: Artifact,
+    source: Path,
+    *,
+    feed: Feed | None = None,
+    progress: Progress | None = None,
+) -> NetReport:
+    """Compare an artifact with the checkpoint that it was made from. `feed`: what it is asked about, if that is not
+    `seeded`.
+    """
     manifest, spec = artifact.manifest, artifact.manifest.network
     recipe = recipe_of(manifest)
     with as_made(source, manifest) as checkpoint:
@@ -71,13 +85,13 @@ def verify(artifact: Artifact, source: Path, *, progress: Progress | None = None
         alike = oracle.net_oracle(checkpoint, recipe, numerics=ways[1])
         nets = [opening.open_net_proof(artifact, exact=exact) for exact in (True, False)]
         for number, size in enumerate(sizes):
-            inputs = seeded(spec, size, number)
+            inputs = seeded(spec, size, number) if feed is None else feed(size, number)
             plain = _rows(spec, pure(**inputs))
             rounds = ways[1] != replace(ways[0], tolerance=ways[1].tolerance)
             wants = plain, _rows(spec, alike(**inputs)) if rounds else plain
             exact, fast = (
-                _error(_rows(spec, net(**inputs)), want, plain, way.tolerance)
-                for net, want, way in zip(nets, wants, ways, strict=True)
+                _error(_rows(spec, net(**inputs)), want, plain, way.tolerance, share)
+                for net, want, way, share in zip(nets, wants, ways, (1.0, MOST_ROWS), strict=True)
             )
             proofs.append((exact, fast))
     changed = artifact.check_hashes()
@@ -167,9 +181,11 @@ def _rows(spec: NetSpec, outputs: Mapping[str, F32]) -> list[F32]:
 
 
 def _error(
-    got: list[F32], want: list[F32], pure: list[F32], tolerance: float
+    got: list[F32], want: list[F32], pure: list[F32], tolerance: float, share: float
 ) -> tuple[float, float]:
-    """Of all outputs the worst, and its bound. Rows that a mask leaves out are zero on both sides."""
+    """Of all outputs the worst, and its bound, for such a share of their rows. Rows that a mask leaves out are zero
+    on both sides.
+    """
     kept = []
     for every in zip(got, want, pure, strict=True):
         rows = np.any([x.any(axis=1) for x in every], axis=0)
@@ -178,4 +194,4 @@ def _error(
     if not kept:
         return 0.0, tolerance
     mine, theirs, plain = ([part[i] for part in kept] for i in range(3))
-    return outputs_error(mine, theirs, plain, tolerance)
+    return outputs_error(mine, theirs, plain, tolerance, share)

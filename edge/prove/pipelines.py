@@ -12,6 +12,7 @@ manifests say of tiles, colours and conversations is compared with the source. V
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -32,9 +33,10 @@ from edge.net import NetSpec
 from edge.pipelines.internvl import FAMILY, Eyes, InternVL
 from edge.pipelines.speech import FAMILY as SPEECH
 from edge.pipelines.splicing import SplicingDecoder
-from edge.protocols import Spliced
+from edge.protocols import Net, Spliced
 from edge.prove import networks, voices
 from edge.prove import verify as decoders
+from edge.prove.feeding import Feeding
 from edge.prove.logits import Forced
 from edge.prove.voices import Spoken
 from edge.prove.weights import as_balanced
@@ -119,12 +121,14 @@ def verify(
             f"{artifact.folder} has no decoder: it has no greedy tokens", fix="leave out --tokens"
         )
     found: dict[str, decoders.Report | networks.NetReport] = {}
-    for name, stage in artifact.stages.items():
-        if isinstance(stage.manifest.spec, NetSpec):
-            found[name] = networks.verify(stage, source, progress=progress)
-        else:
-            count = tokens or decoders.TOKENS
-            found[name] = decoders.verify(stage, source, tokens=count, progress=progress)
+    with _feeding(artifact, source) as feeding:
+        for name, stage in artifact.stages.items():
+            if isinstance(stage.manifest.spec, NetSpec):
+                feed = partial(feeding.inputs, name)
+                found[name] = networks.verify(stage, source, feed=feed, progress=progress)
+            else:
+                count = tokens or decoders.TOKENS
+                found[name] = decoders.verify(stage, source, tokens=count, progress=progress)
     whole = _whole(artifact, source, tokens or TOKENS, progress)
     good = _same_manifest(artifact, source) if whole is None else whole.passed
     return SeveralReport(
@@ -132,6 +136,23 @@ def verify(
         whole=whole,
         networks={name: one.json() for name, one in found.items()},
     )
+
+
+@contextmanager
+def _feeding(artifact: PipelineArtifact, source: Path) -> Iterator[Feeding]:
+    """Of its networks that are no decoders, in the order of its kind."""
+    pipeline = pipeline_named(artifact.manifest.family, str(artifact.folder))
+    parts = {s.name: artifact.stages[s.name] for s in pipeline.stages if s.name in artifact.stages}
+    specs = {
+        n: p.manifest.network for n, p in parts.items() if isinstance(p.manifest.spec, NetSpec)
+    }
+    with ExitStack() as stack:
+
+        def oracle(name: str) -> Net:
+            checkpoint = stack.enter_context(as_made(source, parts[name].manifest))
+            return targets.oracle().net_oracle(checkpoint, recipe_of(parts[name].manifest))
+
+        yield Feeding(pipeline, specs, oracle)
 
 
 def _whole(
