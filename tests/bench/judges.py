@@ -1,6 +1,6 @@
 """What independent judges say of speech: how many words a recognizer gets wrong, whose voice it is, how clean it is.
 
-    python tests/bench/judges.py made.jsonl --words --python JUDGES/bin/python --whisper FOLDER
+    python tests/bench/judges.py made.jsonl --words --phonemes --python JUDGES/bin/python --whisper FOLDER
     python tests/bench/judges.py made.jsonl --against recorded.jsonl --speaker resemblyzer.whl --mos speechmos.whl
 
 A line of a file is {"sound": "a.wav", "text": "What it says.", "voice": "ann"}; sounds lie beside or below it. Figures
@@ -10,6 +10,7 @@ development alone: none of the judges is in the package, or needed by it.
 - words: Whisper (faster-whisper, in the environment of `--python`; `--whisper`: its CTranslate2 folder). Both texts are
   taken as they are spoken: numbers and abbreviations as words. With `--against` also how many are wrong there and, if
   that has the same texts, how many times as many are wrong here.
+- phonemes: of the same transcripts, by edge's own front end and without stress, as words are judged.
 - speaker: the cosine of GE2E's embeddings (arXiv 1710.10467; `--speaker`: the wheel of resemblyzer 0.1.4, or its
   pretrained.pt) to the mean of the voice's other sentences, and of every other voice's ("shuffled"), in `--against` or
   else among the lines themselves; to the `same` sentence there. `way`: how much of the way from shuffled to the voice's
@@ -27,6 +28,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,25 @@ def words_of(text: str) -> list[str]:
     return kept.replace("'", "").split()
 
 
+def phonemes_of(text: str) -> list[str]:
+    """Of those words, and no stress."""
+    from edge.text.spoken.speaking import script
+    from edge.text.spoken.symbols import bare
+
+    kept = [c for c in " ".join(words_of(text)) if c.isascii()]
+    if not any(map(str.isalnum, kept)):
+        return []
+    spoken = script("".join(kept), _dictionary())
+    return [bare(s) for one in spoken.sentences for s in one.symbols if bare(s).isalpha()]
+
+
+@cache
+def _dictionary() -> Any:
+    from edge.text.spoken.words import Words
+
+    return Words()
+
+
 def errors(said: Sequence[str], heard: Sequence[str]) -> int:
     """Words that are missing, more or other, in the cheapest way (Levenshtein)."""
     costs = list(range(len(heard) + 1))
@@ -132,32 +153,48 @@ def transcripts(lines: Sequence[Line], python: str, whisper: str) -> list[str]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def word_errors(lines: Sequence[Line], heard: Sequence[str]) -> np.ndarray:
-    """Of each line, how many words are wrong and how many there are: [N, 2]."""
-    pairs = [(words_of(line.text), words_of(text)) for line, text in zip(lines, heard, strict=True)]
+def parts_wrong(
+    lines: Sequence[Line], heard: Sequence[str], parts: Callable[[str], list[str]] = words_of
+) -> np.ndarray:
+    """Of each line, how many parts are wrong and how many there are: [N, 2]."""
+    pairs = [(parts(line.text), parts(text)) for line, text in zip(lines, heard, strict=True)]
     return np.array([(errors(said, got), len(said)) for said, got in pairs], float)
 
 
 def judge_words(
     lines: Sequence[Line], others: Sequence[Line] | None, given: argparse.Namespace
 ) -> dict[str, Any]:
-    counts = word_errors(lines, transcripts(lines, given.python, given.whisper))
-    found: dict[str, Any] = {
-        "wrong": int(counts[:, 0].sum()), "words": int(counts[:, 1].sum()),
-        "error": interval(lambda some: share(counts[some]), range(len(lines))),
-    }  # fmt: skip
-    if others is not None:
-        base = word_errors(others, transcripts(others, given.python, given.whisper))
-        found["against"] = interval(lambda some: share(base[some]), range(len(others)))
+    """Words, phonemes or both."""
+    kinds: dict[str, Callable[[str], list[str]]] = {}
+    kinds |= {"words": words_of} if given.words else {}
+    kinds |= {"phonemes": phonemes_of} if given.phonemes else {}
+    heard = transcripts(lines, given.python, given.whisper)
+    theirs = None if others is None else transcripts(others, given.python, given.whisper)
+    out: dict[str, Any] = {}
+    for name, parts in kinds.items():
+        counts = parts_wrong(lines, heard, parts)
+        out[name] = found = {
+            "wrong": int(counts[:, 0].sum()), name: int(counts[:, 1].sum()),
+            "error": interval(partial(share, counts), range(len(lines))),
+        }  # fmt: skip
+        if others is None or theirs is None:
+            continue
+        base = parts_wrong(others, theirs, parts)
+        found["against"] = interval(partial(share, base), range(len(others)))
         if [line.text for line in lines] == [line.text for line in others]:
             found["times"] = interval(
-                lambda some: share(counts[some]) / max(share(base[some]), 1e-9), range(len(lines))
+                partial(times, counts, base),
+                range(len(lines)),
             )
-    return found
+    return out
 
 
-def share(counts: np.ndarray) -> float:
-    return float(counts[:, 0].sum() / max(1.0, counts[:, 1].sum()))
+def share(counts: np.ndarray, some: np.ndarray) -> float:
+    return float(counts[some, 0].sum() / max(1.0, counts[some, 1].sum()))
+
+
+def times(counts: np.ndarray, base: np.ndarray, some: np.ndarray) -> float:
+    return share(counts, some) / max(share(base, some), 1e-9)
 
 
 # Voices
@@ -309,6 +346,7 @@ def main() -> None:
     parser.add_argument("lines", type=Path)
     parser.add_argument("--against", type=Path, help="lines of what was recorded, or made before")
     parser.add_argument("--words", action="store_true")
+    parser.add_argument("--phonemes", action="store_true")
     parser.add_argument(
         "--python", default=sys.executable, help="of an environment with faster-whisper"
     )
@@ -321,10 +359,10 @@ def main() -> None:
     lines = lines_of(given.lines)
     others = None if given.against is None else lines_of(given.against)
     found: dict[str, Any] = {"lines": len(lines)}
-    if given.words:
+    if given.words or given.phonemes:
         if not given.whisper:
-            parser.error("--words needs --whisper FOLDER")
-        found["words"] = judge_words(lines, others, given)
+            parser.error("--words and --phonemes need --whisper FOLDER")
+        found |= judge_words(lines, others, given)
     if given.speaker:
         found["speaker"] = judge_voices(lines, others, given.speaker)
     if given.mos:
