@@ -2,6 +2,7 @@
 
     python tests/bench/speaking.py artifacts/voice --out docs/speaking.json
     python tests/bench/speaking.py --random small --to onnx --quant fp32 fp16 --rounds 5 --out docs/speaking.json
+    python tests/bench/speaking.py --random published --to onnx --quant fp16 rtn-int8-g32 --rounds 3
 
 A model that is named is measured as it is; `--random` makes one of the sizes that edge trains, whose weights say
 nothing but whose phonemes last as long as people's: no time depends on the others. Each round of each artifact is a
@@ -15,13 +16,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -96,7 +99,20 @@ def fields(width: int, layers: int) -> dict[str, Any]:
     }
 
 
-SIZES: Mapping[str, dict[str, Any]] = {"small": fields(96, 8), "wide": fields(128, 8)}
+def published() -> dict[str, Any]:
+    """The paper's sizes, as our recipe has them, and Vocos at its own (arXiv 2306.00814)."""
+    recipe = Path(__file__).parents[2] / "edge" / "train" / "recipes" / "flashspeech.yaml"
+    small = fields(96, 8)
+    vocoder = {"dim": 512, "intermediate_dim": 1536, "num_layers": 8}
+    model = yaml.safe_load(recipe.read_text("utf-8"))["model"]
+    return {**small, **model, "vocoder": {**small["vocoder"], **vocoder}}
+
+
+SIZES: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "small": partial(fields, 96, 8),
+    "wide": partial(fields, 128, 8),
+    "published": published,
+}
 
 
 def checkpoint(folder: Path, size: str) -> Path:
@@ -104,7 +120,7 @@ def checkpoint(folder: Path, size: str) -> Path:
     from safetensors.numpy import save_file
     from speaking import edge_speech
 
-    config = SIZES[size]
+    config = SIZES[size]()
     state, _ = edge_speech(config)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))

@@ -119,6 +119,7 @@ SAID = {
     "Please record the record": "plˈiz ɹəkˈɔɹd ðə ɹˈɛkəɹd.",
     # rhasspy/piper#363
     "We live. It went live": "wi lˈɪv. / ɪt wˈɛnt lˈaɪv.",
+    "The bass guitar": "ðə bˈeɪs ɡətˈɑɹ.",
     "He used to use it for the use": "hi jˈust tə jˈuz ɪt fɔɹ ðə jˈus.",
     # hexgrad/kokoro#165, hexgrad/misaki#46, mzdk100/kokoro#10
     "Metaplastic tales double": "mˌɛɾəplˈæstɪk tˈeɪlz dˈʌbəl.",
