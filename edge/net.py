@@ -58,14 +58,14 @@ class Port:
 
     `values`: which numbers it takes. A mask is ones and then zeros along its last axis, at least one of
     them; those of a signal are small or large beside all of it, not beside those
-    of their row. `below`: integers are numbers of something of which there are so many, as a size says.
+    of their row. `below`: integers are numbers of something of which there are so many, or as many as a size says.
     """
 
     name: str
     type: Literal["float", "int"] = "float"
     shape: tuple[int | str, ...]
     values: Literal["any", "mask", "positive", "signal"] = "any"
-    below: str | None = None
+    below: str | int | None = None
 
 
 class NetConfig(Protocol):

@@ -143,13 +143,15 @@ def _within(spec: NetSpec, share: float) -> dict[str, int]:
 
 
 def seeded(spec: NetSpec, sizes: Mapping[str, int], seed: int) -> dict[str, AnyArray]:
-    """Inputs of these sizes: normal numbers or what else its ports take, or ids of small tables."""
+    """Inputs of these sizes: normal numbers or what else its ports take, or numbers of rows."""
     rng = np.random.default_rng(seed)
 
     def made(port: Port) -> AnyArray:
         shape = [n if isinstance(n, int) else sizes[n] for n in port.shape]
         if port.type == "int":
-            return rng.integers(0, 2 if port.below is None else sizes[port.below], shape)
+            assert port.below is not None, "integers are numbers of something"
+            most = port.below if isinstance(port.below, int) else sizes[port.below]
+            return rng.integers(0, most, shape)
         return SEEDED[port.values](rng, shape).astype(np.float32)
 
     return {port.name: made(port) for port in spec.config.inputs}

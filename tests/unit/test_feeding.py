@@ -81,3 +81,14 @@ def test_what_leads_back_or_is_too_much_work_is_seeded(monkeypatch: pytest.Monke
     for name, x in seeded(SPECS["duration"], SIZES, 3).items():
         np.testing.assert_array_equal(feed.inputs("duration", SIZES, 3)[name], x)
     assert not asked.calls
+
+
+def test_seeded_integers_are_numbers_of_rows_that_there_are() -> None:
+    """Of a table's, all of them; of a call's, those that it has."""
+    vocab = SPECS["phonemes"].config.vocab  # type: ignore[attr-defined]
+    drawn = seeded(SPECS["phonemes"], {"batch": 40, "phonemes": 50}, 1)["phonemes"]
+    assert set(drawn.reshape(-1)) == set(range(vocab))
+    places = seeded(
+        NETWORKS["pitch"], {"batch": 9, "phonemes": 5, "frames": 40, "prompt_frames": 7}, 1
+    )["alignment"]
+    assert set(places.reshape(-1)) == set(range(5))

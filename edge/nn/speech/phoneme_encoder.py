@@ -27,7 +27,7 @@ class PhonemeSpec:
     @property
     def inputs(self) -> tuple[Port, ...]:
         return (
-            Port(name="phonemes", type="int", shape=("batch", "phonemes")),
+            Port(name="phonemes", type="int", shape=("batch", "phonemes"), below=self.vocab),
             Port(name="phoneme_mask", shape=("batch", "phonemes"), values="mask"),
             Port(name="style", shape=("batch", 1, self.encoder.width)),
         )

@@ -34,7 +34,7 @@ class QuantizerSpec:
     @property
     def inputs(self) -> tuple[Port, ...]:
         return (
-            Port(name="codes", type="int", shape=("batch", "frames", self.books)),
+            Port(name="codes", type="int", shape=("batch", "frames", self.books), below=self.size),
             Port(name="book_mask", shape=("batch", self.books), values="mask"),
         )
 
