@@ -49,6 +49,9 @@ class OnnxNet:
         except Exception as error:  # onnxruntime has no public base class
             raise refused(file, error) from None
         give_back()  # what reading the graph and packing its weights took
+        # What a call needed lies idle while other networks work: it is given back, 20 of a small voice's 206 MB.
+        self._how = ort.RunOptions()
+        self._how.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, **inputs: AnyArray) -> dict[str, F32]:
         return one_by_one(self.spec.config, self._run, inputs)
@@ -58,7 +61,7 @@ class OnnxNet:
         names = [port.name for port in self.spec.config.outputs]
         given = {name: np.ascontiguousarray(x, kinds[name]) for name, x in inputs.items()}
         try:
-            found = self._session.run(names, given)
+            found = self._session.run(names, given, self._how)
         except Exception as error:  # of a graph that cannot be computed as it is
             raise refused(self._file, error) from None
         return dict(zip(names, found, strict=True))
