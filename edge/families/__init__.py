@@ -80,7 +80,8 @@ class Stage:
     """One network of several in a checkpoint. `prefix`: what names of its tensors begin with there; `within`:
     of names behind it the beginnings that are this network's, if not all; `config`: its own config.json, from
     that of the whole; `given`: whether a checkpoint has it, where not every one has; `quant`: its recipe where none
-    is asked for, if it is not that of all.
+    is asked for, if it is not that of all; `longer`: of its tensors those whose rows go on in another tensor, by that
+    one's name in the whole checkpoint.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Stage:
     within: tuple[str, ...] = ()
     given: Callable[[Config], bool] | None = None
     quant: str | None = None
+    longer: Mapping[str, str] = field(default_factory=dict)
 
     def own(self, tensor: str) -> str | None:
         """What this network calls a tensor, if it is one of its own."""
@@ -147,6 +149,7 @@ class Pipeline:
             name
             for name in tensors
             if all(stage.own(name) is None for stage in self.stages)
+            and not any(name in stage.longer.values() for stage in self.stages)
             and not any(re.fullmatch(pattern, name) for pattern in self.ignore)
         )
         if unknown:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge.errors import Damaged
 from edge.files.config import Config
 
 
@@ -42,6 +43,16 @@ class Fields:
 def words(text: str) -> frozenset[str]:
     """Names of fields, apart by blanks."""
     return frozenset(text.split())
+
+
+def table(whole: Config, key: str) -> Config:
+    """The config of one network, in that of several."""
+    found = whole.table(key)
+    if found is None:
+        raise Damaged(
+            f"{whole.where} has no {key}", fix="get the complete config.json of the model"
+        )
+    return found
 
 
 # What transformers knows of any model. It honours weights that another loader unpacks, layers that

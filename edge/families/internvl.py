@@ -2,30 +2,20 @@
 
 from typing import Any
 
-from edge.errors import Damaged
 from edge.families import ROWS, Pipeline, Stage, Wire
 from edge.families import _vision as vision
-from edge.families._fields import SHARED, Fields, words
+from edge.families._fields import SHARED, Fields, table, words
 from edge.files.config import Config
 
 
-def _part(whole: Config, key: str) -> Config:
-    found = whole.table(key)
-    if found is None:
-        raise Damaged(
-            f"{whole.where} has no {key}", fix="get the complete config.json of the model"
-        )
-    return found
-
-
 def _tower(whole: Config) -> Config:
-    own = _part(whole, "vision_config")
+    own = table(whole, "vision_config")
     size = whole.integer("force_image_size", own.integer("image_size", 448))
     return Config({**own.data, "model_type": "intern_vit_6b", "image_size": size}, own.where)
 
 
 def _projector(whole: Config) -> Config:
-    tower, text = _tower(whole), _part(whole, "llm_config")
+    tower, text = _tower(whole), table(whole, "llm_config")
     side = vision.grid(tower, vision.patch(tower))[0]
     made = {
         "model_type": "internvl_projector",
@@ -70,7 +60,7 @@ PIPELINE = Pipeline(
     stages=(
         Stage(name="vision", prefix="vision_model.", config=_tower),
         Stage(name="projector", prefix="mlp1.", config=_projector),
-        Stage(name="text", prefix="language_model.", config=lambda c: _part(c, "llm_config")),
+        Stage(name="text", prefix="language_model.", config=lambda c: table(c, "llm_config")),
     ),
     wires=(
         Wire(("vision", "features"), ("projector", "features")),

@@ -69,9 +69,8 @@ class Checkpoint(Closeable):
         config = config_of(folder, changes, stage)
         family = family_of(config)
         paths = checkpoint_files(folder)
-        files: list[WeightFile] = []
+        files = opened(folder, paths, stage)
         try:
-            files.extend(opened(folder, path, stage) for path in paths)
             entries = {file.path.name: file.entries for file in files}
             alike = partial(same_below, paths, prefix_of(folder, stage))
             headers = Headers(config, entries, same=alike)

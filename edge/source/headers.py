@@ -14,7 +14,7 @@ from typing import Any
 
 from edge.errors import Damaged, Unsupported
 from edge.families import Family, Pipeline, family_of, pipeline_of
-from edge.files.below import Below
+from edge.files.below import Below, continued
 from edge.files.config import Config, is_plain, read_json
 from edge.files.safetensors import Entry
 from edge.files.weightfile import WeightFile, open_weights, same
@@ -71,10 +71,16 @@ class Headers:
         """Of one of the networks of a checkpoint of several."""
         pipeline = _pipeline(self.config)
         stage = pipeline.stage(name)
-        pipeline.check(self.entries())
+        every = self.entries()
+        pipeline.check(every)
+
+        def whole(own: str, entry: Entry) -> Entry:
+            rest = stage.longer.get(own)
+            return entry if rest not in every else continued(entry, every[rest], rest)
+
         files = {
             file: {
-                own: entry
+                own: whole(own, entry)
                 for tensor, entry in entries.items()
                 if (own := stage.own(tensor)) is not None
             }
@@ -153,17 +159,23 @@ def config_of(
     return config if not changes else Config({**config.data, **changes}, config.where)
 
 
-def opened(folder: Path, path: Path, stage: str | None) -> WeightFile:
-    """A file of a checkpoint's weights, or what one of its networks has there."""
-    file = open_weights(path)
-    if stage is None:
-        return file
+def opened(folder: Path, paths: Iterable[Path], stage: str | None) -> list[WeightFile]:
+    """Files of a checkpoint's weights, or what one of its networks has there."""
+    files = list[WeightFile]()
     try:
+        for path in paths:  # one by one, so that those before a broken one are closed
+            files.append(open_weights(path))
+        if stage is None:
+            return files
         pipeline = _pipeline(Config.load(folder / "config.json"))
-        pipeline.check(file.entries)
-        return Below(file, pipeline.stage(stage).prefix, pipeline.stage(stage).within)
+        holders = {name: file for file in files for name in file.entries}
+        pipeline.check(holders)
+        own = pipeline.stage(stage)
+        rest = {n: (holders[other], other) for n, other in own.longer.items() if other in holders}
+        return [Below(file, own.prefix, own.within, rest) for file in files]
     except BaseException:
-        file.close()
+        for file in files:
+            file.close()
         raise
 
 

@@ -15,7 +15,7 @@ from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
 from edge.errors import EdgeError
 from edge.families import family_of, pipeline_of
-from edge.families.groma import proposer_config
+from edge.families.groma_detector import proposer_config
 from edge.files.config import Config
 from edge.prove.networks import verify
 from edge.run.opening import open_net_proof
