@@ -167,11 +167,11 @@ def write(folder: Path, *, shards: bool = True, **changes: Any) -> Oracle:
     tensors |= {f"llm.{name}": value for name, value in weights_of(llm).items()}
     state = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
     (folder / "config.json").write_text(json.dumps({**CONFIG, "llm_cfg": llm, **changes}))
-    _save(folder, state, shards=shards)
+    save(folder, state, shards=shards)
     return Oracle(state, llm, see, find)
 
 
-def _save(folder: Path, state: Mapping[str, np.ndarray], *, shards: bool) -> None:
+def save(folder: Path, state: Mapping[str, np.ndarray], *, shards: bool) -> None:
     """Tables and what goes on with them lie in different files."""
     if not shards:
         save_file(dict(state), folder / "model.safetensors")

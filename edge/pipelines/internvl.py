@@ -3,19 +3,18 @@ tokens of a conversation, one decoder.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from edge import targets
 from edge.artifact import integrity
-from edge.artifact.manifest import Artifact
 from edge.artifact.pipeline import PipelineArtifact
-from edge.errors import Damaged, EdgeError, Unsupported
+from edge.errors import EdgeError
 from edge.files.config import Config
 from edge.pipelines.remembered import Remembered
+from edge.pipelines.sight import Image, as_picture, content_of, how, id_of, prepared, refuse_family
 from edge.pipelines.splicing import spliced_by, taking_rows
 from edge.protocols import Net
 from edge.run.model import Answer, Model, Wish
@@ -26,14 +25,13 @@ from edge.text.chat import Message
 from edge.text.conversations import FormTemplate, form_of
 from edge.text.tokenizer import Tokenizer
 from edge.typing import F32
-from edge.vision.pictures import Picture, open_picture
+from edge.vision.pictures import Picture
 from edge.vision.preparation import Preparation, prepare
 from edge.vision.tiles import MOST, Grid, grid_of, tiles
 
 FAMILY = "internvl"
 BEGIN, PLACE, END = "<img>", "<IMG_CONTEXT>", "</img>"
 MARK = "<image>"  # where a question says that a picture belongs
-Image = Path | str | bytes | Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,41 +81,33 @@ class InternVL:
         exact: bool = False,
         strategy: Strategy = PLAIN,
     ) -> None:
-        if artifact.manifest.family != FAMILY:
-            raise Unsupported(
-                f"{artifact.folder} is {artifact.manifest.family}, which answers nothing about pictures",
-                fix=f"take its networks one by one: edge bench {artifact.folder / next(iter(artifact.stages))}",
-            )
+        refuse_family(artifact, FAMILY)
         self.artifact = artifact
         settings = Config(artifact.manifest.settings, str(artifact.folder))
         self.side, self.most = settings.integer("side"), settings.integer("most", high=MOST)
         form = form_of(settings.text("template"))
         self._remembered = Remembered[F32]()
         parts = artifact.stages
-        preparation = _prepared(parts["vision"], self.side)
+        preparation = prepared(parts["vision"], self.side)
         self._rows = int(parts["projector"].manifest.network.config.outputs[0].shape[1])
 
-        def how(part: Artifact) -> dict[str, Any]:
-            """A reference evaluation of what has one."""
-            able = "open_reference" in vars(targets.runtime(part.manifest.target))
-            return {"threads": threads, "exact": exact, "reference": strategy.reference and able}
-
+        opening = partial(how, strategy=strategy, threads=threads, exact=exact)
         tower, projector = (
-            open_net(parts[name], **how(parts[name])) for name in ("vision", "projector")
+            open_net(parts[name], **opening(parts[name])) for name in ("vision", "projector")
         )
         self.eyes = Eyes(tower, projector, preparation, self.side)
         text = parts["text"]
         self.tokenizer = Tokenizer.load(text.folder)
         self.tokenizer.check(text.manifest.decoder.vocab)
-        self.place = _id(self.tokenizer, PLACE)
+        self.place = id_of(self.tokenizer, PLACE)
         for mark in (BEGIN, END):
-            _id(self.tokenizer, mark)
-        spliced = taking_rows(text, strategy, **how(text))
+            id_of(self.tokenizer, mark)
+        spliced = taking_rows(text, strategy, **opening(text))
         self.decoder, source = spliced_by(spliced, self.place, strategy, text.manifest.target)
         template = FormTemplate(form, settings.text("system") if settings.has("system") else None)
         self.model = Model(text, self.tokenizer, template, source)
         # Some checkpoints do not say that their own turns end with it.
-        self.model.stop_ids |= {_id(self.tokenizer, form.stop)}
+        self.model.stop_ids |= {id_of(self.tokenizer, form.stop)}
         self.model.sight = self
 
     def look(
@@ -130,17 +120,14 @@ class InternVL:
         """A picture's rows, of at most so many tiles; `progress` hears of each. Those of a picture that was
         shown before are there.
         """
-        if isinstance(image, str):
-            image = Path(image)
-        picture = image if isinstance(image, Picture) else open_picture(image)
+        picture = as_picture(image)
         grid = self.grid(picture, most)
 
         def rows() -> F32:
             return self.eyes.rows(picture, grid, progress)
 
-        pixels = np.ascontiguousarray(picture.rgb)
-        content = (repr((pixels.shape, grid)).encode(), pixels.data)
-        return Shown(grid, self._remembered.get(content, rows), picture.width, picture.height)
+        made = self._remembered.get(content_of(picture, grid), rows)
+        return Shown(grid, made, picture.width, picture.height)
 
     def grid(self, picture: Picture, most: int | None) -> Grid:
         """How a picture of at most so many tiles is cut."""
@@ -254,24 +241,6 @@ def joined(parts: Sequence[str | int]) -> str:
     if any(isinstance(part, str) and PLACE in part for part in parts):
         raise EdgeError(f"the prompt holds {PLACE}, which stands for pictures", fix="leave it out")
     return "".join(part if isinstance(part, str) else BEGIN + PLACE * part + END for part in parts)
-
-
-def _prepared(tower: Artifact, side: int) -> Preparation:
-    """How a tile's pixels become numbers; it has its size already."""
-    (image,) = tower.manifest.network.config.inputs
-    if tower.manifest.vision is None or image.shape[1:] != (side, side, 3):
-        raise Damaged(f"{tower.folder} sees no tiles of {side} pixels", fix="convert again")
-    return replace(tower.manifest.vision.preparation, resize=None, crop=None)
-
-
-def _id(tokenizer: Tokenizer, token: str) -> int:
-    found = tokenizer.id_of(token)
-    if found is None:
-        raise Unsupported(
-            f"the tokenizer has no {token}, which a picture needs",
-            fix="use the tokenizer that was published with the model",
-        )
-    return found
 
 
 def load_internvl(

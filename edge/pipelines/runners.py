@@ -7,12 +7,13 @@ from typing import Any
 from edge.artifact import integrity
 from edge.artifact.pipeline import PipelineArtifact
 from edge.errors import Unsupported
-from edge.pipelines import internvl, speech
+from edge.pipelines import groma, internvl, speech
 from edge.run.strategy import PLAIN, Strategy
 
 # (artifact, threads, exact, strategy) -> what is loaded
 Runner = Callable[..., Any]
 RUNNERS: Mapping[str, Runner] = {
+    groma.FAMILY: groma.Groma,
     internvl.FAMILY: internvl.InternVL,
     speech.FAMILY: speech.open_speech,
 }

@@ -1,6 +1,6 @@
 """An artifact in use: prompt in, text out. What `edge.load` gives."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from edge import targets
 from edge.artifact import integrity
 from edge.artifact.manifest import Artifact
-from edge.decode.generate import Generation, generate, text_of
+from edge.decode.generate import Detokenizer, Generation, generate, text_of
 from edge.decode.rounding import cache_of
 from edge.decode.sampling import Sampling
 from edge.decode.speculate import Speculation, Tally
@@ -51,8 +51,10 @@ class Answer(Iterator[str]):
         generation: Generation,
         pieces: Iterator[str],
         form: "GrammarConstraint | None" = None,
+        words: Detokenizer | None = None,
     ) -> None:
         self.generation = generation
+        self.words = words  # what its tokens became text by
         self._form = form
         self.text = ""
         self._pieces = pieces
@@ -85,9 +87,12 @@ class Sight(Protocol):
 
 
 class Model:
-    """A loaded artifact with one sequence in progress."""
+    """A loaded artifact with one sequence in progress. `words`: makes what tells the text of an answer's tokens, if
+    that is not the tokenizer alone; of an answer that goes on in a text, or not.
+    """
 
     sight: Sight | None = None
+    words: Callable[[bool], Detokenizer] | None = None
 
     def __init__(
         self,
@@ -191,8 +196,10 @@ class Model:
             constraint=form,
         )
         self._last = generation
-        pieces = text_of(generation, self.tokenizer.stream(inside=wish.goes_on), stops=wish.stops)
-        return Answer(generation, pieces, form)
+        stream: Detokenizer = self.tokenizer.stream(inside=wish.goes_on)
+        words = stream if self.words is None else self.words(wish.goes_on)
+        pieces = text_of(generation, words, stops=wish.stops)
+        return Answer(generation, pieces, form, words)
 
 
 @dataclass(slots=True)

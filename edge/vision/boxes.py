@@ -40,10 +40,17 @@ def read_box(text: str) -> Box:
 
 
 def fit(boxes: Sequence[Box], width: int, height: int, *, most: int) -> None:
-    """Refuse boxes of a user that a picture of this size has no room for, and more than `most` of them."""
+    """Refuse boxes of a user that are none, or that a picture of this size has no room for, and more than `most` of
+    them.
+    """
     if len(boxes) > most:
         raise EdgeError(f"{len(boxes)} boxes are given", fix=f"give {most} at most")
     for left, top, right, bottom in boxes:
+        if not (right - left >= LEAST and bottom - top >= LEAST):  # so is none of what is no number
+            raise EdgeError(
+                f"the box {left:g},{top:g},{right:g},{bottom:g} has a side of less than {LEAST} pixels",
+                fix=_FORM,
+            )
         if min(left, top) < 0 or right > width or bottom > height:
             raise EdgeError(
                 f"the box {left:g},{top:g},{right:g},{bottom:g} leaves the picture, which is {width} x {height}",

@@ -165,4 +165,6 @@ def test_a_tensor_of_neither_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_whole_checkpoint_is_not_taken_for_the_detector() -> None:
-    assert pipeline_of(Config({"model_type": "groma"}, "config.json")) is None
+    whole = Config({"model_type": "groma", "llm_cfg": {}, "perceiver_cfg": {}}, "config.json")
+    kinds = [pipeline_of(config) for config in (whole, Config(CONFIG, "config.json"))]
+    assert [kind and kind.name for kind in kinds] == ["groma", "groma_detector"]

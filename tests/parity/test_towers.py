@@ -36,7 +36,7 @@ from edge_runtimes.reference import net_oracle
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-SHOWN = ("internvl", "groma")  # pipelines that are shown pictures
+SHOWN = ("internvl", "groma", "groma_detector")  # pipelines that are shown pictures
 SPEECH = tuple(f"{one.name}_" for one in pipelines() if one.name not in SHOWN)
 Arrays = Mapping[str, np.ndarray]
 TARGETS = ("coreml", "mlx", "onnx", "torch")
