@@ -156,14 +156,14 @@ def _line(value: Mapping[str, Any], file: Path, where: str) -> Line:
     labels = value.get("labels", [value["label"]] if "label" in value else None)
     if not isinstance(labels, list) or not all(map(_is_label, labels)):
         raise Damaged(f"{where} has no label", fix='write "label": "cat", or "labels": ["cat"]')
-    return Line(_below(file, value["image"], where), tuple(labels), where)
+    return Line(picture_below(file, value["image"], where), tuple(labels), where)
 
 
 def _is_label(value: Any) -> bool:
     return (isinstance(value, str) and value != "") or (type(value) is int and value >= 0)
 
 
-def _below(file: Path, name: str, where: str) -> Path:
+def picture_below(file: Path, name: str, where: str) -> Path:
     """A picture of a data set lies with it: a line of a stranger's names no other file."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:

@@ -100,6 +100,15 @@ class Checkpoint(Closeable):
     def shape(self, name: str) -> Shape:
         return self.places[name].shape
 
+    def also(self, places: Mapping[str, Location]) -> "Checkpoint":
+        """With other weights that its files have, and its spec does not: those of `places` whose tensors are there."""
+        more = {
+            name: place
+            for name, place in places.items()
+            if place.tensors.keys() <= self._open.keys()
+        }
+        return replace(self, places={**more, **self.places})
+
     def balanced(self, balance: Mapping[str, F32]) -> "Checkpoint":
         """The same decoder by other weights (`edge.quant.balance`)."""
         return replace(self, factors=factors(self.decoder, balance))

@@ -10,6 +10,8 @@ from edge.train.fields import read_as
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe
+from edge.train.regions import detection
+from edge.train.regions.detection import DetectionRecipe
 from edge.train.speech import recipe as speech
 from edge.train.speech import recognizer, vocoder
 from edge.train.speech.recipe import SpeechRecipe
@@ -17,7 +19,13 @@ from edge.train.speech.recognizer import RecognizerRecipe
 from edge.train.speech.vocoder import VocoderRecipe
 
 Recipe = (
-    TrainingRecipe | LessonsRecipe | NetworkRecipe | VocoderRecipe | RecognizerRecipe | SpeechRecipe
+    TrainingRecipe
+    | LessonsRecipe
+    | NetworkRecipe
+    | VocoderRecipe
+    | RecognizerRecipe
+    | SpeechRecipe
+    | DetectionRecipe
 )
 
 
@@ -28,6 +36,7 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], Recipe]] = {
     "crops": vocoder.of_table,
     "consistency": speech.of_table,
     "hearing": recognizer.of_table,
+    "detection": detection.of_table,
 }
 
 

@@ -8,9 +8,10 @@ and a colour profile is ignored. What differs from them is said at its place: or
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from edge.typing import U8
 if TYPE_CHECKING:
     from PIL import Image
 
+T = TypeVar("T")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 BYTES = 64 << 20
 PIXELS = 64 << 20
@@ -30,6 +32,7 @@ RATIO = (
 # Pillow logs what it cannot read; the error says it. Whoever wants its log sets a handler.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 _ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
+_TURNED = (5, 6, 7, 8)  # of its values: width and height are changed about
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,14 +59,29 @@ def open_picture(source: Path | bytes) -> Picture:
     content = source if isinstance(source, bytes) else _read(source)
     if len(content) > BYTES:
         raise _too_large(where, f"more than {BYTES >> 20} MiB")
+    return _by(io.BytesIO(content), where, _decoded)
+
+
+def measured(file: Path) -> tuple[int, int]:
+    """Width and height of a picture as it is to be seen, upright, by its head alone; the same errors, as far as that
+    shows them.
+    """
+    if not file.is_file():
+        raise EdgeError(f"there is no file {file}", fix="check its name")
+    with file.open("rb") as stream:
+        return _by(stream, str(file), _size)
+
+
+def _by(stream: IO[bytes], where: str, use: "Callable[[Image.Image, str], T]") -> T:
+    """What `use` makes of a picture; whatever Pillow says becomes an error that tells where."""
     need_pillow()
     from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what is refused or noted here
         try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return _decoded(image, where)
+            with Image.open(stream, formats=FORMATS) as image:
+                return use(image, where)
         except EdgeError:
             raise
         except UnidentifiedImageError:
@@ -96,15 +114,25 @@ def _read(file: Path) -> bytes:
         return stream.read(BYTES + 1)
 
 
+def _size(image: "Image.Image", where: str) -> tuple[int, int]:
+    _check_size(image.size, where)
+    width, height = image.size
+    return (height, width) if _orientation(image, []) in _TURNED else (width, height)
+
+
+def _orientation(image: "Image.Image", notes: list[str]) -> object:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a camera's odd EXIF is no reason to refuse its pixels
+        notes.append("its EXIF data is broken: it was taken as upright")
+        return 1
+
+
 def _decoded(image: "Image.Image", where: str) -> Picture:
     _check_size(image.size, where)  # before a pixel is decoded
     image.load()
-    notes = []
-    orientation = 1
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a camera's odd EXIF is no reason to refuse its pixels
-        notes.append("its EXIF data is broken: it was taken as upright")
+    notes: list[str] = []
+    orientation = _orientation(image, notes)
     if image.has_transparency_data:
         notes.append("it is transparent in places: the colours below were taken")
     rgb = _upright(_rgb(image, where), orientation)
@@ -149,7 +177,7 @@ def _rgb(image: "Image.Image", where: str) -> U8:
 
 def _upright(rgb: U8, orientation: object) -> U8:
     """[H, W, 3] as stored -> as it is to be seen; anything but 2 to 8 is upright."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in _TURNED:
         rgb = rgb.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
         rgb = rgb[::-1]

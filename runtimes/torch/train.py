@@ -12,6 +12,7 @@ from edge.train.course import STATE
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe, changed
+from edge.train.regions.detection import DetectionRecipe
 from edge.train.speech.prepared import Prepared
 from edge.train.speech.recipe import SpeechRecipe
 from edge.train.speech.recognizer import RecognizerRecipe
@@ -20,6 +21,7 @@ from edge_runtimes.torch.lessons import LessonsRun
 from edge_runtimes.torch.loop import Loop, begun
 from edge_runtimes.torch.network_run import NetworkRun
 from edge_runtimes.torch.ranks import Ranks
+from edge_runtimes.torch.regions.detector import DetectorRun
 from edge_runtimes.torch.run import Run
 from edge_runtimes.torch.speech.recognizer import RecognizerRun
 from edge_runtimes.torch.speech.run import SpeechRun
@@ -89,6 +91,11 @@ def _recognizer(made: RecognizerRecipe, out: Path, given: Given) -> Loop:
     return RecognizerRun(made, out, speech=Prepared(given.data), ranks=given.ranks, start=start)
 
 
+def _detector(made: DetectionRecipe, out: Path, given: Given) -> Loop:
+    start = None if given.start is None else given.find(given.start)
+    return DetectorRun(made, out, data=given.data, ranks=given.ranks, start=start)
+
+
 RUNS: Mapping[type, Callable[[Any, Path, Given], Loop]] = {
     TrainingRecipe: _decoder,
     LessonsRecipe: _lessons,
@@ -96,6 +103,7 @@ RUNS: Mapping[type, Callable[[Any, Path, Given], Loop]] = {
     VocoderRecipe: _vocoder,
     SpeechRecipe: _speech,
     RecognizerRecipe: _recognizer,
+    DetectionRecipe: _detector,
 }
 
 

@@ -5,7 +5,7 @@ training never shows.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
@@ -16,7 +16,7 @@ from edge.data.regions import pixels, talks
 from edge.data.regions.examples import Talk
 from edge.data.regions.pixels import Mask
 from edge.data.regions.things import COLOURS, DIGITS, LETTERS, SIZES, TEXTURES, Look, Size, pairs
-from edge.typing import F32, F64, U8
+from edge.typing import F32, F64, U8, AnyArray
 from edge.vision.boxes import Box
 from edge.vision.drawing import Colour
 from edge.vision.pictures import Picture
@@ -111,7 +111,11 @@ class Scene:
     @property
     def boxes(self) -> tuple[Box, ...]:
         """Of the things, then of the marks."""
-        return tuple(one.box for one in (*self.things, *self.marks))
+        return tuple(one.box for one in self.shown)
+
+    @property
+    def shown(self) -> "tuple[Thing | Mark, ...]":
+        return (*self.things, *self.marks)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,7 +144,7 @@ def scene(number: int, page: Page, *, seed: int = 0, held: bool = False) -> Scen
 def painted(scene: Scene, *, without: int | None = None) -> U8:
     """The picture [H, W, 3]; `without` a thing or mark, what it covers is the background."""
     rgb = _background(scene.ground, scene.page.height, scene.page.width)
-    for number, one in enumerate((*scene.things, *scene.marks)):
+    for number, one in enumerate(scene.shown):
         if number != without:
             at = one.place
             there = rgb[at.top : at.top + at.height, at.left : at.left + at.width]
@@ -282,14 +286,16 @@ def _grey(rng: random.Random) -> Colour:
 def _background(ground: Ground, height: int, width: int) -> F32:
     """[H, W, 3]: each pixel between two greys."""
     y, x = np.indices((height, width)).astype(np.float32)
-    step = ground.step
-    share = {
-        "plain": np.zeros_like,
-        "gradient": lambda _: (x / width + y / height) / 2,
-        "stripes": lambda _: (x // step % 2) * 0.5,
-        "tiles": lambda _: ((x // step + y // step) % 2) * 0.3,
-        "clouds": lambda _: 0.5 + 0.25 * (np.sin(x / step) + np.sin(y / (step + 2))),
-    }[ground.behind](x)[..., None]
+    share = _SHARES[ground.behind](x, y, ground.step)[..., None]
     first, second = (np.array(colour, np.float32) for colour in ground.colours)
-    out: F32 = np.round(first + (second - first) * share)
-    return out
+    return np.round(first + (second - first) * share).astype(np.float32)
+
+
+# Of the second grey, by where a pixel is and how wide a stripe.
+_SHARES: Mapping[Behind, Callable[[F32, F32, int], AnyArray]] = {
+    "plain": lambda x, y, step: np.zeros_like(x),
+    "gradient": lambda x, y, step: (x / x.shape[1] + y / x.shape[0]) / 2,
+    "stripes": lambda x, y, step: (x // step % 2) * 0.5,
+    "tiles": lambda x, y, step: ((x // step + y // step) % 2) * 0.3,
+    "clouds": lambda x, y, step: 0.5 + 0.25 * (np.sin(x / step) + np.sin(y / (step + 2))),
+}

@@ -8,8 +8,10 @@ picture's width and height.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import Generic
 
 import numpy as np
 
@@ -106,7 +108,7 @@ class ProposerSpec:
             out |= self._layer(f"decoder.{i}.")
             out |= self._step(i) if self.moves(i) else {}
         for i in range(len(self.powers)):
-            out |= matrix(_head(self, i), 1, width)
+            out |= matrix(_head(self.decoder - 1, i), 1, width)
         return out
 
     def _look(self, at: str) -> dict[str, Shape]:
@@ -134,21 +136,64 @@ class ProposerSpec:
         return out | matrix(at + "last", 4, width)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaughtSpec(ProposerSpec):
+    """A proposer that learns: with heads and steps of every layer of the decoder, which have losses of their own."""
+
+    def shapes(self) -> dict[str, Shape]:
+        out = super().shapes()
+        for i in range(self.decoder):
+            out |= self._step(i)
+            for head in range(len(self.powers)):
+                out |= matrix(_head(i, head), 1, self.width)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Generic[Array]):
+    """What one part of a proposer says of each pixel or query: logits of each head [B, ., 1], and boxes [B, ., 4]."""
+
+    logits: tuple[Array, ...]
+    boxes: Array
+
+
 def proposer(ops: Composed[Array], spec: ProposerSpec, features: Array) -> dict[str, Array]:
     """features [B, N, channels], row by row -> scores [B, Q], 0 to 1, and boxes [B, Q, 4]: those whose
     proposals scored most first.
     """
     memory = _encoded(ops, spec, features)
-    box = seen = _proposed(ops, spec, memory)
-    place = ops.norm(ops.one(_waves(ops, spec, box), "place"), "place.norm", LAYER)
-    place, _ = ops.split(place, spec.width, spec.width)
-    x = ops.spread(ops.param("queries"), features)
+    box = seen = _best(ops, spec, *_proposed(ops, spec, memory))
+    place, x = _queries(ops, spec, box, features)
     for i in range(spec.decoder):
         x = _decoded(ops, spec, f"decoder.{i}.", x, place, memory, seen)
         if spec.moves(i):
             box = ops.act(ops.add(_step(ops, i, x), _logit(ops, box)), "sigmoid")
         seen = box if spec.follows else seen
     return {"scores": _scored(ops, spec, x), "boxes": box}
+
+
+def taught(
+    ops: Composed[Array], spec: TaughtSpec, features: Array, cut: Callable[[Array], Array]
+) -> tuple[Told[Array], tuple[Told[Array], ...]]:
+    """What losses are of: all pixels' proposals, by one head, and each layer of the decoder. Of the last layer boxes
+    are those of `proposer`. `cut`: lets no gradient through, as none goes through where queries look.
+    """
+    memory = _encoded(ops, spec, features)
+    scores, boxes = _proposed(ops, spec, memory)
+    first = Told((scores,), ops.act(boxes, "sigmoid"))
+    before = seen = cut(_best(ops, spec, scores, boxes))
+    place, x = _queries(ops, spec, seen, features)
+    layers: list[Told[Array]] = []
+    for i in range(spec.decoder):
+        x = _decoded(ops, spec, f"decoder.{i}.", x, place, memory, seen)
+        step = _step(ops, i, x)
+        box = ops.act(ops.add(step, _logit(ops, before)), "sigmoid")
+        # Where none follows the one before it, each moves the proposal, and once more what the one before made of it.
+        before = box if spec.follows else ops.act(ops.add(step, _logit(ops, seen)), "sigmoid")
+        seen = cut(box) if spec.follows else seen
+        heads = tuple(ops.one(x, _head(i, head)) for head in range(len(spec.powers)))
+        layers.append(Told(heads, box))
+    return first, tuple(layers)
 
 
 def _encoded(ops: Composed[Array], spec: ProposerSpec, features: Array) -> Array:
@@ -168,15 +213,29 @@ def _encoded(ops: Composed[Array], spec: ProposerSpec, features: Array) -> Array
     return x
 
 
-def _proposed(ops: Composed[Array], spec: ProposerSpec, memory: Array) -> Array:
-    """[B, N, D] -> the boxes of the largest scores [B, Q, 4]."""
+def _proposed(ops: Composed[Array], spec: ProposerSpec, memory: Array) -> tuple[Array, Array]:
+    """[B, N, D] -> of each pixel its score's logit [B, N, 1] and those of its box [B, N, 4]."""
     if not _inside(spec).all():
         memory = ops.mul(memory, ops.const("inside", (spec.pixels, 1), lambda: _inside(spec)))
     x = ops.norm(ops.one(memory, "proposal"), "proposal.norm", LAYER)
     begun = ops.const("proposals", (spec.pixels, 4), lambda: _proposals(spec))
     boxes = ops.add(_step(ops, spec.decoder, x), begun)
-    _, best = ops.top_k(ops.reshape(ops.one(x, "proposal.score"), 0, -1), spec.queries)
+    return ops.one(x, "proposal.score"), boxes
+
+
+def _best(ops: Composed[Array], spec: ProposerSpec, scores: Array, boxes: Array) -> Array:
+    """The boxes of the largest scores [B, Q, 4]."""
+    _, best = ops.top_k(ops.reshape(scores, 0, -1), spec.queries)
     return ops.act(ops.take(boxes, best), "sigmoid")
+
+
+def _queries(
+    ops: Composed[Array], spec: ProposerSpec, box: Array, features: Array
+) -> tuple[Array, Array]:
+    """Where queries are, as their boxes say, and what they are at first: [B, Q, D] each."""
+    place = ops.norm(ops.one(_waves(ops, spec, box), "place"), "place.norm", LAYER)
+    place, _ = ops.split(place, spec.width, spec.width)
+    return place, ops.spread(ops.param("queries"), features)
 
 
 def _decoded(
@@ -240,15 +299,15 @@ def _logit(ops: Composed[Array], x: Array) -> Array:
 def _scored(ops: Composed[Array], spec: ProposerSpec, x: Array) -> Array:
     """The product of each head's probability to its power."""
     logs = [
-        ops.mul(ops.act(ops.mul(ops.one(x, _head(spec, i)), -1.0), "softplus"), -power)
+        ops.mul(ops.act(ops.mul(ops.one(x, _head(spec.decoder - 1, i)), -1.0), "softplus"), -power)
         for i, power in enumerate(spec.powers)
     ]
     return ops.reshape(ops.act(reduce(ops.add, logs), "exp"), 0, -1)
 
 
-def _head(spec: ProposerSpec, number: int) -> str:
-    """A head of scores after the last layer."""
-    return f"scores.{spec.decoder - 1}.{number}"
+def _head(layer: int, number: int) -> str:
+    """A head of scores after a layer of the decoder."""
+    return f"scores.{layer}.{number}"
 
 
 def _waves(ops: Composed[Array], spec: ProposerSpec, box: Array) -> Array:
