@@ -333,12 +333,16 @@ def _read_train(folder: Path, content: bytes) -> None:
     from edge.train import reading
     from edge.train.lessons import LessonsRecipe
     from edge.train.recipe import TrainingRecipe
+    from edge.train.regions.detection import DetectionRecipe
+    from edge.train.regions.small_groma import small_groma
     from edge.train.small_internvl import small_internvl
 
     (folder / "recipe.yaml").write_bytes(content)
     made = reading.read(folder / "recipe.yaml")
     if isinstance(made, LessonsRecipe):
         small_internvl(made)
+    elif isinstance(made, DetectionRecipe):
+        small_groma(made)
     elif isinstance(made, TrainingRecipe) and made.shape is not None:
         made.shape.spec(512)
 
@@ -728,6 +732,10 @@ READERS: dict[str, Reader] = {
     ),
     "sound": Reader(kind="bytes", seeds=sounds.files, read=sounds.read_file, words=sounds.WORDS),
     "picture": Reader(kind="bytes", seeds=vision.pictures, read=vision.read_picture),
+    "boxes": Reader(kind="json", seeds=vision.boxes, read=vision.read_boxes, words=JSON_WORDS),
+    "boxes by line": Reader(
+        kind="text", seeds=vision.lines, read=vision.read_lines, words=(*JSON_WORDS, b"<r1>", b"\n")
+    ),
     "gguf part": Reader(kind="bytes", seeds=_gguf_parts, read=_read_gguf_part),
     "gguf text": Reader(kind="bytes", seeds=_gguf_texts, read=_read_gguf_text),
     "importance": Reader(

@@ -127,6 +127,7 @@ def test_every_packaged_recipe_reads(file: Path) -> None:
         "flashspeech": "SpeechRecipe",
         "speaks": "SpeechRecipe",
         "recognizer": "RecognizerRecipe",
+        "detection": "DetectionRecipe",
     }.get(file.stem, "TrainingRecipe")
 
 
