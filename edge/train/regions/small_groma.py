@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from edge.families import Pipeline, family_of
-from edge.families.groma import PIPELINE
+from edge.families.groma_detector import PIPELINE
 from edge.files.config import Config
 from edge.names import Location, Spec
 from edge.net import NetSpec
