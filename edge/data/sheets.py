@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 from edge.data.writing import Language, letters, line, price, thing
 from edge.typing import U8
-from edge.vision.drawing import Canvas, Colour, Glyph, Shape, line_height, width_of
+from edge.vision.drawing import Canvas, Glyph, Shape, line_height, width_of
+from edge.vision.palette import Colour
 
 Kind = Literal["page", "text", "receipt", "chart", "shapes"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

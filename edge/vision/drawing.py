@@ -9,12 +9,12 @@ import numpy as np
 
 from edge.typing import U8
 from edge.vision.boxes import Box
+from edge.vision.palette import Colour
 from edge.vision.pictures import need_pillow
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]
 Shape = Literal["circle", "square", "triangle"]
 _NO_INK = (None, 0, 0)
 _LARGE = 512  # pixels, of which the parts are whole enough
