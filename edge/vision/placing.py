@@ -20,8 +20,9 @@ def place(
     """Of each box's label of this size its upper left corner; None where it is larger than the picture.
 
     Earlier ones have the choice: above the box, inside, below, then anywhere near that is free. Only where nothing
-    is does a label cover others, and as little of them as it can at its box.
+    is does a label cover others, or boxes so small that it hides them, and as little of both as it can at its box.
     """
+    within = np.array(boxes, np.float64).reshape(-1, 4).round().astype(np.int64)
     taken = np.zeros((0, 4), np.int64)
     out: list[Place | None] = []
     for box, (wide, high) in zip(boxes, sizes, strict=True):
@@ -29,7 +30,8 @@ def place(
             out.append(None)
             continue
         room = (width - wide, height - high)
-        at = _free(box, (wide, high), room, taken)
+        small = (within[:, 2:] - within[:, :2] <= (wide, high)).all(axis=1)
+        at = _free(box, (wide, high), room, np.concatenate([taken, within[small]]))
         out.append(at)
         taken = np.concatenate([taken, [[*at, at[0] + wide, at[1] + high]]])
     return out

@@ -30,17 +30,20 @@ def filled(at: Place, size: Size) -> np.ndarray:
 
 @given(st.lists(st.tuples(BOX, SIZE), min_size=1, max_size=10))
 def test_apart_wherever_there_is_room(some: list[tuple[Box, Size]]) -> None:
-    """Against a search of every pixel, label by label."""
+    """From labels, and from boxes that a label would hide: against a search of every pixel, label by label."""
     boxes, sizes = [box for box, _ in some], [size for _, size in some]
-    taken = np.zeros((H, W), bool)
+    labels = np.zeros((H, W), bool)
     for at, size in zip(place(boxes, sizes, W, H), sizes, strict=True):
         assert at is not None
-        label = filled(at, size)
+        label, taken = filled(at, size), labels.copy()
+        for left, top, right, bottom in boxes:
+            if right - left <= size[0] and bottom - top <= size[1]:
+                taken |= filled((left, top), (right - left, bottom - top))
         assert label.sum() == size[0] * size[1], "it leaves the picture"
         if (label & taken).any():
             every = [(x, y) for x in range(W - size[0] + 1) for y in range(H - size[1] + 1)]
             assert all((filled(p, size) & taken).any() for p in every), "there was room"
-        taken |= label
+        labels |= label
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,13 @@ def test_one_box_twice() -> None:
     found = place([box] * 4, [(7, 3)] * 4, W, H)
     assert found[:2] == [(5, 5), (5, 8)]
     assert len(set(found)) == 4
+
+
+def test_a_small_box_is_not_hidden() -> None:
+    """tfrecord-viewer#14: by its own label, or another's."""
+    tiny = (0, 0, 4, 3)
+    assert place([tiny, (5, 8, 15, 14)], [(7, 3), (7, 3)], W, H) == [(0, 3), (5, 5)]
+    assert place([(0, 3, 15, 14), tiny], [(7, 3), (7, 3)], W, H)[0] == (8, 0)
 
 
 def test_a_label_that_no_picture_holds() -> None:
