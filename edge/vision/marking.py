@@ -21,9 +21,10 @@ from edge.vision.placing import place
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
 
-MOST = 256  # boxes that are drawn
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+MOST = 256  # boxes that are drawn, and numbers that have a colour
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _LETTERS = 80  # of a phrase, before its width is looked at
+_LEFTWARD = frozenset({"R", "AL", "AN"})
 _NO_GLYPH = "\uffff"  # of no script: fonts draw for it what they draw for all they lack
 
 
@@ -49,12 +50,28 @@ def marks_of(named: Sequence[tuple[str, Box]]) -> list[Mark]:
     return list(found.values())
 
 
+def numbered(boxes: Sequence[Box]) -> list[Mark]:
+    """Set-of-mark (arXiv 2310.11441): boxes by number alone, from 1 on, for whoever is asked about them by it."""
+    return [Mark(box, number) for number, box in enumerate(boxes, 1)]
+
+
+def save(file: Path, picture: Picture, marks: Sequence[Mark], *, font: Path | None = None) -> None:
+    """The picture with its boxes as a PNG or a JPEG, by the file's ending; whole, or not at all."""
+    form = format_of(file)
+    content = encoded(marked(picture, marks, font=font), form)
+    partial = file.with_name(f".{file.name}")
+    partial.write_bytes(content)
+    partial.replace(file)
+
+
 def marked(picture: Picture, marks: Sequence[Mark], *, font: Path | None = None) -> U8:
     """The picture with its boxes and labels: [H, W, 3], of the same size. `font`: for letters that Pillow's own font
-    lacks; a phrase that has some it cannot draw is its number alone. EdgeError for more than `MOST` boxes.
+    lacks; a phrase that has some it cannot draw is its number alone, as is one of a script that runs from right to left
+    or whose letters join.
+
+    EdgeError for more than `MOST` boxes, other numbers than 1 to `MOST`, and sides that are not finite.
     """
-    if len(marks) > MOST:
-        raise EdgeError(f"{len(marks)} boxes are too many to draw", fix=f"draw {MOST} at most")
+    _check(marks)
     need_pillow()
     from PIL import Image, ImageDraw
 
@@ -74,6 +91,16 @@ def marked(picture: Picture, marks: Sequence[Mark], *, font: Path | None = None)
         if at is not None:
             writing.write(label, at, size, pens[mark.number - 1])
     return np.asarray(image)
+
+
+def _check(marks: Sequence[Mark]) -> None:
+    if len(marks) > MOST:
+        raise EdgeError(f"{len(marks)} boxes are too many to draw", fix=f"draw {MOST} at most")
+    for mark in marks:
+        if not 1 <= mark.number <= MOST:
+            raise EdgeError(f"a box has the number {mark.number}", fix=f"count from 1 to {MOST}")
+        if not np.isfinite(mark.box).all():
+            raise EdgeError(f"the box {mark.box} is nowhere", fix="give its sides in pixels")
 
 
 def format_of(file: Path) -> str:
@@ -117,9 +144,10 @@ class _Writing:
 
     def _written(self, phrase: str) -> str:
         """With all its accents, else without, else not at all."""
+        whole = unicodedata.normalize("NFC", phrase)
         plain = unicodedata.normalize("NFKD", phrase)
         bare = "".join(letter for letter in plain if not unicodedata.combining(letter))
-        return next((text for text in (phrase, bare) if all(map(self._has, text))), "")
+        return next((text for text in (whole, bare) if all(map(self._has, text))), "")
 
     def size(self, label: str) -> tuple[int, int]:
         ascent, descent = self.font.getmetrics()
@@ -135,9 +163,13 @@ class _Writing:
         return max(int(self.font.size) // 5, 2)
 
     def _has(self, letter: str) -> bool:
-        """Whether the font draws it, and not a square for all that it lacks."""
+        """Whether the font draws it, and not a square for all that it lacks. Letters are set one by one from left to
+        right: what stands otherwise is not drawn at all, rather than wrongly.
+        """
         if letter == " " or not letter.isprintable():
             return letter == " "
+        if unicodedata.category(letter)[0] == "M" or unicodedata.bidirectional(letter) in _LEFTWARD:
+            return False
         drawn, lacking = self.font.getmask(letter), self.font.getmask(_NO_GLYPH)
         return drawn.size != lacking.size or bytes(drawn) != bytes(lacking)
 

@@ -45,8 +45,12 @@ def _free(box: Box, size: Size, room: Place, taken: I64) -> Place:
     if covered.min() > 0:
         # A free place can be moved left and up until it touches something: none is missed among these.
         left, top = (_edges(usual[:, i], size[i], taken[:, i::2], room[i]) for i in (0, 1))
-        every = _common(left, size[0], taken[:, 0::2]) @ _common(top, size[1], taken[:, 1::2]).T
-        free = np.argwhere(every == 0)
+        # As floats, which are exact up to 2^53: sums of integers take twenty times as long.
+        covers = [
+            _common(at, size[i], taken[:, i::2]).astype(np.float64)
+            for i, at in enumerate((left, top))
+        ]
+        free = np.argwhere(covers[0] @ covers[1].T == 0)
         if len(free):
             usual = np.stack([left[free[:, 0]], top[free[:, 1]]], axis=1)
             covered = np.abs(usual - [box[0], box[1]]).sum(axis=1)

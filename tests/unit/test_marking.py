@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image, ImageFont
 from edge.errors import EdgeError
 from edge.typing import U8
 from edge.vision.boxes import Box
-from edge.vision.marking import MOST, Mark, encoded, format_of, marked, marks_of
+from edge.vision.marking import MOST, Mark, encoded, format_of, marked, marks_of, numbered, save
 from edge.vision.palette import BLACK, WHITE, colours, contrast
 from edge.vision.pictures import Picture, open_picture
 
@@ -129,6 +130,12 @@ def test_a_box_of_no_size_is_seen(box: Box) -> None:
     assert {BLACK, WHITE, colours(1)[0]} <= found
 
 
+def test_a_box_of_no_size_is_in_the_middle_of_its_lines() -> None:
+    shown, _ = drawn([Mark((100, 100, 100, 100), 1)])
+    columns = np.nonzero((shown[100] != 255).any(axis=1))[0]
+    assert columns.min() + columns.max() + 1 == 201
+
+
 def test_a_small_box_within_a_large_one() -> None:
     """The large one's lines do not hide it, whichever comes first."""
     large, small = Mark((40, 60, 200, 180), 1), Mark((40, 60, 60, 75), 2)
@@ -136,6 +143,7 @@ def test_a_small_box_within_a_large_one() -> None:
         shown = marked(plain(), marks)
         assert shown[74, 50].tolist() == [*BLACK]
         assert shown[72, 50].tolist() == [*colours(2)[1]]
+        assert shown[70, 41].tolist() == [*colours(2)[1]]  # where their sides are one
 
 
 def text_of(phrase: str, box: Box = (10, 60, 310, 180)) -> U8:
@@ -200,7 +208,7 @@ def test_too_many_boxes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "form"), [("b.png", "PNG"), ("b.JPG", "JPEG"), ("b.webp", "WEBP")]
+    ("name", "form"), [("b.png", "PNG"), ("b.JPG", "JPEG"), ("b.jpeg", "JPEG")]
 )
 def test_files(name: str, form: str) -> None:
     """What was drawn comes back; EXIF of the picture below does not."""
@@ -218,8 +226,84 @@ def test_files(name: str, form: str) -> None:
     assert np.abs(again - shown).mean() < (0.1 if form == "PNG" else 4)
 
 
-@pytest.mark.parametrize("name", ["boxes", "boxes.gif", "boxes.png.exe", ".png", "x" * 300])
-def test_files_that_are_not_written(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["boxes", "boxes.gif", "boxes.webp", "boxes.png.exe", ".png", "x" * 300]
+)
+def test_files_that_are_not_written(name: str, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="can be written"):
+        save(tmp_path / name, plain(), [DOG])
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(EdgeError, match="can be written") as caught:
         format_of(Path(name))
     assert ".png" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["b.png", "b.jpeg"])
+def test_saved_whole(name: str, tmp_path: Path) -> None:
+    """And over what was there."""
+    (tmp_path / name).write_bytes(b"before")
+    save(tmp_path / name, plain(), [DOG])
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    want = encoded(marked(plain(), [DOG]), format_of(Path(name)))
+    assert (tmp_path / name).read_bytes() == want
+
+
+def test_a_file_is_not_left_in_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a full disk what was there before stays."""
+    file = tmp_path / "b.png"
+    file.write_bytes(b"before")
+
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as stream:
+            stream.write(content[:9])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        save(file, plain(), [DOG])
+    assert file.read_bytes() == b"before"
+
+
+def test_set_of_marks() -> None:
+    boxes = [(float(x), 100.0, x + 30.0, 130.0) for x in range(0, 300, 60)]
+    assert numbered(boxes) == [Mark(box, at + 1) for at, box in enumerate(boxes)]
+    shown = marked(plain(), numbered(boxes))
+    for (left, top, _, bottom), colour in zip(boxes, colours(5), strict=True):
+        assert shown[int(top + bottom) // 2, int(left) + 1].tolist() == [*colour]
+    assert numbered([]) == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        (Mark(DOG.box, 0), "the number 0"),
+        (Mark(DOG.box, MOST + 1), f"the number {MOST + 1}"),
+        (Mark((0, 0, float("nan"), 9), 1), "nowhere"),
+        (Mark((0, 0, float("inf"), 9), 1), "nowhere"),
+    ],
+)
+def test_marks_that_are_none(mark: Mark, said: str) -> None:
+    """The last colour is not that of number 0."""
+    with pytest.raises(EdgeError, match=said):
+        marked(plain(), [DOG, mark])
+
+
+class HasAll:
+    """A font that draws something for every letter, and says that it has them all."""
+
+    def __init__(self, size: int) -> None:
+        self._font = ImageFont.load_default(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._font, name)
+
+    def getmask(self, text: str, *rest: Any) -> Any:
+        return self._font.getmask("i" if text == "\uffff" else text, *rest)
+
+
+@pytest.mark.parametrize("phrase", ["שלום", "سلام", "नमस्ते", "a שלום"])
+def test_scripts_that_would_be_drawn_wrongly(phrase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set one by one from left to right, they would read backwards, or apart."""
+    monkeypatch.setattr("edge.vision.marking._face", lambda font, size: HasAll(size))
+    np.testing.assert_array_equal(text_of(phrase), text_of(""))
+    assert (text_of("собака") != text_of("")).any()

@@ -74,7 +74,7 @@ def test_one_box_twice() -> None:
 def test_a_small_box_is_not_hidden() -> None:
     """tfrecord-viewer#14: by its own label, or another's."""
     tiny = (0, 0, 4, 3)
-    assert place([tiny, (5, 8, 15, 14)], [(7, 3), (7, 3)], W, H) == [(0, 3), (5, 5)]
+    assert place([tiny, (9, 8, 19, 14)], [(7, 3), (7, 3)], W, H) == [(0, 3), (9, 5)]
     assert place([(0, 3, 15, 14), tiny], [(7, 3), (7, 3)], W, H)[0] == (8, 0)
 
 
@@ -89,7 +89,7 @@ def test_none() -> None:
 
 def test_where_no_room_is_it_covers_little() -> None:
     """The second fits nowhere: it covers one column rather than all."""
-    first, second = place([(0, 6, 8, 12), (0, 6, 24, 12)], [(13, 16), (12, 16)], W, H)
+    first, second = place([(0, 6, 14, 12), (0, 6, 24, 12)], [(13, 16), (12, 16)], W, H)
     assert first == (0, 0)
     assert second == (12, 0)
 
