@@ -46,6 +46,10 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
+_CODES = {"Tab": 9, "Enter": 13, "Escape": 27, "Delete": 46}
+_CODES |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+
+
 class Browser:
     """One process, without a window; `folder` holds its profile."""
 
@@ -157,7 +161,7 @@ class Page:
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """A key, down and up."""
-        code = {"Enter": 13, "Escape": 27, "Tab": 9}[key]
+        code = _CODES[key]
         also = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             self.call(

@@ -6,9 +6,23 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+_PARTS = re.compile(
+    r'<(?:link rel="stylesheet" href|script src)="(\w+\.(?:css|js))">(?:</script>)?'
+)
+
 
 def html() -> str:
-    return Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    """One page, with what lies beside it in its place: nothing is asked for once it is there."""
+    return _PARTS.sub(lambda found: _inside(found[1]), _beside("page.html"))
+
+
+def _inside(name: str) -> str:
+    tag = {"css": "style", "js": "script"}[name.rsplit(".", 1)[1]]
+    return f"<{tag}>\n{_beside(name)}</{tag}>"
+
+
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def headers(page: str) -> Mapping[str, str]:
