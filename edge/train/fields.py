@@ -14,6 +14,7 @@ from edge.files import texts
 LIMIT = 64 << 10  # bytes
 SMALL = 1 << 20  # of a shape's number, or of a row's
 _MOST = 1 << 40
+_FROM_ZERO = ("seed", "warmup", "marks")  # whole numbers that may be nothing
 T = TypeVar("T")
 R = TypeVar("R")
 EXAMPLE = Path(__file__).parent / "recipes" / "stories.yaml"
@@ -74,7 +75,7 @@ def _unlike(field: "Field[Any]", value: object, high: int) -> str:
         return "" if isinstance(value, bool) else "neither true nor false"
     if int in kinds or float in kinds:
         allowed = (int, float) if float in kinds else int
-        low = 1 if int in kinds and field.name not in ("seed", "warmup") else 0
+        low = 1 if int in kinds and field.name not in _FROM_ZERO else 0
         if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
             point = " (YAML wants a point in it: 3.0e-5)" if re.match(r"\d+e", str(value)) else ""
             return f"no number from {low} to {high}{point}"

@@ -10,8 +10,9 @@ from edge.train.fields import read_as
 from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe
-from edge.train.regions import detection
+from edge.train.regions import detection, dialogues
 from edge.train.regions.detection import DetectionRecipe
+from edge.train.regions.dialogues import DialoguesRecipe
 from edge.train.speech import recipe as speech
 from edge.train.speech import recognizer, vocoder
 from edge.train.speech.recipe import SpeechRecipe
@@ -26,6 +27,7 @@ Recipe = (
     | RecognizerRecipe
     | SpeechRecipe
     | DetectionRecipe
+    | DialoguesRecipe
 )
 
 
@@ -37,6 +39,7 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], Recipe]] = {
     "consistency": speech.of_table,
     "hearing": recognizer.of_table,
     "detection": detection.of_table,
+    "dialogues": dialogues.of_table,
 }
 
 

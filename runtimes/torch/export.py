@@ -51,16 +51,26 @@ def write(
 
 
 def write_pipeline(
-    folder: Path, model: Together, weights: Mapping[str, Mapping[str, torch.Tensor]]
+    folder: Path,
+    model: Together,
+    weights: Mapping[str, Mapping[str, torch.Tensor]],
+    *,
+    rows: int = 0,
 ) -> None:
-    """The same of a checkpoint of several networks: each tensor under the name that the whole gives it."""
+    """The same of a checkpoint of several networks: each tensor under the name that the whole gives it. `rows`: of a
+    table that goes on in another tensor.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     tensors = {}
     for stage in model.pipeline.stages:
         for name, values in _tensors(model.places[stage.name], weights[stage.name]).items():
             whole = stage.prefix + name.removeprefix(stage.prefix)
-            tensors[whole] = _narrowed(whole, values, "F16").contiguous()
+            both = {whole: values}
+            if name in stage.longer:
+                both = {whole: values[:rows], stage.longer[name]: values[rows:]}
+            for own, part in both.items():
+                tensors[own] = _narrowed(own, part, "F16").contiguous()
     save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
     (folder / SINGLE).chmod(0o644)
     for name in sorted(model.texts, key="config.json".__eq__):

@@ -305,7 +305,7 @@ class LessonsRun(Loop):
         loss = F.cross_entropy(scores, wanted[told])
         wrong = torch.zeros_like(told)
         wrong[told] = scores.argmax(-1) != wanted[told]
-        return course.answers * loss, *_judged(told, wrong)
+        return course.answers * loss, *judged(told, wrong)
 
     def _own(self, name: str) -> Tensors:
         """The weights of one network."""
@@ -376,7 +376,7 @@ def _apart(rows: torch.Tensor, wanted: torch.Tensor, shown: torch.Tensor) -> tor
     return far / wanted[known].float().square().mean().clamp(min=1e-6)
 
 
-def _judged(told: torch.Tensor, wrong: torch.Tensor) -> tuple[int, int]:
+def judged(told: torch.Tensor, wrong: torch.Tensor) -> tuple[int, int]:
     """Answers of which no token is wrong, and all answers: told and wrong [B, T]."""
     begins = told & ~F.pad(told, (1, 0))[:, :-1]
     number = begins.flatten().cumsum(0)[told.flatten()] - 1

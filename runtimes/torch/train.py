@@ -13,6 +13,7 @@ from edge.train.lessons import LessonsRecipe
 from edge.train.network import NetworkRecipe
 from edge.train.recipe import TrainingRecipe, changed
 from edge.train.regions.detection import DetectionRecipe
+from edge.train.regions.dialogues import DialoguesRecipe
 from edge.train.speech.prepared import Prepared
 from edge.train.speech.recipe import SpeechRecipe
 from edge.train.speech.recognizer import RecognizerRecipe
@@ -22,6 +23,7 @@ from edge_runtimes.torch.loop import Loop, begun
 from edge_runtimes.torch.network_run import NetworkRun
 from edge_runtimes.torch.ranks import Ranks
 from edge_runtimes.torch.regions.detector import DetectorRun
+from edge_runtimes.torch.regions.dialogues import DialoguesRun
 from edge_runtimes.torch.run import Run
 from edge_runtimes.torch.speech.recognizer import RecognizerRun
 from edge_runtimes.torch.speech.run import SpeechRun
@@ -96,6 +98,16 @@ def _detector(made: DetectionRecipe, out: Path, given: Given) -> Loop:
     return DetectorRun(made, out, data=given.data, ranks=given.ranks, start=start)
 
 
+def _dialogues(made: DialoguesRecipe, out: Path, given: Given) -> Loop:
+    if given.data:
+        raise EdgeError(
+            "this recipe learns from made scenes alone, and was given other data",
+            fix="leave out --data; a detector learns from boxes of your own: edge train detection",
+        )
+    start = None if given.start is None else given.find(given.start)
+    return DialoguesRun(made, out, ranks=given.ranks, start=start)
+
+
 RUNS: Mapping[type, Callable[[Any, Path, Given], Loop]] = {
     TrainingRecipe: _decoder,
     LessonsRecipe: _lessons,
@@ -104,6 +116,7 @@ RUNS: Mapping[type, Callable[[Any, Path, Given], Loop]] = {
     SpeechRecipe: _speech,
     RecognizerRecipe: _recognizer,
     DetectionRecipe: _detector,
+    DialoguesRecipe: _dialogues,
 }
 
 

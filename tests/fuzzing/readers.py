@@ -334,7 +334,8 @@ def _read_train(folder: Path, content: bytes) -> None:
     from edge.train.lessons import LessonsRecipe
     from edge.train.recipe import TrainingRecipe
     from edge.train.regions.detection import DetectionRecipe
-    from edge.train.regions.small_groma import small_groma
+    from edge.train.regions.dialogues import DialoguesRecipe
+    from edge.train.regions.small_groma import small_detector, small_groma
     from edge.train.small_internvl import small_internvl
 
     (folder / "recipe.yaml").write_bytes(content)
@@ -342,6 +343,8 @@ def _read_train(folder: Path, content: bytes) -> None:
     if isinstance(made, LessonsRecipe):
         small_internvl(made)
     elif isinstance(made, DetectionRecipe):
+        small_detector(made)
+    elif isinstance(made, DialoguesRecipe):
         small_groma(made)
     elif isinstance(made, TrainingRecipe) and made.shape is not None:
         made.shape.spec(512)

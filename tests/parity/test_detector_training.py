@@ -23,7 +23,7 @@ from edge.run.opening import open_net_proof
 from edge.system import processors
 from edge.train import reading
 from edge.train.recipe import Rates
-from edge.train.regions.detection import Costs, Detection, DetectionRecipe, Proposer, Tower
+from edge.train.regions.detection import Costs, Detection, DetectionRecipe, Proposer, Scenes, Tower
 from edge.train.regions.sources import NAMED, OUTLINED, Drawn, Given
 from edge.vision.boxes import corners, in_parts
 from edge.vision.outlines import outlined, png
@@ -163,8 +163,7 @@ def test_a_head_learns_from_pictures_of_its_own_kind(tmp_path: Path) -> None:
 
 
 def test_a_scene_teaches_things_with_a_name_or_all_that_has_an_outline() -> None:
-    recipe = replace(RECIPE, detection=replace(RECIPE.detection, marks=3))
-    source = Drawn(recipe)
+    source = Drawn(56, replace(RECIPE.detection, marks=3), 1)
     seen = set()
     for number in range(20):
         made, head = source.example(number)
@@ -176,6 +175,19 @@ def test_a_scene_teaches_things_with_a_name_or_all_that_has_an_outline() -> None
         assert not made.held
     assert len(seen) > 5
     assert all(one.held for one in source.asked(4))
+
+
+def test_a_box_lies_where_its_thing_is_in_what_the_tower_sees() -> None:
+    """Stretched to a square, and nothing cut off."""
+    source = Drawn(56, Scenes(most=1, marks=0, larger=2.0), 3)
+    for number in range(12):
+        made = source.scene(number)
+        with_it, parts = source.shown(made, NAMED)
+        bare = replace(made, things=())
+        changed = np.abs(with_it - source.shown(bare, NAMED)[0]).max(2) > 0.5
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose(corners(parts)[0] * 56, seen, atol=2.0)
 
 
 def test_a_thing_too_small_to_be_seen_teaches_nothing(tmp_path: Path) -> None:
@@ -337,7 +349,7 @@ def test_another_shape_is_refused(tmp_path: Path) -> None:
         ({"proposer": {**table()["proposer"], "queries": 50}}, "50 queries of a map of 49"),
         ({"proposer": {**table()["proposer"], "queries": 3}}, "more things in a scene"),
         ({"detection": {**table()["detection"], "batch": 3}}, "no 2 equal splits"),
-        ({"detection": {**table()["detection"], "larger": 0.5}}, "1 to 8 times"),
+        ({"detection": {**table()["detection"], "larger": 0.5}}, "1 to 8 times as large"),
         ({"detection": {**table()["detection"], "things": 1}}, "things"),
         ({"costs": {"alpha": 1.0}}, "alpha"),
         ({"costs": {"score": 0, "sides": 0, "overlap": 0}}, "costs"),

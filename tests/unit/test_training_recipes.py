@@ -128,6 +128,7 @@ def test_every_packaged_recipe_reads(file: Path) -> None:
         "speaks": "SpeechRecipe",
         "recognizer": "RecognizerRecipe",
         "detection": "DetectionRecipe",
+        "dialogues": "DialoguesRecipe",
     }.get(file.stem, "TrainingRecipe")
 
 

@@ -77,20 +77,24 @@ class Costs:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Detection:
-    """`batch` pictures at a time, `seen` in all. Of made scenes: `most` things and `marks` of no name; drawn up to
-    `larger` times as large as the tower sees them.
-    """
+class Scenes:
+    """Made ones: `most` things and `marks` of no name; drawn up to `larger` times as large as the tower sees them."""
 
-    batch: int
-    seen: int
     most: int = 8
     marks: int = 2
     larger: float = 2.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.larger <= 8 or self.most > 12:
-            raise ValueError("detection: scenes from 1 to 8 times as large, of 12 things at most")
+            raise ValueError("scenes from 1 to 8 times as large, of 12 things at most")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detection(Scenes):
+    """`batch` pictures at a time, `seen` in all."""
+
+    batch: int
+    seen: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,60 +1,125 @@
-"""A small Groma's detector from nothing (arXiv 2404.13013), as its own checkpoints are spelled: a DINOv2, and a
-deformable DETR with all that learns in it.
+"""A small Groma from nothing (arXiv 2404.13013), as its own checkpoints are spelled: its detector, which is a DINOv2
+and a deformable DETR with all that learns in it; or the whole, whose decoder's tables lie in two tensors each.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
-from edge.families import Pipeline, family_of
-from edge.families.groma_detector import PIPELINE
+from edge.data.regions import vocabulary
+from edge.errors import EdgeError
+from edge.families import Pipeline, family_of, groma, groma_detector, pipeline_of
 from edge.files.config import Config
 from edge.names import Location, Spec
-from edge.net import NetSpec
 from edge.nn.regions.proposer import ProposerSpec, TaughtSpec
-from edge.train.regions.detection import DetectionRecipe
+from edge.source.headers import config_of
+from edge.spec import DecoderSpec
+from edge.text.pointing import TOKENS
+from edge.train.recipe import Shape
+from edge.train.regions.detection import Costs, DetectionRecipe, Proposer, Tower
+from edge.train.regions.dialogues import DialoguesRecipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmallGroma:
     """`specs`: of each network; `places`: of each of its weights, in tensors of the whole checkpoint; `texts`: every
-    file beside the weights.
+    file beside the weights; `rows`: of a table whose other rows lie in another tensor.
     """
 
     pipeline: Pipeline
-    specs: Mapping[str, NetSpec]
+    specs: Mapping[str, Spec]
     places: Mapping[str, Mapping[str, Location]]
     texts: Mapping[str, bytes]
+    rows: int = 0
 
 
-def small_groma(recipe: DetectionRecipe) -> SmallGroma:
-    whole = Config(_config(recipe), "config.json")
-    PIPELINE.fields.checked(whole)
-    specs, places = dict[str, NetSpec](), dict[str, Mapping[str, Location]]()
-    for stage in PIPELINE.stages:
-        own = stage.config(PIPELINE.fields.checked(whole))
+def small_detector(recipe: DetectionRecipe) -> SmallGroma:
+    config = _detector(recipe.tower, recipe.proposer, recipe.costs)
+    return _made(groma_detector.PIPELINE, config, {})
+
+
+def small_groma(recipe: DialoguesRecipe) -> SmallGroma:
+    """With the tokenizer of its world."""
+    rows, regions = vocabulary.old(), recipe.regions
+    config = {
+        "architectures": ["GromaModel"],
+        "model_type": "groma",
+        "perceiver_cfg": _detector(recipe.tower, recipe.proposer, Costs()),
+        "llm_cfg": _decoder(recipe.shape, rows),
+        "region_cfg": {
+            "bins": regions.bins,
+            "inner_size": regions.inner,
+            "place_size": regions.place,
+            "rounds": regions.rounds,
+            "groups": regions.groups,
+        },
+        "num_new_token": len(TOKENS),
+        "nms_thres": regions.overlap,
+        "box_score_thres": regions.score,
+        "max_region_num": regions.most,
+        "torch_dtype": "float16",
+    }
+    return replace(_made(groma.PIPELINE, config, vocabulary.files()), rows=rows)
+
+
+def _made(pipeline: Pipeline, config: dict[str, Any], texts: Mapping[str, bytes]) -> SmallGroma:
+    whole = Config(config, "config.json")
+    checked = pipeline.fields.checked(whole)
+    specs, places = dict[str, Spec](), dict[str, Mapping[str, Location]]()
+    for stage in pipeline.stages:
+        own = stage.config(checked)
         family = family_of(own)
         specs[stage.name] = learning(family.spec(own))
         places[stage.name] = family.names.places(specs[stage.name])
-    PIPELINE.connect(specs, "the recipe")
-    texts = {"config.json": (json.dumps(whole.data, indent=2) + "\n").encode()}
-    return SmallGroma(pipeline=PIPELINE, specs=specs, places=places, texts=texts)
+    pipeline.connect(specs, "the recipe")
+    told = {"config.json": (json.dumps(whole.data, indent=2) + "\n").encode()}
+    return SmallGroma(pipeline=pipeline, specs=specs, places=places, texts={**texts, **told})
 
 
-def learning(spec: Spec) -> NetSpec:
+def networks_of(folder: Path) -> tuple[str, ...]:
+    """The networks that a checkpoint has: those of a detector, or all; refuses another."""
+    pipeline = pipeline_of(config_of(folder))
+    if pipeline not in (groma.PIPELINE, groma_detector.PIPELINE):
+        raise EdgeError(
+            f"{folder} is no Groma and no detector of one",
+            fix="name the model of a run of the recipe detection, or of dialogues",
+        )
+    return tuple(stage.name for stage in pipeline.stages)
+
+
+def learning(spec: Spec) -> Spec:
     """The same with all that losses are of."""
-    assert isinstance(spec, NetSpec), "a detector is of networks"
-    config = spec.config
-    if not isinstance(config, ProposerSpec):
+    if isinstance(spec, DecoderSpec) or not isinstance(spec.config, ProposerSpec):
         return spec
+    config = spec.config
     return replace(
         spec, config=TaughtSpec(**{f.name: getattr(config, f.name) for f in fields(config)})
     )
 
 
-def _config(recipe: DetectionRecipe) -> dict[str, Any]:
-    tower, proposer = recipe.tower, recipe.proposer
+def _decoder(shape: Shape, rows: int) -> dict[str, Any]:
+    """As transformers spells a Llama whose head is a table of its own."""
+    return {
+        "model_type": "llama",
+        "vocab_size": rows,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.ffn_width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "max_position_embeddings": shape.context,
+        "rms_norm_eps": shape.eps,
+        "rope_theta": shape.theta,
+        "rope_scaling": None,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "attention_bias": False,
+    }
+
+
+def _detector(tower: Tower, proposer: Proposer, costs: Costs) -> dict[str, Any]:
     return {
         "architectures": ["CustomDDETRModel"],
         "model_type": "ddetr",
@@ -96,7 +161,7 @@ def _config(recipe: DetectionRecipe) -> dict[str, Any]:
             "activation_function": "relu",
             "position_embedding_type": "sine",
             "num_labels": 1,
-            "focal_alpha": recipe.costs.alpha,
+            "focal_alpha": costs.alpha,
         },
         "torch_dtype": "float16",
     }

@@ -8,6 +8,7 @@ import random
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,10 +18,10 @@ from edge.data.regions.examples import Example
 from edge.data.regions.pixels import Mask
 from edge.data.regions.scenes import Page, Scene, scene
 from edge.errors import EdgeError
-from edge.train.regions.detection import HEADS, DetectionRecipe
+from edge.train.regions.detection import HEADS, DetectionRecipe, Scenes
 from edge.typing import F32
 from edge.vision.boxes import in_parts
-from edge.vision.preparation import DINOV2, at_size, prepare
+from edge.vision.preparation import DINOV2, prepare
 
 NAMED, OUTLINED = range(HEADS)
 LEAST = 1.0  # pixels of a side that a thing must have, as the tower sees it
@@ -32,9 +33,10 @@ class Source(ABC):
 
     digest: str
 
-    def __init__(self, recipe: DetectionRecipe) -> None:
-        self.recipe, self.side = recipe, recipe.tower.side
-        self._preparation = at_size(DINOV2, (self.side, self.side))
+    def __init__(self, side: int) -> None:
+        self.side = side
+        # Stretched to a square, as Groma's pictures are: a crop would leave boxes behind.
+        self._preparation = replace(DINOV2, resize=(side, side), crop=None)
 
     @abstractmethod
     def example(self, number: int) -> tuple[Example, int]:
@@ -61,22 +63,23 @@ class Source(ABC):
 class Drawn(Source):
     """Made scenes, larger than the tower sees them by up to as much as the recipe says, and of other sides."""
 
-    def __init__(self, recipe: DetectionRecipe) -> None:
-        super().__init__(recipe)
+    def __init__(self, side: int, scenes: Scenes, seed: int) -> None:
+        super().__init__(side)
+        self._scenes, self._seed = scenes, seed
         self.digest = ""  # the recipe says all
 
     def example(self, number: int) -> tuple[Scene, int]:
-        return self._scene(number, held=False), number % HEADS
+        return self.scene(number), number % HEADS
 
     def asked(self, count: int) -> list[Example]:
-        return [self._scene(number, held=True) for number in range(count)]
+        return [self.scene(number, held=True) for number in range(count)]
 
     def taught(self, example: Example, head: int) -> Mask:
         """Marks have no name."""
         return np.array([head == OUTLINED or name != "" for name in example.names], bool)
 
-    def _scene(self, number: int, *, held: bool) -> Scene:
-        table, seed = self.recipe.detection, self.recipe.seed
+    def scene(self, number: int, *, held: bool = False) -> Scene:
+        table, seed = self._scenes, self._seed
         rng = random.Random(f"sides {seed} {number} {held}")
         wide = rng.uniform(1.0, table.larger) * self.side
         high = wide * rng.uniform(1 / _RATIO, _RATIO)
@@ -95,7 +98,7 @@ class Given(Source):
     """
 
     def __init__(self, recipe: DetectionRecipe, names: Sequence[str]) -> None:
-        super().__init__(recipe)
+        super().__init__(recipe.tower.side)
         read = files.read(names)
         self._marked, self.digest = read.marked, read.digest
         for why, count in sorted(read.left_out.items()):

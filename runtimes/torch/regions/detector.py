@@ -6,7 +6,7 @@ B pictures, S pixels of a side, T things of one.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from edge.data.regions.examples import Example
 from edge.errors import EdgeError
 from edge.measure import curves
 from edge.measure.found import Found, found
+from edge.net import NetSpec
 from edge.nn.networks import define
 from edge.nn.regions.proposer import TaughtSpec, Told, taught
 from edge.source.checkpoint import Checkpoint
 from edge.source.finite import whole
 from edge.train.course import LOG, Position
 from edge.train.regions.detection import DetectionRecipe
-from edge.train.regions.small_groma import SmallGroma, learning, small_groma
+from edge.train.regions.small_groma import SmallGroma, learning, small_detector
 from edge.train.regions.sources import NAMED, Drawn, Given, Source
 from edge.typing import F32, U8
 from edge.vision.boxes import corners
@@ -76,11 +77,11 @@ class DetectorRun(Loop):
         ranks = ranks or Ranks()
         self.recipe = recipe
         self.mine = ranks.mine(recipe.splits)
-        self.source: Source = Given(recipe, data) if data else Drawn(recipe)
-        self.model = small_groma(recipe)
-        weights = _first(self.model, recipe.seed) | (
-            {} if start is None else _begun(start, self.model)
-        )
+        made = Drawn(recipe.tower.side, recipe.detection, recipe.seed)
+        self.source: Source = Given(recipe, data) if data else made
+        self.model = small_detector(recipe)
+        weights = first(self.model, recipe.seed)
+        weights |= {} if start is None else begun(start, self.model, self.model.specs)
         held = Whole(weights.items(), ranks)
         super().__init__(
             out, ranks=ranks, held=held, rates=recipe.rates, total=recipe.detection.seen
@@ -149,12 +150,11 @@ class DetectorRun(Loop):
         self, pictures: torch.Tensor
     ) -> tuple[Told[torch.Tensor], tuple[Told[torch.Tensor], ...]]:
         """What the proposer says of pictures [B, S, S, 3], all that losses are of."""
-        config = self.model.specs["proposer"].config
-        assert isinstance(config, TaughtSpec), "it learns"
+        config = proposer_of(self.model)
         frozen = all(name in self.still for name in self.weights if name.startswith("vision/"))
         with narrow(self.ranks.device.type, self.recipe.precision):
             with torch.set_grad_enabled(not frozen and torch.is_grad_enabled()):
-                seen = define(self._ops("vision"), self.model.specs["vision"], image=pictures)
+                seen = define(self._ops("vision"), net(self.model, "vision"), image=pictures)
             return taught(self._ops("proposer"), config, seen["mean"].float(), torch.detach)
 
     @torch.no_grad()
@@ -163,8 +163,7 @@ class DetectorRun(Loop):
         some = [self.source.shown(one, NAMED)[0] for one in examples]
         pictures = torch.from_numpy(np.stack(some)).to(self.ranks.device)
         _, layers = self.said(pictures)
-        config = self.model.specs["proposer"].config
-        assert isinstance(config, TaughtSpec), "it learns"
+        config = proposer_of(self.model)
         chances = [
             x[..., 0].float().sigmoid() ** power
             for x, power in zip(layers[-1].logits, config.powers, strict=True)
@@ -222,23 +221,37 @@ class DetectorRun(Loop):
         (self.out / "curves.svg").write_text(picture, encoding="utf-8")
 
 
-def _first(model: SmallGroma, seed: int) -> Tensors:
+def net(model: SmallGroma, name: str) -> NetSpec:
+    """Of one of its networks that is no decoder."""
+    spec = model.specs[name]
+    assert isinstance(spec, NetSpec), f"{name} is a network"
+    return spec
+
+
+def proposer_of(model: SmallGroma) -> TaughtSpec:
+    config = net(model, "proposer").config
+    assert isinstance(config, TaughtSpec), "it learns"
+    return config
+
+
+def first(model: SmallGroma, seed: int) -> Tensors:
+    """Of the tower and the proposer."""
     made = {
-        "vision": initial_network(model.specs["vision"], seed),
-        "proposer": initial_proposer(model.specs["proposer"], seed),
+        "vision": initial_network(net(model, "vision"), seed),
+        "proposer": initial_proposer(net(model, "proposer"), seed),
     }
     return {f"{name}/{own}": weight for name, some in made.items() for own, weight in some.items()}
 
 
-def _begun(start: Path, model: SmallGroma) -> Tensors:
-    """The weights of a checkpoint of the same networks; heads that it does not have begin as new ones."""
+def begun(start: Path, model: SmallGroma, names: Collection[str]) -> Tensors:
+    """The weights of some networks by a checkpoint that has them; heads that it does not have begin as new ones."""
     found: Tensors = {}
-    for name, spec in model.specs.items():
+    for name in names:
         with Checkpoint.open(start, stage=name) as checkpoint:
-            if learning(checkpoint.spec) != spec:
+            if learning(checkpoint.spec) != model.specs[name]:
                 raise EdgeError(
                     f"{start} is not of the recipe's shape",
-                    fix="leave out --start, or name a detector that this recipe made",
+                    fix="leave out --start, or name one that a recipe of this shape made",
                 )
             every = checkpoint.also(model.places[name])
             found |= {f"{name}/{own}": torch.from_numpy(whole(every, own)) for own in every.places}
