@@ -26,7 +26,7 @@ from edge.train.recipe import Rates
 from edge.train.regions.detection import Costs, Detection, DetectionRecipe, Proposer, Scenes, Tower
 from edge.train.regions.sources import NAMED, OUTLINED, Drawn, Given
 from edge.vision.boxes import corners, in_parts
-from edge.vision.outlines import outlined, png
+from edge.vision.marking import encoded
 from edge.vision.pictures import open_picture
 from edge_runtimes.torch.regions.detector import DetectorRun
 from edge_runtimes.torch.regions.losses import PARTS
@@ -67,7 +67,7 @@ def boxes_of(folder: Path, count: int = 6) -> Path:
     images, notes = [], []
     for number in range(count):
         made = scene(number, Page(width=80, height=64, most=3, marks=0))
-        (folder / f"{number}.png").write_bytes(png(painted(made)))
+        (folder / f"{number}.png").write_bytes(encoded(painted(made), "PNG"))
         images.append({"id": number, "file_name": f"{number}.png", "width": 80, "height": 64})
         for left, top, right, bottom in made.boxes:
             box = [left, top, right - left, bottom - top]
@@ -383,13 +383,3 @@ def test_things_are_counted_once() -> None:
     assert (nothing.recall, nothing.precision) == (1.0, 1.0)
     assert found(boxes[:0], there).recall == 0
     assert found(boxes, there[:0]).precision == 0
-
-
-def test_outlines_bound_what_they_are_of() -> None:
-    rgb = np.zeros((20, 30, 3), np.uint8)
-    out = outlined(rgb, [(2, 3, 12, 9), (-5, 15, 40, 40)])
-    changed = out.any(2)
-    assert changed[3:9, 2:12].sum() == 2 * 10 + 2 * 4
-    assert changed[15].all()
-    assert not changed[16:, 1:].any()
-    assert not rgb.any()

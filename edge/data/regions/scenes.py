@@ -18,7 +18,7 @@ from edge.data.regions.pixels import Mask
 from edge.data.regions.things import COLOURS, DIGITS, LETTERS, SIZES, TEXTURES, Look, Size, pairs
 from edge.typing import F32, F64, U8, AnyArray
 from edge.vision.boxes import Box
-from edge.vision.drawing import Colour
+from edge.vision.palette import Colour
 from edge.vision.pictures import Picture
 
 LEAST = 56  # pixels of a scene's side: small things are legible

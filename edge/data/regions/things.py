@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from edge.vision.drawing import Colour
+from edge.vision.palette import Colour
 
 Size = Literal["small", "large"]
 Texture = Literal["plain", "striped", "spotted", "checked"]

@@ -26,9 +26,9 @@ from edge.train.course import LOG, Position
 from edge.train.regions.detection import DetectionRecipe
 from edge.train.regions.small_groma import SmallGroma, learning, small_detector
 from edge.train.regions.sources import NAMED, Drawn, Given, Source
-from edge.typing import F32, U8
+from edge.typing import F32
 from edge.vision.boxes import corners
-from edge.vision.outlines import outlined, png
+from edge.vision.marking import numbered, save
 from edge.vision.selection import Limits, select
 from edge_runtimes.torch import export
 from edge_runtimes.torch.held import Whole
@@ -181,8 +181,7 @@ class DetectorRun(Loop):
         for number, (example, boxes) in enumerate(zip(examples, self.found(examples), strict=True)):
             total += found(boxes, corners(self.source.shown(example, NAMED)[1]))
             if number < _SHOWN:
-                name = f"{number + 1}-{self.at.tokens:09}.png"
-                (folder / name).write_bytes(png(_drawn(example, boxes)))
+                _draw(folder / f"{number + 1}-{self.at.tokens:09}.png", example, boxes)
         line = {"step": self.at.step, "recall": total.recall, "precision": total.precision}
         with (self.out / FOUND).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -258,8 +257,8 @@ def begun(start: Path, model: SmallGroma, names: Collection[str]) -> Tensors:
     return found
 
 
-def _drawn(example: Example, boxes: F32) -> U8:
+def _draw(file: Path, example: Example, boxes: F32) -> None:
     """A picture with boxes, which are corners as parts of it."""
     picture = example.picture()
     sides = np.array([picture.width, picture.height] * 2)
-    return outlined(picture.rgb, [(a, b, c, d) for a, b, c, d in (boxes * sides).tolist()])
+    save(file, picture, numbered([(a, b, c, d) for a, b, c, d in (boxes * sides).tolist()]))
