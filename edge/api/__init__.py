@@ -12,6 +12,7 @@ from edge.api.making import app_of, convert_model, convert_via, plan_conversion
 from edge.api.opening import (
     fastest_strategy,
     open_model,
+    open_pointing,
     open_seeing,
     open_speaking,
     pipeline_of_model,
@@ -19,6 +20,7 @@ from edge.api.opening import (
     told_of,
 )
 from edge.api.planning import plan_model
+from edge.api.pointing import regions_of, show_regions
 from edge.api.proving import Verdict, inspect_path, verify_artifact, verify_files
 from edge.api.seeing import classify, look_at
 from edge.api.serving import serve_app, serve_model
@@ -62,6 +64,7 @@ __all__ = [
     "look_at",
     "make_data",
     "open_model",
+    "open_pointing",
     "open_seeing",
     "open_speaking",
     "pipeline_of_model",
@@ -69,11 +72,13 @@ __all__ = [
     "plan_model",
     "pull_model",
     "ready",
+    "regions_of",
     "remove",
     "say_into",
     "say_to",
     "serve_app",
     "serve_model",
+    "show_regions",
     "told_of",
     "train_recipe",
     "verify_artifact",

@@ -13,6 +13,7 @@ from edge.errors import EdgeError
 from edge.families import pipeline_of
 from edge.gguf.foreign import artifact_at, folder_only
 from edge.names import decoder_of
+from edge.pipelines.groma import Groma
 from edge.pipelines.internvl import InternVL
 from edge.pipelines.options.speech import SpeechOptions
 from edge.pipelines.runners import open_pipeline
@@ -41,7 +42,7 @@ def open_model(
     progress: Progress | None = None,
     turns: bool = True,
     adapter: Path | None = None,
-) -> Model | InternVL | Speech:
+) -> Model | InternVL | Groma | Speech:
     """A model ready to run: an artifact as it is; a checkpoint or an id is converted on first use."""
     if adapter is not None:
         _refuse_foreign(model, adapter)
@@ -49,7 +50,7 @@ def open_model(
     how: Any = {"threads": threads, "unchecked": unchecked, "strategy": strategy}
     if is_pipeline(folder):
         refuse_given(ONE_DECODER, {"--adapter": adapter})
-        return cast("InternVL | Speech", open_pipeline(folder, **how))
+        return cast("InternVL | Groma | Speech", open_pipeline(folder, **how))
     return load(folder, turns=turns, adapter=adapter, progress=progress, **how)
 
 
@@ -139,6 +140,28 @@ def pipeline_of_model(model: str | None) -> str | None:
         return PipelineArtifact.open(named.path).manifest.family if several else None
     found = pipeline_of(config_of(named.checkpoint()))
     return None if found is None else found.name
+
+
+def open_pointing(
+    model: str,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    unchecked: bool = False,
+    strategy: Strategy = PLAIN,
+    progress: Progress | None = None,
+) -> Groma:
+    """A model that names regions of pictures; made on first use."""
+    found = open_model(
+        model,
+        runtime=runtime,
+        threads=threads,
+        unchecked=unchecked,
+        strategy=strategy,
+        progress=progress,
+    )
+    assert isinstance(found, Groma), "its own files say so"
+    return found
 
 
 def open_speaking(

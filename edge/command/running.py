@@ -20,11 +20,13 @@ from edge.command.options import (
     Threads,
     spread,
 )
+from edge.command.pointing import point, refuse_elsewhere
 from edge.command.seeing import answer, refuse_alone, refuse_of_text, see
 from edge.command.speaking import aloud_by, speak
 from edge.command.talking import stopping, turns, write
 from edge.errors import EdgeError
 from edge.pipelines.options.pictures import ImageOptions
+from edge.pipelines.options.pointing import PointingOptions
 from edge.pipelines.options.speech import SpeechOptions
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def run(
         int | None, typer.Option(help="Makes sampling repeatable; of speech, its sound: 0.")
     ] = None,
     shown: ImageOptions,
+    pointed: PointingOptions,
     spoken: SpeechOptions,
     decoding: DecodingOptions,
     runtime: Annotated[
@@ -79,6 +82,8 @@ def run(
     Example: edge run Llama-3.2-1B-Instruct-Q4_K_M.gguf "Why is the sky blue?"
     Example: edge run ./catlip-b --image dog.jpg --labels vocab.json --top 5
     Example: edge run artifacts/internvl "What does it total to?" --image receipt.jpg
+    Example: edge run artifacts/groma "[grounding] Describe the picture." --image dog.jpg --json
+    Example: edge run artifacts/groma "What is <box>?" --image dog.jpg --box 40,30,220,180
     Example: edge run artifacts/voice "Good morning." --voice me.wav -o out.wav
     Example: edge run artifacts/phi-3 "Why is the sky blue?" --speak artifacts/voice -o out.wav
     Example: cat book.txt question.txt | edge run artifacts/phi-3 - --snapkv 1024
@@ -87,7 +92,7 @@ def run(
     from edge.text.rendering import get_ready
 
     named, prompt = split_prompt(first, second)
-    groups = (shown,) if answers.speak else (shown, spoken)
+    groups = (pointed, shown) if answers.speak else (pointed, shown, spoken)
     chosen = next((group for group in groups if group.chooses()), None)
     if chosen is None and not answers.raw:
         get_ready()  # beside all that is imported and read for the model
@@ -97,21 +102,29 @@ def run(
         named = packaged(chosen)
     how: dict[str, Any] = {"runtime": runtime, "threads": threads, "unchecked": unchecked}
     wish = answers.wish(seed)  # refuses what cannot be wished before a model is looked for
-    if api.pipeline_of_model(named) == spoken.PIPELINE:
-        assert named is not None, "the packaged decoder does not speak"
-        refuse(
-            {**answers.given(), **shown.given(), "--adapter": adapter}, "not of a model that speaks"
-        )
+    kind = api.pipeline_of_model(named)
+    of_words = {**answers.only_of_text(), "--adapter": adapter}
+    if kind in (spoken.PIPELINE, pointed.PIPELINE):
+        assert named is not None, "the packaged decoder neither speaks nor points"
         text = read_prompt(prompt, raw=False)
+        if kind == pointed.PIPELINE:
+            others = {name: v for name, v in spoken.given().items() if name != "--out"}
+            point(
+                named, text, shown, pointed, decoding, wish, out=spoken.out,
+                refused={**of_words, **others}, system=answers.system, as_json=as_json, **how,
+            )  # fmt: skip
+            return
+        given = {**answers.given(), **shown.given(), **pointed.given(), "--adapter": adapter}
+        refuse(given, "not of a model that speaks")
         speak(named, text, spoken, decoding, seed=seed, as_json=as_json, **how)
         return
+    refuse_elsewhere(pointed, named)
     if not answers.speak:
         what = f"of a model that speaks, which {named or 'the packaged one'} is not"
         refuse(spoken.given(), f"{what}; --speak names one for its answers")
-    of_pictures = {**answers.only_of_text(), "--adapter": adapter}
     if shown.image:
         assert named is not None, "pictures choose a model"
-        refuse_of_text(of_pictures)
+        refuse_of_text(of_words)
         question = read_prompt(prompt, raw=False)
         see(named, question, shown, decoding, wish, system=answers.system, as_json=as_json, **how)
         return

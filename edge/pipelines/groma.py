@@ -282,7 +282,7 @@ class Conversation:
     about: Shown
     messages: list[Message]
     referred: list[int] = field(default_factory=list)
-    asked: bool = False
+    last: Answer | None = None  # that is remembered
 
     def ask(self, text: str, *, wish: Wish | None = None) -> Answer:
         """The user's turn -> the assistant's, which is not remembered."""
@@ -292,7 +292,7 @@ class Conversation:
         """The answer, and what to remember of the question."""
         own, regions = self.about.selection.referred, len(self.about.regions)
         # The first question is about every box; a later one about those that it has a place for.
-        new = list(own[: text.count(BOX)] if self.asked else own)
+        new = list(own[: text.count(BOX)] if self.last else own)
         user = Message("user", asked(text, new, regions))
         referred = [*self.referred, *new]
         prompt = self.model.model.encode([*self.messages, user])
@@ -304,7 +304,7 @@ class Conversation:
         answer, user, referred = self._asked(text, wish)
         yield from answer
         self.messages = [*self.messages, user, Message("assistant", words_of(answer).marked)]
-        self.referred, self.asked = referred, True
+        self.referred, self.last = referred, answer
 
 
 def words_of(answer: Answer) -> Words:
