@@ -215,15 +215,23 @@ class Groma:
         """
         picture = as_picture(image)
         fit(boxes, picture.width, picture.height, most=self.limits.most)
-        seen = self._seen.get(content_of(picture), lambda: self.eyes.look(picture, progress))
-        given = in_parts(boxes, picture.width, picture.height)
-        chosen = select(seen.boxes, seen.scores, self.limits, given=given)
+        seen = self.seen(picture, progress)
+        chosen = self.chosen(seen, boxes, picture)
         rows = self._regions.get(
             content_of(picture, chosen.boxes.tobytes()),
             lambda: self.eyes.regions(seen, chosen.boxes, progress),
         )
         in_picture = in_pixels(chosen.boxes, picture.width, picture.height)
         return Shown(seen.rows, rows, chosen, in_picture, len(boxes), picture.width, picture.height)
+
+    def seen(self, picture: Picture, progress: Callable[[int], None] = lambda _: None) -> Seen:
+        """What a picture is, whatever is asked about it."""
+        return self._seen.get(content_of(picture), lambda: self.eyes.look(picture, progress))
+
+    def chosen(self, seen: Seen, boxes: Sequence[Box], picture: Picture) -> Selection:
+        """The regions that are shown, a user's boxes among them."""
+        given = in_parts(boxes, picture.width, picture.height)
+        return select(seen.boxes, seen.scores, self.limits, given=given)
 
     def generate(
         self,
@@ -290,14 +298,19 @@ class Conversation:
 
     def _asked(self, text: str, wish: Wish | None) -> tuple[Answer, Message, list[int]]:
         """The answer, and what to remember of the question."""
+        user, referred, ids = self.prompt(text)
+        self.model.show(self.about, referred, phrase_asked(text))
+        return self.model.model.reply(ids, wish), user, referred
+
+    def prompt(self, text: str) -> tuple[Message, list[int], list[int]]:
+        """A question as the model is told it, the regions that all questions referred to with it, and the ids of all
+        that was said.
+        """
         own, regions = self.about.selection.referred, len(self.about.regions)
         # The first question is about every box; a later one about those that it has a place for.
         new = list(own[: text.count(BOX)] if self.last else own)
         user = Message("user", asked(text, new, regions))
-        referred = [*self.referred, *new]
-        prompt = self.model.model.encode([*self.messages, user])
-        self.model.show(self.about, referred, phrase_asked(text))
-        return self.model.model.reply(prompt, wish), user, referred
+        return user, [*self.referred, *new], self.model.model.encode([*self.messages, user])
 
     def say(self, text: str, *, wish: Wish | None = None) -> Iterator[str]:
         """The user's turn -> the assistant's, in pieces. A turn that fails or is left early is not remembered."""

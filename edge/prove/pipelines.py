@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from edge import targets
-from edge.artifact.manifest import Artifact, recipe_of
+from edge.artifact.manifest import recipe_of
 from edge.artifact.pipeline import PipelineArtifact
-from edge.contracts import PLAIN, Numerics
 from edge.convert.networks import NetSubject, as_made
 from edge.convert.options import Options
 from edge.convert.pipelines import files_of, settings_of
@@ -30,17 +29,17 @@ from edge.errors import EdgeError
 from edge.families import pipeline_named
 from edge.files.hashing import sha256
 from edge.net import NetSpec
-from edge.pipelines.internvl import FAMILY, Eyes, InternVL
+from edge.pipelines.groma import FAMILY as GROMA
+from edge.pipelines.internvl import FAMILY, InternVL
 from edge.pipelines.speech import FAMILY as SPEECH
-from edge.pipelines.splicing import SplicingDecoder
-from edge.protocols import Net, Spliced
-from edge.prove import networks, voices
+from edge.protocols import Net
+from edge.prove import networks, pointing, voices
 from edge.prove import verify as decoders
 from edge.prove.feeding import Feeding
 from edge.prove.logits import Forced
+from edge.prove.oracles import Oracles, oracles, ways_of
+from edge.prove.pointing import Pointed
 from edge.prove.voices import Spoken
-from edge.prove.weights import as_balanced
-from edge.run import opening
 from edge.run.strategy import Strategy
 from edge.system.progress import Advance, Progress, silent
 from edge.text.chat import Message
@@ -60,22 +59,6 @@ class _Asked:
     picture: Picture
     grid: Grid
     ids: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Oracle:
-    """Every network in numpy."""
-
-    eyes: Eyes
-    decoder: SplicingDecoder
-
-    def logits(self, asked: _Asked, chosen: list[int]) -> F32:
-        """Of the positions that these tokens were chosen at: [T, V]."""
-        self.decoder.rewind(0)
-        self.decoder.show(self.eyes.rows(asked.picture, asked.grid, lambda _: None))
-        rows = [self.decoder.prefill(asked.ids)[None]]
-        rows += [self.decoder.score(chosen[:-1])] if len(chosen) > 1 else []
-        return np.concatenate(rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +81,7 @@ class SeveralReport:
     """A verification of all networks together, if any of them answers, and of each."""
 
     passed: bool
-    whole: Whole | Spoken | None
+    whole: Whole | Pointed | Spoken | None
     networks: Mapping[str, Mapping[str, object]]
 
     def json(self) -> dict[str, object]:
@@ -157,10 +140,13 @@ def _feeding(artifact: PipelineArtifact, source: Path) -> Iterator[Feeding]:
 
 def _whole(
     artifact: PipelineArtifact, source: Path, tokens: int, progress: Progress
-) -> Whole | Spoken | None:
+) -> Whole | Pointed | Spoken | None:
     """Of all networks together, by what they do together, if anything."""
-    ways: Mapping[str, Callable[[], Whole | Spoken]] = {
+    ways: Mapping[str, Callable[[], Whole | Pointed | Spoken]] = {
         FAMILY: lambda: together(artifact, source, tokens, progress),
+        GROMA: lambda: pointing.together(
+            artifact, source, tokens, same=_same_settings(artifact, source), progress=progress
+        ),
         SPEECH: lambda: voices.together(
             artifact, source, same=_same_manifest(artifact, source), progress=progress
         ),
@@ -177,20 +163,18 @@ def together(
     away = any(targets.refusal(part.manifest.target) is not None for part in parts.values())
     model = InternVL(artifact, exact=True, strategy=Strategy(reference=away))
     asked = _questions(model, tokens)
-    alike = {name: _numerics(part) for name, part in parts.items()}
-    plain = {name: replace(one, inputs=PLAIN.inputs) for name, one in alike.items()}
-    ways = [alike] if alike == plain else [alike, plain]
+    ways = ways_of(parts)
     with (
-        _oracles(model, source, ways) as oracles,
+        oracles(parts, source, ways, model.place) as every,
         progress("all networks together", len(asked)) as advance,
     ):
         chosen, got, *wants = zip(
-            *(_answered(model, oracles, one, tokens, advance) for one in asked), strict=True
+            *(_answered(model, every, one, tokens, advance) for one in asked), strict=True
         )
     forced = Forced(
         np.concatenate(wants[0]),
         np.concatenate(wants[-1]),
-        sum(one.tolerance for one in alike.values()),
+        sum(one.tolerance for one in ways[0].values()),
         model.decoder.spec.forbidden,
     )
     proof = forced.proof(np.concatenate(got), list(chain(*chosen)), 0.0)
@@ -225,12 +209,6 @@ def _same_manifest(artifact: PipelineArtifact, source: Path) -> bool:
     return same and (manifest.files, manifest.settings) == (files, settings)
 
 
-def _numerics(part: Artifact) -> Numerics:
-    """Of the exact twin of a network."""
-    manifest = part.manifest
-    return targets.runtime(manifest.target).numerics(recipe_of(manifest), exact=True)
-
-
 def _questions(model: InternVL, tokens: int) -> list[_Asked]:
     """Those that fit the context with an answer of so many tokens."""
     found, room = [], model.decoder.spec.context - tokens
@@ -247,47 +225,9 @@ def _questions(model: InternVL, tokens: int) -> list[_Asked]:
     return found
 
 
-@contextmanager
-def _oracles(
-    model: InternVL, source: Path, ways: Sequence[Mapping[str, Numerics]]
-) -> Iterator[list[_Oracle]]:
-    """One for each way of computing, which says how each network does."""
-    parts, numpy = model.artifact.stages, targets.oracle()
-    recipes = {name: recipe_of(part.manifest) for name, part in parts.items()}
-    spec = parts["text"].manifest.decoder
-    with ExitStack() as stack:
-        made = {
-            name: as_balanced(
-                part, stack.enter_context(as_made(source, part.manifest)), recipes[name]
-            )
-            for name, part in parts.items()
-        }
-        stored, meant = stack.enter_context(
-            opening.as_they_lie(parts["text"], recipes["text"], spec)
-        )
-
-        def oracle(way: Mapping[str, Numerics]) -> _Oracle:
-            tower, projector = (
-                numpy.net_oracle(made[name], recipes[name], numerics=way[name])
-                for name in ("vision", "projector")
-            )
-            text = numpy.oracle(
-                made["text"],
-                recipes["text"],
-                numerics=way["text"],
-                spec=spec,
-                stored=stored,
-                meant=meant,
-            )
-            eyes = replace(model.eyes, tower=tower, projector=projector)
-            return _Oracle(eyes, SplicingDecoder(cast(Spliced, text), model.place))
-
-        yield [oracle(way) for way in ways]
-
-
 def _answered(
     model: InternVL,
-    oracles: Sequence[_Oracle],
+    every: Sequence[Oracles],
     asked: _Asked,
     tokens: int,
     advance: Advance,
@@ -296,6 +236,12 @@ def _answered(
     model.model.forget()
     model.show([(asked.picture, asked.grid.cells)])
     chosen, got, _ = decoders.greedy(model.decoder, asked.ids, tokens)
-    wants = [oracle.logits(asked, chosen) for oracle in oracles]
+    wants = [oracle.logits(asked.ids, _rows(model, oracle, asked), chosen) for oracle in every]
     advance(1)
     return chosen, got, *wants
+
+
+def _rows(model: InternVL, oracle: Oracles, asked: _Asked) -> F32:
+    """Of the picture, by an oracle's networks."""
+    eyes = replace(model.eyes, tower=oracle.nets["vision"], projector=oracle.nets["projector"])
+    return eyes.rows(asked.picture, asked.grid, lambda _: None)
