@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge.artifact.pipeline import PipelineArtifact
 from edge.errors import EdgeError, Unsupported
+from edge.pipelines.groma import Groma
 from edge.pipelines.internvl import InternVL
 from edge.pipelines.speech import Speech
 from edge.run.model import Model
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def serve_model(
-    open_: Callable[[], Model | InternVL | Speech],
+    open_: Callable[[], Model | InternVL | Groma | Speech],
     *,
     host: str,
     port: int,
@@ -49,10 +50,10 @@ def serve_model(
     run(*offers, host=host, port=port, key=key, names=names)
 
 
-def _texts(opened: Model | InternVL, voice: "Voices | None") -> "Offer":
+def _texts(opened: Model | InternVL | Groma, voice: "Voices | None") -> "Offer":
     from edge.serve.texts import Texts
 
-    model = opened.model if isinstance(opened, InternVL) else opened
+    model = opened if isinstance(opened, Model) else opened.model
     if model.template is None:
         print("edge: the model has no chat template: only /v1/completions answers", file=sys.stderr)
     return Texts(model, voice)

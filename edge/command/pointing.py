@@ -1,7 +1,7 @@
 """`edge run --image --box`: answers that name regions of a picture, and questions about some."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,14 @@ from edge.command.app import say
 from edge.command.arguments import refuse
 from edge.command.options import DecodingOptions
 from edge.command.talking import stopping, turns, write
-from edge.errors import EdgeError, Unsupported
+from edge.errors import EdgeError
 from edge.pipelines.options.pictures import ImageOptions
 from edge.pipelines.options.pointing import PointingOptions
-from edge.vision.boxes import Box, read_box
 
 if TYPE_CHECKING:
     from edge.pipelines.groma import Conversation
-    from edge.run.model import Answer, Wish
+    from edge.run.model import Wish
+    from edge.vision.boxes import Box
 
 
 def refuse_elsewhere(pointed: PointingOptions, model: str | None) -> None:
@@ -46,6 +46,7 @@ def point(
     """
     from edge import api
     from edge.command.bars import bar, steps
+    from edge.vision.marking import marks_of, save
 
     boxes = _boxes(prompt, shown, pointed, out, refused, as_json=as_json)
     opened = api.open_pointing(model, strategy=decoding.strategy(), progress=bar, **how)
@@ -61,14 +62,17 @@ def point(
     for piece in answer:
         if not as_json:
             write(piece)
+    named = api.regions_of(answer)
+    if out is not None:
+        save(out, picture, marks_of([(one["phrase"], tuple(one["box"])) for one in named]))
     if not as_json:
         typer.echo("")
-        _list(answer)
+        _list(named)
         return
     model_ = opened.model
     result = {
         "text": answer.text,
-        "regions": api.regions_of(answer),
+        "regions": named,
         "tokens": answer.generation.tokens,
         "prompt_tokens": list(answer.generation.prompt),
         "ending": answer.generation.ending,
@@ -91,32 +95,33 @@ def _boxes(
     refused: Mapping[str, object],
     *,
     as_json: bool,
-) -> list[Box]:
+) -> "list[Box]":
     """A user's, once nothing else is wrong with what was asked."""
+    from edge.vision.boxes import read_box
+    from edge.vision.marking import format_of
+
     others = {name: value for name, value in shown.given().items() if name != "--image"}
     refuse({**refused, **others}, "not of a model that points")
     if not shown.image:
         raise EdgeError("this model answers about a picture", fix="give --image")
     if out is not None:
-        raise Unsupported(
-            "regions are not drawn on a picture yet", fix="leave out -o; --json has them"
-        )
-    if prompt is None and as_json:
-        raise EdgeError("a chat has no --json", fix="give a question")
+        format_of(out)  # before anything is computed
+    if prompt is None:
+        refuse({"--json": as_json, "--out": out}, "of one question: a chat has none")
     return [read_box(text) for text in pointed.box or []]
 
 
-def _list(answer: "Answer") -> None:
+def _list(named: Sequence[Mapping[str, Any]]) -> None:
     """The regions of an answer, a line each, for a person."""
-    from edge import api
-
-    for one in api.regions_of(answer):
+    for one in named:
         sides = ",".join(f"{side:g}" for side in one["box"])
         say(f"{one['phrase'] or 'a region'}: {sides}")
 
 
 def _chat(name: str, chat: "Conversation", wish: "Wish") -> None:
     """Turns until the end of input, about one picture."""
+    from edge import api
+
     say(f"{name}: an empty line or Ctrl-D ends the chat")
     for line in turns():
         try:
@@ -128,4 +133,4 @@ def _chat(name: str, chat: "Conversation", wish: "Wish") -> None:
             continue
         typer.echo("")
         if chat.last is not None:
-            _list(chat.last)
+            _list(api.regions_of(chat.last))

@@ -31,6 +31,7 @@ from edge.pipelines.options.speech import SpeechOptions
 
 if TYPE_CHECKING:
     from edge.api.speaking import Aloud
+    from edge.pipelines.groma import Groma
     from edge.pipelines.internvl import InternVL
     from edge.pipelines.speech import Speech
     from edge.run.model import Model, Wish
@@ -323,7 +324,7 @@ def serve(
     names = tuple(name or ())
     strategy = api.Strategy(snapkv=compact)
 
-    def opened() -> "Model | InternVL | Speech":
+    def opened() -> "Model | InternVL | Groma | Speech":
         return api.open_model(
             model, threads=threads, strategy=strategy, progress=bar, adapter=adapter
         )

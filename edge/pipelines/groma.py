@@ -28,7 +28,7 @@ from edge.run.strategy import PLAIN, Strategy
 from edge.system.cancellation import go_on
 from edge.text.chat import Message
 from edge.text.conversations import FormTemplate
-from edge.text.grounded import Reading, as_json
+from edge.text.grounded import Reading, as_json, as_spans
 from edge.text.pointing import BOX, FORM, PLACE, SYSTEM, asked, ids, phrase_asked, shown
 from edge.text.stream import Stream
 from edge.text.tokenizer import Tokenizer
@@ -164,6 +164,12 @@ class Words:
         about = self._about
         return as_json(self._reading.grounded, about.boxes, about.selection.scores.tolist())
 
+    @property
+    def spans(self) -> list[dict[str, Any]]:
+        """Where in the plain text each phrase stands, and all of its regions."""
+        about = self._about
+        return as_spans(self._reading.grounded, about.boxes, about.selection.scores.tolist())
+
 
 class Groma:
     """A loaded pipeline with one sequence in progress."""
@@ -200,8 +206,12 @@ class Groma:
         self.model = Model(text, self.tokenizer, FormTemplate(FORM, SYSTEM), source)
         stop = self.tokenizer.id_of(FORM.stop)
         self.model.stop_ids |= set() if stop is None else {stop}
-        self.model.words = self._words
+        self.model.words, self.model.pointing = self._words, self
         self._about: tuple[Shown, str] | None = None  # of the prompt that comes next
+
+    @property
+    def most(self) -> int:
+        return self.limits.most
 
     def look(
         self,
@@ -276,6 +286,22 @@ class Groma:
         self.model.decoder.rewind(self.decoder.until(rows))
         self.decoder.show(rows)
         self._about = about, phrase
+
+    def told(
+        self, turns: Sequence[Message], picture: Picture, boxes: Sequence[Box], about: int
+    ) -> list[int]:
+        """The prompt of a conversation that somebody else keeps, whose turn number `about` is about these boxes."""
+        seen = self.look(picture, boxes)
+        referred, regions = seen.selection.referred, len(seen.regions)
+        said = [
+            Message(turn.role, asked(turn.content, referred if i == about else (), regions))
+            for i, turn in enumerate(turns)
+        ]
+        first = [turn for turn in said if turn.role == "system"]
+        rest = [turn for turn in said if turn.role != "system"]
+        ids = self.model.encode([*first, *shown(len(seen.rows), regions), *rest])
+        self.show(seen, referred, phrase_asked(turns[-1].content))
+        return ids
 
     def _words(self, _inside: bool) -> Words:
         assert self._about is not None, "a prompt was shown"

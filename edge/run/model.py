@@ -27,6 +27,7 @@ from edge.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from edge.decode.grammar import Grammar, GrammarConstraint, Vocabulary
+    from edge.vision.boxes import Box
     from edge.vision.pictures import Picture
 
 MAX_TOKENS = 512
@@ -86,12 +87,34 @@ class Sight(Protocol):
         ...
 
 
+class Pointing(Protocol):
+    """What a model that points has besides: a picture that a conversation is about."""
+
+    @property
+    def most(self) -> int:
+        """Boxes of a user that it takes."""
+        ...
+
+    def told(
+        self,
+        turns: "Sequence[Message]",
+        picture: "Picture",
+        boxes: "Sequence[Box]",
+        about: int,
+    ) -> list[int]:
+        """The prompt of a conversation about a picture, whose turn number `about` is about these boxes; networks look
+        at the picture for it.
+        """
+        ...
+
+
 class Model:
     """A loaded artifact with one sequence in progress. `words`: makes what tells the text of an answer's tokens, if
     that is not the tokenizer alone; of an answer that goes on in a text, or not.
     """
 
     sight: Sight | None = None
+    pointing: Pointing | None = None
     words: Callable[[bool], Detokenizer] | None = None
 
     def __init__(

@@ -22,6 +22,7 @@ class Form:
     message: Callable[[str, bytes], Json]  # a whole answer's text, and its sound where it has one
     delta: Callable[[Piece], Json]  # a piece of it, or of nothing at the end
     opening: tuple[Json, ...] = ()  # what comes before the first piece
+    regions: bool = True  # whether it has a place for them
 
     def head(self, kind: str, model: str) -> Json:
         return {
@@ -46,12 +47,16 @@ TEXT = Form(
     piece="text_completion",
     message=lambda text, _: {"text": text},
     delta=lambda text: {"text": text},
+    regions=False,
 )
 
 
 def whole(reply: Reply, sound: bytes, form: Form, model: str) -> Json:
     assert reply.answer is not None
-    choice = _choice(form.message(reply.answer.text, sound), reply.ending)
+    said = form.message(reply.answer.text, sound)
+    if reply.regions is not None and form.regions:
+        said = {**said, "message": {**said["message"], "regions": reply.regions}}
+    choice = _choice(said, reply.ending)
     return form.head(form.whole, model) | {"choices": [choice], "usage": usage(reply)}
 
 
@@ -65,7 +70,10 @@ async def pieces(
     async for piece in made:
         if piece:
             yield head | {"choices": [_choice(form.delta(piece))]}
-    yield head | {"choices": [_choice(form.delta(""), reply.ending)]}
+    last = form.delta("")
+    if reply.regions is not None and form.regions:
+        last = {**last, "delta": {**last["delta"], "regions": reply.regions}}
+    yield head | {"choices": [_choice(last, reply.ending)]}
     if with_usage:
         yield head | {"choices": [], "usage": usage(reply)}
 

@@ -1,6 +1,6 @@
 """Pictures of a request: as data URLs, for nothing is fetched; bounded in bytes and in pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,8 @@ from edge.errors import EdgeError
 from edge.run.model import Sight
 from edge.serve.dataurls import content_of
 from edge.serve.fields import FieldError, Strict
-from edge.vision.pictures import open_picture
+from edge.vision.boxes import Box
+from edge.vision.pictures import Picture, open_picture
 
 BODY = 32 << 20  # bytes of a request that may hold pictures
 PIXELS = 48 << 20  # of all of its pictures
@@ -33,15 +34,19 @@ class ImageURL(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture's file, and the most tiles it is cut into; None: as the model is used to."""
+    """A picture's file, and the most tiles it is cut into; None: as the model is used to. `boxes`: what is asked about
+    in it, in pixels.
+    """
 
     content: bytes
     most: int | None
+    boxes: tuple[Box, ...] = ()
 
 
-def shown(image: ImageURL) -> Shown:
+def shown(image: ImageURL, boxes: Sequence[Sequence[float]]) -> Shown:
     content = content_of(image.url, "image", field="messages", what="a picture's url")
-    return Shown(content, _FEW if image.detail == "low" else None)
+    every = tuple((left, top, right, bottom) for left, top, right, bottom in boxes)
+    return Shown(content, _FEW if image.detail == "low" else None, every)
 
 
 def rows_of(sight: Sight, pictures: Sequence[Shown]) -> list[int]:
@@ -50,7 +55,15 @@ def rows_of(sight: Sight, pictures: Sequence[Shown]) -> list[int]:
         raise FieldError(
             "messages", f"there are more than {COUNT} pictures", fix="send fewer of them"
         )
-    found, pixels = [], 0
+    return [
+        sight.count(picture, one.most)
+        for picture, one in zip(opened(pictures), pictures, strict=True)
+    ]
+
+
+def opened(pictures: Sequence[Shown]) -> Iterator[Picture]:
+    """Each by itself, within the pixels that all may have."""
+    pixels = 0
     for one in pictures:
         try:
             picture = open_picture(one.content)
@@ -63,8 +76,7 @@ def rows_of(sight: Sight, pictures: Sequence[Shown]) -> list[int]:
                 f"the pictures have more than {PIXELS >> 20} Mi pixels",
                 fix="send smaller ones",
             )
-        found.append(sight.count(picture, one.most))
-    return found
+        yield picture
 
 
 def show(sight: Sight, pictures: Sequence[Shown]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from edge.errors import EdgeError
 from edge.run.model import Answer, Wish
@@ -15,7 +15,16 @@ class Asked:
 
     ids: list[int]
     wish: Wish
-    before: Callable[[], None] = lambda: None  # on the model's thread, in its turn
+    # On the model's thread, in its turn; the prompt, where only that tells it.
+    before: Callable[[], list[int] | None] = lambda: None
+
+
+@runtime_checkable
+class Pointing(Protocol):
+    """What makes text of an answer that names regions."""
+
+    @property
+    def spans(self) -> list[dict[str, Any]]: ...
 
 
 class Replies(Protocol):
@@ -47,8 +56,10 @@ class Reply(Making[Piece]):
 
     def texts(self) -> Iterator[str]:
         assert self._asked is not None
-        self._asked.before()
-        self.answer = self._model.reply(self._asked.ids, self._asked.wish)
+        told = self._asked.before()
+        ids = self._asked.ids if told is None else told
+        self.prompt_tokens = len(ids)
+        self.answer = self._model.reply(ids, self._asked.wish)
         for piece in self.answer:
             yield piece
             if self.late:
@@ -62,6 +73,15 @@ class Reply(Making[Piece]):
         self._model.forget()  # of a prompt that was read in part
         if self.late and self.answer is None:
             raise EdgeError("the time is up before the prompt is read", fix="shorten it")
+
+    @property
+    def regions(self) -> list[dict[str, Any]] | None:
+        """Phrases of a whole answer, and their boxes; None of a model that points at nothing."""
+        assert self.answer is not None
+        words, length = self.answer.words, len(self.answer.text)
+        if not isinstance(words, Pointing):
+            return None
+        return [one for one in words.spans if one["end"] <= length]  # a stop cuts the text, too
 
     @property
     def ending(self) -> Literal["stop", "length"]:

@@ -7,6 +7,7 @@ refused by what it says. A field that would change the answer is never ignored.
 import json
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,14 +15,19 @@ from pydantic import Field, field_validator, model_validator
 from edge.decode.grammar import Grammar
 from edge.decode.sampling import Sampling
 from edge.errors import EdgeError
-from edge.run.model import Model, Sight, Wish
+from edge.run.model import Model, Pointing, Sight, Wish
 from edge.serve.fields import FieldError, Inert, Only, Strict
-from edge.serve.pictures import ImageURL, Shown, rows_of, show, shown
+from edge.serve.pictures import ImageURL, Shown, opened, rows_of, show, shown
 from edge.serve.recordings import DEFAULT, VoiceAsk
 from edge.serve.replies import Asked
 from edge.text.chat import Message
+from edge.text.pointing import GROUND, PHRASE
+from edge.vision.boxes import fit
+from edge.vision.pictures import Picture
 
 TEXT = 1 << 20  # characters of one text
+Side = Annotated[float, Field(ge=-(1 << 20), le=1 << 20, allow_inf_nan=False)]
+Sides = Annotated[list[Side], Field(min_length=4, max_length=4)]  # of a box, in pixels
 
 _TOOLS = "models call no tools here: leave it out"
 _PENALTY = "there is no such penalty here: leave it out, or send 0"
@@ -41,6 +47,7 @@ class Part(Strict):
     ]
     text: str = Field(default="", max_length=TEXT)
     image_url: ImageURL | None = None
+    boxes: Annotated[list[Sides], Field(max_length=100)] | None = None
     prompt_cache_breakpoint: Annotated[Any, Inert(_CACHE)] = None
 
     @model_validator(mode="after")
@@ -48,6 +55,8 @@ class Part(Strict):
         given = {name for name in ("text", "image_url") if name in self.model_fields_set}
         if given != {self.type}:
             raise ValueError(f"a part of the type {self.type} has {self.type}, and nothing else")
+        if self.boxes and self.image_url is None:
+            raise ValueError("boxes are of a picture: send them in its part")
         return self
 
 
@@ -62,6 +71,7 @@ class Turn(Strict):
     function_call: Annotated[Any, Only(instead=_TOOLS)] = None
     tool_calls: Annotated[Any, Only([], instead=_TOOLS)] = None
     parsed: Annotated[Any, Inert("the content says the same")] = None
+    regions: Annotated[Any, Inert("they are found anew")] = None
     content: list[Part] = Field(max_length=TEXT)  # last: where it lacks, one of these says why
 
     @field_validator("content", mode="before")
@@ -72,16 +82,23 @@ class Turn(Strict):
         return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
     def pictures(self) -> list[Shown]:
-        images = [part.image_url for part in self.content if part.image_url is not None]
+        images = [part for part in self.content if part.image_url is not None]
         if images and self.role != "user":
             raise FieldError(
                 "messages", f"the role {self.role} has a picture", fix="send it as a user's"
             )
-        return [shown(image) for image in images]
+        return [shown(one.image_url, one.boxes or ()) for one in images if one.image_url]
+
+    def said(self) -> Message:
+        """Its text alone."""
+        role = "system" if self.role == "developer" else self.role
+        return Message(role, "".join(part.text for part in self.content))
 
     def message(self, sight: Sight | None) -> Message:
-        role = "system" if self.role == "developer" else self.role
-        text, pictures = "".join(part.text for part in self.content), self.pictures()
+        said, pictures = self.said(), self.pictures()
+        if any(one.boxes for one in pictures):
+            problem = "this model points at no regions"
+            raise FieldError("messages", problem, fix="leave out boxes, or serve one that does")
         if sight is None:
             if pictures:
                 raise FieldError(
@@ -89,8 +106,8 @@ class Turn(Strict):
                     "this model sees no pictures",
                     fix="send text, or serve one that does",
                 )
-            return Message(role, text)
-        return Message(role, sight.joined(self._parts_of(rows_of(sight, pictures))))
+            return said
+        return Message(said.role, sight.joined(self._parts_of(rows_of(sight, pictures))))
 
     def _parts_of(self, rows: list[int]) -> list[str | int]:
         """Texts, and the rows of pictures: before all text, as the model was trained, but a picture that stands
@@ -190,18 +207,11 @@ class Ask(Strict):
         `longest`: tokens that an answer may have.
         """
         wish, ids = self.wish(longest), self.ids(model)
-        most = model.decoder.capacity
-        if len(ids) > most:
-            raise FieldError(
-                self.PROMPT,
-                f"there are {len(ids)} tokens, and {most} fit",
-                fix="shorten it",
-                code="context_length_exceeded",
-            )
+        refuse_long(self.PROMPT, ids, model)
         return Asked(ids, wish, self.before(model))
 
-    def before(self, model: Model) -> Callable[[], None]:
-        """What is done in the prompt's turn, before it is read."""
+    def before(self, model: Model) -> Callable[[], list[int] | None]:
+        """What is done in the prompt's turn, before it is read; the prompt, where only that tells it."""
         return lambda: None if model.sight is None else model.sight.show([])
 
     def wish(self, longest: int) -> Wish:
@@ -235,6 +245,18 @@ class Ask(Strict):
         return next(iter(given.values()), longest)
 
 
+def refuse_long(field: str, ids: list[int], model: Model) -> None:
+    """A prompt that does not fit."""
+    most = model.decoder.capacity
+    if len(ids) > most:
+        raise FieldError(
+            field,
+            f"there are {len(ids)} tokens, and {most} fit",
+            fix="shorten it",
+            code="context_length_exceeded",
+        )
+
+
 class AudioAsk(Strict):
     """How an answer is heard."""
 
@@ -255,6 +277,7 @@ class ChatAsk(Ask):
     messages: list[Turn] = Field(min_length=1, max_length=1024)
     modalities: list[Literal["text", "audio"]] = Field(default=["text"], max_length=4)
     audio: AudioAsk | None = None
+    regions: bool = False
     function_call: Annotated[Any, Only("none", "auto", instead=_TOOLS)] = None
     functions: Annotated[Any, Only([], instead=_TOOLS)] = None
     logprobs: Annotated[Any, Only(False, instead=_CHANCES)] = None
@@ -304,9 +327,46 @@ class ChatAsk(Ask):
                 "this model has no chat template: it only continues text",
                 fix="send a prompt to /v1/completions",
             )
+        if model.pointing is not None:
+            self._pointed(model.pointing)  # refuses what is no picture before its turn
+            return []
+        if self.regions:
+            problem = "this model points at no regions"
+            raise FieldError("regions", problem, fix="leave it out, or serve one that does")
         return model.encode([turn.message(model.sight) for turn in self.messages])
 
-    def before(self, model: Model) -> Callable[[], None]:
+    def _pointed(self, pointing: Pointing) -> tuple[int, Shown, Picture]:
+        """Which turn shows the one picture that a conversation with a model that points is about, and it."""
+        every = [(i, one) for i, turn in enumerate(self.messages) for one in turn.pictures()]
+        if len(every) != 1:
+            raise FieldError(
+                "messages",
+                f"there are {len(every)} pictures, and this model answers about one",
+                fix="send one, as a part of the type image_url",
+            )
+        ((at, one),) = every
+        (picture,) = opened([one])
+        try:
+            fit(one.boxes, picture.width, picture.height, most=pointing.most)
+        except EdgeError as error:
+            raise FieldError("messages", error.problem, fix=error.fix) from None
+        return at, one, picture
+
+    def _told(self, model: Model) -> list[int]:
+        """The prompt, once the picture was looked at."""
+        assert model.pointing is not None, "it points"
+        at, one, picture = self._pointed(model.pointing)
+        turns = [turn.said() for turn in self.messages]
+        last = turns[-1]
+        if self.regions and not any(mark in last.content for mark in (GROUND, PHRASE)):
+            turns[-1] = Message(last.role, f"{GROUND} {last.content}")
+        ids = model.pointing.told(turns, picture, one.boxes, at)
+        refuse_long(self.PROMPT, ids, model)
+        return ids
+
+    def before(self, model: Model) -> Callable[[], list[int] | None]:
+        if model.pointing is not None:
+            return partial(self._told, model)
         pictures = [one for turn in self.messages for one in turn.pictures()]
         return lambda: None if model.sight is None else show(model.sight, pictures)
 
@@ -334,4 +394,10 @@ class CompletionAsk(Ask):
         raise ValueError("one text a request, no token ids: send each text in a request of its own")
 
     def ids(self, model: Model) -> list[int]:
+        if model.pointing is not None:
+            raise FieldError(
+                "prompt",
+                "this model answers about a picture",
+                fix="send it to /v1/chat/completions",
+            )
         return model.tokenizer.encode(self.prompt, special=True)

@@ -33,12 +33,18 @@ class Texts:
 
     @property
     def body(self) -> int:
-        return Limits().body if self._model.sight is None else BODY
+        return BODY if self._sees else Limits().body
+
+    @property
+    def _sees(self) -> bool:
+        return self._model.sight is not None or self._model.pointing is not None
 
     def entry(self) -> Json:
-        sees = [] if self._model.sight is None else ["image"]
+        sees, pointing = ["image"] if self._sees else [], self._model.pointing
+        points = {} if pointing is None else {"regions": {"boxes": pointing.most}}
         speaks = [] if self._voice is None else ["audio"]
-        return {"input_modalities": ["text", *sees], "output_modalities": ["text", *speaks]}
+        kinds = {"input_modalities": ["text", *sees], "output_modalities": ["text", *speaks]}
+        return {**kinds, **points}
 
     def serve(self, app: FastAPI, engine: Engine, limits: Limits) -> None:
         async def answer(request: Request, ask: Ask, reply: Reply, form: Form) -> Response:

@@ -7,7 +7,7 @@ or leave one out: none is shown, every region that there is counts, and no word 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge.text.pointing import PHRASE, PHRASE_END, TOKENS
@@ -135,6 +135,25 @@ def as_json(
             "score": round(float(scores[one.region]), 4),
         }
         for one in grounded
+    ]
+
+
+def as_spans(
+    grounded: Sequence[Grounded], boxes: Sequence[Box], scores: Sequence[float]
+) -> list[dict[str, Any]]:
+    """The same for who shows the text: each phrase once, with where it stands and all of its regions."""
+    found: dict[Grounded, list[int]] = {}
+    for one in grounded:
+        found.setdefault(replace(one, region=0), []).append(one.region)
+    return [
+        {
+            "phrase": one.phrase,
+            "start": one.start,
+            "end": one.end,
+            "boxes": [[round(side, 1) for side in boxes[region]] for region in regions],
+            "scores": [round(float(scores[region]), 4) for region in regions],
+        }
+        for one, regions in found.items()
     ]
 
 

@@ -99,9 +99,16 @@ def test_an_answer_that_names_regions(
     found = json.loads(done.stdout)
     assert found["text"] == "a dog"
     assert found["regions"] == [{"phrase": "a dog", "box": [2.0, 3.0, 20.0, 30.0], "score": 1.0}]
-    plain = CliRunner().invoke(app, words)
+    drawn = image.with_name("boxes.png")
+    plain = CliRunner().invoke(app, [*words, "-o", str(drawn)])
     assert plain.stdout == "a dog\n"
     assert "a dog: 2,3,20,30" in plain.stderr
+    with Image.open(drawn) as opened, Image.open(image) as before:
+        assert opened.size == (24, 40)  # upright
+        upright = np.asarray(before.transpose(Image.Transpose.ROTATE_270))
+        other = (np.asarray(opened.convert("RGB")) != upright).any(axis=2)
+    assert other[3:30, 2:20].any()
+    assert other[31:].sum() == 0
 
 
 @pytest.mark.parametrize(
@@ -117,7 +124,7 @@ def test_an_answer_that_names_regions(
         (("--top", "3"), "--top: not of a model that points"),
         (("--voice", "me.wav"), "--voice: not of a model that points"),
         (("--raw",), "--raw: not of a model that points"),
-        (("-o", "boxes.txt"), "-o"),
+        (("-o", "boxes.txt"), "'boxes.txt' names no picture that can be written"),
         (("--image", "it.jpg"), "there are 2 pictures"),
     ],
 )

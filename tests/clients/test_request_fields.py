@@ -36,7 +36,7 @@ OURS = {"top_k", "min_p"}  # in no client's signature
 HONOURED = {  # by hand: a field that is in neither set nor table would be ignored
     ChatAsk: SHARED
     | OURS
-    | {"messages", "max_completion_tokens", "response_format", "modalities", "audio"},
+    | {"messages", "max_completion_tokens", "response_format", "modalities", "audio", "regions"},
     CompletionAsk: SHARED | OURS | {"prompt", "max_completion_tokens", "response_format"},
     SpeechAsk: SPOKEN | {"stream", "steps", "alpha", "seed"},
 }

@@ -25,7 +25,11 @@ class SpeechOptions(Asked):
     ] = None
     out: Annotated[
         Path | None,
-        Option(help="The sound: a .wav file, or - for stdout.", letter="o"),
+        Option(
+            help="The sound: a .wav file, or - for stdout. Of a model that points: the picture with its regions, "
+            ".png or .jpg.",
+            letter="o",
+        ),
     ] = None
     source: Annotated[
         Path | None,
