@@ -3,6 +3,7 @@
 from edge.api.judging import (
     ask_about_sheets,
     ask_questions,
+    ask_where,
     compare_artifacts,
     eval_tasks,
     eval_text,
@@ -48,6 +49,7 @@ __all__ = [
     "app_of",
     "ask_about_sheets",
     "ask_questions",
+    "ask_where",
     "bench_artifact",
     "bench_quality",
     "classify",

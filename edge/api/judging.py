@@ -25,7 +25,9 @@ from edge.run.strategy import PLAIN, Strategy
 from edge.source.checkpoint import Checkpoint
 from edge.source.naming import resolve
 from edge.system.progress import Progress, silent
+from edge.text.pointing import MOST
 from edge.typing import U8, Say
+from edge.vision.boxes import Box
 from edge.vision.pictures import Picture
 
 
@@ -154,6 +156,40 @@ def ask_questions(
         "exact_match": {str(score.distance): score.share for score in scores},
         "kinds": {str(score.distance): score.kinds for score in scores},
     }
+
+
+def ask_where(
+    folder: Path,
+    file: Path,
+    pictures: Path,
+    *,
+    limit: int | None,
+    threads: int | None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """How well a model that points finds what a file asks of pictures below a folder: the first `limit` questions.
+
+    Greedy, and with room for a name of every region; a region that is named twice is one.
+    """
+    from edge.measure.pictured import Question, questions
+    from edge.measure.pointing import judged, worded
+    from edge.pipelines.groma import Groma, words_of
+    from edge.pipelines.runners import open_pipeline
+
+    asked = questions(file, pictures)[:limit]
+    model = open_pipeline(folder, threads=threads) if is_pipeline(folder) else None
+    if not isinstance(model, Groma):
+        raise EdgeError(f"{folder} points at nothing", fix="leave out --where and --pictures")
+    wish = Wish(max_tokens=MOST + 8)
+
+    def answer(question: Question) -> list[Box]:
+        said = model.generate(worded(question), images=[question.picture], wish=wish)
+        for _ in said:  # it is made while it is read
+            pass
+        return list(dict.fromkeys(tuple(one["box"]) for one in words_of(said).regions))
+
+    with (progress or silent)("questions", len(asked)) as advance:
+        return {"file": str(file), **judged(asked, answer, advance)}
 
 
 def ask_about_sheets(

@@ -19,6 +19,7 @@ from edge.command.options import (
     Reference,
     TaskOptions,
     Threads,
+    WhereOptions,
     spread,
 )
 from edge.command.printing import TIMED, scores, shares, show, show_rows
@@ -118,6 +119,7 @@ _JUDGED = {
     "--text": ("--window", "--against", "--kv", "--adapter", "--exact", "--reference"),
     "--questions": ("--seed", "--kv", "--adapter", "--exact", "--reference"),
     "--sheets": ("--data", "--seed"),
+    "--where": ("--pictures", "--limit"),
     "--tasks": (
         "--task-data",
         "--fewshot",
@@ -139,6 +141,7 @@ def evaluate(
     *,
     text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
     benchmarks: TaskOptions,
+    places: WhereOptions,
     questions: Annotated[
         int | None,
         typer.Option(min=1, help="Ask about the small world instead: so many a distance."),
@@ -176,7 +179,8 @@ def evaluate(
     is computed in numpy, which takes a while. With --tasks: benchmarks of lm-evaluation-harness, whose data you have in
     a folder (docs/evaluation.md). With --questions: exact answers about held-out people, by how many
     tokens ago the fact was told. With
-    --sheets: exact answers about generated pictures, of lines that no lesson had.
+    --sheets: exact answers about generated pictures, of lines that no lesson had. With --where: how often a model that
+    points is right.
 
     \b
     Example: edge eval artifacts/phi-3 --text wiki.test.raw
@@ -185,6 +189,7 @@ def evaluate(
     Example: edge eval artifacts/phi-3 --tasks arc_easy,piqa --task-data data --limit 200
     Example: edge eval artifacts/edge-stories --questions 120
     Example: edge eval artifacts/edge-reads --sheets 50 --data fonts
+    Example: edge eval artifacts/groma --where refcoco_val.json --pictures train2017 --limit 500
     """
     from edge import api
     from edge.command.bars import bar, steps
@@ -194,11 +199,13 @@ def evaluate(
         "--text": text,
         "--questions": questions,
         "--sheets": sheets,
+        "--where": places.where,
         "--tasks": benchmarks.tasks,
     }
     given: dict[str, object] = {"--data": data, "--seed": seed, "--window": window}
     given |= {"--against": against, "--kv": kv, "--adapter": adapter}
-    given |= {"--exact": exact, "--reference": reference, **benchmarks.besides()}
+    given |= {"--exact": exact, "--reference": reference, "--pictures": places.pictures}
+    given |= benchmarks.besides()
     way = _way(ways, given)
     strategy = Strategy(reference=reference, kv=kv, exact=exact)
     how: Any = {"threads": threads, "strategy": strategy, "adapter": adapter}
@@ -211,6 +218,9 @@ def evaluate(
         found = api.eval_tasks(artifact, asked, progress=steps, **how)
         _say_counts(found["counts"])
         show(found | api.told_of(adapter), as_json, scores(found))
+    elif places.where is not None:
+        where: Any = {"limit": benchmarks.limit, "threads": threads, "progress": steps}
+        show(api.ask_where(artifact, places.where, places.folder(), **where), as_json)
     elif sheets is not None:
         if data is None:
             raise EdgeError("--sheets are drawn in the fonts of --data", fix="give both")

@@ -197,6 +197,27 @@ class ConversionOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WhereOptions:
+    """What a model that points is asked to find: of `eval`."""
+
+    where: Annotated[
+        Path | None,
+        typer.Option(
+            help="Ask a model that points where things are: a file as COCO, RefCOCO or LVIS have them."
+        ),
+    ] = None
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Of --where: the folder of its pictures. Nothing is fetched."),
+    ] = None
+
+    def folder(self) -> Path:
+        if self.pictures is None:
+            raise EdgeError("--where is asked about --pictures", fix="give both")
+        return self.pictures
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOptions:
     """Which benchmarks are asked, and how: of `eval`."""
 
@@ -215,7 +236,8 @@ class TaskOptions:
         typer.Option(min=0, help="Of --tasks: examples before a question, if not the task's own."),
     ] = None
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Of --tasks: only so many questions of each.")
+        int | None,
+        typer.Option(min=1, help="Of --tasks and --where: only so many questions of each."),
     ] = None
     chat: Annotated[
         bool, typer.Option("--chat", help="Of --tasks: questions in the model's chat template.")

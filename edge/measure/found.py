@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.typing import F32
-from edge.vision.boxes import overlaps
+from edge.typing import Bools
+from edge.vision.boxes import Floats, overlaps
 
 OVERLAP = 0.5  # with which a thing is found
 
@@ -34,14 +34,22 @@ class Found:
         return self.hits / self.boxes if self.boxes else 1.0
 
 
-def found(boxes: F32, there: F32, overlap: float = OVERLAP) -> Found:
+def found(
+    boxes: Floats, there: Floats, overlap: float = OVERLAP, counted: Bools | None = None
+) -> Found:
     """Boxes [K, 4], the best first, beside those that are there [T, 4]: each finds the free one that it overlaps most,
-    if it does by `overlap`.
+    if it does by `overlap`. Of those that do not count [T] it finds one only where it finds none that does, and is
+    then not counted itself.
     """
+    counts = np.ones(len(there), bool) if counted is None else counted
     shares = overlaps(boxes, there).astype(np.float64)
-    hits = 0
+    hits, ours = 0, len(boxes)
     for row in shares:
-        if len(row) and row.max() >= overlap:
-            shares[:, int(row.argmax())] = -1
-            hits += 1
-    return Found(hits, len(there), len(boxes))
+        fit = row >= overlap
+        which = fit & counts if (fit & counts).any() else fit
+        if which.any():
+            at = int(np.where(which, row, -1).argmax())
+            shares[:, at] = -1
+            hits += bool(counts[at])
+            ours -= not counts[at]
+    return Found(hits, int(counts.sum()), ours)

@@ -135,7 +135,7 @@ function picking(shown) {
     for (const one of shown.querySelectorAll(".phrase")) one.setAttribute("aria-pressed", one.dataset.number === pinned)
   }
   shown.addEventListener("pointerover", event => {
-    if (event.pointerType !== "touch") over = numberOf(event)
+    over = numberOf(event)
     show()
   })
   shown.addEventListener("pointerleave", () => {

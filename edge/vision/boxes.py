@@ -6,12 +6,14 @@ height. Networks take and give the middle, width and height as parts of the pict
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from edge.errors import EdgeError
-from edge.typing import F32
+from edge.typing import F32, F64
 
+Floats = TypeVar("Floats", F32, F64)
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 LEAST = 2  # pixels of a side of a user's box; by it 0,0,1,1 is none, which means a whole picture elsewhere
 _NUMBER = re.compile(
@@ -80,7 +82,7 @@ def in_pixels(boxes: F32, width: int, height: int) -> list[Box]:
     return [(left, top, right, bottom) for left, top, right, bottom in cut.tolist()]
 
 
-def overlaps(some: F32, others: F32) -> F32:
+def overlaps(some: Floats, others: Floats) -> Floats:
     """Corners [N, 4] and [M, 4] -> the shares [N, M] of their unions that they have in common; of two without area
     it is 0.
     """

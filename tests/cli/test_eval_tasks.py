@@ -139,7 +139,7 @@ def test_a_context_that_is_too_short_is_said(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ("", "eval takes one of --text, --questions, --sheets, --tasks"),
+        ("", "eval takes one of --text, --questions, --sheets, --where, --tasks"),
         ("--tasks arc_easy", "--tasks are asked about --task-data"),
         ("--tasks arc_easy --text DATA --task-data DATA", "eval takes one of"),
         ("--tasks arc_easy, --task-data DATA", "has an empty name"),

@@ -471,9 +471,12 @@ def test_marked_with_keys_alone(page: Page, file: Path) -> None:
         page.press("ArrowUp")
         page.press("ArrowLeft")
     assert page.value(label) == "Region 1, from 0, 0 to 2, 96", "it does not leave"
+    for _ in range(60):
+        page.press("ArrowRight")
+    assert page.value(label) == "Region 1, from 298, 0 to 300, 96", "it does not leave"
     page.press("Escape")
     page.wait("!document.querySelector('#marking').open")
-    assert ask_about(page) == [[0, 0, 2, 96]]
+    assert ask_about(page) == [[298, 0, 300, 96]]
 
 
 def test_keys_remove(page: Page, file: Path) -> None:
