@@ -1,6 +1,7 @@
 """What each command does, as one function: the command line parses, calls one of these, and prints."""
 
 from edge.api.judging import (
+    ask_about_scenes,
     ask_about_sheets,
     ask_questions,
     ask_where,
@@ -47,6 +48,7 @@ __all__ = [
     "Verdict",
     "Wish",
     "app_of",
+    "ask_about_scenes",
     "ask_about_sheets",
     "ask_questions",
     "ask_where",

@@ -18,7 +18,9 @@ from edge.measure.asked import Asked
 from edge.measure.bench import bench
 from edge.measure.evaluate import Evaluation, evaluate
 from edge.names import decoder_of
+from edge.pipelines.groma import Groma, words_of
 from edge.pipelines.internvl import load_internvl
+from edge.pipelines.runners import open_pipeline
 from edge.quant.recipe import parse
 from edge.run.model import Wish, load
 from edge.run.strategy import PLAIN, Strategy
@@ -173,13 +175,9 @@ def ask_where(
     """
     from edge.measure.pictured import Question, questions
     from edge.measure.pointing import judged, worded
-    from edge.pipelines.groma import Groma, words_of
-    from edge.pipelines.runners import open_pipeline
 
     asked = questions(file, pictures)[:limit]
-    model = open_pipeline(folder, threads=threads) if is_pipeline(folder) else None
-    if not isinstance(model, Groma):
-        raise EdgeError(f"{folder} points at nothing", fix="leave out --where and --pictures")
+    model = _pointing(folder, threads, "--where and --pictures")
     wish = Wish(max_tokens=MOST + 8)
 
     def answer(question: Question) -> list[Box]:
@@ -213,3 +211,30 @@ def ask_about_sheets(
         "seed": seed,
         "exact_match": [asdict(score) for score in scores(answer, drawn)],
     }
+
+
+def ask_about_scenes(
+    folder: Path, *, scenes: int, seed: int, threads: int | None
+) -> dict[str, Any]:
+    """Answers about made scenes of which no lesson had a thing, by what is asked: their words, and their regions."""
+    from edge.measure.scenes import Said, cases, scores
+
+    model = _pointing(folder, threads, "--scenes")
+    wish = Wish(max_tokens=160)
+
+    def answer(picture: Picture, question: str, boxes: Sequence[Box]) -> Said:
+        said = model.generate(question, images=[picture], boxes=boxes, wish=wish)
+        words = "".join(said)
+        named = dict.fromkeys(tuple(one["box"]) for one in words_of(said).regions)
+        return Said(words, tuple(named))
+
+    found = scores(answer, cases(model.side, scenes=scenes, seed=seed))
+    return {"scenes": scenes, "seed": seed, "pointing": [asdict(score) for score in found]}
+
+
+def _pointing(folder: Path, threads: int | None, asked: str) -> Groma:
+    """A model that names regions; another is refused with what was asked of it."""
+    model = open_pipeline(folder, threads=threads) if is_pipeline(folder) else None
+    if not isinstance(model, Groma):
+        raise EdgeError(f"{folder} points at nothing", fix=f"leave out {asked}")
+    return model

@@ -120,6 +120,7 @@ _JUDGED = {
     "--questions": ("--seed", "--kv", "--adapter", "--exact", "--reference"),
     "--sheets": ("--data", "--seed"),
     "--where": ("--pictures", "--limit"),
+    "--scenes": ("--seed",),
     "--tasks": (
         "--task-data",
         "--fewshot",
@@ -149,6 +150,10 @@ def evaluate(
     sheets: Annotated[
         int | None,
         typer.Option(min=1, help="Ask a model that reads about so many pictures of each kind."),
+    ] = None,
+    scenes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask a model that points about so many made scenes."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Of --sheets: a folder with the fonts they are drawn in.")
@@ -180,7 +185,7 @@ def evaluate(
     a folder (docs/evaluation.md). With --questions: exact answers about held-out people, by how many
     tokens ago the fact was told. With
     --sheets: exact answers about generated pictures, of lines that no lesson had. With --where: how often a model that
-    points is right.
+    points is right. With --scenes: words and regions of its answers about made scenes, of things that no lesson had.
 
     \b
     Example: edge eval artifacts/phi-3 --text wiki.test.raw
@@ -190,6 +195,7 @@ def evaluate(
     Example: edge eval artifacts/edge-stories --questions 120
     Example: edge eval artifacts/edge-reads --sheets 50 --data fonts
     Example: edge eval artifacts/groma --where refcoco_val.json --pictures train2017 --limit 500
+    Example: edge eval artifacts/points --scenes 50
     """
     from edge import api
     from edge.command.bars import bar, steps
@@ -200,6 +206,7 @@ def evaluate(
         "--questions": questions,
         "--sheets": sheets,
         "--where": places.where,
+        "--scenes": scenes,
         "--tasks": benchmarks.tasks,
     }
     given: dict[str, object] = {"--data": data, "--seed": seed, "--window": window}
@@ -226,6 +233,9 @@ def evaluate(
             raise EdgeError("--sheets are drawn in the fonts of --data", fix="give both")
         of: Any = {"sheets": sheets, "fonts": data, "seed": seed or 0, "threads": threads}
         show(api.ask_about_sheets(artifact, **of), as_json)
+    elif scenes is not None:
+        of = {"scenes": scenes, "seed": seed or 0, "threads": threads}
+        show(api.ask_about_scenes(artifact, **of), as_json)
     else:
         how |= {"per_distance": questions, "seed": seed or 0}
         show(api.ask_questions(artifact, **how) | api.told_of(adapter), as_json)

@@ -118,3 +118,11 @@ def _gradient(weight: torch.Tensor) -> torch.Tensor:
     if weight.grad is None:
         weight.grad = torch.zeros_like(weight)
     return weight.grad
+
+
+def below(weights: Mapping[str, torch.Tensor], network: str) -> dict[str, torch.Tensor]:
+    """Of the weights of several networks, each under `NETWORK/NAME`, those of one, by their names in it."""
+    at = f"{network}/"
+    return {
+        name.removeprefix(at): weight for name, weight in weights.items() if name.startswith(at)
+    }

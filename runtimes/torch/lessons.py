@@ -36,7 +36,7 @@ from edge.train.origin import fitting
 from edge.train.small_internvl import SmallInternVL, small_internvl
 from edge.vision.preparation import INTERNVIT
 from edge_runtimes.torch import export
-from edge_runtimes.torch.held import Whole
+from edge_runtimes.torch.held import Whole, below
 from edge_runtimes.torch.initial import initial, initial_network
 from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.narrow import narrow
@@ -308,13 +308,7 @@ class LessonsRun(Loop):
         return course.answers * loss, *judged(told, wrong)
 
     def _own(self, name: str) -> Tensors:
-        """The weights of one network."""
-        at = f"{name}/"
-        return {
-            key.removeprefix(at): weight
-            for key, weight in self.weights.items()
-            if key.startswith(at)
-        }
+        return below(self.weights, name)
 
 
 def _learns(name: str, course: Course) -> bool:

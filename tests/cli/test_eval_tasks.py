@@ -139,7 +139,7 @@ def test_a_context_that_is_too_short_is_said(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ("", "eval takes one of --text, --questions, --sheets, --where, --tasks"),
+        ("", "eval takes one of --text, --questions, --sheets, --where, --scenes, --tasks"),
         ("--tasks arc_easy", "--tasks are asked about --task-data"),
         ("--tasks arc_easy --text DATA --task-data DATA", "eval takes one of"),
         ("--tasks arc_easy, --task-data DATA", "has an empty name"),
@@ -150,6 +150,8 @@ def test_a_context_that_is_too_short_is_said(
         ("--questions 1 --limit 3 --window 3", "--window and --limit: not of --questions"),
         ("--sheets 1 --data x --kv int8 --adapter x", "--kv and --adapter: not of --sheets"),
         ("--sheets 1", "--sheets are drawn in the fonts of --data"),
+        ("--scenes 1", "points at nothing"),
+        ("--scenes 1 --data x", "--data: not of --scenes"),
         ("--tasks arc_easy --task-data DATA --kv int8 --exact", "only plain decoding is exact"),
         ("--tasks arc_easy --task-data DATA/none", "is no folder"),
         ("--tasks nothing_like_it --task-data DATA", "has no task 'nothing_like_it'"),

@@ -31,7 +31,7 @@ from edge.vision.boxes import corners
 from edge.vision.marking import numbered, save
 from edge.vision.selection import Limits, select
 from edge_runtimes.torch import export
-from edge_runtimes.torch.held import Whole
+from edge_runtimes.torch.held import Whole, below
 from edge_runtimes.torch.initial import initial_network
 from edge_runtimes.torch.loop import Loop
 from edge_runtimes.torch.narrow import narrow
@@ -199,13 +199,7 @@ class DetectorRun(Loop):
         return TorchNetOps(self._own(name), device=self.ranks.device)
 
     def _own(self, name: str) -> Tensors:
-        """The weights of one network."""
-        at = f"{name}/"
-        return {
-            key.removeprefix(at): weight
-            for key, weight in self.weights.items()
-            if key.startswith(at)
-        }
+        return below(self.weights, name)
 
     def _draw(self) -> None:
         lines: dict[int, dict[str, float]] = {}

@@ -31,7 +31,7 @@ from edge.train.regions.small_groma import SmallGroma, networks_of, small_groma
 from edge.train.regions.sources import NAMED, Drawn
 from edge.vision.selection import Limits
 from edge_runtimes.torch import export
-from edge_runtimes.torch.held import Whole
+from edge_runtimes.torch.held import Whole, below
 from edge_runtimes.torch.initial import initial, initial_network
 from edge_runtimes.torch.lessons import judged
 from edge_runtimes.torch.loop import Loop
@@ -266,13 +266,7 @@ class DialoguesRun(Loop):
         return list(self.words.encode(text).ids)
 
     def _own(self, name: str) -> Tensors:
-        """The weights of one network."""
-        at = f"{name}/"
-        return {
-            key.removeprefix(at): weight
-            for key, weight in self.weights.items()
-            if key.startswith(at)
-        }
+        return below(self.weights, name)
 
 
 def _first(model: SmallGroma, seed: int) -> Tensors:
