@@ -19,6 +19,7 @@ from edge.files.config import parse_json
 from edge.typing import F64
 
 LIMIT = 256 << 20  # bytes: more than LVIS's largest that is asked about
+FAR = 1 << 24  # pixels, beyond which is no picture's side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,7 @@ def questions(file: Path, folder: Path) -> list[Question]:
     data = parse_json(file.read_bytes(), str(file))
     try:
         return list(_questions(data, folder))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Damaged(
             f"{file} is not as COCO's files are: {type(error).__name__}: {error}",
             fix="give images, annotations and categories",
@@ -81,12 +82,11 @@ def _question(
     areas = np.array(
         [row.get("area", w * h) for row, (_, _, w, h) in zip(rows, sides, strict=True)]
     )
-    if not (np.isfinite(sides).all() and (sides[:, 2:] > 0).all()):
+    areas = areas.astype(np.float64)
+    if not ((abs(sides) < FAR).all() and (sides[:, 2:] > 0).all() and (areas >= 0).all()):
         raise ValueError(f"a bbox of {picture.name} has no size")
     boxes = np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], axis=1)
-    return Question(
-        picture=picture, asked=asked, one=one, boxes=boxes, areas=areas.astype(np.float64)
-    )
+    return Question(picture=picture, asked=asked, one=one, boxes=boxes, areas=areas)
 
 
 def _below(folder: Path, image: Mapping[str, Any]) -> Path:

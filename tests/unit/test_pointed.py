@@ -1,12 +1,13 @@
 """What a model that points is judged by: pycocotools' own numbers, and laws of recall."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
@@ -232,6 +233,16 @@ def test_pictures_that_are_not_there(tmp_path: Path, pictures: Path, name: str) 
         {"images": [{**IMAGE, "caption": "it"}], "annotations": [{**DOG, "bbox": [1, 2, None, 3]}]},
         {"images": [{**IMAGE, "caption": "it"}], "annotations": [{**DOG, "area": "x"}]},
         {"images": [{**IMAGE, "caption": "it"}], "annotations": [{**DOG, "image_id": []}]},
+        {"images": [{**IMAGE, "caption": "it"}], "annotations": [{**DOG, "area": 10**400}]},
+        {"images": [{**IMAGE, "caption": "it"}], "annotations": [{**DOG, "area": float("nan")}]},
+        {
+            "images": [{**IMAGE, "caption": "it"}],
+            "annotations": [{**DOG, "bbox": [1, 2, 3, 10**400]}],
+        },
+        {
+            "images": [{**IMAGE, "caption": "it"}],
+            "annotations": [{**DOG, "bbox": [1, 2, 3, float("inf")]}],
+        },
         {"images": [None], "annotations": [DOG]},
         {"images": [IMAGE], "annotations": [DOG], "categories": [{"id": 3}]},
     ],
@@ -239,6 +250,34 @@ def test_pictures_that_are_not_there(tmp_path: Path, pictures: Path, name: str) 
 def test_files_that_are_none(tmp_path: Path, pictures: Path, data: Any) -> None:
     with pytest.raises(Damaged):
         questions(write(tmp_path, data), pictures)
+
+
+JUNK = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_a_file_holds(tmp_path: Path, pictures: Path, data: st.DataObject) -> None:
+    """One field of it is something else: it is read, or refused, and nothing else is raised."""
+    whole: dict[str, Any] = {
+        "images": [{**IMAGE, "caption": "it"}, {**IMAGE, "id": 2}],
+        "annotations": [dict(DOG), {**DOG, "image_id": 2}],
+        "categories": [{"id": 3, "name": "dog"}],
+    }
+    table = whole[data.draw(st.sampled_from(sorted(whole)))]
+    row = data.draw(st.sampled_from(table))
+    row[data.draw(st.sampled_from(sorted(row)))] = data.draw(JUNK)
+    with suppress(EdgeError):
+        for one in questions(write(tmp_path, whole), pictures):
+            assert one.picture == pictures / "a.jpg"
+            assert len(one.boxes) == len(one.areas) > 0
+            assert np.isfinite(one.boxes).all()
 
 
 def test_no_file(tmp_path: Path, pictures: Path) -> None:
