@@ -198,6 +198,34 @@ def _internvl(tower: str, text: str, scaling: float) -> Fields:
     }
 
 
+# As transformers 4.32 writes it: what its classes take anyway is left out, of each of the networks.
+GROMA: Fields = {
+    "model_type": "groma",
+    "num_new_token": 114,
+    "nms_thres": 0.6,
+    "box_score_thres": 0.15,
+    "max_region_num": 100,
+    "vocab_size": 32_114,
+    "llm_cfg": {"model_type": "llama", "max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
+    "perceiver_cfg": {
+        "model_type": "ddetr",
+        "vis_output_layer": -1,
+        "vis_encoder_cfg": {
+            "model_type": "dinov2",
+            "hidden_size": 1024,
+            "num_attention_heads": 16,
+            "num_hidden_layers": 24,
+            "image_size": 518,
+        },
+        "ddetr_cfg": {
+            "model_type": "deformable_detr",
+            "num_feature_levels": 1,
+            "two_stage": True,
+            "with_box_refine": True,
+            "id2label": {"0": "LABEL_0"},
+        },
+    },
+}
 PUBLISHED: Mapping[str, Fields] = {
     **{model: fields for case in CASES.values() for model, fields in case.published.items()},
     "phi-3-mini-4k": _phi3(_MINI, 4096),
@@ -232,5 +260,6 @@ PUBLISHED: Mapping[str, Fields] = {
     },
     "mini-internvl-2b": _internvl("300m", "1.8b", 2.0),
     "internvl-chat-v1.5": _internvl("6b", "20b", 3.0),
+    "groma-7b": GROMA,
     **{name: fields for tower in TOWERS.values() for name, (fields, _) in tower.published.items()},
 }

@@ -37,7 +37,7 @@ def _text(whole: Config) -> Config:
 
 def _patches(whole: Config) -> dict[str, Any]:
     """Of the tower's grid: its side, and its width."""
-    tower = detector.tower_config(_detector(whole))
+    tower = detector.tower_checked(_detector(whole))
     side = vision.grid(tower, vision.patch(tower))[0]
     return {"side": side, "channels": tower.integer("hidden_size")}
 
@@ -62,7 +62,7 @@ def _settings(whole: Config) -> dict[str, Any]:
         overlap=whole.number("nms_thres"),
         most=whole.integer("max_region_num"),
     )
-    side = vision.image(detector.tower_config(_detector(whole)))[0]
+    side = vision.image(detector.tower_checked(_detector(whole)))[0]
     return {"side": side, "score": limits.score, "overlap": limits.overlap, "most": limits.most}
 
 
@@ -130,4 +130,6 @@ PIPELINE = Pipeline(
     ),
     settings=_settings,
     together=True,
+    beside=100
+    << 20,  # what is remembered of a picture of the published size: its maps, first of all
 )

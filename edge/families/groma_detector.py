@@ -208,9 +208,14 @@ def tower_config(whole: Config) -> Config:
     return Config({**own.data, **made}, own.where)
 
 
+def tower_checked(whole: Config) -> Config:
+    """The same with what it leaves out."""
+    return dinov2.FAMILY.fields.checked(tower_config(whole))
+
+
 def proposer_config(whole: Config) -> Config:
     """Of the proposer, from a config that has `ddetr_cfg` and `vis_encoder_cfg`."""
-    own, tower = table(whole, "ddetr_cfg"), dinov2.FAMILY.fields.checked(tower_config(whole))
+    own, tower = table(whole, "ddetr_cfg"), tower_checked(whole)
     rows, columns = vision.grid(tower, vision.patch(tower))
     if rows != columns:
         raise Unsupported(

@@ -8,15 +8,22 @@ import gromas
 import numpy as np
 import pytest
 from PIL import Image
+from published import GROMA
 
 from edge.convert.options import Options
 from edge.convert.pipelines import convert_pipeline
 from edge.decode.snapkv import SnapKV
 from edge.errors import Damaged, EdgeError, Unsupported
+from edge.families import family_of, pipeline_of
+from edge.files.config import Config
+from edge.files.safetensors import Entry
+from edge.measure.inspection import parameters
+from edge.measure.pipeline_plan import plans
 from edge.pipelines.groma import STEPS, Groma, Shown, words_of
 from edge.pipelines.runners import open_pipeline
 from edge.run.model import Wish
 from edge.run.strategy import Strategy
+from edge.source.headers import Headers
 from edge.vision.pictures import Picture
 
 pytest.importorskip("torch")
@@ -346,6 +353,51 @@ def test_precisions_where_nobody_asks_for_others(
     assert recipes["proposer"] == recipes["maps"] == "fp32"
     assert recipes["vision"] == recipes["regions"] == recipes["bridge"] == "rtn-int8-row"
     assert recipes["text"].startswith(("rtn-int4", "gptq-int4", "awq-int4"))
+
+
+def published() -> tuple[Headers, dict[str, int]]:
+    """Headers as those of the published checkpoint, whose tables lie in two tensors each, and parameters by network."""
+    config, tensors, counts = Config(GROMA, "config.json"), dict[str, tuple[int, ...]](), {}
+    pipeline = pipeline_of(config)
+    assert pipeline is not None
+    for stage in pipeline.stages:
+        own = stage.config(pipeline.fields.checked(config))
+        spec = family_of(own).spec(own)
+        counts[stage.name] = parameters(spec)
+        for place in family_of(own).names.places(spec).values():
+            for name, shape in place.tensors.items():
+                whole = tuple(1370 if size == -1 else size for size in shape)  # 37 x 37 and a class
+                if name in stage.longer:
+                    tensors[stage.longer[name]] = (114, *whole[1:])
+                    whole = (whole[0] - 114, *whole[1:])
+                tensors[stage.prefix + name] = whole
+    entries = {name: Entry(dtype="BF16", shape=s, start=0) for name, s in tensors.items()}
+    return Headers(config, {"model.safetensors": entries}), counts
+
+
+def test_the_published_tensors() -> None:
+    """Of the detector, maps and regions their own tests know the names."""
+    headers, counts = published()
+    shapes = headers.shapes()
+    assert counts["text"] == 6_738_415_616 + 2 * 114 * 4096
+    assert shapes["llm.model.embed_tokens.weight"] == (32_000, 4096)
+    assert shapes["new_input_embs.weight"] == shapes["extra_lm_head.weight"] == (114, 4096)
+    assert shapes["img_txt_bridge.0.weight"] == (4096, 4096)
+    assert shapes["region_encoder.roi_align.flatten_linear.weight"] == (1024, 200_704)
+    assert shapes["region_encoder.mlvl_fuse.fuse_convs.4.conv.weight"] == (1024, 1024, 3, 3)
+    assert shapes["perceiver.ddetr_transformer.level_embed"] == (1, 256)
+    assert shapes["perceiver.vis_encoder.embeddings.position_embeddings"] == (1, 1370, 1024)
+    assert headers.of_stage("text").shapes()["lm_head.weight"] == (32_114, 4096)
+
+
+def test_a_plan_of_the_published_model() -> None:
+    headers, _ = published()
+    parts = ["vision=onnx:int8", "regions=onnx:int8", "text=gguf:q4_0"]
+    (plan,) = plans(headers, parts, Options())
+    assert plan.networks["maps"].recipe == plan.networks["proposer"].recipe == "fp32"
+    assert 2000 < plan.networks["maps"].gflop < 2100  # of five rounds on three levels
+    assert 4.2e9 < plan.disk_bytes < 5e9
+    assert plan.convert_bytes < 4e9  # a matrix at a time
 
 
 def changed(**changes: Any) -> dict[str, Any]:
