@@ -12,12 +12,14 @@ from edge.convert.options import refuse_given
 from edge.errors import EdgeError
 from edge.files.texts import text_of
 from edge.gguf.foreign import artifact_at
-from edge.measure import net_bench, pipeline_bench, speech_bench
+from edge.measure import net_bench, pipeline_bench, pointing_bench, speech_bench
 from edge.measure.bench import Text, Timing, bench
 from edge.measure.net_bench import NetTiming
 from edge.measure.pipeline_bench import TILES, PipelineTiming
+from edge.measure.pointing_bench import PointingTiming
 from edge.measure.speech_bench import SpeechTiming
 from edge.net import NetSpec
+from edge.pipelines.options.pointing import PointingOptions
 from edge.pipelines.options.speech import SpeechOptions
 from edge.run import opening
 from edge.run.beside import ONE_DECODER, with_adapter
@@ -49,7 +51,7 @@ def bench_artifact(
     strategy: Strategy = PLAIN,
     adapter: Path | None = None,
     progress: Progress | None = None,
-) -> Sequence[Timing | NetTiming | PipelineTiming | SpeechTiming]:
+) -> Sequence[Timing | NetTiming | PipelineTiming | PointingTiming | SpeechTiming]:
     """How fast an artifact is here, by what it is."""
     given = {"--prompt": load.prompt, "--text": load.text}
     how: Any = {"threads": threads, "rounds": rounds}
@@ -80,7 +82,7 @@ def bench_artifact(
 
 def _several(
     whole: PipelineArtifact, load: Load, strategy: Strategy, how: Mapping[str, Any]
-) -> Sequence[PipelineTiming | SpeechTiming]:
+) -> Sequence[PipelineTiming | PointingTiming | SpeechTiming]:
     """Of all networks of an artifact together, by what they do."""
     given: dict[str, object] = {"--prompt": load.prompt, "--text": load.text}
     if whole.manifest.family == SpeechOptions.PIPELINE:
@@ -89,6 +91,9 @@ def _several(
         return speech_bench.bench(whole, strategy=strategy, **how)
     refuse_given("questions about pictures are edge's own", given)
     counts, new = load.tiles or TILES, load.new or 128
+    if whole.manifest.family == PointingOptions.PIPELINE:
+        refuse_given("a picture with regions is not cut", {"--tiles": load.tiles})
+        return pointing_bench.bench(whole, new=new, strategy=strategy, **how)
     return pipeline_bench.bench(whole, tiles=counts, new=new, strategy=strategy, **how)
 
 

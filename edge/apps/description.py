@@ -55,6 +55,11 @@ class Source:
                 fix="name a decoder of text, or a model that answers about pictures",
             )
         settings = Config(artifact.manifest.settings, str(artifact.folder))
+        if not settings.has("template"):
+            raise Unsupported(
+                f"{artifact.folder} is {artifact.manifest.family}, which apps do not run yet",
+                fix="run it by edge run or edge serve",
+            )
         form = form_of(settings.text("template"))
         system = settings.text("system") if settings.has("system") else None
         return cls(

@@ -79,6 +79,7 @@ def bench(
     Example: edge bench artifacts/phi-3 -p 8192 --snapkv 1024
     Example: edge bench artifacts/edge-stories -p 300 --layerskip 2 --text stories.txt
     Example: edge bench artifacts/internvl --tiles 1,5 -n 64
+    Example: edge bench artifacts/groma -n 64
     Example: edge bench artifacts/phi-3 --adapter runs/tuned/adapter
     Example: edge bench artifacts/edge-stories --quality quality.json
     """

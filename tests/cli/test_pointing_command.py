@@ -111,6 +111,39 @@ def test_an_answer_that_names_regions(
     assert other[31:].sum() == 0
 
 
+def test_a_bench(edge: Edge, artifact: Path) -> None:
+    done = edge("bench", artifact, "-n", "4", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["regions"] > 2
+    assert found["prompt"] > 100
+    waits = [found[f"{name}_seconds"] for name in ("seeing", "regions", "first", "second", "again")]
+    assert min(waits) > 0
+    assert len(found["decode_all"]) == 3
+    refused = edge("bench", artifact, "--tiles", "1")
+    assert "--tiles" in refused.err
+    assert refused.code == 2
+
+
+def test_apps_refuse_it_by_name(edge: Edge, artifact: Path, tmp_path: Path) -> None:
+    done = edge("app", artifact, "-o", tmp_path / "app")
+    assert done.code == 3
+    assert "groma, which apps do not run yet" in done.err
+    assert not (tmp_path / "app").exists()
+
+
+def test_a_plan_and_a_proof(edge: Edge, source: Path, artifact: Path) -> None:
+    planned = edge("plan", source, "--to", "torch", "--json")
+    assert planned.code == 0, planned.err
+    networks = json.loads(planned.out)["networks"]
+    assert set(networks) == {"vision", "proposer", "maps", "regions", "bridge", "text"}
+    proved = edge("verify", artifact, "--against", source, "--tokens", "2", "--json")
+    assert proved.code == 0, proved.err
+    said = json.loads(proved.out)
+    assert (said["passed"], said["whole"]["greedy_tokens"]) == (True, 4)
+    assert set(said["networks"]) == set(networks)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
