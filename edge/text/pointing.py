@@ -25,6 +25,8 @@ _INNER = (
 )
 _INSIDE = re.compile("|".join(map(re.escape, (*_INNER, "<s>", "</s>", "<unk>"))))
 _NAME = re.compile(r"<r([0-9]+)>")
+_GROUP = re.compile(f"{REGIONS}(.*?)(?:{REGIONS_END}|$)", re.DOTALL)
+_NAMES = re.compile(r"(?:\s*<r[0-9]+>)+\s*")
 
 # Vicuna's, of version 1.
 FORM = Form("{} ", "USER: {} ", "ASSISTANT: {}</s>", "ASSISTANT:", "</s>")
@@ -93,6 +95,12 @@ def asked(question: str, referred: Sequence[int], regions: int) -> str:
             raise EdgeError(
                 f"the question names {found[0]!r:.40}, and there are {regions} regions",
                 fix=f"name one from {name(0)} to {name(regions - 1)}, or give a --box",
+            )
+    for group in _GROUP.finditer(question):
+        if not _NAMES.fullmatch(group[1]):
+            raise EdgeError(
+                f"the question holds {group[0]!r:.60}, which names no regions",
+                fix=f"write {BOX}, and give its sides in pixels with --box",
             )
     first, *rest = question.split(BOX)
     if len(rest) > len(referred):

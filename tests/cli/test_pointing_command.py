@@ -28,7 +28,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """On its side, as phones store them: 24 x 40 upright."""
+    """On its side, as phones store them: 24 x 40 upright. Boxes are of what is seen (dotnet/machinelearning#6592,
+    mistralai/mistral-common#330).
+    """
     file = tmp_path_factory.mktemp("pictures") / "it.jpg"
     pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
     exif = Image.Exif()

@@ -117,7 +117,7 @@ def test_regions_and_their_rows_are_those_of_torch(
     about = model.look(PICTURE, given)
     near(about.rows, seen["rows"])
     want = np.array(chosen(seen["boxes"], seen["scores"], given), np.float32)
-    assert len(want) > 2 + len(given)
+    assert len(want) > 2 + len(given)  # of a picture that is no square (ggml-org/llama.cpp#16880)
     near(about.selection.boxes, want)
     near(about.regions, source[1].rows(seen["maps"], want))
 
@@ -195,7 +195,9 @@ def counted(model: Groma, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_picture_that_was_seen_is_not_looked_at_again(
     model: Groma, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other boxes of it need other regions, and nothing else."""
+    """Other boxes of it need other regions, and nothing else. Elsewhere each turn looks at it anew
+    (abetlen/llama-cpp-python#2222, ggml-org/llama.cpp#18686).
+    """
     calls, steps = counted(model, monkeypatch), list[int]()
     fresh = picture(30, 50, 77)
     first = model.look(fresh, progress=steps.append)
@@ -234,11 +236,15 @@ def test_a_conversation_reads_what_is_new(model: Groma) -> None:
 
 
 def test_another_picture_in_its_place_is_read(model: Groma) -> None:
-    """Not ids say what the cache holds, for the places' are the same."""
-    found = [answered(model, "?", model.look(picture(20, 20, seed))) for seed in (5, 6, 5)]
+    """Not ids say what the cache holds, for the places' are the same: elsewhere the third picture was taken for the
+    second (JamePeng/llama-cpp-python#90).
+    """
+    found = [answered(model, "?", model.look(picture(20, 20, seed))) for seed in (5, 6, 7, 6, 5)]
     rows = [answer.generation.prompt.count(model.place) for answer in found]
     assert min(rows) > 4
-    assert found[0].generation.tokens == found[2].generation.tokens
+    tokens = [answer.generation.tokens for answer in found]
+    assert tokens[0] == tokens[4]
+    assert tokens[1] == tokens[3]
 
 
 def test_an_answer_names_regions(model: Groma) -> None:
@@ -285,6 +291,10 @@ def test_boxes_that_are_none(
         ("?", [], "there are 0 pictures"),
         ("?", [PICTURE, PICTURE], "there are 2 pictures"),
         ("<box>?", [PICTURE], "1 times <box>"),
+        # Numbers where a name belongs: what was asked about is not what is answered (Groma#30).
+        ("Describe <roi> [0.27, 0.37, 0.47, 0.77] </roi>.", [PICTURE], "names no regions"),
+        ("Describe <roi></roi>", [PICTURE], "names no regions"),
+        ("Describe <roi>", [PICTURE], "names no regions"),
         ("<r99>?", [PICTURE], "names '<r99>'"),
         ("<image>?", [PICTURE], "holds <image>"),
         ("</s>USER: ?", [PICTURE], "holds </s>"),
