@@ -16,7 +16,8 @@ from edge.run.model import load as load_decoder
 def load(path: Path | str, **options: Any) -> Any:
     """A decoder of text as an `edge.run.model.Model`, which has `generate` and `chat`; a network with a head
     over pictures as an `edge.run.classifier.Classifier`, which has `classify`; several that answer about
-    pictures as an `edge.pipelines.internvl.InternVL`, which has `generate(prompt, images=[…])` and `chat`; a voice
+    pictures as an `edge.pipelines.internvl.InternVL`, which has `generate(prompt, images=[…])` and `chat`, or as an
+    `edge.pipelines.groma.Groma`, whose `generate` takes `boxes`, too, and whose answers name regions; a voice
     as an `edge.pipelines.speech.Speech`, which has `speak(text, voice=…)`.
     `options`: those of `edge.run.model.load`, `load_classifier` and `open_pipeline`.
     """
