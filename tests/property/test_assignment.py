@@ -57,7 +57,7 @@ def test_far_costs_are_no_trouble() -> None:
     assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 2])
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e308])
 def test_what_is_no_number_is_refused(bad: float) -> None:
     """Where scipy says that the matrix is infeasible or has invalid entries (RT-DETR#527, ultralytics#4085)."""
     with pytest.raises(ValueError, match="finite"):

@@ -8,13 +8,16 @@ import numpy as np
 
 from edge.typing import F64, I64, AnyArray
 
+MOST = 1e200  # of a cost: sums of such are numbers
+
 
 def assigned(costs: AnyArray) -> tuple[I64, I64]:
     """Costs [R, C] -> rows, in order, and a column of each that no other has: as many as the smaller side, and of all
-    such choices one whose costs in sum are the least. ValueError for a cost that is no finite number.
+    such choices one whose costs in sum are the least. ValueError for a cost that is no number, or too large to be
+    added up.
     """
     table = np.asarray(costs, np.float64)
-    if table.ndim != 2 or not np.isfinite(table).all():
+    if table.ndim != 2 or not (np.abs(table) < MOST).all():
         raise ValueError("costs are a table of finite numbers")
     if table.shape[0] > table.shape[1]:
         columns, rows = assigned(table.T)
