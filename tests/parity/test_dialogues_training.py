@@ -134,6 +134,21 @@ def test_a_run_computes_what_its_pipeline_does(tmp_path: Path) -> None:
     assert marked
 
 
+def test_rows_of_regions_that_are_referred_to_come_last_in_their_order(tmp_path: Path) -> None:
+    trained = run(tmp_path / "run", replace(RECIPE, scenes=replace(RECIPE.scenes, most=6)))
+    made = next(one for one in map(trained.source.scene, range(50)) if len(one.things) > 2)
+    asked = next(talk for talk in made.talks if talk.topic == "what")
+    talks = [replace(asked, referred=(number,)) for number in (2, 0, 1)]
+    batch = trained.about([made], [talks])
+    (one,), (boxes,) = batch.lessons, batch.boxes
+    assert len(set(one.referred)) == 3
+    with torch.no_grad():
+        (rows,) = trained.rows(batch)
+    regions = rows[-3 - len(boxes) : -3]
+    torch.testing.assert_close(rows[-3:], torch.stack([regions[n] for n in one.referred]))
+    assert one.ids.count(trained._place) == len(rows)
+
+
 def test_each_course_moves_what_it_is_to_move(tmp_path: Path) -> None:
     trained = run(tmp_path / "run")
     kept = {name: weight.detach().clone() for name, weight in trained.weights.items()}
