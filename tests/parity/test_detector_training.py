@@ -116,6 +116,15 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_every_picture_comes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, taken = run(tmp_path / "run"), list[int]()
+    own = trained.batch
+    monkeypatch.setattr(trained, "batch", lambda rows: taken.extend(rows) or own(rows))
+    for _ in range(3):
+        trained.step()
+    assert taken == list(range(12))
+
+
 def test_splits_are_the_same_step_as_one(tmp_path: Path) -> None:
     """Every thing counts the same, whichever split it is in."""
     steps = []

@@ -201,6 +201,25 @@ def test_only_answers_cost_anything(tmp_path: Path) -> None:
     assert score.answers == 4
 
 
+def test_each_token_of_an_answer_counts_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever split it is in: a step's gradient is that of their mean."""
+    trained, losses = run(tmp_path / "run"), list[float]()
+    monkeypatch.setattr(trained, "update", lambda loss, **_: losses.append(loss))
+    trained.step()
+    got = {name: w.grad.clone() for name, w in trained.weights.items() if w.grad is not None}
+    trained.at.tokens = 0
+    for weight in trained.weights.values():
+        weight.grad = None
+    scores = [trained.score(trained.batch(rows, 2)) for rows in (range(2), range(2, 4))]
+    mean = sum(one.loss for one in scores) / sum(one.tokens for one in scores)
+    mean.backward()
+    assert losses == [pytest.approx(float(mean.detach()), rel=1e-5)]
+    for name, gradient in got.items():
+        torch.testing.assert_close(gradient, trained.weights[name].grad, rtol=1e-3, atol=1e-6)
+
+
 def test_a_detector_is_a_start_and_so_is_a_whole(tmp_path: Path) -> None:
     detection = DetectionRecipe(
         seed=5, tower=TOWER, proposer=PROPOSER, rates=RECIPE.rates,
