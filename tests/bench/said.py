@@ -45,15 +45,15 @@ def chosen(
     left = {voice: list(places) for voice, places in sorted(of.items())}
     found = 0
     while any(left.values()):
-        for voice, places in left.items():
-            if not places or found == count:
-                continue
-            line = rows[places.pop(0)]
+        for voice in [name for name, places in left.items() if places]:
+            line = rows[left[voice].pop(0)]
             others = [rows[i] for i in of[voice]]
             prompts = [one for one in others if one.text != line.text] or [line]
             if SECONDS[0] <= line.samples.size / RATE <= SECONDS[1]:
                 found += 1
                 yield line, max(prompts, key=lambda one: min(one.samples.size, int(PROMPT * RATE)))
+            if found == count:
+                return
 
 
 def copied(speech: Speech, line: Utterance) -> F32:

@@ -14,6 +14,7 @@ from edge.errors import EdgeError
 from edge.families import families, family_of, pipeline_of, pipelines
 from edge.files.config import Config
 from edge.measure.inspection import parameters
+from edge.pipelines.options.speech import SPEAKER
 from edge.quant import recipe
 from edge.source import registry
 
@@ -75,7 +76,7 @@ def test_files_of_weights_alone_have_the_config_that_they_lack() -> None:
 
 def test_what_is_said_of_packaged_models_follows_from_their_configs() -> None:
     packaged = [entry for entry in registry.entries().values() if entry.package]
-    assert [entry.id for entry in packaged] == [registry.DEFAULT, registry.READER]
+    assert [entry.id for entry in packaged] == [registry.DEFAULT, registry.READER, SPEAKER]
     for entry in packaged:
         file = entry.checkpoint() / "config.json"
         assert told(Config(json.loads(file.read_bytes()), file.name)) == said(entry)
