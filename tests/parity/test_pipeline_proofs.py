@@ -19,6 +19,7 @@ from edge.errors import EdgeError
 from edge.files.hashing import sha256
 from edge.pipelines.internvl import InternVL
 from edge.pipelines.splicing import SplicingDecoder
+from edge.prove.oracles import Oracles
 from edge.prove.pipelines import TOKENS, Whole, together, verify
 
 pytest.importorskip("torch")
@@ -127,7 +128,7 @@ def test_rows_in_other_places(
 ) -> None:
     """Of the artifact alone, its rows turned round: each network is right, and all together are not."""
     show = SplicingDecoder.show
-    oracles = edge.prove.pipelines._Oracle.logits
+    oracles = Oracles.logits
 
     def turned(self: SplicingDecoder, rows: np.ndarray) -> None:
         show(self, rows[::-1])
@@ -139,7 +140,7 @@ def test_rows_in_other_places(
 
     assert proved(artifact, source).passed
     monkeypatch.setattr(SplicingDecoder, "show", turned)
-    monkeypatch.setattr(edge.prove.pipelines._Oracle, "logits", honest)
+    monkeypatch.setattr(Oracles, "logits", honest)
     whole = proved(artifact, source)
     assert whole.same_settings
     assert not whole.passed
