@@ -159,7 +159,11 @@ def test_splits_add_up(speech: Path, tmp_path: Path) -> None:
         parts.part(parts.batch(rows[at : at + 2], 0))
     for name, weight in whole.weights.items():
         want, got = weight.grad, parts.weights[name].grad
-        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-6)
+        assert want is not None, name
+        apart = 1e-4 * float(
+            want.abs().max()
+        )  # sums of either are rounded by a processor's own order
+        torch.testing.assert_close(got, want, rtol=0, atol=apart)
 
 
 def test_every_utterance_is_heard_once_an_epoch(speech: Path, tmp_path: Path) -> None:
