@@ -119,7 +119,7 @@ def test_networks_that_do_not_fit(artifact: Path, change: Change) -> None:
 def test_a_tower_that_shows_nothing(artifact: Path) -> None:
     rewrite(artifact / "vision", lambda d: d.update(vision=None))
     vouch(artifact, "vision")
-    with refused(Damaged, "sees no tiles"):
+    with refused(Damaged, "sees no squares"):
         load_internvl(artifact)
 
 
