@@ -18,7 +18,7 @@ from support import shortened
 
 from edge.errors import Unsupported
 from edge.measure.recall import text as world
-from edge.system import switches
+from edge.system import processors, switches
 
 ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("edge", deadline=None)  # a law is no matter of time
@@ -170,6 +170,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     file: Path | None = session.config.getoption("--lacking")
     if file is not None:
         file.write_text("".join(f"{name}\n" for name in LACKING))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Several would wait for each other longer than the steps of small networks take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processors, "threads", lambda _wanted: 1)
+        yield
 
 
 @pytest.fixture(scope="session")

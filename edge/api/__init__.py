@@ -14,7 +14,6 @@ from edge.api.making import app_of, convert_model, convert_via, plan_conversion
 from edge.api.opening import (
     fastest_strategy,
     open_model,
-    open_pointing,
     open_seeing,
     open_speaking,
     pipeline_of_model,
@@ -29,6 +28,7 @@ from edge.api.serving import serve_app, serve_model
 from edge.api.speaking import Aloud, Saying, say_into, say_to
 from edge.api.timing import Load, bench_artifact, bench_quality
 from edge.api.training import make_data, train_recipe
+from edge.pipelines.groma import Groma
 from edge.pipelines.internvl import InternVL
 from edge.quant.listing import list_recipes
 from edge.run.model import Chat, Model, Wish, load
@@ -40,6 +40,7 @@ __all__ = [
     "PLAIN",
     "Aloud",
     "Chat",
+    "Groma",
     "InternVL",
     "Load",
     "Model",
@@ -68,7 +69,6 @@ __all__ = [
     "look_at",
     "make_data",
     "open_model",
-    "open_pointing",
     "open_seeing",
     "open_speaking",
     "pipeline_of_model",

@@ -142,28 +142,6 @@ def pipeline_of_model(model: str | None) -> str | None:
     return None if found is None else found.name
 
 
-def open_pointing(
-    model: str,
-    *,
-    runtime: str | None = None,
-    threads: int | None = None,
-    unchecked: bool = False,
-    strategy: Strategy = PLAIN,
-    progress: Progress | None = None,
-) -> Groma:
-    """A model that names regions of pictures; made on first use."""
-    found = open_model(
-        model,
-        runtime=runtime,
-        threads=threads,
-        unchecked=unchecked,
-        strategy=strategy,
-        progress=progress,
-    )
-    assert isinstance(found, Groma), "its own files say so"
-    return found
-
-
 def open_speaking(
     model: str,
     *,

@@ -49,7 +49,8 @@ def point(
     from edge.vision.marking import marks_of, save
 
     boxes = _boxes(prompt, shown, pointed, out, refused, as_json=as_json)
-    opened = api.open_pointing(model, strategy=decoding.strategy(), progress=bar, **how)
+    opened = api.open_model(model, strategy=decoding.strategy(), progress=bar, **how)
+    assert isinstance(opened, api.Groma), "its own files say so"
     picture, about, said = api.show_regions(opened, shown.image or [], boxes, steps)
     for note in picture.notes:
         say(note)

@@ -4,7 +4,6 @@ that a run that was stopped goes on as if it had not been.
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from edge.data.regions.scenes import Page, painted, scene
 from edge.errors import EdgeError
 from edge.measure.found import Found, found
 from edge.run.opening import open_net_proof
-from edge.system import processors
 from edge.train import reading
 from edge.train.recipe import Rates
 from edge.train.regions.detection import Costs, Detection, DetectionRecipe, Proposer, Scenes, Tower
@@ -43,12 +41,7 @@ RECIPE = DetectionRecipe(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small steps are no faster with more."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processors, "threads", lambda _count: 1)
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(out: Path, recipe: DetectionRecipe = RECIPE, **more: Any) -> DetectorRun:

@@ -3,7 +3,6 @@ course moves what it is to move, and a run that was stopped goes on as if it had
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from edge.data.regions.lessons import lesson
 from edge.errors import EdgeError
 from edge.pipelines.groma import Groma, words_of
 from edge.run.model import Wish
-from edge.system import processors
 from edge.train import reading
 from edge.train.recipe import Rates, Shape
 from edge.train.regions.detection import Detection, DetectionRecipe, Proposer, Scenes, Tower
@@ -50,12 +48,7 @@ RECIPE = DialoguesRecipe(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small steps are no faster with more."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processors, "threads", lambda _count: 1)
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(out: Path, recipe: DialoguesRecipe = RECIPE, **more: Any) -> DialoguesRun:

@@ -2,7 +2,6 @@
 and that a run that was stopped goes on as if it had not been.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -24,7 +23,6 @@ from edge.data.steps.hearing import Hearing
 from edge.data.utterances import TEXT, Utterances
 from edge.errors import EdgeError
 from edge.prove.networks import verify
-from edge.system import processors
 from edge.text.spoken.symbols import START, table
 from edge.train import reading
 from edge.train.recipe import Rates
@@ -42,12 +40,7 @@ RECIPE = RecognizerRecipe(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small steps are no faster with more."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processors, "threads", lambda _count: 1)
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

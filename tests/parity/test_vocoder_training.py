@@ -23,7 +23,6 @@ from edge.errors import EdgeError
 from edge.prove.networks import verify
 from edge.run.opening import open_net_proof
 from edge.source.checkpoint import Checkpoint
-from edge.system import processors
 from edge.train import fields
 from edge.train.recipe import Average, Rates
 from edge.train.speech.prepared import Prepared
@@ -50,10 +49,7 @@ PACKAGED = fields.EXAMPLE.with_name("vocoder.yaml")
 SMALL = Adversary(after=0.5, width=2, rate=1e-3, periods=(2, 3), windows=(64, 128))
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several would wait for each other longer than such small networks take."""
-    monkeypatch.setattr(processors, "threads", lambda wanted: 1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def a_recipe(**changes: Any) -> VocoderRecipe:
