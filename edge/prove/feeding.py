@@ -12,6 +12,7 @@ from edge.net import NetSpec
 from edge.nn.tracing import traced
 from edge.protocols import Net
 from edge.prove.networks import WORK, Inputs, seeded
+from edge.typing import AnyArray
 
 
 class Feeding:
@@ -31,23 +32,32 @@ class Feeding:
 
     def inputs(self, name: str, sizes: Mapping[str, int], seed: int) -> Inputs:
         """Of a network at these sizes; seeded where nothing is before it, or that is too much work."""
-        spec = self._specs[name]
-        given, made = dict(seeded(spec, sizes, seed)), dict[str, Inputs]()
+        return self._inputs(name, sizes, seed, {}, {})
+
+    def _inputs(
+        self,
+        name: str,
+        sizes: Mapping[str, int],
+        seed: int,
+        masks: dict[str, AnyArray],
+        made: dict[str, Inputs],
+    ) -> Inputs:
+        """`masks`: those of one name are one; `made`: of networks that were asked already."""
+        given = dict(seeded(self._specs[name], sizes, seed))
+        for port in self._specs[name].config.inputs:
+            mask = masks.setdefault(port.name, given[port.name]) if port.values == "mask" else None
+            if mask is not None and mask.shape == given[port.name].shape:
+                given[port.name] = mask
         for wire in self._wires:
-            (before, port), (into, own) = wire.out, wire.into
+            (before, out), (into, own) = wire.out, wire.into
             if into != name or not self._small(before, sizes):
                 continue
             if before not in made:
-                made[before] = self._outputs(before, sizes, seed, given)
-            if made[before][port].shape == given[own].shape:
-                given[own] = made[before][port]
+                its = {**sizes, **self._sizes(before, sizes)}
+                made[before] = self._oracle(before)(**self._inputs(before, its, seed, masks, made))
+            if made[before][out].shape == given[own].shape:
+                given[own] = made[before][out]
         return given
-
-    def _outputs(self, name: str, sizes: Mapping[str, int], seed: int, after: Inputs) -> Inputs:
-        """Of a network before one that is given these: masks of one name are one."""
-        found = dict(self.inputs(name, self._sizes(name, sizes), seed))
-        found |= {n: x for n, x in after.items() if n in found and x.shape == found[n].shape}
-        return self._oracle(name)(**found)
 
     def _sizes(self, name: str, sizes: Mapping[str, int]) -> dict[str, int]:
         """Of a network before one of these sizes: the same, and of what that has not, a sixteenth."""

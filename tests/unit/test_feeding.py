@@ -63,6 +63,7 @@ def test_a_network_gets_what_those_before_it_make() -> None:
     assert (found["hidden"] == 2).all()
     assert found["rows"].shape == own["rows"].shape
     np.testing.assert_array_equal(found["phoneme_mask"], own["phoneme_mask"])
+    assert [name for name, _ in asked.calls] == ["prompt", "phonemes"]  # each is asked once
     inputs = {name: given for name, given in asked.calls if given.get("style") is not None}
     assert (inputs["phonemes"]["style"] == 1).all()
     for name, given in asked.calls:  # masks of one name are one, where they are as long
