@@ -126,6 +126,6 @@ PIPELINE = Pipeline(
     settings=_settings,
     files=(VOICE,),
     together=True,
-    quant="fp32",  # in half precision, positions beyond some hundred rows are blurred on targets that multiply in it
+    quant="fp32",  # in half precision, Core ML puts some frames into another step of pitch
     beside=90_000_000,  # the lexicon of English, and a sentence on its way
 )
